@@ -1,0 +1,4 @@
+test:
+	cargo test --no-default-features
+
+.PHONY: test

@@ -1,0 +1,2 @@
+//! Nothing to build beyond the crate itself yet.
+fn main() {}

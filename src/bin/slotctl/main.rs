@@ -1,0 +1,4 @@
+//! slotctl: the operator's side.
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,74 @@
+//! The request's side: entering a slot, and leaving it.
+//!
+//! # The protocol, and why it holds
+//!
+//! Three parties share the control word and, for each slot, counters of the requests in flight.
+//!
+//! ```text
+//! enter:  1  w = load(word)            flip:  A  store(word)
+//!         2  in_flight[w.active] += 1         B  fence(SeqCst)
+//!         3  fence(SeqCst)             drain: C  sum in_flight[old] over all rows
+//!         4  load(word) == w ?
+//!            yes: pinned
+//!            no:  in_flight[w.active] -= 1, again from 1
+//! ```
+//!
+//! **Nothing stale.** A request that begins after a flip returned loads the word after the store:
+//! `slotctl` and the child agree on the order through the client, whose first byte was sent when
+//! the flip had returned. It can only load the new word, or a newer one.
+//!
+//! **Drained means drained.** Take a request that was pinned to the old slot, and a drain that
+//! found the sum to be 0. Both fences are in the one total order of SeqCst fences. If B is before
+//! 3, the load at 4 sees the store at A, or a later one: the word changed (the generation makes
+//! each word a new one), so the request was not pinned. If 3 is before B, the sum at C sees the
+//! increment at 2: it was not 0, unless the request had left. Either the request sees the flip, or
+//! the drain sees the request. Acquire and release alone do not order 2 before 4.
+//!
+//! **Killed anywhere.** A process that dies between 2 and its leaving holds its row's lock no more,
+//! and rows without an owner do not count.
+
+use crate::slot::{SlotIndex, Word};
+use crate::sync::{AtomicU64, Ordering, fence};
+
+/// Enters the active slot: returns the word that decided it, with one more in flight in the
+/// counter that `in_flight` names. No lock, no system call, no allocation; it tries again for as
+/// long as flips come in between its two loads.
+pub fn enter<'a>(word: &AtomicU64, in_flight: impl Fn(SlotIndex) -> &'a AtomicU64) -> Word {
+    let mut seen = word.load(Ordering::Acquire);
+    loop {
+        let slot = Word::from_bits(seen).active();
+        in_flight(slot).fetch_add(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        let now = word.load(Ordering::Acquire);
+        if now == seen {
+            return Word::from_bits(seen);
+        }
+        leave(in_flight(slot));
+        seen = now;
+    }
+}
+
+/// Leaves the slot that was entered. What the request did is before what a drain sees.
+pub fn leave(in_flight: &AtomicU64) {
+    in_flight.fetch_sub(1, Ordering::Release);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_counts_in_its_slot_until_it_leaves() {
+        let index = |i| SlotIndex::new(i).unwrap();
+        let counters = [AtomicU64::new(0), AtomicU64::new(0)];
+        let word = AtomicU64::new(Word::first(index(1)).bits());
+        let pinned = enter(&word, |slot| &counters[slot.get()]);
+        assert_eq!((pinned.active(), pinned.generation()), (index(1), 1));
+        word.store(pinned.flipped(index(0)).bits(), Ordering::Release);
+        assert_eq!(counters[1].load(Ordering::Relaxed), 1);
+        leave(&counters[1]);
+        let second = enter(&word, |slot| &counters[slot.get()]);
+        assert_eq!((second.active(), second.generation()), (index(0), 2));
+        assert_eq!(counters[1].load(Ordering::Relaxed), 0);
+    }
+}

@@ -1,0 +1,60 @@
+//! The group file `APP.json`: what the configuration says of each slot, written by Apache at its
+//! start, so that httpd.conf stays the one source of truth and slotctl needs no file of its own.
+
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::{fs, io};
+
+/// The form of the file.
+pub const VERSION: u32 = 1;
+
+/// A group as it is configured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The group's name.
+    pub app: String,
+    /// The control file's identity, 32 hexadecimal digits: a flip of another file reaches nobody.
+    pub identity: String,
+    /// The control file that Apache reads.
+    pub control: String,
+    /// Apache's parent process.
+    pub pid: u32,
+    /// The slot of `SlotDefault`.
+    pub default: String,
+    /// The group of `SlotOperator`, by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<String>,
+    /// In the order of the configuration.
+    pub slots: Vec<Slot>,
+}
+
+/// A slot as it is configured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slot {
+    /// Its name.
+    pub name: String,
+    /// The backend's URL, or `-`.
+    pub address: String,
+    /// Where its static files are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub docroot: Option<String>,
+}
+
+impl Group {
+    /// Reads a group file.
+    ///
+    /// # Errors
+    ///
+    /// What the system said, or `InvalidData` when it is no group file of this version.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        let text = fs::read(path)?;
+        let group: Self = serde_json::from_slice(&text)?;
+        if group.version != VERSION {
+            let why = format!("its form is version {}, this one reads {VERSION}", group.version);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
+        Ok(group)
+    }
+}

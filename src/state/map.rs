@@ -1,0 +1,261 @@
+//! The operating system's calls on the files: opening what is ours and nothing else, mapping,
+//! syncing, locking. The one place outside `module::host` that is `unsafe`.
+#![allow(unsafe_code, reason = "mmap, msync, futex and fcntl have no safe face")]
+
+use crate::sync::AtomicU64;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::ptr::{self, NonNull};
+
+/// Why a file was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// What the system said.
+    #[error(transparent)]
+    System(#[from] io::Error),
+    /// It is there, but it is not what we would have made.
+    #[error("{0}")]
+    NotOurs(&'static str),
+}
+
+impl OpenError {
+    /// Whether nothing is there.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::System(e) if e.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+/// Opens a file that is there: never through a link, never a device or a pipe, and never one that
+/// has another name too or that belongs to somebody other than `owner` or root.
+///
+/// # Errors
+///
+/// What the system said, or what is wrong with the file.
+pub fn open(path: &Path, write: bool, owner: u32) -> Result<(File, Metadata), OpenError> {
+    // O_NONBLOCK: a pipe in the file's place must not hold the opener.
+    let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK;
+    let opened = OpenOptions::new().read(true).write(write).custom_flags(flags).open(path);
+    let file = opened.map_err(|e| match e.raw_os_error() {
+        Some(libc::ELOOP) => OpenError::NotOurs("it is a symbolic link"),
+        Some(libc::ENXIO) => OpenError::NotOurs("it is not a regular file"),
+        Some(libc::EISDIR) => OpenError::NotOurs("it is a directory"),
+        _ => e.into(),
+    })?;
+    let meta = file.metadata()?;
+    if !meta.is_file() {
+        return Err(OpenError::NotOurs("it is not a regular file"));
+    }
+    if meta.nlink() != 1 {
+        return Err(OpenError::NotOurs("it has more than one name (hard link)"));
+    }
+    if meta.uid() != owner && meta.uid() != 0 {
+        return Err(OpenError::NotOurs("it belongs to another user"));
+    }
+    Ok((file, meta))
+}
+
+/// The effective user of this process.
+pub fn euid() -> u32 {
+    // SAFETY: geteuid has no precondition and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
+/// The real user of this process.
+pub fn uid() -> u32 {
+    // SAFETY: getuid has no precondition and cannot fail.
+    unsafe { libc::getuid() }
+}
+
+/// Shared memory, seen as atomics only. Unmapped when dropped.
+#[derive(Debug)]
+pub struct Mapping {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the mapping is plain memory that lives until the drop, and `word` hands it out only as
+// atomics, which any thread may use.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps the first `len` bytes of `file`, shared. The caller has checked by `fstat` that it has
+    /// them; a file that is cut short later costs its readers a SIGBUS. A mapping that is not to
+    /// be written never can be, if `file` was opened for reading only: `mprotect` then fails.
+    ///
+    /// # Errors
+    ///
+    /// What `mmap(2)` said.
+    pub fn of(file: &File, len: usize, write: bool) -> io::Result<Self> {
+        let protection = if write { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
+        Self::map(len, protection, libc::MAP_SHARED, file.as_raw_fd())
+    }
+
+    /// `len` bytes of zeros, shared with the children of this process and with nobody else.
+    ///
+    /// # Errors
+    ///
+    /// What `mmap(2)` said.
+    pub fn anonymous(len: usize) -> io::Result<Self> {
+        let shared = libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        Self::map(len, libc::PROT_READ | libc::PROT_WRITE, shared, -1)
+    }
+
+    fn map(len: usize, protection: i32, flags: i32, fd: i32) -> io::Result<Self> {
+        // SAFETY: a new mapping, at a place of the kernel's choice, overlaps nothing.
+        let base = unsafe { libc::mmap(ptr::null_mut(), len, protection, flags, fd, 0) };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { base, len })
+    }
+
+    /// Its size, in bytes.
+    #[expect(clippy::len_without_is_empty, reason = "the kernel maps nothing empty")]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The 64-bit word at `offset`. In a mapping that is not to be written, a store is a SIGSEGV.
+    ///
+    /// # Panics
+    ///
+    /// When `offset` is not a multiple of 8 or not within: the layout's constants are wrong then.
+    pub fn word(&self, offset: usize) -> &AtomicU64 {
+        assert!(offset.is_multiple_of(8) && offset + 8 <= self.len);
+        // SAFETY: the assertion keeps the word within the mapping, which is aligned to a page and
+        // lives as long as `self`; all access to shared memory is by atomics, here and in every
+        // other process of this software.
+        unsafe { &*self.base.as_ptr().add(offset).cast::<AtomicU64>() }
+    }
+
+    /// Writes the mapping's pages to the disk and waits for it.
+    ///
+    /// # Errors
+    ///
+    /// What `msync(2)` said: the change is in memory, and perhaps not on the disk.
+    pub fn sync(&self) -> io::Result<()> {
+        // SAFETY: `base` and `len` are those of a live mapping.
+        match unsafe { libc::msync(self.base.as_ptr().cast(), self.len, libc::MS_SYNC) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// Wakes who sleeps on the generation of the control word at `offset`: its high half.
+    pub fn wake(&self, offset: usize) {
+        let high = if cfg!(target_endian = "little") { 4 } else { 0 };
+        let futex = std::ptr::from_ref(self.word(offset)).cast::<u8>().wrapping_add(high);
+        // SAFETY: the address is within a live mapping, by `word`; FUTEX_WAKE only compares it.
+        unsafe { libc::syscall(libc::SYS_futex, futex, libc::FUTEX_WAKE, i32::MAX) };
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: `base` and `len` are those of a live mapping, which nothing borrows any more.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
+    }
+}
+
+/// How to lock a byte of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ByteLock {
+    /// No other process may hold it.
+    Alone,
+    /// Others may hold it likewise.
+    Together,
+}
+
+/// Tries to lock byte `at` of `file` for this process: until it dies, or closes the file. Such a
+/// lock is not inherited by `fork(2)`; that is what makes it the proof of a child's life.
+///
+/// # Errors
+///
+/// What `fcntl(2)` said: `WouldBlock` when another process holds it.
+pub fn lock_byte(file: &File, at: usize, how: ByteLock) -> io::Result<()> {
+    let kind = if how == ByteLock::Alone { libc::F_WRLCK } else { libc::F_RDLCK };
+    byte_lock(file, libc::F_SETLK, at, kind).map(|_| ()).map_err(|e| match e.raw_os_error() {
+        Some(libc::EACCES | libc::EAGAIN) => io::ErrorKind::WouldBlock.into(),
+        _ => e,
+    })
+}
+
+/// The process that holds a lock on byte `at` of `file`, if any but this one does.
+///
+/// # Errors
+///
+/// What `fcntl(2)` said.
+pub fn byte_owner(file: &File, at: usize) -> io::Result<Option<i32>> {
+    let lock = byte_lock(file, libc::F_GETLK, at, libc::F_WRLCK)?;
+    Ok((i32::from(lock.l_type) != libc::F_UNLCK).then_some(lock.l_pid))
+}
+
+fn byte_lock(file: &File, command: i32, at: usize, kind: i32) -> io::Result<libc::flock> {
+    // SAFETY: `flock` is a C struct of integers, for which zeros are a value.
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    lock.l_type = kind as libc::c_short;
+    lock.l_whence = libc::SEEK_SET as libc::c_short;
+    lock.l_start = at as libc::off_t;
+    lock.l_len = 1;
+    // SAFETY: both commands read and write the struct that they are given, and nothing else.
+    match unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut lock) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(lock),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::Ordering;
+    use std::fs;
+
+    #[test]
+    fn two_mappings_of_a_file_are_one_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("page");
+        fs::write(&path, [0; 4096]).unwrap();
+        let (file, _) = open(&path, true, euid()).unwrap();
+        let writer = Mapping::of(&file, 4096, true).unwrap();
+        let (file, _) = open(&path, false, euid()).unwrap();
+        let reader = Mapping::of(&file, 4096, false).unwrap();
+        writer.word(64).store(7, Ordering::Relaxed);
+        assert_eq!(reader.word(64).load(Ordering::Relaxed), 7);
+        writer.sync().unwrap();
+        writer.wake(64);
+    }
+
+    #[test]
+    fn only_a_plain_file_of_ours_is_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("file"), "x").unwrap();
+        std::os::unix::fs::symlink(at("file"), at("link")).unwrap();
+        fs::create_dir(at("dir")).unwrap();
+        let fifo = std::process::Command::new("mkfifo").arg(at("fifo")).status().unwrap();
+        assert!(fifo.success());
+        assert!(open(&at("file"), true, euid()).is_ok());
+        assert!(open(&at("nothing"), false, euid()).unwrap_err().is_absent());
+        for name in ["link", "dir", "fifo"] {
+            let refused = open(&at(name), name != "dir", euid());
+            assert!(matches!(refused, Err(OpenError::NotOurs(_))), "{name}: {refused:?}");
+        }
+        fs::hard_link(at("file"), at("second")).unwrap();
+        assert!(matches!(open(&at("file"), true, euid()), Err(OpenError::NotOurs(_))));
+    }
+
+    #[test]
+    fn a_byte_is_locked_by_one_process() {
+        let file = tempfile::tempfile().unwrap();
+        lock_byte(&file, 3, ByteLock::Alone).unwrap();
+        lock_byte(&file, 0, ByteLock::Together).unwrap();
+        // Its own locks never bar a process.
+        assert_eq!(byte_owner(&file, 3).unwrap(), None);
+    }
+}

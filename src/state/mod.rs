@@ -1,0 +1,55 @@
+//! The files: what lies in them, and the operating system's calls on them.
+
+pub mod control;
+pub mod counts;
+pub mod group;
+pub mod history;
+pub mod map;
+pub mod publish;
+
+use std::path::{Path, PathBuf};
+
+/// Where the files of an Apache instance lie.
+#[derive(Clone, Debug)]
+pub struct Dirs {
+    /// `SlotStateDir`: durable, on a disk.
+    pub state: PathBuf,
+    /// `SlotRuntimeDir`: need not survive a reboot.
+    pub runtime: PathBuf,
+}
+
+impl Dirs {
+    /// The control file of a group: [`control`].
+    pub fn control(&self, app: &str) -> PathBuf {
+        file(&self.state, app, "slot")
+    }
+
+    /// The writers' lock of a group: an empty file, locked with `flock(2)` for a change.
+    pub fn lock(&self, app: &str) -> PathBuf {
+        file(&self.state, app, "lock")
+    }
+
+    /// The history of a group: [`history`].
+    pub fn history(&self, app: &str) -> PathBuf {
+        file(&self.state, app, "history")
+    }
+
+    /// The count segment of a group: [`counts`].
+    pub fn counts(&self, app: &str) -> PathBuf {
+        file(&self.runtime, app, "counts")
+    }
+
+    /// The group file: [`group`].
+    pub fn group(&self, app: &str) -> PathBuf {
+        file(&self.runtime, app, "json")
+    }
+
+    /// The children's locks, one byte a row of the count segments.
+    pub fn rows(&self) -> PathBuf {
+        self.runtime.join("rows.lock")
+    }
+}
+
+fn file(dir: &Path, app: &str, ending: &str) -> PathBuf {
+    dir.join(format!("{app}.{ending}"))
+}
