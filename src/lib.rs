@@ -15,6 +15,8 @@
 
 pub mod flip;
 pub mod lease;
+#[cfg(feature = "module")]
+mod module;
 pub mod slot;
 pub mod state;
 pub mod sync;

@@ -1,0 +1,10 @@
+/* The part of Apache's C API that mod_slot speaks; bindgen reads this file. */
+#include <httpd.h>
+#include <http_config.h>
+#include <http_core.h>
+#include <http_log.h>
+#include <http_protocol.h>
+#include <http_request.h>
+#include <ap_mpm.h>
+#include <mod_proxy.h>
+#include <apr_strings.h>

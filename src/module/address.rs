@@ -1,0 +1,239 @@
+//! The address of a slot, and the `slot://` URLs that stand for it.
+
+use super::host::has_module;
+use std::ffi::CStr;
+use std::fmt;
+
+/// The schemes that a slot's address may have: each with its default port (0: none), and with the
+/// module of Apache that speaks it.
+const SCHEMES: [(&str, u16, &CStr); 11] = [
+    ("http", 80, c"mod_proxy_http.c"),
+    ("https", 443, c"mod_proxy_http.c"),
+    ("h2", 443, c"mod_proxy_http2.c"),
+    ("h2c", 80, c"mod_proxy_http2.c"),
+    ("ajp", 8009, c"mod_proxy_ajp.c"),
+    ("fcgi", 8000, c"mod_proxy_fcgi.c"),
+    ("scgi", 4000, c"mod_proxy_scgi.c"),
+    ("uwsgi", 3031, c"mod_proxy_uwsgi.c"),
+    ("ws", 80, c"mod_proxy_wstunnel.c"),
+    ("wss", 443, c"mod_proxy_wstunnel.c"),
+    ("balancer", 0, c"mod_proxy_balancer.c"),
+];
+
+/// A backend's address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Address {
+    /// As it is written in the configuration.
+    pub(super) text: String,
+    /// What precedes the path in a request's URL: `http://127.0.0.1:8081`, without a slash at its
+    /// end, without the unix socket.
+    pub(super) base: String,
+    scheme: usize,
+    host: String,
+    port: u16,
+    path: String,
+    socket: Option<String>,
+}
+
+impl Address {
+    /// Reads any URL that mod_proxy could have for a backend.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that names what is wrong with it.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let bad = |why: &str| format!("{text:?} is no address of a slot: {why}");
+        let (socket, url) = match split_socket(text) {
+            Some((socket, _)) if !socket.starts_with('/') => {
+                return Err(bad("the path of the unix socket is not absolute"));
+            }
+            Some((socket, url)) => (Some(socket.to_owned()), url),
+            None => (None, text),
+        };
+        let (scheme, rest) = url.split_once(':').ok_or_else(|| {
+            bad("it has no scheme, as in http://127.0.0.1:8081; a slot of static files only has -")
+        })?;
+        let known = SCHEMES.iter().position(|(name, ..)| scheme.eq_ignore_ascii_case(name));
+        let known = known.ok_or_else(|| {
+            let names: Vec<_> = SCHEMES.iter().map(|(name, ..)| *name).collect();
+            bad(&format!("mod_slot knows the schemes {}", names.join(", ")))
+        })?;
+        let rest = rest.strip_prefix("//").unwrap_or(if socket.is_some() { rest } else { "" });
+        if let Some(odd) =
+            rest.chars().find(|c| !c.is_ascii_graphic() || "?#$%@\"'<>\\^`{|}".contains(*c))
+        {
+            return Err(bad(&format!("{odd:?} has no place in it")));
+        }
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let authority =
+            if authority.is_empty() && socket.is_some() { "localhost" } else { authority };
+        let (name, default_port, _) = SCHEMES[known];
+        let (host, port) = split_port(authority, default_port).map_err(bad)?;
+        if host.is_empty() {
+            return Err(bad("it has no host"));
+        }
+        let path = path.trim_end_matches('/');
+        Ok(Self {
+            text: text.into(),
+            base: format!("{name}://{authority}{path}"),
+            scheme: known,
+            host: host.to_ascii_lowercase(),
+            port,
+            path: path.into(),
+            socket,
+        })
+    }
+
+    /// Whether requests to both would end in the same place.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let host = |address: &Self| match address.host.as_str() {
+            "localhost" | "[::1]" => "127.0.0.1".to_owned(),
+            host => host.to_owned(),
+        };
+        let place = |address: &Self| match &address.socket {
+            Some(socket) => (socket.clone(), 0),
+            None => (host(address), address.port),
+        };
+        self.is_balancer() == other.is_balancer()
+            && place(self) == place(other)
+            && self.path == other.path
+    }
+
+    /// Whether mod_proxy_balancer chooses the worker.
+    pub(super) fn is_balancer(&self) -> bool {
+        SCHEMES[self.scheme].0 == "balancer"
+    }
+
+    /// Whether the backend is told the path of a file, and not the path of a URL.
+    pub(super) fn wants_file(&self) -> bool {
+        matches!(SCHEMES[self.scheme].0, "fcgi" | "scgi" | "uwsgi")
+    }
+
+    /// The host, as a cookie's domain names it.
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The path of the unix socket.
+    pub(super) fn socket(&self) -> Option<&str> {
+        self.socket.as_deref()
+    }
+
+    /// What mod_proxy calls a worker for it.
+    pub(super) fn worker_url(&self) -> String {
+        match &self.socket {
+            Some(socket) => format!("unix:{socket}|{}/", self.base),
+            None => format!("{}/", self.base),
+        }
+    }
+
+    /// The source's name of the module that is missing to speak to it.
+    pub(super) fn missing_module(&self) -> Option<&'static str> {
+        [c"mod_proxy.c", SCHEMES[self.scheme].2]
+            .into_iter()
+            .find(|module| !has_module(module))
+            .and_then(|module| module.to_str().ok())
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+fn split_socket(text: &str) -> Option<(&str, &str)> {
+    let prefix = text.get(..5).filter(|prefix| prefix.eq_ignore_ascii_case("unix:"))?;
+    text[prefix.len()..].split_once('|')
+}
+
+fn split_port(authority: &str, default: u16) -> Result<(&str, u16), &'static str> {
+    let after_host = authority.rfind(']').unwrap_or(0);
+    let Some(colon) = authority[after_host..].rfind(':') else { return Ok((authority, default)) };
+    let (host, port) = (&authority[..after_host + colon], &authority[after_host + colon + 1..]);
+    match port.parse() {
+        Ok(port) if port > 0 && default != 0 => Ok((host, port)),
+        _ => Err("its port is no number from 1 to 65535"),
+    }
+}
+
+/// The scheme of ours, as mod_proxy sees it.
+const SLOT: &[u8] = b"slot://";
+
+/// Splits `slot://GROUP/path` into the group and the rest, which starts with a slash or is empty.
+pub(super) fn split_slot_url(url: &[u8]) -> Option<(&[u8], &[u8])> {
+    // Most URLs are none of ours, and the first byte tells.
+    let (b's' | b'S', Some((scheme, rest))) = (*url.first()?, url.split_at_checked(SLOT.len()))
+    else {
+        return None;
+    };
+    if !scheme.eq_ignore_ascii_case(SLOT) {
+        return None;
+    }
+    let end = rest.iter().position(|b| *b == b'/' || *b == b'?').unwrap_or(rest.len());
+    Some(rest.split_at(end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_taken_apart() {
+        let plain = Address::parse("HTTP://LocalHost:8081/ctx/").unwrap();
+        assert_eq!(plain.base, "http://LocalHost:8081/ctx");
+        assert_eq!(plain.worker_url(), "http://LocalHost:8081/ctx/");
+        let socket = Address::parse("unix:/run/app.sock|http:").unwrap();
+        assert_eq!(
+            (socket.base.as_str(), socket.socket()),
+            ("http://localhost", Some("/run/app.sock"))
+        );
+        assert_eq!(Address::parse("ajp://[::1]").unwrap().port, 8009);
+        assert_eq!(Address::parse("balancer://blue").unwrap().base, "balancer://blue");
+    }
+
+    #[test]
+    fn one_place_is_one_place_however_it_is_written() {
+        let same =
+            |a: &str, b: &str| Address::parse(a).unwrap().is_same(&Address::parse(b).unwrap());
+        assert!(same("http://localhost:80", "http://127.0.0.1/"));
+        assert!(same("ws://A:81", "http://a:81"));
+        assert!(!same("http://a/blue", "http://a/green"));
+        assert!(!same("balancer://a", "http://a"));
+        assert!(!same("unix:/a|http://h", "unix:/b|http://h"));
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for bad in [
+            "",
+            "8081",
+            "127.0.0.1:8081",
+            "http:/x",
+            "http://",
+            "http://:80",
+            "http://a:0",
+            "http://a:x",
+            "http://a:70000",
+            "gopher://a",
+            "http://a b",
+            "http://a/?x",
+            "http://$1/",
+            "slot://other",
+            "unix:rel|http://a",
+            "http://user@a",
+        ] {
+            assert!(Address::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_slot_url_names_its_group() {
+        let split = |url: &'static str| split_slot_url(url.as_bytes());
+        assert_eq!(split("slot://app/x?y"), Some((&b"app"[..], &b"/x?y"[..])));
+        assert_eq!(split("SLOT://app"), Some((&b"app"[..], &b""[..])));
+        assert_eq!(split("slot:/app"), None);
+        assert_eq!(split("http://slot://app"), None);
+        assert_eq!(split(""), None);
+    }
+}

@@ -1,0 +1,153 @@
+//! What can only be checked when the whole configuration is read: `slot://` URLs and
+//! SlotDocumentRoot name groups that may stand further down.
+
+use super::config::{Config, GroupLines};
+use super::host::{Level, Line, Setup, for_each_directive, log};
+use std::path::Path;
+
+/// check_config; `apachectl -t` ends with it.
+pub(super) fn check(setup: &Setup) -> Result<(), String> {
+    let config = setup.main.config();
+    for_each_directive(|line| {
+        check_line(config, line).map_err(|why| format!("Syntax error on {line}: {why}"))
+    })?;
+    for group in &config.groups {
+        warn(group);
+    }
+    Ok(())
+}
+
+fn check_line(config: &Config, line: Line<'_>) -> Result<(), String> {
+    if line.is("SlotDocumentRoot") {
+        return check_document_root(config, line);
+    }
+    if !can_name_a_slot_url(line) {
+        return Ok(());
+    }
+    for name in groups_in(line.args) {
+        let url = format!("slot://{name}");
+        let group = find(config, name, &url)?;
+        if let Some(slot) = group.slots.iter().find(|slot| slot.address.is_none()) {
+            return Err(format!(
+                "{url}: slot {:?} has no backend, its address is -: give it one, or take the path \
+                 out of {}",
+                slot.name, line.name
+            ));
+        }
+        if line.is("RewriteRule") && !has_proxy_flag(line.args) {
+            return Err(format!("RewriteRule to {url} needs the flag [P]"));
+        }
+    }
+    Ok(())
+}
+
+fn check_document_root(config: &Config, line: Line<'_>) -> Result<(), String> {
+    let name = line.args.trim().trim_matches('"');
+    let group = find(config, name, "SlotDocumentRoot")?;
+    match group.slots.iter().find(|slot| slot.docroot.is_none()) {
+        Some(slot) => Err(format!(
+            "SlotDocumentRoot {name}: slot {:?} has no docroot=path, and would serve no files",
+            slot.name
+        )),
+        None => Ok(()),
+    }
+}
+
+fn find<'a>(config: &'a Config, name: &str, what: &str) -> Result<&'a GroupLines, String> {
+    let found = config.groups.iter().find(|group| group.name.eq_ignore_ascii_case(name));
+    found.ok_or_else(|| {
+        let names: Vec<_> = config.groups.iter().map(|group| group.name.as_str()).collect();
+        let there_are = match names[..] {
+            [] => "there is none".into(),
+            _ => format!("there is {}", names.join(", ")),
+        };
+        format!("{what}: there is no <SlotGroup {name}>; {there_are}")
+    })
+}
+
+/// Missing docroots may be on their way: the idle slot's release is deployed while Apache runs.
+fn warn(group: &GroupLines) {
+    for slot in &group.slots {
+        if let Some(docroot) = slot.docroot.as_deref().filter(|path| !Path::new(path).is_dir()) {
+            let text = format!(
+                "group {:?}: docroot {docroot} of slot {:?} is no directory",
+                group.name, slot.name
+            );
+            log(Level::Warning, &text);
+        }
+    }
+}
+
+fn can_name_a_slot_url(line: Line<'_>) -> bool {
+    [
+        "ProxyPass",
+        "ProxyPassMatch",
+        "ProxyPassReverse",
+        "ProxyPassReverseCookieDomain",
+        "RewriteRule",
+        "SetHandler",
+    ]
+    .iter()
+    .any(|name| line.is(name))
+}
+
+/// Whether a RewriteRule names a `slot://` URL: only then is mod_rewrite's disguise of it lifted.
+/// Rules of .htaccess files are not read yet, so where those may have rules, the answer is yes.
+pub(super) fn has_rewrite_rule() -> bool {
+    let found = for_each_directive(|line| {
+        let rule = line.is("RewriteRule") && names_a_slot_url(line.args);
+        let htaccess = line.is("AllowOverride") && !line.args.eq_ignore_ascii_case("none");
+        let listed = line.is("AllowOverrideList") && !line.args.eq_ignore_ascii_case("none");
+        if rule || htaccess || listed { Err(()) } else { Ok(()) }
+    });
+    found.is_err()
+}
+
+fn names_a_slot_url(arguments: &str) -> bool {
+    arguments.to_ascii_lowercase().contains(SLOT)
+}
+
+const SLOT: &str = "slot://";
+
+/// The groups that `slot://` URLs name; those that are only known with a request are left out.
+fn groups_in(arguments: &str) -> impl Iterator<Item = &str> {
+    let lower = arguments.to_ascii_lowercase();
+    let starts: Vec<_> = lower.match_indices(SLOT).map(|(at, _)| at + SLOT.len()).collect();
+    starts.into_iter().filter_map(|start| {
+        let rest = &arguments[start..];
+        let end = rest.find(|c: char| c.is_whitespace() || "/\"'?".contains(c));
+        let name = &rest[..end.unwrap_or(rest.len())];
+        (!name.contains(['$', '%'])).then_some(name)
+    })
+}
+
+fn has_proxy_flag(arguments: &str) -> bool {
+    let flags = arguments.trim_end().strip_suffix(']').and_then(|rest| rest.rsplit_once('['));
+    let mut flags = flags.map_or("", |(_, flags)| flags).split(',').map(str::trim);
+    flags.any(|flag| flag.eq_ignore_ascii_case("p") || flag.eq_ignore_ascii_case("proxy"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slot_urls_are_found_wherever_they_stand() {
+        let groups = |arguments| groups_in(arguments).collect::<Vec<_>>();
+        assert_eq!(groups(r#""/api/" "slot://app/api/" timeout=5"#), ["app"]);
+        assert_eq!(groups(r#""proxy:SLOT://App""#), ["App"]);
+        assert_eq!(groups("^/(.*)$ slot://$1/x [P]"), [""; 0]);
+        assert_eq!(groups("slot://a slot://b?x"), ["a", "b"]);
+        assert_eq!(groups("slot:// x"), [""]);
+    }
+
+    #[test]
+    fn the_flag_of_a_rule_is_seen() {
+        for with in ["a slot://b [P]", "a slot://b [NE,proxy,L]", r#"a slot://b "[L, P]""#] {
+            assert!(has_proxy_flag(with.trim_matches('"').trim_end_matches('"')), "{with}");
+        }
+        for without in ["a slot://b", "a slot://b [L]", "[P] slot://b", "a slot://b [PT]"] {
+            assert!(!has_proxy_flag(without), "{without}");
+        }
+    }
+}

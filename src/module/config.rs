@@ -1,0 +1,266 @@
+//! What the directives say, server by server.
+
+use super::address::Address;
+use super::host::{Place, Scope, has_module};
+use super::site::Service;
+use crate::slot::{MAX_SLOTS, check_name};
+use std::path::Path;
+
+/// The configuration of a server: the main one, or a virtual host.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Config {
+    /// The server whose directives these are; another server may share them.
+    pub(super) server: usize,
+    /// All groups. In the main server only.
+    pub(super) groups: Vec<GroupLines>,
+    /// The last group is being read.
+    open: bool,
+    /// `SlotStateDir`.
+    pub(super) state_dir: Option<String>,
+    /// `SlotRuntimeDir`.
+    pub(super) runtime_dir: Option<String>,
+    /// `SlotDocumentRoot`: the group's name.
+    pub(super) document_root: Option<String>,
+    /// Where a ProxyPassReverse to a `slot://` URL stands.
+    pub(super) reverse: Vec<Place>,
+    /// What is made of it at the start.
+    pub(super) service: Option<Service>,
+}
+
+/// A `<SlotGroup>`.
+#[derive(Clone, Debug)]
+pub(super) struct GroupLines {
+    pub(super) name: String,
+    pub(super) slots: Vec<SlotLine>,
+    /// `SlotDefault`, or else the first slot.
+    pub(super) default: Option<String>,
+    /// `SlotOperator`: the group's name and number.
+    pub(super) operator: Option<(String, u32)>,
+}
+
+/// A `Slot`.
+#[derive(Clone, Debug)]
+pub(super) struct SlotLine {
+    pub(super) name: String,
+    /// `None` for `-`.
+    pub(super) address: Option<Address>,
+    pub(super) docroot: Option<String>,
+}
+
+type Outcome = Result<(), String>;
+
+impl Config {
+    pub(super) fn of(server: usize) -> Self {
+        Self { server, ..Self::default() }
+    }
+
+    /// For a server at work: the lines are read, this is what came of them.
+    pub(super) fn serving(server: usize, service: Service) -> Self {
+        Self { server, service: Some(service), ..Self::default() }
+    }
+
+    pub(super) fn open_group(&mut self, scope: Scope, words: &[&str]) -> Outcome {
+        let [name] = words else {
+            return Err("<SlotGroup> takes one name, as in <SlotGroup app>".into());
+        };
+        if scope != Scope::Global {
+            return Err("<SlotGroup> stands in the main configuration, outside of <VirtualHost>: \
+                        all virtual hosts can use its slots"
+                .into());
+        }
+        if self.open {
+            return Err(format!(
+                "<SlotGroup {name}> stands in another <SlotGroup>: close that one first"
+            ));
+        }
+        check_name(name).map_err(|why| format!("<SlotGroup {name}>: {why}"))?;
+        if let Some(known) = self.groups.iter().find(|group| group.name.eq_ignore_ascii_case(name))
+        {
+            return Err(format!("<SlotGroup {name}>: there is a group {:?} already", known.name));
+        }
+        let (name, slots) = ((*name).to_owned(), Vec::new());
+        self.groups.push(GroupLines { name, slots, default: None, operator: None });
+        self.open = true;
+        Ok(())
+    }
+
+    pub(super) fn close_group(&mut self) -> Outcome {
+        self.open = false;
+        let Some(group) = self.groups.last() else { return Ok(()) };
+        let name = &group.name;
+        if group.slots.is_empty() {
+            return Err(format!("<SlotGroup {name}> has no Slot: add at least one, better two"));
+        }
+        if let Some(default) = &group.default
+            && !group.slots.iter().any(|slot| slot.name == *default)
+        {
+            let names: Vec<_> = group.slots.iter().map(|slot| slot.name.as_str()).collect();
+            return Err(format!(
+                "SlotDefault {default}: <SlotGroup {name}> has no such slot, it has {}",
+                names.join(", ")
+            ));
+        }
+        Ok(())
+    }
+
+    fn group(&mut self, directive: &str) -> Result<&mut GroupLines, String> {
+        match self.groups.last_mut() {
+            Some(group) if self.open => Ok(group),
+            _ => Err(format!("{directive} stands in a <SlotGroup> only")),
+        }
+    }
+
+    pub(super) fn add_slot(&mut self, _: Scope, words: &[&str]) -> Outcome {
+        let group = self.group("Slot")?;
+        let [name, address, parameters @ ..] = words else {
+            return Err("Slot takes a name, the backend's URL or -, and docroot=path".into());
+        };
+        check_name(name).map_err(|why| format!("Slot {name}: {why}"))?;
+        let mut slot = SlotLine { name: (*name).into(), address: None, docroot: None };
+        if *address != "-" {
+            slot.address = Some(reachable(Address::parse(address)?)?);
+        }
+        for parameter in parameters {
+            match parameter.split_once('=') {
+                Some(("docroot", path)) => slot.docroot = Some(absolute(path)?),
+                _ => {
+                    return Err(format!(
+                        "Slot {name}: {parameter:?} is unknown; Slot knows docroot=path"
+                    ));
+                }
+            }
+        }
+        if slot.address.is_none() && slot.docroot.is_none() {
+            return Err(format!("Slot {name}: without a backend (-), it needs docroot=path"));
+        }
+        group.admit(&slot)?;
+        group.slots.push(slot);
+        Ok(())
+    }
+
+    pub(super) fn set_default(&mut self, _: Scope, words: &[&str]) -> Outcome {
+        let group = self.group("SlotDefault")?;
+        let [name] = words else { return Err("SlotDefault takes the name of a slot".into()) };
+        group.default = Some((*name).to_owned());
+        Ok(())
+    }
+
+    pub(super) fn set_operator(&mut self, _: Scope, words: &[&str]) -> Outcome {
+        let group = self.group("SlotOperator")?;
+        let name = match words {
+            [word] => word.strip_prefix("group=").filter(|name| !name.is_empty()),
+            _ => None,
+        };
+        let name =
+            name.ok_or("SlotOperator takes group=name, the name of a group of this system")?;
+        match nix::unistd::Group::from_name(name) {
+            Ok(Some(found)) => group.operator = Some((name.into(), found.gid.as_raw())),
+            Ok(None) => {
+                return Err(format!(
+                    "SlotOperator group={name}: this system has no such group; groupadd {name}"
+                ));
+            }
+            Err(e) => return Err(format!("SlotOperator group={name}: {e}")),
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_state_dir(&mut self, scope: Scope, words: &[&str]) -> Outcome {
+        self.state_dir = Some(directory("SlotStateDir", scope, words)?);
+        Ok(())
+    }
+
+    pub(super) fn set_runtime_dir(&mut self, scope: Scope, words: &[&str]) -> Outcome {
+        self.runtime_dir = Some(directory("SlotRuntimeDir", scope, words)?);
+        Ok(())
+    }
+
+    pub(super) fn set_document_root(&mut self, _: Scope, words: &[&str]) -> Outcome {
+        let [name] = words else { return Err("SlotDocumentRoot takes the name of a group".into()) };
+        self.document_root = Some((*name).to_owned());
+        Ok(())
+    }
+
+    /// ProxyPassReverse and its kin are mod_proxy's; this only notes where they stand.
+    pub(super) fn see_reverse(
+        &mut self,
+        directive: &str,
+        place: Place,
+        arguments: &str,
+    ) -> Outcome {
+        if !has_module(c"mod_proxy.c") {
+            // Apache's own words: that this module looks at the directive must change nothing.
+            return Err(format!(
+                "Invalid command '{directive}', perhaps misspelled or defined by a module not \
+                 included in the server configuration"
+            ));
+        }
+        if arguments.to_ascii_lowercase().contains("slot://") && !self.reverse.contains(&place) {
+            self.reverse.push(place);
+        }
+        Ok(())
+    }
+}
+
+impl GroupLines {
+    /// Whether a slot can join the group.
+    fn admit(&self, slot: &SlotLine) -> Outcome {
+        let name = &slot.name;
+        if self.slots.len() == MAX_SLOTS {
+            return Err(format!("Slot {name}: a group has at most {MAX_SLOTS} slots"));
+        }
+        if let Some(known) = self.slots.iter().find(|known| known.name.eq_ignore_ascii_case(name)) {
+            return Err(format!(
+                "Slot {name}: <SlotGroup {}> has a slot {:?} already; give it another name",
+                self.name, known.name
+            ));
+        }
+        let Some(address) = &slot.address else { return Ok(()) };
+        let same = |known: &&SlotLine| known.address.as_ref().is_some_and(|a| a.is_same(address));
+        if let Some(known) = self.slots.iter().find(same) {
+            return Err(format!(
+                "Slot {name}: {address} is the address of slot {:?} already; a flip between them \
+                 would change nothing",
+                known.name
+            ));
+        }
+        Ok(())
+    }
+
+    /// The slot that is active until the first flip.
+    pub(super) fn default(&self) -> usize {
+        let named = self.default.as_ref();
+        named.and_then(|name| self.slots.iter().position(|slot| slot.name == *name)).unwrap_or(0)
+    }
+}
+
+fn reachable(address: Address) -> Result<Address, String> {
+    match address.missing_module() {
+        None => Ok(address),
+        Some(module) => {
+            let module = module.trim_end_matches(".c");
+            let name = module.trim_start_matches("mod_");
+            Err(format!(
+                "{address} needs {module}, which is not loaded: LoadModule {name}_module \
+                 modules/{module}.so (on Debian: a2enmod {name})"
+            ))
+        }
+    }
+}
+
+fn absolute(path: &str) -> Result<String, String> {
+    if !Path::new(path).is_absolute() {
+        return Err(format!("docroot={path}: the path is not absolute"));
+    }
+    Ok(path.to_owned())
+}
+
+fn directory(directive: &str, scope: Scope, words: &[&str]) -> Result<String, String> {
+    match words {
+        [path] if !path.is_empty() && scope == Scope::Global => Ok((*path).to_owned()),
+        [path] if !path.is_empty() => {
+            Err(format!("{directive} stands in the main configuration, outside of <VirtualHost>"))
+        }
+        _ => Err(format!("{directive} takes the path of a directory")),
+    }
+}

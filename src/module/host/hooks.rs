@@ -1,0 +1,261 @@
+//! The bridges from Apache's hooks to ours: one `extern "C"` function per C signature, each with
+//! the guard, and a method to register it.
+
+use super::guard::guard;
+use super::log::{Level, log, log_request};
+use super::{Proxy, Request, Setup, Worker, item, sys};
+use std::ffi::{CStr, c_char, c_int};
+use std::ptr;
+
+/// What a hook answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::module) enum Answer {
+    /// Not ours, or not only ours: the next module goes on.
+    Declined,
+    /// Done: no other module is asked.
+    Ok,
+    /// The request ends with this status.
+    Status(c_int),
+}
+
+impl Answer {
+    pub(in crate::module) const SERVER_ERROR: Self = Self::Status(sys::HTTP_INTERNAL_SERVER_ERROR);
+    pub(in crate::module) const UNAVAILABLE: Self = Self::Status(sys::HTTP_SERVICE_UNAVAILABLE);
+    pub(in crate::module) const FORBIDDEN: Self = Self::Status(sys::HTTP_FORBIDDEN);
+}
+
+impl From<Answer> for c_int {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Declined => sys::DECLINED,
+            Answer::Ok => sys::OK as Self,
+            Answer::Status(status) => status,
+        }
+    }
+}
+
+impl From<c_int> for Answer {
+    fn from(answer: c_int) -> Self {
+        match answer {
+            sys::DECLINED => Self::Declined,
+            0 => Self::Ok,
+            status => Self::Status(status),
+        }
+    }
+}
+
+/// A panic costs this request a 500, and nothing else.
+///
+/// # Safety
+///
+/// `r` is live, and no other thread works on it.
+unsafe fn for_request(
+    r: *mut sys::request_rec,
+    body: impl FnOnce(&mut Request) -> Answer,
+) -> c_int {
+    // SAFETY: the caller promises the request.
+    let mut request = unsafe { Request::lend(r) };
+    match guard(|| body(&mut request)) {
+        Ok(answer) => answer.into(),
+        Err(panic) => {
+            // SAFETY: as above.
+            unsafe { log_request(r, Level::Critical, &panic) };
+            sys::HTTP_INTERNAL_SERVER_ERROR
+        }
+    }
+}
+
+unsafe extern "C" fn on_request<F>(r: *mut sys::request_rec) -> c_int
+where
+    F: Fn(&mut Request) -> Answer + Copy + 'static,
+{
+    // SAFETY: Apache passes a live request, which no other thread works on.
+    unsafe { for_request(r, item::<F>()) }
+}
+
+/// mod_proxy's canon_handler.
+unsafe extern "C" fn on_canon<F>(r: *mut sys::request_rec, url: *mut c_char) -> c_int
+where
+    F: Fn(&mut Request, &CStr) -> Answer + Copy + 'static,
+{
+    // SAFETY: mod_proxy passes a live request, and a copy of its URL in the request's pool, which
+    // nobody writes while we look at it.
+    unsafe {
+        let url = CStr::from_ptr(url);
+        for_request(r, |request| item::<F>()(request, url))
+    }
+}
+
+/// mod_proxy's pre_request: whose worker is it?
+unsafe extern "C" fn on_pre_request<F>(
+    worker: *mut *mut sys::proxy_worker,
+    balancer: *mut *mut sys::proxy_balancer,
+    r: *mut sys::request_rec,
+    _conf: *mut sys::proxy_server_conf,
+    _url: *mut *mut c_char,
+) -> c_int
+where
+    F: Fn(&mut Request) -> Option<Worker> + Copy + 'static,
+{
+    // SAFETY: mod_proxy passes a live request and two places for its choice, both null at first.
+    unsafe {
+        for_request(r, |request| match item::<F>()(request) {
+            Some(chosen) if (*balancer).is_null() => {
+                *worker = chosen.raw();
+                Answer::Ok
+            }
+            _ => Answer::Declined,
+        })
+    }
+}
+
+unsafe extern "C" fn on_pre_config<F: Fn(&mut Hooks) + Copy + 'static>(
+    _pconf: *mut sys::apr_pool_t,
+    _plog: *mut sys::apr_pool_t,
+    _ptemp: *mut sys::apr_pool_t,
+) -> c_int {
+    // All modules are loaded, and the hooks are not sorted yet: the time to hook into a module that
+    // may have been loaded after us.
+    match guard(|| item::<F>()(&mut Hooks(()))) {
+        Ok(()) => sys::OK as c_int,
+        Err(panic) => refuse(&panic),
+    }
+}
+
+/// An error, or a panic, stops the start.
+unsafe extern "C" fn on_config<F: Fn(&Setup) -> Result<(), String> + Copy + 'static>(
+    pconf: *mut sys::apr_pool_t,
+    _plog: *mut sys::apr_pool_t,
+    ptemp: *mut sys::apr_pool_t,
+    server: *mut sys::server_rec,
+) -> c_int {
+    // SAFETY: Apache passes live pools and its main server, on the only thread there is.
+    let setup = unsafe { Setup::lend(pconf, ptemp, server) };
+    match guard(|| item::<F>()(&setup)) {
+        Ok(Ok(())) => sys::OK as c_int,
+        Ok(Err(why)) | Err(why) => refuse(&why),
+    }
+}
+
+fn refuse(why: &str) -> c_int {
+    log(Level::Startup, why);
+    sys::HTTP_INTERNAL_SERVER_ERROR
+}
+
+unsafe extern "C" fn on_child_init<F: Fn(&Setup) + Copy + 'static>(
+    pchild: *mut sys::apr_pool_t,
+    server: *mut sys::server_rec,
+) {
+    // SAFETY: as in `on_config`; the child's pool lives as long as the child.
+    let setup = unsafe { Setup::lend(pchild, pchild, server) };
+    guard(|| item::<F>()(&setup)).unwrap_or_else(|panic| log(Level::Critical, &panic));
+}
+
+/// The registry of hooks, there for the length of Apache's callback.
+#[derive(Debug)]
+pub(in crate::module) struct Hooks(());
+
+/// A list of modules' names, which a null ends.
+struct Names([*const c_char; 2]);
+
+// SAFETY: it points to literals only.
+unsafe impl Sync for Names {}
+
+/// When a hook is called, among those of other modules.
+#[derive(Clone, Copy, Debug)]
+#[repr(i32)]
+pub(in crate::module) enum Order {
+    ReallyFirst = sys::APR_HOOK_REALLY_FIRST,
+    Middle = sys::APR_HOOK_MIDDLE,
+    Last = sys::APR_HOOK_LAST,
+}
+
+macro_rules! hooks {
+    ($($(#[$doc:meta])* $name:ident = $register:ident($bridge:ident: $($kind:tt)+), $order:ident;)+) => {
+        impl Hooks {
+            $($(#[$doc])*
+            pub(in crate::module) fn $name<F: $($kind)+ + Copy + 'static>(&mut self, _: F) -> &mut Self {
+                // SAFETY: `Hooks` is there only while Apache registers hooks.
+                unsafe {
+                    let order = Order::$order as c_int;
+                    sys::$register(Some($bridge::<F>), ptr::null(), ptr::null(), order);
+                }
+                self
+            })+
+        }
+    };
+}
+
+hooks! {
+    /// All modules are loaded; the configuration is read, and not yet carried out.
+    pre_config = ap_hook_pre_config(on_pre_config: Fn(&mut Hooks)), Middle;
+    /// The configuration is whole; `apachectl -t` too comes here, and ends after it.
+    check_config = ap_hook_check_config(on_config: Fn(&Setup) -> Result<(), String>), Middle;
+    /// In the parent, after each pass over the configuration.
+    post_config = ap_hook_post_config(on_config: Fn(&Setup) -> Result<(), String>), Last;
+    /// A path becomes a file or a backend's address: before mod_rewrite and mod_proxy.
+    translate_first = ap_hook_translate_name(on_request: Fn(&mut Request) -> Answer), ReallyFirst;
+    /// Likewise, after mod_rewrite, mod_proxy and mod_alias, and before the core.
+    translate_last = ap_hook_translate_name(on_request: Fn(&mut Request) -> Answer), Last;
+    /// The file's or the proxied URL's own configuration is about to be looked up.
+    map_to_storage = ap_hook_map_to_storage(on_request: Fn(&mut Request) -> Answer), ReallyFirst;
+    /// The response is out.
+    log_transaction = ap_hook_log_transaction(on_request: Fn(&mut Request) -> Answer), Middle;
+}
+
+impl Hooks {
+    /// # Safety
+    ///
+    /// Only within the module's `register_hooks`.
+    pub(super) unsafe fn new() -> Self {
+        Self(())
+    }
+
+    /// In each child, before its first request, and after mod_proxy was there.
+    pub(in crate::module) fn child_init<F: Fn(&Setup) + Copy + 'static>(
+        &mut self,
+        _: F,
+    ) -> &mut Self {
+        static AFTER: Names = Names([c"mod_proxy.c".as_ptr(), ptr::null()]);
+        // SAFETY: as in the macro; the list of predecessors is static.
+        unsafe {
+            let (after, order) = (AFTER.0.as_ptr(), Order::Middle as c_int);
+            sys::ap_hook_child_init(Some(on_child_init::<F>), after, ptr::null(), order);
+        }
+        self
+    }
+
+    /// The last look before the response is made: before mod_rewrite and mod_proxy, and after the
+    /// core has set the handler of SetHandler.
+    pub(in crate::module) fn fixups<F>(&mut self, _: F) -> &mut Self
+    where
+        F: Fn(&mut Request) -> Answer + Copy + 'static,
+    {
+        static AFTER: Names = Names([c"core.c".as_ptr(), ptr::null()]);
+        // SAFETY: as above.
+        unsafe {
+            let (after, order) = (AFTER.0.as_ptr(), Order::ReallyFirst as c_int);
+            sys::ap_hook_fixups(Some(on_request::<F>), after, ptr::null(), order);
+        }
+        self
+    }
+
+    /// mod_proxy has a URL to bring into its canonical form.
+    pub(in crate::module) fn proxy_canon<F>(&mut self, proxy: &Proxy, _: F) -> &mut Self
+    where
+        F: Fn(&mut Request, &CStr) -> Answer + Copy + 'static,
+    {
+        proxy.hook_canon(on_canon::<F>, Order::ReallyFirst as c_int);
+        self
+    }
+
+    /// mod_proxy looks for the worker of a request.
+    pub(in crate::module) fn proxy_pre_request<F>(&mut self, proxy: &Proxy, _: F) -> &mut Self
+    where
+        F: Fn(&mut Request) -> Option<Worker> + Copy + 'static,
+    {
+        // Before "really first": mod_proxy_balancer is hooked at "first".
+        proxy.hook_pre_request(on_pre_request::<F>, Order::ReallyFirst as c_int);
+        self
+    }
+}

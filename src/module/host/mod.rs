@@ -1,0 +1,49 @@
+//! The safe face of Apache: its C API ends in this directory, and so does `unsafe`.
+//!
+//! Nothing here knows of slots; nothing outside names [`sys`].
+#![allow(unsafe_code, reason = "this is the border to C")]
+
+mod directive;
+mod guard;
+mod hooks;
+mod log;
+mod pool;
+mod proxy;
+mod record;
+mod request;
+mod server;
+mod sys;
+mod tree;
+
+pub(super) use directive::{Directive, Place, Scope};
+pub(super) use hooks::{Answer, Hooks};
+pub(super) use log::{Level, log};
+pub(super) use proxy::{Proxy, ReverseMap, Worker};
+pub(super) use record::ModuleRecord;
+pub(super) use request::{Kept, Request};
+pub(super) use server::{
+    Pool, Server, Setup, has_module, max_daemons, runtime_path, server_path, serves,
+};
+pub(super) use tree::{Line, for_each_directive};
+
+/// Conjures a function back from its type: a function item has no size, its type says it all.
+///
+/// This is how one generic `extern "C"` bridge serves every hook without a macro or a table.
+fn item<F: Copy + 'static>() -> F {
+    const { assert!(size_of::<F>() == 0, "a hook is a function, or a closure that holds nothing") };
+    // SAFETY: `F` has no bytes to get wrong. Whoever names a bridge for `F` was given an `F`, so the
+    // type is inhabited; and it is `Copy`, so one more of it does no harm.
+    unsafe { std::mem::transmute_copy(&()) }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_function_is_named_by_its_type() {
+        fn conjured<F: Fn(u8) -> u8 + Copy + 'static>(_: F) -> u8 {
+            super::item::<F>()(20)
+        }
+        assert_eq!(conjured(|n| n + 1), 21);
+        assert_eq!(conjured(u8::isqrt), 4);
+    }
+}

@@ -1,0 +1,71 @@
+//! APR's pools: memory, and whatever else is to end together.
+
+use super::sys;
+use std::ffi::{CStr, c_char, c_void};
+
+/// Puts `value` into the pool's own memory; it is dropped when the pool is cleared (`pconf`: at a
+/// restart; a request's: when its answer is out).
+///
+/// # Safety
+///
+/// `pool` is live.
+pub(super) unsafe fn place<T>(pool: *mut sys::apr_pool_t, value: T) -> *mut T {
+    unsafe extern "C" fn release<T>(value: *mut c_void) -> sys::apr_status_t {
+        // SAFETY: the pool calls this once, with the pointer that `place` registered, before it
+        // frees the memory.
+        unsafe { value.cast::<T>().drop_in_place() };
+        sys::APR_SUCCESS
+    }
+    const { assert!(align_of::<T>() <= 8, "APR aligns to 8 bytes") };
+    // SAFETY: the caller promises the pool. APR ends the process rather than to return null, and
+    // its memory is aligned for `T`. The module is never unloaded, so `release` outlives the pool.
+    unsafe {
+        let at = sys::apr_palloc(pool, size_of::<T>()).cast::<T>();
+        at.write(value);
+        if std::mem::needs_drop::<T>() {
+            let child_cleanup = Some(sys::apr_pool_cleanup_null as _);
+            sys::apr_pool_cleanup_register(pool, at.cast(), Some(release::<T>), child_cleanup);
+        }
+        at
+    }
+}
+
+/// A copy of `text` as a C string that lives as long as the pool.
+///
+/// # Safety
+///
+/// `pool` is live.
+pub(super) unsafe fn c_string(pool: *mut sys::apr_pool_t, text: &str) -> *const c_char {
+    // SAFETY: the caller promises the pool; APR copies `len` bytes and ends them with a NUL.
+    unsafe { sys::apr_pstrmemdup(pool, text.as_ptr().cast(), text.len()) }
+}
+
+/// `parts`, one after the other, as a C string that lives as long as the pool.
+///
+/// # Safety
+///
+/// `pool` is live.
+pub(super) unsafe fn concat(pool: *mut sys::apr_pool_t, parts: &[&[u8]]) -> *mut c_char {
+    let len: usize = parts.iter().map(|part| part.len()).sum();
+    // SAFETY: the caller promises the pool, which has room for the parts and a NUL.
+    unsafe {
+        let start = sys::apr_palloc(pool, len + 1).cast::<u8>();
+        let mut at = start;
+        for part in parts {
+            at.copy_from_nonoverlapping(part.as_ptr(), part.len());
+            at = at.add(part.len());
+        }
+        at.write(0);
+        start.cast()
+    }
+}
+
+/// A C string that may be null, borrowed for as long as the caller says that it lives.
+///
+/// # Safety
+///
+/// `text` is null, or a C string that nobody writes for `'a`.
+pub(super) unsafe fn borrow<'a>(text: *const c_char) -> Option<&'a CStr> {
+    // SAFETY: the caller promises the string.
+    if text.is_null() { None } else { Some(unsafe { CStr::from_ptr(text) }) }
+}

@@ -1,0 +1,254 @@
+//! A request, for the length of one hook.
+
+use super::log::{Level, log_request};
+use super::record::config_of;
+use super::{Answer, pool, sys};
+use crate::module::config::Config;
+use crate::module::slot_module;
+use std::ffi::{CStr, c_char};
+use std::ops::Deref;
+use std::ptr::NonNull;
+
+/// A handle, not a reference: Apache and its other modules write the record too, so no `&mut` to
+/// the record itself may ever claim it alone. Hooks are lent the handle and cannot keep it.
+#[derive(Debug)]
+pub(in crate::module) struct Request(NonNull<sys::request_rec>);
+
+impl Request {
+    /// # Safety
+    ///
+    /// `r` is live, and on this thread only, while the handle is.
+    pub(super) unsafe fn lend(r: *mut sys::request_rec) -> Self {
+        // SAFETY: a live request is not null.
+        Self(unsafe { NonNull::new_unchecked(r) })
+    }
+
+    pub(super) fn raw(&self) -> *mut sys::request_rec {
+        self.0.as_ptr()
+    }
+
+    /// The configuration of the server that took the request, to be kept with the request.
+    pub(in crate::module) fn kept_config(&self) -> Kept<Config> {
+        // SAFETY: the request is live, and so is its server; each server has a configuration.
+        Kept(unsafe { NonNull::new_unchecked(config_of((*self.raw()).server)) })
+    }
+
+    /// Whether both are one request.
+    pub(in crate::module) fn is(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+
+    /// The request that the client made: above all sub-requests and internal redirects.
+    pub(in crate::module) fn root(&self) -> Self {
+        let mut r = self.raw();
+        // SAFETY: what a live request came from is live, and works on this thread while it does.
+        unsafe {
+            loop {
+                let above = if (*r).main.is_null() { (*r).prev } else { (*r).main };
+                if above.is_null() {
+                    return Self::lend(r);
+                }
+                r = above;
+            }
+        }
+    }
+
+    /// What we keep with this request, made when it is first asked for. It lives in the request's
+    /// pool: until the answer is out, whatever the answer is.
+    pub(in crate::module) fn state<T: Default + 'static>(&self) -> &T {
+        // SAFETY: the request is live, and its vector has our place: null at first, and a `T` from
+        // here on (there is one type of state only, the module's). It is handed out shared only.
+        unsafe {
+            let place = slot_module.place_in((*self.raw()).request_config);
+            if (*place).is_null() {
+                *place = pool::place((*self.raw()).pool, T::default()).cast();
+            }
+            &*(*place).cast::<T>()
+        }
+    }
+
+    /// What we keep with this request, if anything.
+    pub(in crate::module) fn known_state<T: 'static>(&self) -> Option<&T> {
+        // SAFETY: as in `state`.
+        unsafe { (*slot_module.place_in((*self.raw()).request_config)).cast::<T>().as_ref() }
+    }
+
+    /// `proxy:…` or the file that the request is for.
+    pub(in crate::module) fn filename(&self) -> Option<&CStr> {
+        // SAFETY: null, or a C string in the request's pool, which outlives the hook. Who gives the
+        // request another name puts another string there.
+        unsafe { pool::borrow((*self.raw()).filename) }
+    }
+
+    /// The file that the request was first mapped to, before any rewriting in a directory.
+    pub(in crate::module) fn mapped_file(&self) -> Option<&CStr> {
+        // SAFETY: as in `filename`.
+        unsafe { pool::borrow((*self.raw()).canonical_filename) }
+    }
+
+    /// The path of its URL, decoded.
+    pub(in crate::module) fn path(&self) -> Option<&CStr> {
+        // SAFETY: as in `filename`.
+        unsafe { pool::borrow((*self.raw()).uri) }
+    }
+
+    /// Whether SetHandler made it mod_proxy's.
+    pub(in crate::module) fn is_by_handler(&self) -> bool {
+        // SAFETY: the request, and so its table of notes, is live.
+        let note = unsafe { sys::apr_table_get((*self.raw()).notes, c"proxy-sethandler".as_ptr()) };
+        !note.is_null()
+    }
+
+    /// The handler that the configuration chose.
+    pub(in crate::module) fn handler(&self) -> Option<&CStr> {
+        // SAFETY: as in `filename`.
+        unsafe { pool::borrow((*self.raw()).handler) }
+    }
+
+    /// Puts `parts` into the place of the file's name.
+    pub(in crate::module) fn set_filename(&self, parts: &[&[u8]]) {
+        // SAFETY: the request, and so its pool, is live.
+        unsafe { (*self.raw()).filename = pool::concat((*self.raw()).pool, parts) };
+    }
+
+    /// Sets a variable of the request's environment. The caller's strings live as long as the
+    /// configuration does.
+    pub(in crate::module) fn set_env(&self, name: &'static CStr, value: &CStr) {
+        // SAFETY: the table is the request's. It keeps the pointers: a literal, and a string of the
+        // configuration or of this request's pool, by the caller's word.
+        unsafe { sys::apr_table_setn((*self.raw()).subprocess_env, name.as_ptr(), value.as_ptr()) }
+    }
+
+    /// A number as a C string in the request's pool.
+    pub(in crate::module) fn decimal(&self, mut number: u32) -> &CStr {
+        let mut digits = [0_u8; 10];
+        let mut at = digits.len();
+        loop {
+            at -= 1;
+            digits[at] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                break;
+            }
+        }
+        // SAFETY: the request, and so its pool, is live; `concat` ends the string with a NUL.
+        unsafe { CStr::from_ptr(pool::concat((*self.raw()).pool, &[&digits[at..]])) }
+    }
+
+    /// Makes `root` this request's DOCUMENT_ROOT. It lives as long as the configuration.
+    pub(in crate::module) fn set_document_root(&self, root: &CStr) {
+        // SAFETY: the request is live, and keeps the pointer no longer than it lives itself.
+        unsafe { sys::ap_set_document_root(self.raw(), root.as_ptr()) }
+    }
+
+    /// Maps the path to a file below `root`, as the core does below DocumentRoot: never out of it.
+    pub(in crate::module) fn map_below(&mut self, root: &CStr) -> Answer {
+        let r = self.raw();
+        // SAFETY: the request and its server are live; `uri` is a C string in its pool, as is what
+        // APR makes of it.
+        unsafe {
+            if (*r).proxyreq != 0 || (*r).uri.is_null() || *(*r).uri != b'/' as c_char {
+                return Answer::Declined;
+            }
+            let mut path = CStr::from_ptr((*r).uri).to_bytes_with_nul();
+            // ServerPath: the part of the path that a client without a Host header says instead.
+            if let Some(prefix) = pool::borrow((*(*r).server).path)
+                && let Some(rest) = path.strip_prefix(prefix.to_bytes())
+                && (prefix.to_bytes().ends_with(b"/") || matches!(rest[0], b'/' | 0))
+            {
+                path = rest;
+            }
+            while let [b'/', rest @ ..] = path {
+                path = rest;
+            }
+            let how = sys::APR_FILEPATH_TRUENAME | sys::APR_FILEPATH_SECUREROOT;
+            let mut file = std::ptr::null_mut();
+            let merged = sys::apr_filepath_merge(
+                &raw mut file,
+                root.as_ptr(),
+                path.as_ptr().cast(),
+                how as _,
+                (*r).pool,
+            );
+            if merged != sys::APR_SUCCESS as sys::apr_status_t {
+                self.log(
+                    Level::Error,
+                    &format!("cannot map {:?} to a file", CStr::from_ptr((*r).uri)),
+                );
+                return Answer::FORBIDDEN;
+            }
+            (*r).filename = file;
+            (*r).canonical_filename = file;
+        }
+        Answer::Ok
+    }
+
+    /// How mod_rewrite qualifies a URL that has no scheme it knows: `http://this.host:port/`.
+    pub(in crate::module) fn own_url(&self) -> &CStr {
+        let r = self.raw();
+        // SAFETY: the request is live; what is asked for is C strings that live as long.
+        unsafe {
+            let scheme = CStr::from_ptr(sys::ap_run_http_scheme(r)).to_bytes();
+            let host = CStr::from_ptr(sys::ap_get_server_name_for_url(r)).to_bytes();
+            let port = sys::ap_get_server_port(r);
+            let port = if port == sys::ap_run_default_port(r) {
+                [&b""[..], b""]
+            } else {
+                [b":", self.decimal(port.into()).to_bytes()]
+            };
+            let parts = [scheme, b"://", host, port[0], port[1], b"/"];
+            CStr::from_ptr(pool::concat((*r).pool, &parts))
+        }
+    }
+
+    /// The status of the answer, of the last of the internal redirects.
+    pub(in crate::module) fn final_status(&self) -> u16 {
+        let mut r = self.raw();
+        // SAFETY: a live request's redirects are live.
+        unsafe {
+            while !(*r).next.is_null() {
+                r = (*r).next;
+            }
+            u16::try_from((*r).status).unwrap_or(0)
+        }
+    }
+
+    /// How long ago the request's head was read, in microseconds.
+    pub(in crate::module) fn age(&self) -> u64 {
+        // SAFETY: the request is live; the clock has no precondition.
+        let age = unsafe { sys::apr_time_now() - (*self.raw()).request_time };
+        u64::try_from(age).unwrap_or(0)
+    }
+
+    /// A line in the error log of its server.
+    pub(in crate::module) fn log(&self, level: Level, text: &str) {
+        // SAFETY: the request is live.
+        unsafe { log_request(self.raw(), level, text) }
+    }
+}
+
+/// What the configuration owns, kept with a request.
+///
+/// A request's pool is below the configuration's, and APR clears what is below a pool before it
+/// drops what the pool owns: so the configuration is there for as long as anything that a request
+/// keeps, and the drop of it. Hooks get one from a request only, and have nowhere to keep it but
+/// with the request.
+#[derive(Debug)]
+pub(in crate::module) struct Kept<T>(NonNull<T>);
+
+impl<T> Clone for Kept<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Kept<T> {}
+
+impl<T> Deref for Kept<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: see the type. While requests are served, nobody writes the configuration.
+        unsafe { self.0.as_ref() }
+    }
+}

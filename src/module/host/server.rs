@@ -1,0 +1,147 @@
+//! Apache at its start: pools, servers, and what it says of itself.
+
+use super::record::config_of;
+use super::{pool, sys};
+use crate::module::config::Config;
+use crate::module::slot_module;
+use std::ffi::{CStr, CString, OsStr, c_char, c_int};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
+
+/// A pool of APR's.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::module) struct Pool(pub(super) NonNull<sys::apr_pool_t>);
+
+impl Pool {
+    pub(super) fn raw(self) -> *mut sys::apr_pool_t {
+        self.0.as_ptr()
+    }
+}
+
+/// A server: the main one, or a virtual host.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::module) struct Server(NonNull<sys::server_rec>);
+
+impl Server {
+    pub(super) fn raw(self) -> *mut sys::server_rec {
+        self.0.as_ptr()
+    }
+
+    /// Its configuration.
+    pub(in crate::module) fn config(&self) -> &Config {
+        // SAFETY: a `Server` is lent by Apache's callbacks only, where all servers are live.
+        unsafe { &*config_of(self.raw()) }
+    }
+
+    /// Whether it has a DocumentRoot of its own, and not that of `main`.
+    pub(in crate::module) fn has_document_root(&self, main: Server) -> bool {
+        let root = |server: &Server| {
+            // SAFETY: live servers; the core makes a configuration for each.
+            unsafe {
+                let core = &raw const sys::core_module;
+                let conf = sys::ap_get_module_config((*server.raw()).module_config, core);
+                (*conf.cast::<sys::core_server_config>()).ap_document_root
+            }
+        };
+        root(self) != root(&main)
+    }
+
+    /// What tells it from other servers.
+    pub(in crate::module) fn key(&self) -> usize {
+        self.raw().addr()
+    }
+}
+
+/// A callback at the start: the pools and servers are there for its length.
+#[derive(Debug)]
+pub(in crate::module) struct Setup {
+    /// As long as the configuration; in a child, as long as the child.
+    pub(in crate::module) pool: Pool,
+    /// As long as the callback.
+    pub(in crate::module) scratch: Pool,
+    /// The main server.
+    pub(in crate::module) main: Server,
+}
+
+impl Setup {
+    /// # Safety
+    ///
+    /// All three are live, and this is the only thread.
+    pub(super) unsafe fn lend(
+        pool: *mut sys::apr_pool_t,
+        scratch: *mut sys::apr_pool_t,
+        main: *mut sys::server_rec,
+    ) -> Self {
+        // SAFETY: what is live is not null.
+        unsafe {
+            Self {
+                pool: Pool(NonNull::new_unchecked(pool)),
+                scratch: Pool(NonNull::new_unchecked(scratch)),
+                main: Server(NonNull::new_unchecked(main)),
+            }
+        }
+    }
+
+    /// The main server, and all virtual hosts.
+    pub(in crate::module) fn servers(&self) -> impl Iterator<Item = Server> {
+        std::iter::successors(Some(self.main), |server| {
+            // SAFETY: servers are a list that Apache has finished.
+            NonNull::new(unsafe { (*server.raw()).next }).map(Server)
+        })
+    }
+
+    /// Gives `server` this configuration, until the next restart.
+    pub(in crate::module) fn configure(&self, server: Server, config: Config) {
+        // SAFETY: the server is live, and Apache's vector has our place. What was there stays in
+        // its pool, for whoever else shares it.
+        unsafe {
+            let config = pool::place(self.pool.raw(), config);
+            *slot_module.place_in((*server.raw()).module_config) = config.cast();
+        }
+    }
+}
+
+/// Whether Apache is on its way to serve: not in the first of the two passes at its start.
+pub(in crate::module) fn serves() -> bool {
+    // SAFETY: a question without a precondition.
+    let state = unsafe { sys::ap_state_query(sys::AP_SQ_MAIN_STATE as c_int) };
+    state != sys::AP_SQ_MS_CREATE_PRE_CONFIG as c_int
+}
+
+/// How many children the MPM may have at a time.
+pub(in crate::module) fn max_daemons() -> usize {
+    let mut daemons: c_int = 0;
+    // SAFETY: the MPM writes its answer to where it is told to.
+    unsafe { sys::ap_mpm_query(sys::AP_MPMQ_HARD_LIMIT_DAEMONS as c_int, &raw mut daemons) };
+    daemons.max(1) as usize
+}
+
+/// Whether a module is loaded, by its source's name, as in `mod_proxy.c`.
+pub(in crate::module) fn has_module(name: &CStr) -> bool {
+    // SAFETY: Apache's list of modules is not written while hooks and directives run.
+    !unsafe { sys::ap_find_linked_module(name.as_ptr()) }.is_null()
+}
+
+/// A path as `ServerRoot` understands it; `None` when it is none.
+pub(in crate::module) fn server_path(pool: Pool, path: &str) -> Option<PathBuf> {
+    resolve(path, |text| {
+        // SAFETY: a live pool and a C string.
+        unsafe { sys::ap_server_root_relative(pool.raw(), text) }
+    })
+}
+
+/// A path as `DefaultRuntimeDir` understands it; `None` when it is none.
+pub(in crate::module) fn runtime_path(pool: Pool, path: &str) -> Option<PathBuf> {
+    resolve(path, |text| {
+        // SAFETY: a live pool and a C string.
+        unsafe { sys::ap_runtime_dir_relative(pool.raw(), text) }
+    })
+}
+
+fn resolve(path: &str, with: impl FnOnce(*const c_char) -> *mut c_char) -> Option<PathBuf> {
+    let text = CString::new(path).ok()?;
+    // SAFETY: null, or a C string in the pool; it is copied at once.
+    let found = unsafe { pool::borrow(with(text.as_ptr())) }?;
+    Some(Path::new(OsStr::from_bytes(found.to_bytes())).to_owned())
+}

@@ -1,0 +1,59 @@
+//! The tree of directives that Apache has read: all files, all sections, in their order.
+
+use super::{pool, sys};
+use std::fmt;
+
+/// A directive, where it stands, and with what.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::module) struct Line<'a> {
+    pub(in crate::module) name: &'a str,
+    pub(in crate::module) args: &'a str,
+    file: &'a str,
+    number: i32,
+}
+
+impl Line<'_> {
+    /// Whether it is this directive: case does not matter in their names.
+    pub(in crate::module) fn is(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name)
+    }
+}
+
+/// As Apache names a place in its own messages.
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {} of {}", self.number, self.file)
+    }
+}
+
+/// Shows each directive of the configuration to `see`, until it says no. What is not UTF-8 is left
+/// out: it can name nothing of ours.
+pub(in crate::module) fn for_each_directive<E>(
+    mut see: impl FnMut(Line<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    // SAFETY: the tree lives as long as the configuration that it was read from; we are on the
+    // thread that reads it, and `see` is not given the tree to write.
+    unsafe { walk(sys::ap_conftree, &mut see) }
+}
+
+/// # Safety
+///
+/// `node` is null or a live node of a tree that nobody writes.
+unsafe fn walk<E>(
+    mut node: *mut sys::ap_directive_t,
+    see: &mut impl FnMut(Line<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    // SAFETY: the caller promises the tree; its strings are C strings or null.
+    while let Some(directive) = unsafe { node.as_ref() } {
+        // SAFETY: as above.
+        let text = |text| unsafe { pool::borrow(text) }.map_or(Some(""), |t| t.to_str().ok());
+        let parts = (text(directive.directive), text(directive.args), text(directive.filename));
+        if let (Some(name), Some(args), Some(file)) = parts {
+            see(Line { name, args, file, number: directive.line_num })?;
+        }
+        // SAFETY: a child of a live node is one.
+        unsafe { walk(directive.first_child, see) }?;
+        node = directive.next;
+    }
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! The Apache side. This file is its index: the directives, the hooks, the record.
+
+mod address;
+mod check;
+mod config;
+mod docroot;
+mod host;
+mod proxy;
+mod request;
+mod site;
+mod start;
+mod workers;
+
+use config::Config;
+use host::{Directive, Hooks, ModuleRecord, Proxy};
+
+static DIRECTIVES: [Directive; 10] = [
+    Directive::section(
+        c"<SlotGroup",
+        Config::open_group,
+        Config::close_group,
+        c"name of a group: the slots of one application stand in it",
+    ),
+    Directive::words(
+        c"Slot",
+        Config::add_slot,
+        c"name of a slot, its backend's URL or -, and docroot=path of its static files",
+    ),
+    Directive::words(
+        c"SlotDefault",
+        Config::set_default,
+        c"name of the slot that is active until the first flip",
+    ),
+    Directive::words(
+        c"SlotOperator",
+        Config::set_operator,
+        c"group=name of the system's group that may flip without being root",
+    ),
+    Directive::words(
+        c"SlotStateDir",
+        Config::set_state_dir,
+        c"directory of the record of the active slots, on a disk",
+    ),
+    Directive::words(
+        c"SlotRuntimeDir",
+        Config::set_runtime_dir,
+        c"directory of the counts of requests, need not survive a reboot",
+    ),
+    Directive::words(
+        c"SlotDocumentRoot",
+        Config::set_document_root,
+        c"name of the group whose active slot's docroot is the DocumentRoot",
+    ),
+    Directive::observed(
+        c"ProxyPassReverse",
+        Config::see_reverse,
+        c"a path and a URL, of mod_proxy; the URL may be a slot:// one",
+    ),
+    Directive::observed(
+        c"ProxyPassReverseCookieDomain",
+        Config::see_reverse,
+        c"a backend's domain, or slot://name, and the public one, of mod_proxy",
+    ),
+    Directive::END,
+];
+
+fn register(hooks: &mut Hooks) {
+    hooks
+        .pre_config(meet_proxy)
+        .check_config(check::check)
+        .post_config(start::prepare)
+        .child_init(start::attach)
+        .translate_first(docroot::enter)
+        .translate_last(docroot::map)
+        .map_to_storage(proxy::enter)
+        .fixups(request::mark)
+        .log_transaction(request::account);
+}
+
+/// mod_proxy may be loaded after us, and it may not be loaded at all.
+fn meet_proxy(hooks: &mut Hooks) {
+    if let Some(mod_proxy) = Proxy::find() {
+        hooks
+            .proxy_canon(&mod_proxy, proxy::canonicalise)
+            .proxy_pre_request(&mod_proxy, proxy::worker);
+    }
+}
+
+/// What `LoadModule slot_module` looks up.
+#[allow(unsafe_code, reason = "the symbol's name is Apache's contract")]
+#[allow(non_upper_case_globals, reason = "likewise")]
+#[unsafe(no_mangle)]
+pub(crate) static slot_module: ModuleRecord =
+    ModuleRecord::new(c"mod_slot.c", &DIRECTIVES, register);

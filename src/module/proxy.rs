@@ -1,0 +1,124 @@
+//! `slot://GROUP/path`: a scheme of mod_proxy. It is turned into the URL of the request's slot, with
+//! that slot's own worker.
+//!
+//! ProxyPass, ProxyPassMatch and a server's RewriteRule have given the request its `slot://` URL
+//! when map_to_storage comes; a directory's RewriteRule and SetHandler do it later. All of them end
+//! in mod_proxy's canon_handler.
+
+use super::address::split_slot_url;
+use super::host::{Answer, Level, Request, Worker};
+use super::request::{State, enter_and_mark};
+use super::site::{Service, Slot};
+use std::ffi::CStr;
+
+const PROXY: &[u8] = b"proxy:";
+
+/// map_to_storage, before all others: the slot is known before `<If>` and `<Proxy>` are looked at.
+pub(super) fn enter(request: &mut Request) -> Answer {
+    let config = request.kept_config();
+    let Some(service) = &config.service else { return Answer::Declined };
+    let Some(url) = request.filename().and_then(|name| name.to_bytes().strip_prefix(PROXY)) else {
+        return Answer::Declined;
+    };
+    let Some(unwrapped) = unwrap(request, service, url) else {
+        return enter_url(request, service, url);
+    };
+    request.set_filename(&[PROXY, unwrapped]);
+    enter_url(request, service, unwrapped)
+}
+
+/// fixups: `SetHandler "proxy:slot://…"`. Whether that is the handler.
+pub(super) fn enter_by_handler(request: &Request, service: &Service) -> Option<Answer> {
+    let url = request.handler()?.to_bytes().strip_prefix(PROXY)?;
+    split_slot_url(url)?;
+    Some(enter_url(request, service, url))
+}
+
+fn enter_url(request: &Request, service: &Service, url: &[u8]) -> Answer {
+    let Some((name, _)) = split_slot_url(url) else { return Answer::Declined };
+    let Some(group) = service.site.find(name) else { return no_group(request, name) };
+    match enter_and_mark(request, service, group) {
+        Ok(_) => Answer::Declined,
+        Err(answer) => answer,
+    }
+}
+
+/// mod_rewrite knows no scheme of ours: it takes `slot://app/x` for a path, and makes it
+/// `http://this.server/slot://app/x` or, in a directory, `http://this.server/its/path/slot://app/x`.
+fn unwrap<'a>(request: &Request, service: &Service, url: &'a [u8]) -> Option<&'a [u8]> {
+    if !service.site.rewrites {
+        return None;
+    }
+    let path = url.strip_prefix(request.own_url().to_bytes())?;
+    if split_slot_url(path).is_some() {
+        return Some(path);
+    }
+    let at = path.windows(8).position(|bytes| bytes.eq_ignore_ascii_case(b"/slot://"))? + 1;
+    // The directory that the rule stands in, and not something that a client has sent.
+    let file = request.mapped_file()?.to_bytes().strip_prefix(b"/")?;
+    file.starts_with(&path[..at]).then_some(&path[at..])
+}
+
+/// canon_handler: has mod_proxy's own modules canonicalise the URL of the slot, so that the backend
+/// is sent what a ProxyPass to it would send.
+pub(super) fn canonicalise(request: &mut Request, url: &CStr) -> Answer {
+    let config = request.kept_config();
+    let Some(service) = &config.service else { return Answer::Declined };
+    let mut url = url.to_bytes();
+    if let Some(unwrapped) = unwrap(request, service, url) {
+        url = unwrapped;
+    }
+    let Some((name, path)) = split_slot_url(url) else {
+        // Whatever this request was before, it is none of ours now.
+        if let Some(state) = request.known_state::<State>() {
+            state.worker.set(None);
+        }
+        return Answer::Declined;
+    };
+    let Some(group) = service.site.find(name) else { return no_group(request, name) };
+    let slot = match enter_and_mark(request, service, group) {
+        Ok(slot) => slot,
+        Err(answer) => return answer,
+    };
+    let chosen = &service.site.groups[group].slots[slot];
+    let (Some(base), Some(mod_proxy)) = (&chosen.base, service.site.proxy) else {
+        return no_backend(request, chosen);
+    };
+    let worker = service.worker(group, slot, path);
+    let answer = match path_of_handler(request, chosen) {
+        Some((prefix, path)) => mod_proxy.canonicalise(request, &[base.to_bytes(), prefix, path]),
+        None => mod_proxy.canonicalise(request, &[base.to_bytes(), path]),
+    };
+    if answer == Answer::Ok {
+        request.state::<State>().worker.set(worker);
+    }
+    answer
+}
+
+/// For a request that SetHandler sends here, mod_proxy has put the path of a file behind the URL.
+/// FastCGI and its kin want that; all others want the path that the client asked for.
+fn path_of_handler<'a>(request: &'a Request, slot: &Slot) -> Option<(&'a [u8], &'a [u8])> {
+    if slot.wants_file || !request.is_by_handler() {
+        return None;
+    }
+    let (_, prefix) = split_slot_url(request.handler()?.to_bytes().strip_prefix(PROXY)?)?;
+    let prefix = prefix.strip_suffix(b"/").unwrap_or(prefix);
+    Some((prefix, request.path()?.to_bytes()))
+}
+
+/// pre_request: whose worker is it? Found by pointer, where mod_proxy would search by name.
+pub(super) fn worker(request: &mut Request) -> Option<Worker> {
+    request.known_state::<State>()?.worker.get()
+}
+
+fn no_group(request: &Request, name: &[u8]) -> Answer {
+    let name = String::from_utf8_lossy(name);
+    request.log(Level::Error, &format!("slot://{name}: there is no <SlotGroup {name}>"));
+    Answer::SERVER_ERROR
+}
+
+fn no_backend(request: &Request, slot: &Slot) -> Answer {
+    let name = slot.name.to_string_lossy();
+    request.log(Level::Error, &format!("slot {name:?} has no backend: its address is -"));
+    Answer::UNAVAILABLE
+}

@@ -1,0 +1,205 @@
+//! What requests need to know: the groups and their shared memory, and what each server makes of
+//! them. Built once at Apache's start, never changed while it serves.
+
+use super::host::{Proxy, Worker};
+use crate::lease;
+use crate::slot::{MAX_SLOTS, SlotIndex, Word};
+use crate::state::control::WORD;
+use crate::state::counts::{Block, Counts};
+use crate::state::map::Mapping;
+use crate::sync::Ordering;
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+/// All groups. The same for all servers.
+#[derive(Debug)]
+pub(super) struct Site {
+    pub(super) groups: Vec<Group>,
+    /// By name, in lower case: mod_proxy may change the case of a URL's host.
+    by_name: HashMap<Box<[u8]>, usize>,
+    /// mod_proxy, when it is loaded.
+    pub(super) proxy: Option<Proxy>,
+    /// A RewriteRule names a `slot://` URL.
+    pub(super) rewrites: bool,
+    /// The children's locks; `None` when there is no such file.
+    pub(super) rows: Option<File>,
+    /// This child's row in every count segment. Row 0 is everybody's.
+    pub(super) row: AtomicUsize,
+    /// The workers that mod_proxy does not know of, for each child to make their pools.
+    pub(super) workers: Vec<Worker>,
+}
+
+/// What a server needs for its requests.
+#[derive(Clone, Debug)]
+pub(super) struct Service {
+    pub(super) site: Arc<Site>,
+    /// The group of `SlotDocumentRoot`.
+    pub(super) document_root: Option<usize>,
+    /// By group and slot.
+    pub(super) workers: Arc<Vec<Vec<Option<Worker>>>>,
+    /// `slot://` URLs with workers of their own, the longest first.
+    pub(super) routes: Arc<Vec<Route>>,
+}
+
+/// A ProxyPass to a `slot://` URL that has parameters.
+#[derive(Clone, Debug)]
+pub(super) struct Route {
+    pub(super) group: usize,
+    /// What the path behind the group starts with.
+    pub(super) prefix: Vec<u8>,
+    /// By slot.
+    pub(super) workers: Vec<Option<Worker>>,
+}
+
+/// A group, as requests see it.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) name: String,
+    /// In the order of the configuration.
+    pub(super) slots: Vec<Slot>,
+    page: Mapping,
+    counts: Counts,
+    /// From a slot's index in the control file to its place in `slots`.
+    places: [u8; MAX_SLOTS],
+}
+
+/// A slot, as requests see it.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) name: CString,
+    /// Where its backend is; see `Address::base`.
+    pub(super) base: Option<CString>,
+    /// Whether the backend is told the path of a file.
+    pub(super) wants_file: bool,
+    pub(super) docroot: Option<CString>,
+}
+
+const NOWHERE: u8 = u8::MAX;
+
+impl Group {
+    /// `names` is the table of the control file, of which `page` and `counts` are the memory.
+    pub(super) fn new(
+        name: &str,
+        slots: Vec<Slot>,
+        names: &[String],
+        page: Mapping,
+        counts: Counts,
+    ) -> Self {
+        let mut places = [NOWHERE; MAX_SLOTS];
+        for (place, known) in places.iter_mut().zip(names) {
+            let configured = slots.iter().position(|slot| slot.name.to_bytes() == known.as_bytes());
+            *place = configured.map_or(NOWHERE, |at| at as u8);
+        }
+        Self { name: name.into(), slots, page, counts, places }
+    }
+
+    /// Enters the active slot: see [`lease`].
+    pub(super) fn enter(&self, row: usize) -> Word {
+        lease::enter(self.page.word(WORD), |slot| self.counts.block(row, slot).in_flight())
+    }
+
+    /// The counters of a slot.
+    pub(super) fn block(&self, row: usize, slot: SlotIndex) -> Block<'_> {
+        self.counts.block(row, slot)
+    }
+
+    /// The slot with this index; `None` when it is not in this configuration. That takes a child of
+    /// an older one, which meets the name of a slot that a newer one has added.
+    pub(super) fn place(&self, slot: SlotIndex) -> Option<usize> {
+        Some(usize::from(self.places[slot.get()])).filter(|at| *at < self.slots.len())
+    }
+
+    /// How many processes can have a row of their own counts, and the shared row.
+    pub(super) fn rows(&self) -> usize {
+        self.counts.rows()
+    }
+
+    /// For the new owner of `row`.
+    pub(super) fn take_over(&self, row: usize) {
+        self.counts.take_over(row, std::process::id());
+    }
+}
+
+impl Site {
+    pub(super) fn new(groups: Vec<Group>) -> Self {
+        let by_name = groups.iter().enumerate();
+        let by_name =
+            by_name.map(|(at, group)| (group.name.to_ascii_lowercase().into_bytes().into(), at));
+        Self {
+            by_name: by_name.collect(),
+            groups,
+            proxy: None,
+            rewrites: false,
+            rows: None,
+            row: AtomicUsize::new(0),
+            workers: Vec::new(),
+        }
+    }
+
+    /// The group of this name, in whatever case.
+    pub(super) fn find(&self, name: &[u8]) -> Option<usize> {
+        if let [only] = &self.groups[..] {
+            return only.name.as_bytes().eq_ignore_ascii_case(name).then_some(0);
+        }
+        let mut lower = [0; crate::slot::MAX_NAME];
+        let lower = lower.get_mut(..name.len())?;
+        lower.copy_from_slice(name);
+        lower.make_ascii_lowercase();
+        self.by_name.get(&*lower).copied()
+    }
+
+    /// The row of this process.
+    pub(super) fn row(&self) -> usize {
+        self.row.load(Ordering::Relaxed)
+    }
+}
+
+impl Service {
+    /// The worker for a slot of a group, and for a path behind its name.
+    pub(super) fn worker(&self, group: usize, slot: usize, path: &[u8]) -> Option<Worker> {
+        let route = self
+            .routes
+            .iter()
+            .find(|route| route.group == group && path.starts_with(&route.prefix));
+        let workers = route.map_or_else(|| self.workers.get(group), |route| Some(&route.workers));
+        workers.and_then(|workers| workers.get(slot).copied()).flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::counts;
+
+    fn group(name: &str, slots: &[&str], names: &[&str]) -> Group {
+        let slot = |name: &&str| Slot {
+            name: CString::new(*name).unwrap(),
+            base: None,
+            wants_file: false,
+            docroot: None,
+        };
+        let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+        let page = Mapping::anonymous(4096).unwrap();
+        let counts = Counts::new(Mapping::anonymous(counts::size(1)).unwrap()).unwrap();
+        Group::new(name, slots.iter().map(slot).collect(), &names, page, counts)
+    }
+
+    #[test]
+    fn a_slot_is_known_by_its_name_not_by_its_place() {
+        let group = group("app", &["b", "c", "a"], &["a", "gone", "b", "c"]);
+        let place = |index| group.place(SlotIndex::new(index).unwrap());
+        assert_eq!([0, 1, 2, 3, 4].map(place), [Some(2), None, Some(0), Some(1), None]);
+    }
+
+    #[test]
+    fn a_group_is_found_in_whatever_case() {
+        let one = Site::new(vec![group("App", &["a"], &["a"])]);
+        assert_eq!((one.find(b"app"), one.find(b"ap"), one.find(b"")), (Some(0), None, None));
+        let two = Site::new(vec![group("App", &["a"], &["a"]), group("shop", &["a"], &["a"])]);
+        assert_eq!((two.find(b"APP"), two.find(b"Shop"), two.find(b"x")), (Some(0), Some(1), None));
+        assert_eq!(two.find(&[b'x'; 1000]), None);
+    }
+}

@@ -1,0 +1,238 @@
+//! The start: the parent publishes the groups' files and readies what requests need; each child
+//! takes its row of the counts.
+
+use super::address::{Address, split_slot_url};
+use super::check::has_rewrite_rule;
+use super::config::{Config, GroupLines, SlotLine};
+use super::host::{
+    Level, Pool, Proxy, ReverseMap, Server, Setup, log, max_daemons, runtime_path, server_path,
+    serves,
+};
+use super::site::{Group, Service, Site, Slot};
+use super::workers::Workers;
+use crate::slot::{SlotIndex, Word};
+use crate::state::control::{PAGE, WORD};
+use crate::state::counts::{self, Counts};
+use crate::state::map::{ByteLock, Mapping, lock_byte};
+use crate::state::publish::PublishError;
+use crate::state::{Dirs, group, publish};
+use crate::sync::Ordering;
+use std::ffi::CString;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// post_config, in the parent. Only mod_proxy's own refusal of an address stops it: whatever is
+/// wrong with the files, Apache starts.
+pub(super) fn prepare(setup: &Setup) -> Result<(), String> {
+    let config = setup.main.config().clone();
+    if !serves() || config.groups.is_empty() {
+        return Ok(());
+    }
+    let dirs = dirs(setup.pool, &config);
+    let mut site = Site::new(publish_all(&dirs, &config.groups));
+    site.rows = publish::rows(&dirs).map_err(|e| complain(&e, "slotctl counts no requests")).ok();
+    site.rewrites = has_rewrite_rule();
+    site.proxy = Proxy::find();
+
+    let mut tables = Vec::new();
+    if let Some(mod_proxy) = site.proxy {
+        let mut workers = Workers::new(mod_proxy, setup.pool, setup.scratch, &config.groups)?;
+        for server in setup.servers() {
+            tables.push(workers.of(server)?);
+        }
+        site.workers = workers.own;
+        map_back(&mod_proxy, setup, &config.groups);
+    }
+
+    let site = Arc::new(site);
+    for (at, server) in setup.servers().enumerate() {
+        let (workers, routes) = tables.get(at).cloned().unwrap_or_default();
+        let document_root =
+            document_root(setup.main, server).and_then(|name| site.find(name.as_bytes()));
+        let service =
+            Service { site: site.clone(), document_root, workers, routes: Arc::new(routes) };
+        setup.configure(server, Config::serving(server.key(), service));
+    }
+    Ok(())
+}
+
+/// A virtual host inherits the main server's, unless it has a root of its own.
+fn document_root(main: Server, server: Server) -> Option<String> {
+    let own = Some(server.config()).filter(|config| config.server == server.key());
+    own.and_then(|config| config.document_root.clone())
+        .or_else(|| main.config().document_root.clone().filter(|_| !server.has_document_root(main)))
+}
+
+fn dirs(pool: Pool, config: &Config) -> Dirs {
+    let state = config.state_dir.as_deref().unwrap_or(env!("MOD_SLOT_STATE_DIR"));
+    let runtime = config.runtime_dir.as_deref().unwrap_or("slots");
+    Dirs {
+        state: server_path(pool, state).unwrap_or_else(|| PathBuf::from(state)),
+        runtime: runtime_path(pool, runtime).unwrap_or_else(|| PathBuf::from(runtime)),
+    }
+}
+
+fn complain(error: &dyn std::fmt::Display, consequence: &str) {
+    log(Level::Error, &format!("{error}: {consequence}"));
+}
+
+fn publish_all(dirs: &Dirs, groups: &[GroupLines]) -> Vec<Group> {
+    if let Err(e) = publish::directory(&dirs.runtime) {
+        complain(&e, "slotctl counts no requests");
+    }
+    groups.iter().map(|lines| publish_group(dirs, lines)).collect()
+}
+
+fn publish_group(dirs: &Dirs, lines: &GroupLines) -> Group {
+    let slots = lines.slots.iter().map(SlotLine::serve).collect();
+    match try_publish(dirs, lines) {
+        Ok((names, page, counts)) => Group::new(&lines.name, slots, &names, page, counts),
+        Err(e) => {
+            let default = &lines.slots[lines.default()].name;
+            complain(
+                &e,
+                &format!(
+                    "group {:?} serves slot {default:?}, and can't flip until Apache is restarted",
+                    lines.name
+                ),
+            );
+            let names: Vec<_> = lines.slots.iter().map(|slot| slot.name.clone()).collect();
+            Group::new(&lines.name, slots, &names, fixed_page(lines.default()), private_counts())
+        }
+    }
+}
+
+type Live = (Vec<String>, Mapping, Counts);
+
+fn try_publish(dirs: &Dirs, lines: &GroupLines) -> Result<Live, PublishError> {
+    let names: Vec<_> = lines.slots.iter().map(|slot| slot.name.as_str()).collect();
+    let default = names[lines.default()];
+    let operator = lines.operator.as_ref().map(|(_, gid)| *gid);
+    let published = publish::control(dirs, &lines.name, &names, default, operator)?;
+    for note in &published.notes {
+        log(Level::Error, note);
+    }
+    let identity = published.control.identity;
+    // Each child has a row, and the children of the generation before it have theirs.
+    let rows = (1 + 2 * max_daemons()).clamp(64, 8192);
+    let counts = publish::counts(dirs, &lines.name, identity, rows).unwrap_or_else(|e| {
+        complain(&e, &format!("the requests of group {:?} are not counted", lines.name));
+        private_counts()
+    });
+    let described = describe(dirs, lines, identity);
+    if let Err(e) = publish::group(dirs, &described) {
+        complain(&e, "slotctl does not know what is configured");
+    }
+    Ok((published.control.names, published.mapping, counts))
+}
+
+fn describe(dirs: &Dirs, lines: &GroupLines, identity: u128) -> group::Group {
+    let slot = |slot: &SlotLine| group::Slot {
+        name: slot.name.clone(),
+        address: slot.address.as_ref().map_or_else(|| "-".into(), |address| address.text.clone()),
+        docroot: slot.docroot.clone(),
+    };
+    group::Group {
+        version: group::VERSION,
+        app: lines.name.clone(),
+        identity: format!("{identity:032x}"),
+        control: dirs.control(&lines.name).display().to_string(),
+        pid: std::process::id(),
+        default: lines.slots[lines.default()].name.clone(),
+        operator: lines.operator.as_ref().map(|(name, _)| name.clone()),
+        slots: lines.slots.iter().map(slot).collect(),
+    }
+}
+
+/// In place of a control file that cannot be had.
+fn fixed_page(default: usize) -> Mapping {
+    let page = Mapping::anonymous(PAGE).expect("there is memory for a page");
+    let slot = SlotIndex::new(default).expect("a group has no more slots than indexes");
+    page.word(WORD).store(Word::first(slot).bits(), Ordering::Relaxed);
+    page
+}
+
+/// In place of a count segment that cannot be had.
+fn private_counts() -> Counts {
+    let mapping = Mapping::anonymous(counts::size(1)).expect("there is memory for a row");
+    Counts::new(mapping).expect("it has the size of a row")
+}
+
+impl SlotLine {
+    fn serve(&self) -> Slot {
+        let c_string = |text: &str| CString::new(text).expect("Apache's words hold no NUL");
+        let address = self.address.as_ref();
+        Slot {
+            name: c_string(&self.name),
+            base: address.map(|address| c_string(&address.base)),
+            wants_file: address.is_some_and(Address::wants_file),
+            docroot: self.docroot.as_deref().map(c_string),
+        }
+    }
+
+    /// What mod_proxy calls its worker.
+    pub(super) fn worker_url(&self) -> Option<CString> {
+        let address = self.address.as_ref().filter(|address| !address.is_balancer())?;
+        CString::new(address.worker_url()).ok()
+    }
+}
+
+/// A backend names itself in Location and Set-Cookie, and not the group: each ProxyPassReverse to a
+/// `slot://` URL becomes one for each slot.
+fn map_back(proxy: &Proxy, setup: &Setup, groups: &[GroupLines]) {
+    let expand = |url: &str, one: &dyn Fn(&Address, &str) -> String| {
+        let (name, path) = split_slot_url(url.as_bytes())?;
+        let group = groups.iter().find(|group| group.name.as_bytes().eq_ignore_ascii_case(name))?;
+        let path = std::str::from_utf8(path).ok()?;
+        let addresses = group.slots.iter().filter_map(|slot| slot.address.as_ref());
+        Some(addresses.map(|address| one(address, path)).collect())
+    };
+    let urls = |url: &str| expand(url, &|address, path| format!("{}{path}", address.base));
+    let hosts = |url: &str| expand(url, &|address, _| address.host().to_owned());
+    let configs = setup.servers().filter(|server| server.config().server == server.key());
+    let places = configs.flat_map(|server| server.config().reverse.clone());
+    let maps = places.filter_map(|place| ReverseMap::of_place(proxy, place));
+    let maps =
+        maps.chain(setup.servers().filter_map(|server| ReverseMap::of_server(proxy, server)));
+    for map in maps {
+        map.expand(setup.pool, urls, hosts);
+    }
+}
+
+/// child_init.
+pub(super) fn attach(setup: &Setup) {
+    let Some(service) = &setup.main.config().service else { return };
+    let site = &service.site;
+    if let Some(row) = claim_row(site) {
+        site.row.store(row, Ordering::Relaxed);
+        for group in &site.groups {
+            group.take_over(row);
+        }
+    }
+    let Some(mod_proxy) = site.proxy else { return };
+    for &worker in &site.workers {
+        if !mod_proxy.initialize(worker, setup.main, setup.pool) {
+            log(Level::Error, "mod_proxy made no pool of connections for a slot's worker");
+        }
+    }
+}
+
+/// The first row whose lock is free. Without one, row 0, which is shared: there, what a dead child
+/// had in flight is void only when all others that share it are gone too.
+fn claim_row(site: &Site) -> Option<usize> {
+    let rows = site.rows.as_ref()?;
+    let most = site.groups.iter().map(Group::rows).min().unwrap_or(1);
+    for row in 1..most {
+        match lock_byte(rows, row, ByteLock::Alone) {
+            Ok(()) => return Some(row),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            Err(e) => {
+                complain(&e, "this process shares a row of the counts");
+                break;
+            }
+        }
+    }
+    let _ = lock_byte(rows, 0, ByteLock::Together);
+    None
+}

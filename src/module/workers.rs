@@ -1,0 +1,127 @@
+//! The workers of the slots: for each server and each slot one, with a pool of connections that are
+//! kept alive, and more for the ProxyPass lines that have parameters.
+
+use super::address::split_slot_url;
+use super::config::GroupLines;
+use super::host::{Pool, Proxy, Server, Worker};
+use super::site::Route;
+use std::collections::HashMap;
+use std::ffi::{CStr, CString};
+use std::sync::Arc;
+
+type ByGroup = Arc<Vec<Vec<Option<Worker>>>>;
+
+/// Makes the workers for one server after the other.
+pub(super) struct Workers<'a> {
+    proxy: Proxy,
+    pool: Pool,
+    scratch: Pool,
+    groups: &'a [GroupLines],
+    /// For the servers that declare none themselves; by group and slot.
+    shared: ByGroup,
+    /// By mod_proxy's worker of the `slot://` URL: virtual hosts inherit it from the main server.
+    routes: HashMap<Worker, Option<Route>>,
+    /// All that were made here, so that mod_proxy does not know of them.
+    pub(super) own: Vec<Worker>,
+}
+
+impl<'a> Workers<'a> {
+    /// # Errors
+    ///
+    /// What mod_proxy says of an address.
+    pub(super) fn new(
+        proxy: Proxy,
+        pool: Pool,
+        scratch: Pool,
+        groups: &'a [GroupLines],
+    ) -> Result<Self, String> {
+        let (shared, routes, own) = (Arc::default(), HashMap::new(), Vec::new());
+        let mut workers = Self { proxy, pool, scratch, groups, shared, routes, own };
+        let all = (0..groups.len()).map(|group| workers.define_group(group));
+        workers.shared = Arc::new(all.collect::<Result<_, _>>()?);
+        Ok(workers)
+    }
+
+    fn define_group(&mut self, group: usize) -> Result<Vec<Option<Worker>>, String> {
+        let slots = &self.groups[group].slots;
+        slots
+            .iter()
+            .map(|slot| slot.worker_url().map(|url| self.define(&url)).transpose())
+            .collect()
+    }
+
+    fn define(&mut self, url: &CStr) -> Result<Worker, String> {
+        let worker = self.proxy.define(self.pool, url)?;
+        worker.never_in_error();
+        self.own.push(worker);
+        Ok(worker)
+    }
+
+    /// What `server` uses: its own `<Proxy>` or ProxyPass workers for a slot's address, where it has
+    /// them, and routes for its ProxyPass lines with parameters.
+    ///
+    /// # Errors
+    ///
+    /// What mod_proxy says of an address.
+    pub(super) fn of(&mut self, server: Server) -> Result<(ByGroup, Vec<Route>), String> {
+        let known = self.proxy.workers(server);
+        let ours = |name: &str| split_slot_url(name.as_bytes()).is_some();
+        let mut table = self.shared.clone();
+        if known.iter().any(|(name, _)| !ours(name)) {
+            table = self.declared(server);
+        }
+        let mut routes = Vec::new();
+        for (name, worker) in known.iter().filter(|(name, _)| ours(name)) {
+            if !self.routes.contains_key(worker) {
+                let route = self.route(name, *worker, &table)?;
+                self.routes.insert(*worker, route);
+            }
+            routes.extend(self.routes[worker].clone());
+        }
+        routes.sort_by_key(|route| std::cmp::Reverse(route.prefix.len()));
+        Ok((table, routes))
+    }
+
+    fn declared(&self, server: Server) -> ByGroup {
+        let mut table = self.shared.clone();
+        for (group, lines) in self.groups.iter().enumerate() {
+            for (slot, line) in lines.slots.iter().enumerate() {
+                let Some(address) = line.address.as_ref().filter(|a| !a.is_balancer()) else {
+                    continue;
+                };
+                let Some(url) = line.worker_url() else { continue };
+                let socket = address.socket().and_then(|socket| CString::new(socket).ok());
+                let found = self.proxy.declared(server, self.scratch, &url);
+                if let Some(worker) = found.filter(|worker| worker.has_socket(socket.as_deref())) {
+                    worker.never_in_error();
+                    Arc::make_mut(&mut table)[group][slot] = Some(worker);
+                }
+            }
+        }
+        table
+    }
+
+    /// `None` for a URL without parameters, or without a group.
+    fn route(
+        &mut self,
+        name: &str,
+        like: Worker,
+        table: &ByGroup,
+    ) -> Result<Option<Route>, String> {
+        let Some((group, path)) = split_slot_url(name.as_bytes()) else { return Ok(None) };
+        let found = self.groups.iter().position(|g| g.name.as_bytes().eq_ignore_ascii_case(group));
+        let Some(group) = found.filter(|_| like.has_parameters()) else { return Ok(None) };
+        // A pattern's URL, as in slot://app/$1, counts up to its first reference.
+        let end = path.iter().position(|b| *b == b'$').unwrap_or(path.len());
+        let workers = self.define_group(group)?;
+        for (slot, worker) in workers.iter().enumerate() {
+            if let Some(worker) = worker {
+                if let Some(declared) = table[group][slot] {
+                    worker.inherit(declared);
+                }
+                worker.inherit(like);
+            }
+        }
+        Ok(Some(Route { group, prefix: path[..end].to_vec(), workers }))
+    }
+}
