@@ -35,14 +35,14 @@ fn main() {
         .allowlist_function("apr_(table_setn|table_get|filepath_merge|array_make|array_push)")
         .allowlist_function("apr_time_now|ap_proxy_initialize_worker")
         .allowlist_function("proxy_(hook_(canon_handler|pre_request)|run_canon_handler)")
-        .allowlist_function("ap_proxy_(get|define)_worker_ex")
+        .allowlist_function("ap_proxy_((get|define)_worker_ex|canonenc_ex)|ap_scan_vchar_obstext")
         .allowlist_type(
-            "module|command_rec|cmd_parms|request_rec|server_rec|ap_directive_t|core_server_config",
+            "module|command_rec|cmd_parms|request_rec|server_rec|ap_directive_t|core_(server|dir)_config",
         )
         .allowlist_type("proxy_(server|dir)_conf|proxy_alias|proxy_worker(_shared)?")
         .allowlist_var("OK|DECLINED|HTTP_.*|MODULE_MAGIC_.*|RSRC_CONF|ACCESS_CONF")
         .allowlist_var("APLOG_.*|APR_(SUCCESS|HOOK_.*|FILEPATH_.*)|AP_SQ_.*|AP_MPMQ_.*")
-        .allowlist_var("GLOBAL_ONLY|NOT_IN_.*|PROXY_WORKER_.*|PROXYREQ_.*|AP_PROXY_WORKER_.*")
+        .allowlist_var("GLOBAL_ONLY|NOT_IN_.*|PROXY_(WORKER|CANONENC)_.*|PROXYREQ_.*|AP_PROXY_WORKER_.*")
         .allowlist_var("ap_conftree|ap_server_conf|core_module")
         .default_macro_constant_type(bindgen::MacroTypeVariation::Signed)
         .prepend_enum_name(false)

@@ -12,9 +12,9 @@ use crate::state::history::Entry;
 use crate::state::map::{self, Mapping, OpenError};
 use crate::state::{Dirs, counts, history};
 use crate::sync::{Ordering, fence};
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -101,6 +101,17 @@ pub enum Error {
         /// Apache's parent.
         pid: u32,
     },
+    /// The group file is not understood.
+    #[error(
+        "{} does not say what is configured ({why}): restart Apache, which writes it anew",
+        path.display()
+    )]
+    Group {
+        /// The group file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The change could not be made durable, and was taken back.
     #[error("{}: {source}: nothing is changed", path.display())]
     NotDurable {
@@ -140,7 +151,8 @@ pub fn groups(dirs: &Dirs) -> Result<Vec<String>, Error> {
     };
     let name = |entry: fs::DirEntry| {
         let name = entry.file_name().into_string().ok()?;
-        name.strip_suffix(".slot").map(str::to_owned)
+        let app = name.strip_suffix(".slot")?;
+        crate::slot::check_name(app).is_ok().then(|| app.to_owned())
     };
     let mut names: Vec<_> = entries.filter_map(Result::ok).filter_map(name).collect();
     names.sort();
@@ -311,21 +323,12 @@ pub(crate) fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
 }
 
-/// Appends a line to a history, and waits until it is on the disk.
+/// Appends a line to a history, and waits until it is on the disk. For the holder of the writers'
+/// lock.
 pub(crate) fn record(path: &Path, entry: &Entry) -> io::Result<()> {
-    let mut line = serde_json::to_string(entry)?;
-    line.push('\n');
-    let mut file = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK)
-        .open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    file.write_all(line.as_bytes())?;
-    file.sync_data()
+    // Who may not make files in the directory keeps appending; root's next change makes room.
+    let _ = history::rotate(path, history::LIMIT);
+    history::append(path, entry)
 }
 
 /// The history of `app`, oldest first.
@@ -334,10 +337,14 @@ pub(crate) fn record(path: &Path, entry: &Entry) -> io::Result<()> {
 ///
 /// [`Error::NoGroup`], [`Error::Permission`], [`Error::System`].
 pub fn read_history(dirs: &Dirs, app: &str) -> Result<Vec<Entry>, Error> {
+    // A name that cannot be a group's must not become a path.
+    if crate::slot::check_name(app).is_err() {
+        open(dirs, app, false)?;
+    }
     let path = dirs.history(app);
-    match fs::read(&path) {
-        Ok(bytes) => Ok(history::parse(&String::from_utf8_lossy(&bytes))),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => open(dirs, app, false).map(|_| Vec::new()),
+    match history::read(&path) {
+        Ok(Some(entries)) => Ok(entries),
+        Ok(None) => open(dirs, app, false).map(|_| Vec::new()),
         Err(e) => Err(refused("read", &path, e)),
     }
 }
@@ -400,7 +407,12 @@ fn read_group(dirs: &Dirs, app: &str) -> Result<Option<Group>, Error> {
     match Group::read(&path) {
         Ok(group) => Ok(Some(group)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(refused("read", &path, e)),
+        Err(e) => match e.kind() {
+            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
+                Err(Error::Group { path, why: e.to_string() })
+            }
+            _ => Err(refused("read", &path, e)),
+        },
     }
 }
 
@@ -433,6 +445,28 @@ pub fn tally(
     identity: u128,
     slots: &[SlotIndex],
 ) -> Result<Option<Vec<Tally>>, Error> {
+    let Some(segment) = segment(dirs, app, identity)? else { return Ok(None) };
+    fence(Ordering::SeqCst);
+    let alive = Alive::of(dirs)?;
+    Ok(Some(slots.iter().map(|&slot| sum(&segment, slot, &alive)).collect()))
+}
+
+/// As [`tally`], but of finished requests only: for those who may not ask which processes live.
+///
+/// # Errors
+///
+/// [`Error::Permission`], [`Error::System`].
+pub fn finished(
+    dirs: &Dirs,
+    app: &str,
+    identity: u128,
+    slots: &[SlotIndex],
+) -> Result<Option<Vec<Tally>>, Error> {
+    let segment = segment(dirs, app, identity)?;
+    Ok(segment.map(|s| slots.iter().map(|&slot| sum(&s, slot, &Alive(None))).collect()))
+}
+
+fn segment(dirs: &Dirs, app: &str, identity: u128) -> Result<Option<Counts>, Error> {
     let path = dirs.counts(app);
     let (file, meta) = match map::open(&path, false, owner(dirs)) {
         Ok(opened) => opened,
@@ -448,10 +482,7 @@ pub fn tally(
         return Ok(None);
     }
     let mapping = Mapping::of(&file, len, false).map_err(|e| refused("read", &path, e))?;
-    let Ok(segment) = Counts::new(mapping) else { return Ok(None) };
-    fence(Ordering::SeqCst);
-    let alive = Alive::of(dirs)?;
-    Ok(Some(slots.iter().map(|&slot| sum(&segment, slot, &alive)).collect()))
+    Ok(Counts::new(mapping).ok())
 }
 
 /// Children may write nonsense: whatever they wrote, this only adds, and never overflows.

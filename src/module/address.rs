@@ -26,7 +26,7 @@ pub(super) struct Address {
     /// As it is written in the configuration.
     pub(super) text: String,
     /// What precedes the path in a request's URL: `http://127.0.0.1:8081`, without a slash at its
-    /// end, without the unix socket.
+    /// end, without the unix socket, in the form that mod_proxy brings it to.
     pub(super) base: String,
     scheme: usize,
     host: String,
@@ -72,16 +72,13 @@ impl Address {
         if host.is_empty() {
             return Err(bad("it has no host"));
         }
-        let path = path.trim_end_matches('/');
-        Ok(Self {
-            text: text.into(),
-            base: format!("{name}://{authority}{path}"),
-            scheme: known,
-            host: host.to_ascii_lowercase(),
-            port,
-            path: path.into(),
-            socket,
-        })
+        if path.contains(['[', ']']) {
+            return Err(bad("its path has a bracket"));
+        }
+        let (host, path) = (host.to_ascii_lowercase(), path.trim_end_matches('/').to_owned());
+        let written = if port == default_port { String::new() } else { format!(":{port}") };
+        let base = format!("{name}://{host}{written}{path}");
+        Ok(Self { text: text.into(), base, scheme: known, host, port, path, socket })
     }
 
     /// Whether requests to both would end in the same place.
@@ -102,6 +99,11 @@ impl Address {
     /// Whether mod_proxy_balancer chooses the worker.
     pub(super) fn is_balancer(&self) -> bool {
         SCHEMES[self.scheme].0 == "balancer"
+    }
+
+    /// Whether mod_proxy_http speaks to it.
+    pub(super) fn is_http(&self) -> bool {
+        matches!(SCHEMES[self.scheme].0, "http" | "https")
     }
 
     /// Whether the backend is told the path of a file, and not the path of a URL.
@@ -158,19 +160,16 @@ fn split_port(authority: &str, default: u16) -> Result<(&str, u16), &'static str
 }
 
 /// The scheme of ours, as mod_proxy sees it.
-const SLOT: &[u8] = b"slot://";
+const SLOT: &[u8; 7] = b"slot://";
 
 /// Splits `slot://GROUP/path` into the group and the rest, which starts with a slash or is empty.
 pub(super) fn split_slot_url(url: &[u8]) -> Option<(&[u8], &[u8])> {
-    // Most URLs are none of ours, and the first byte tells.
-    let (b's' | b'S', Some((scheme, rest))) = (*url.first()?, url.split_at_checked(SLOT.len()))
-    else {
-        return None;
-    };
-    if !scheme.eq_ignore_ascii_case(SLOT) {
+    let (scheme, rest) = url.split_first_chunk::<7>()?;
+    // On the path of every proxied request: nearly all are lower case, or not ours.
+    if scheme != SLOT && (scheme[0] | 0x20 != b's' || !scheme.eq_ignore_ascii_case(SLOT)) {
         return None;
     }
-    let end = rest.iter().position(|b| *b == b'/' || *b == b'?').unwrap_or(rest.len());
+    let end = rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
     Some(rest.split_at(end))
 }
 
@@ -181,8 +180,8 @@ mod tests {
     #[test]
     fn an_address_is_taken_apart() {
         let plain = Address::parse("HTTP://LocalHost:8081/ctx/").unwrap();
-        assert_eq!(plain.base, "http://LocalHost:8081/ctx");
-        assert_eq!(plain.worker_url(), "http://LocalHost:8081/ctx/");
+        assert_eq!(plain.base, "http://localhost:8081/ctx");
+        assert_eq!(plain.worker_url(), "http://localhost:8081/ctx/");
         let socket = Address::parse("unix:/run/app.sock|http:").unwrap();
         assert_eq!(
             (socket.base.as_str(), socket.socket()),

@@ -36,6 +36,9 @@ pub(super) fn enter_by_handler(request: &Request, service: &Service) -> Option<A
 
 fn enter_url(request: &Request, service: &Service, url: &[u8]) -> Answer {
     let Some((name, _)) = split_slot_url(url) else { return Answer::Declined };
+    if request.is_forward_proxied() {
+        return Answer::Declined;
+    }
     let Some(group) = service.site.find(name) else { return no_group(request, name) };
     match enter_and_mark(request, service, group) {
         Ok(_) => Answer::Declined,
@@ -64,11 +67,9 @@ fn unwrap<'a>(request: &Request, service: &Service, url: &'a [u8]) -> Option<&'a
 pub(super) fn canonicalise(request: &mut Request, url: &CStr) -> Answer {
     let config = request.kept_config();
     let Some(service) = &config.service else { return Answer::Declined };
-    let mut url = url.to_bytes();
-    if let Some(unwrapped) = unwrap(request, service, url) {
-        url = unwrapped;
-    }
-    let Some((name, path)) = split_slot_url(url) else {
+    let whole = url.to_bytes();
+    let plain = unwrap(request, service, whole).unwrap_or(whole);
+    let Some((name, path)) = split_slot_url(plain).filter(|_| request.is_reverse_proxied()) else {
         // Whatever this request was before, it is none of ours now.
         if let Some(state) = request.known_state::<State>() {
             state.worker.set(None);
@@ -81,13 +82,17 @@ pub(super) fn canonicalise(request: &mut Request, url: &CStr) -> Answer {
         Err(answer) => return answer,
     };
     let chosen = &service.site.groups[group].slots[slot];
-    let (Some(base), Some(mod_proxy)) = (&chosen.base, service.site.proxy) else {
+    let (Some(base), Some(mod_proxy)) = (&chosen.base, &service.site.proxy) else {
         return no_backend(request, chosen);
     };
     let worker = service.worker(group, slot, path);
-    let answer = match path_of_handler(request, chosen) {
-        Some((prefix, path)) => mod_proxy.canonicalise(request, &[base.to_bytes(), prefix, path]),
-        None => mod_proxy.canonicalise(request, &[base.to_bytes(), path]),
+    let answer = if let Some((prefix, path)) = path_of_handler(request, chosen) {
+        mod_proxy.canonicalise(request, &[base.to_bytes(), prefix, path])
+    } else if chosen.is_http && matches!(path.first(), Some(b'/') | None) {
+        let start = whole.len() - path.len();
+        mod_proxy.canonicalise_http(request, base, &url[start + usize::from(!path.is_empty())..])
+    } else {
+        mod_proxy.canonicalise(request, &[base.to_bytes(), path.strip_prefix(b"/").unwrap_or(path)])
     };
     if answer == Answer::Ok {
         request.state::<State>().worker.set(worker);
@@ -102,8 +107,11 @@ fn path_of_handler<'a>(request: &'a Request, slot: &Slot) -> Option<(&'a [u8], &
         return None;
     }
     let (_, prefix) = split_slot_url(request.handler()?.to_bytes().strip_prefix(PROXY)?)?;
-    let prefix = prefix.strip_suffix(b"/").unwrap_or(prefix);
-    Some((prefix, request.path()?.to_bytes()))
+    // The slot's base ends in a slash, and the path begins with one.
+    let prefix = prefix.strip_prefix(b"/").unwrap_or(prefix);
+    let path = request.path()?.to_bytes();
+    let joined = prefix.is_empty() || prefix.ends_with(b"/");
+    Some((prefix, if joined { path.strip_prefix(b"/").unwrap_or(path) } else { path }))
 }
 
 /// pre_request: whose worker is it? Found by pointer, where mod_proxy would search by name.

@@ -70,8 +70,10 @@ pub(super) struct Group {
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) name: CString,
-    /// Where its backend is; see `Address::base`.
+    /// Where its backend is: `Address::base`, and a slash.
     pub(super) base: Option<CString>,
+    /// Whether mod_proxy_http speaks to it.
+    pub(super) is_http: bool,
     /// Whether the backend is told the path of a file.
     pub(super) wants_file: bool,
     pub(super) docroot: Option<CString>,
@@ -142,7 +144,8 @@ impl Site {
     /// The group of this name, in whatever case.
     pub(super) fn find(&self, name: &[u8]) -> Option<usize> {
         if let [only] = &self.groups[..] {
-            return only.name.as_bytes().eq_ignore_ascii_case(name).then_some(0);
+            let only = only.name.as_bytes();
+            return (only == name || only.eq_ignore_ascii_case(name)).then_some(0);
         }
         let mut lower = [0; crate::slot::MAX_NAME];
         let lower = lower.get_mut(..name.len())?;
@@ -178,6 +181,7 @@ mod tests {
         let slot = |name: &&str| Slot {
             name: CString::new(*name).unwrap(),
             base: None,
+            is_http: false,
             wants_file: false,
             docroot: None,
         };

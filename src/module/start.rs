@@ -165,7 +165,8 @@ impl SlotLine {
         let address = self.address.as_ref();
         Slot {
             name: c_string(&self.name),
-            base: address.map(|address| c_string(&address.base)),
+            base: address.map(|address| c_string(&format!("{}/", address.base))),
+            is_http: address.is_some_and(Address::is_http),
             wants_file: address.is_some_and(Address::wants_file),
             docroot: self.docroot.as_deref().map(c_string),
         }

@@ -1,6 +1,17 @@
-//! The history `APP.history`: one line of JSON for each change, appended.
+//! The history `APP.history`: one line of JSON for each change, appended. What is older than the
+//! last [`LIMIT`] bytes or so is in `APP.history.1`, and what is older than that is gone.
 
 use serde::{Deserialize, Serialize};
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+/// A history of this size, in bytes, is put aside before the next line.
+pub const LIMIT: u64 = 1 << 20;
+
+// Never through a link, and a pipe in the file's place must not hold the opener.
+const FLAGS: i32 = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK;
 
 /// A change of a group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,9 +45,153 @@ pub fn parse(text: &str) -> Vec<Entry> {
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
+/// Reads both files of the history at `path`, oldest first; `None` when there is none.
+///
+/// # Errors
+///
+/// What the system said.
+pub fn read(path: &Path) -> io::Result<Option<Vec<Entry>>> {
+    let newer = open(path)?;
+    let older = open(&beside(path, ".1"))?;
+    // It became the older one just now: what follows it is in a new file.
+    let moved = match (&newer, &older) {
+        (Some(newer), Some(older)) => newer.metadata()?.ino() == older.metadata()?.ino(),
+        _ => false,
+    };
+    let newer = if moved { open(path)? } else { newer };
+    if newer.is_none() && older.is_none() {
+        return Ok(None);
+    }
+    let mut entries = Vec::new();
+    for mut file in [older, newer].into_iter().flatten() {
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        entries.extend(parse(&String::from_utf8_lossy(&bytes)));
+    }
+    Ok(Some(entries))
+}
+
+fn open(path: &Path) -> io::Result<Option<File>> {
+    match OpenOptions::new().read(true).custom_flags(FLAGS).open(path) {
+        Ok(file) => regular(file).map(Some),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+fn regular(file: File) -> io::Result<File> {
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::other("it is not a regular file"))
+    }
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
+/// Appends a line, and waits until it is on the disk. For the holder of the writers' lock.
+pub(crate) fn append(path: &Path, entry: &Entry) -> io::Result<()> {
+    let line = serde_json::to_string(entry)?;
+    let options = OpenOptions::new().read(true).append(true).create(true).mode(0o600).to_owned();
+    let mut file = regular(options.custom_flags(FLAGS).open(path)?)?;
+    // A line that a power cut tore must not take this one with it.
+    let start = if ends_a_line(&mut file)? { "" } else { "\n" };
+    file.write_all(format!("{start}{line}\n").as_bytes())?;
+    file.sync_data()
+}
+
+fn ends_a_line(file: &mut File) -> io::Result<bool> {
+    if file.metadata()?.len() == 0 {
+        return Ok(true);
+    }
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    Ok(last == *b"\n")
+}
+
+/// Puts a history of `limit` bytes or more aside as `….1`, in the place of the one before, and
+/// begins a new one of the same owner and mode. For the holder of the writers' lock.
+pub(crate) fn rotate(path: &Path, limit: u64) -> io::Result<()> {
+    let meta = fs::symlink_metadata(path)?;
+    if !meta.is_file() || meta.len() < limit {
+        return Ok(());
+    }
+    // The new file is made first: who may not make one leaves all as it is.
+    let fresh = beside(path, ".new");
+    match fs::remove_file(&fresh) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create_new(true).mode(0o600).custom_flags(FLAGS).open(&fresh)?;
+    fchown(&file, Some(meta.uid()), Some(meta.gid()))?;
+    file.set_permissions(Permissions::from_mode(meta.mode() & 0o7777))?;
+    fs::rename(path, beside(path, ".1"))?;
+    fs::rename(&fresh, path)?;
+    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn entry(generation: u32) -> Entry {
+        Entry {
+            time: "2026-01-01T00:00:00Z".into(),
+            action: "flip".into(),
+            from: "a".into(),
+            to: "b".into(),
+            generation,
+            uid: 0,
+            user: None,
+            sudo_user: None,
+            reason: None,
+        }
+    }
+
+    fn generations(path: &Path) -> Vec<u32> {
+        read(path).unwrap().unwrap().iter().map(|entry| entry.generation).collect()
+    }
+
+    #[test]
+    fn what_is_put_aside_is_still_read_and_keeps_owner_and_mode() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app.history");
+        assert!(read(&path).unwrap().is_none());
+        append(&path, &entry(1)).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o660)).unwrap();
+        let before = fs::metadata(&path).unwrap();
+
+        rotate(&path, before.len() + 1).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().ino(), before.ino(), "too short to be put aside");
+        rotate(&path, before.len()).unwrap();
+        assert_eq!(fs::metadata(beside(&path, ".1")).unwrap().ino(), before.ino());
+        let now = fs::metadata(&path).unwrap();
+        assert_eq!((now.len(), now.mode(), now.gid()), (0, before.mode(), before.gid()));
+        append(&path, &entry(2)).unwrap();
+        assert_eq!(generations(&path), [1, 2]);
+
+        rotate(&path, 1).unwrap();
+        append(&path, &entry(3)).unwrap();
+        assert_eq!(generations(&path), [2, 3], "one is kept");
+    }
+
+    #[test]
+    fn an_append_after_a_torn_line_is_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app.history");
+        append(&path, &entry(1)).unwrap();
+        fs::write(&path, [&fs::read(&path).unwrap()[..], b"{\"time\":\"20"].concat()).unwrap();
+        append(&path, &entry(2)).unwrap();
+        append(&path, &entry(3)).unwrap();
+        assert_eq!(generations(&path), [1, 2, 3]);
+        assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 4);
+    }
 
     #[test]
     fn a_torn_line_costs_itself_only() {

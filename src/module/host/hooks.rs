@@ -19,6 +19,7 @@ pub(in crate::module) enum Answer {
 }
 
 impl Answer {
+    pub(in crate::module) const BAD_REQUEST: Self = Self::Status(sys::HTTP_BAD_REQUEST);
     pub(in crate::module) const SERVER_ERROR: Self = Self::Status(sys::HTTP_INTERNAL_SERVER_ERROR);
     pub(in crate::module) const UNAVAILABLE: Self = Self::Status(sys::HTTP_SERVICE_UNAVAILABLE);
     pub(in crate::module) const FORBIDDEN: Self = Self::Status(sys::HTTP_FORBIDDEN);

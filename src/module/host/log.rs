@@ -10,7 +10,7 @@ use std::ptr;
 #[repr(i32)]
 pub(in crate::module) enum Level {
     /// On the terminal too, without date and level: for whoever just typed `apachectl`.
-    Startup = sys::APLOG_EMERG | sys::APLOG_STARTUP as i32,
+    Startup = sys::APLOG_EMERG | sys::APLOG_STARTUP,
     Emergency = sys::APLOG_EMERG,
     Critical = sys::APLOG_CRIT,
     Error = sys::APLOG_ERR,
@@ -26,11 +26,8 @@ pub(in crate::module) fn log(level: Level, text: &str) {
     // SAFETY: `%.*s` reads `len` bytes of `text`; a null server stands for the main log until
     // there is a server, which is static from then on.
     unsafe {
-        let server = if level & sys::APLOG_STARTUP as c_int != 0 {
-            ptr::null()
-        } else {
-            sys::ap_server_conf
-        };
+        let server =
+            if level & sys::APLOG_STARTUP != 0 { ptr::null() } else { sys::ap_server_conf };
         sys::ap_log_error_(FILE, 0, index, level, 0, server, format, len, text.as_ptr());
     }
 }

@@ -1,6 +1,7 @@
 //! mod_proxy, found at run time: it may be loaded after us, or not at all.
 
 use super::directive::Place;
+use super::log::Level;
 use super::{Answer, Pool, Request, Server, pool, sys};
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::ptr::{self, NonNull};
@@ -16,6 +17,7 @@ pub(in crate::module) struct Proxy {
     get_worker: GetWorker,
     define_worker: DefineWorker,
     initialize_worker: InitializeWorker,
+    encode: Encode,
 }
 
 type Canon = unsafe extern "C" fn(*mut sys::request_rec, *mut c_char) -> c_int;
@@ -50,6 +52,15 @@ type InitializeWorker = unsafe extern "C" fn(
     *mut sys::apr_pool_t,
 ) -> sys::apr_status_t;
 
+type Encode = unsafe extern "C" fn(
+    *mut sys::apr_pool_t,
+    *const c_char,
+    c_int,
+    sys::enctype,
+    c_int,
+    c_int,
+) -> *mut c_char;
+
 // The compiler holds our types against those of mod_proxy.h; no symbol is linked for it.
 const _: () = {
     let _: HookCanon = sys::proxy_hook_canon_handler;
@@ -58,6 +69,7 @@ const _: () = {
     let _: GetWorker = sys::ap_proxy_get_worker_ex;
     let _: DefineWorker = sys::ap_proxy_define_worker_ex;
     let _: InitializeWorker = sys::ap_proxy_initialize_worker;
+    let _: Encode = sys::ap_proxy_canonenc_ex;
 };
 
 // SAFETY: pointers to code, and to a record that is written while the configuration is read only.
@@ -90,6 +102,7 @@ impl Proxy {
                 initialize_worker: typed::<*mut c_void, InitializeWorker>(symbol(
                     c"ap_proxy_initialize_worker",
                 )?),
+                encode: typed::<*mut c_void, Encode>(symbol(c"ap_proxy_canonenc_ex")?),
             })
         }
     }
@@ -112,6 +125,56 @@ impl Proxy {
             let url = pool::concat((*request.raw()).pool, parts);
             (self.run_canon_handler)(request.raw(), url).into()
         }
+    }
+
+    /// What mod_proxy_http's canon_handler does with `http://host/` and the `path` behind that, which
+    /// starts without a slash: the same URL from the same parts, and the same refusals. It is done
+    /// here, for `origin` is known to be canonical, and taking it apart for each request costs more
+    /// than all the rest.
+    pub(in crate::module) fn canonicalise_http(
+        &self,
+        request: &Request,
+        origin: &CStr,
+        path: &CStr,
+    ) -> Answer {
+        let r = request.raw();
+        // SAFETY: the request is live, and so are its tables and pool; all strings are C strings.
+        unsafe {
+            let has = |note: &CStr| !sys::apr_table_get((*r).notes, note.as_ptr()).is_null();
+            let (raw, encoded) = (has(c"proxy-nocanon"), has(c"proxy-noencode"));
+            let search = if raw { None } else { pool::borrow((*r).args) };
+            let path = if raw || encoded {
+                if !is_printable(path) {
+                    request
+                        .log(Level::Error, "the path to forward has control characters or spaces");
+                    return Answer::FORBIDDEN;
+                }
+                path
+            } else {
+                let len = path.to_bytes().len() as c_int;
+                let flags = request.slash_flags();
+                let kind = (sys::enc_path, (*r).proxyreq);
+                match pool::borrow((self.encode)(
+                    (*r).pool,
+                    path.as_ptr(),
+                    len,
+                    kind.0,
+                    flags,
+                    kind.1,
+                )) {
+                    Some(path) => path,
+                    None => return Answer::BAD_REQUEST,
+                }
+            };
+            if search.is_some_and(|search| !is_printable(search)) {
+                request.log(Level::Error, "the query to forward has control characters or spaces");
+                return Answer::FORBIDDEN;
+            }
+            let search = search.map_or([&b""[..], b""], |search| [b"?", search.to_bytes()]);
+            let parts = [b"proxy:", origin.to_bytes(), path.to_bytes(), search[0], search[1]];
+            request.set_filename(&parts);
+        }
+        Answer::Ok
     }
 
     /// The worker that `server` declares for `url` (`<Proxy>`, ProxyPass), by the longest match.
@@ -184,6 +247,12 @@ impl Proxy {
             sys::ap_get_module_config((*server.raw()).module_config, self.module.as_ptr()).cast()
         }
     }
+}
+
+/// Whether there is neither a control character nor a space in it.
+fn is_printable(text: &CStr) -> bool {
+    // SAFETY: a C string; what is returned points into it, or to its NUL.
+    unsafe { *sys::ap_scan_vchar_obstext(text.as_ptr()) == 0 }
 }
 
 fn symbol(name: &CStr) -> Option<*mut c_void> {
@@ -323,9 +392,12 @@ impl ReverseMap {
         // `proxy_alias`es, whose strings live as long as the configuration.
         unsafe {
             let conf = &mut *self.0.as_ptr();
-            conf.raliases = expanded(pool, conf.raliases, &urls).unwrap_or(conf.raliases);
-            let domains = conf.cookie_domains;
-            conf.cookie_domains = expanded(pool, domains, &hosts).unwrap_or(domains);
+            let (aliases, domains) = (conf.raliases, conf.cookie_domains);
+            // The backend's side is the "real" one of a URL, and the "fake" one of a domain.
+            conf.raliases =
+                expanded(pool, aliases, |alias| &mut alias.real, &urls).unwrap_or(aliases);
+            conf.cookie_domains =
+                expanded(pool, domains, |alias| &mut alias.fake, &hosts).unwrap_or(domains);
         }
     }
 }
@@ -336,6 +408,7 @@ impl ReverseMap {
 unsafe fn expanded(
     pool: Pool,
     array: *mut sys::apr_array_header_t,
+    side: impl Fn(&mut sys::proxy_alias) -> &mut *const c_char,
     expand: &impl Fn(&str) -> Option<Vec<String>>,
 ) -> Option<*mut sys::apr_array_header_t> {
     // SAFETY: the caller promises the array, whose elements are `nelts` aliases with C strings; what
@@ -345,23 +418,23 @@ unsafe fn expanded(
         let entries =
             (0..old.nelts as usize).map(|at| *old.elts.cast::<sys::proxy_alias>().add(at));
         let entries: Vec<_> = entries
-            .map(|entry| {
-                let real = pool::borrow(entry.real).and_then(|real| real.to_str().ok());
-                (entry, real.and_then(expand))
+            .map(|mut entry| {
+                let backend = pool::borrow(*side(&mut entry)).and_then(|text| text.to_str().ok());
+                (entry, backend.and_then(expand))
             })
             .collect();
-        if entries.iter().all(|(_, urls)| urls.is_none()) {
+        if entries.iter().all(|(_, backends)| backends.is_none()) {
             return None;
         }
         let size = size_of::<sys::proxy_alias>() as c_int;
         let new = sys::apr_array_make(pool.raw(), entries.len() as c_int, size);
         let push = |entry| sys::apr_array_push(new).cast::<sys::proxy_alias>().write(entry);
-        for (entry, urls) in entries {
-            match urls {
+        for (mut entry, backends) in entries {
+            match backends {
                 None => push(entry),
-                Some(urls) => urls.iter().for_each(|url| {
-                    let real = pool::concat(pool.raw(), &[url.as_bytes()]);
-                    push(sys::proxy_alias { real, ..entry });
+                Some(backends) => backends.iter().for_each(|backend| {
+                    *side(&mut entry) = pool::c_string(pool.raw(), backend);
+                    push(entry);
                 }),
             }
         }

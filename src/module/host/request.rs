@@ -5,7 +5,7 @@ use super::record::config_of;
 use super::{Answer, pool, sys};
 use crate::module::config::Config;
 use crate::module::slot_module;
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, c_char, c_int};
 use std::ops::Deref;
 use std::ptr::NonNull;
 
@@ -90,6 +90,35 @@ impl Request {
     pub(in crate::module) fn path(&self) -> Option<&CStr> {
         // SAFETY: as in `filename`.
         unsafe { pool::borrow((*self.raw()).uri) }
+    }
+
+    /// Whether the configuration, and not the client, chose the URL that mod_proxy asks.
+    pub(in crate::module) fn is_reverse_proxied(&self) -> bool {
+        // SAFETY: the request is live.
+        unsafe { (*self.raw()).proxyreq == sys::PROXYREQ_REVERSE as c_int }
+    }
+
+    /// Whether the client names the URL, of a forward proxy: it has no say in slots.
+    pub(in crate::module) fn is_forward_proxied(&self) -> bool {
+        // SAFETY: the request is live.
+        unsafe { (*self.raw()).proxyreq == sys::PROXYREQ_PROXY as c_int }
+    }
+
+    /// What AllowEncodedSlashes means to mod_proxy's encoding of the path.
+    pub(super) fn slash_flags(&self) -> c_int {
+        // SAFETY: the request is live, and the core has its part in its configuration.
+        let core = unsafe {
+            let core = sys::ap_get_module_config(
+                (*self.raw()).per_dir_config,
+                &raw const sys::core_module,
+            );
+            &*core.cast::<sys::core_dir_config>()
+        };
+        if core.allow_encoded_slashes() != 0 && core.decode_encoded_slashes() == 0 {
+            sys::PROXY_CANONENC_NOENCODEDSLASHENCODING as c_int
+        } else {
+            0
+        }
     }
 
     /// Whether SetHandler made it mod_proxy's.
