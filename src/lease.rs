@@ -53,7 +53,10 @@ pub fn leave(in_flight: &AtomicU64) {
     in_flight.fetch_sub(1, Ordering::Release);
 }
 
-#[cfg(test)]
+#[cfg(all(test, loom))]
+mod model;
+
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
