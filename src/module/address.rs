@@ -50,7 +50,8 @@ impl Address {
             Some((socket, url)) => (Some(socket.to_owned()), url),
             None => (None, text),
         };
-        let split = url.split_once(':').filter(|(scheme, _)| scheme.starts_with(char::is_alphabetic));
+        let split =
+            url.split_once(':').filter(|(scheme, _)| scheme.starts_with(char::is_alphabetic));
         let (scheme, rest) = split.filter(|(scheme, _)| !scheme.contains('.')).ok_or_else(|| {
             bad("it has no scheme, as in http://127.0.0.1:8081; a slot of static files only has -")
         })?;

@@ -51,6 +51,8 @@ pub(super) struct Pin {
     pub(super) slot: Option<usize>,
     word: Word,
     row: usize,
+    /// Where the row has its note of this request.
+    note: Option<u8>,
     config: Kept<Config>,
 }
 
@@ -67,7 +69,11 @@ impl Pin {
 impl Drop for Pin {
     fn drop(&mut self) {
         if let Some(site) = self.site() {
-            lease::leave(site.groups[self.group].block(self.row, self.index()).in_flight());
+            let counts = site.groups[self.group].counts();
+            if let Some(note) = self.note {
+                counts.strike(self.row, note);
+            }
+            lease::leave(counts.block(self.row, self.index()).in_flight());
         }
     }
 }
@@ -79,10 +85,12 @@ pub(super) fn enter<'a>(root: &'a Request, service: &Service, group: usize) -> &
     if let Some(pin) = pins.iter().find(|pin| pin.group == group) {
         return pin;
     }
-    let row = service.site.row();
-    let word = service.site.groups[group].enter(row);
-    let slot = service.site.groups[group].place(word.active());
-    pins.add(Pin { group, slot, word, row, config: root.kept_config() })
+    let (row, entered) = (service.site.row(), &service.site.groups[group]);
+    let word = entered.enter(row);
+    let slot = entered.place(word.active());
+    let (began, method, path) = root.head();
+    let note = entered.counts().note(row, word.active(), began, method, path);
+    pins.add(Pin { group, slot, word, row, note, config: root.kept_config() })
 }
 
 /// Enters a group's active slot on behalf of `request`, and has its environment say so. Returns the
@@ -155,7 +163,8 @@ pub(super) fn account(request: &mut Request) -> Answer {
         let (status, micros) = (request.final_status(), request.age());
         for pin in pins {
             if let Some(site) = pin.site() {
-                site.groups[pin.group].block(pin.row, pin.index()).finished(status, micros);
+                let counts = site.groups[pin.group].counts();
+                counts.block(pin.row, pin.index()).finished(status, micros);
             }
         }
     }

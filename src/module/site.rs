@@ -5,7 +5,7 @@ use super::host::{Proxy, Worker};
 use crate::lease;
 use crate::slot::{MAX_SLOTS, SlotIndex, Word};
 use crate::state::control::WORD;
-use crate::state::counts::{Block, Counts};
+use crate::state::counts::Counts;
 use crate::state::map::Mapping;
 use crate::sync::Ordering;
 use std::collections::HashMap;
@@ -103,25 +103,15 @@ impl Group {
         lease::enter(self.page.word(WORD), |slot| self.counts.block(row, slot).in_flight())
     }
 
-    /// The counters of a slot.
-    pub(super) fn block(&self, row: usize, slot: SlotIndex) -> Block<'_> {
-        self.counts.block(row, slot)
+    /// Its count segment.
+    pub(super) fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     /// The slot with this index; `None` when it is not in this configuration. That takes a child of
     /// an older one, which meets the name of a slot that a newer one has added.
     pub(super) fn place(&self, slot: SlotIndex) -> Option<usize> {
         Some(usize::from(self.places[slot.get()])).filter(|at| *at < self.slots.len())
-    }
-
-    /// How many processes can have a row of their own counts, and the shared row.
-    pub(super) fn rows(&self) -> usize {
-        self.counts.rows()
-    }
-
-    /// For the new owner of `row`.
-    pub(super) fn take_over(&self, row: usize) {
-        self.counts.take_over(row, std::process::id());
     }
 }
 

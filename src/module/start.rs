@@ -208,7 +208,7 @@ pub(super) fn attach(setup: &Setup) {
     if let Some(row) = claim_row(site) {
         site.row.store(row, Ordering::Relaxed);
         for group in &site.groups {
-            group.take_over(row);
+            group.counts().take_over(row, std::process::id());
         }
     }
     let Some(mod_proxy) = site.proxy else { return };
@@ -223,7 +223,7 @@ pub(super) fn attach(setup: &Setup) {
 /// had in flight is void only when all others that share it are gone too.
 fn claim_row(site: &Site) -> Option<usize> {
     let rows = site.rows.as_ref()?;
-    let most = site.groups.iter().map(Group::rows).min().unwrap_or(1);
+    let most = site.groups.iter().map(|group| group.counts().rows()).min().unwrap_or(1);
     for row in 1..most {
         match lock_byte(rows, row, ByteLock::Alone) {
             Ok(()) => return Some(row),

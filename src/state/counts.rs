@@ -5,17 +5,23 @@
 //! offset  size
 //!      0     8  magic "slotcnts"
 //!      8     4  layout version, little-endian
-//!     12     4  bytes of a row, little-endian: 20544
+//!     12     4  bytes of a row, little-endian: 28736
 //!     16    16  identity of the control file it belongs to
 //!   4096     *  rows, as many as the file has room for
 //!
 //! row:     0     8  process id of the last owner (for people; the row's lock tells the truth)
+//!          8     8  which notes are taken, a bit each
 //!         64  64 × 320  one block a slot, by slot::SlotIndex
+//!      20544  64 × 128  notes on the requests in flight, as many as there is room for
 //!
 //! block:   0     8  requests in flight
 //!          8    48  finished requests by class of their status: 1xx to 5xx, others
 //!         56     8  sum of their durations, microseconds
 //!         64   256  32 buckets: bucket b counts durations of 2^(b-1) to 2^b - 1 microseconds
+//!
+//! note:    0     8  the slot's index plus one
+//!          8     8  when the request began, microseconds since 1970
+//!         16   112  method, space, path; cut at its first ';' or '?', filled up with zeros
 //! ```
 //!
 //! All counters are 64-bit atomics in the machine's byte order, in cache lines of one process. A
@@ -28,9 +34,13 @@ use crate::state::map::Mapping;
 use crate::sync::{AtomicU64, Ordering};
 
 /// The layout that this code writes and reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Bytes of a row.
-pub const ROW: usize = 64 + MAX_SLOTS * BLOCK;
+pub const ROW: usize = NOTES + MAX_NOTES * NOTE;
+/// How many requests in flight a process can make a note of, in each group.
+pub const MAX_NOTES: usize = 64;
+/// The longest text of a note, in bytes.
+pub const MAX_TEXT: usize = NOTE - 16;
 /// Classes of answers: 1xx, 2xx, 3xx, 4xx, 5xx, others.
 pub const CLASSES: usize = 6;
 /// Buckets of the histogram of durations.
@@ -42,6 +52,9 @@ const BLOCK: usize = 320;
 const CLASS: usize = 8;
 const MICROS: usize = 56;
 const HISTOGRAM: usize = 64;
+const TAKEN: usize = 8;
+const NOTES: usize = 64 + MAX_SLOTS * BLOCK;
+const NOTE: usize = 128;
 
 /// The size of a segment of `rows` rows, in bytes.
 pub fn size(rows: usize) -> usize {
@@ -82,10 +95,95 @@ impl Counts {
         rows_in(self.0.len())
     }
 
+    /// Where a row begins; a row beyond the mapping is row 0.
+    fn row(&self, row: usize) -> usize {
+        HEADER + if row < self.rows() { row * ROW } else { 0 }
+    }
+
     /// The counters of a slot in a row; a row beyond the mapping is row 0.
     pub fn block(&self, row: usize, slot: SlotIndex) -> Block<'_> {
-        let row = if row < self.rows() { row } else { 0 };
-        Block { mapping: &self.0, at: HEADER + row * ROW + 64 + slot.get() * BLOCK }
+        Block { mapping: &self.0, at: self.row(row) + 64 + slot.get() * BLOCK }
+    }
+
+    /// The process that owns the row, or owned it last.
+    pub fn pid(&self, row: usize) -> u32 {
+        self.0.word(self.row(row)).load(Ordering::Relaxed) as u32
+    }
+
+    /// Makes a note of a request in flight: who asks `slotctl` shall see it. Returns its place in
+    /// the row, for [`Counts::strike`]; `None` when the row is full, and the request is only counted.
+    pub fn note(
+        &self,
+        row: usize,
+        slot: SlotIndex,
+        began: u64,
+        method: &[u8],
+        path: &[u8],
+    ) -> Option<u8> {
+        let taken = self.0.word(self.row(row) + TAKEN);
+        let mut seen = taken.load(Ordering::Relaxed);
+        let place = loop {
+            let place = seen.trailing_ones();
+            if place as usize >= MAX_NOTES {
+                return None;
+            }
+            let with = seen | 1 << place;
+            match taken.compare_exchange_weak(seen, with, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => break place as u8,
+                Err(now) => seen = now,
+            }
+        };
+        let at = self.note_at(row, place);
+        self.0.word(at + 8).store(began, Ordering::Relaxed);
+        self.write_text(at + 16, method, path);
+        self.0.word(at).store(slot.get() as u64 + 1, Ordering::Release);
+        Some(place)
+    }
+
+    /// Takes a note back.
+    pub fn strike(&self, row: usize, place: u8) {
+        self.0.word(self.note_at(row, place)).store(0, Ordering::Relaxed);
+        let taken = self.0.word(self.row(row) + TAKEN);
+        taken.fetch_and(!(1 << (place as usize % MAX_NOTES)), Ordering::Release);
+    }
+
+    fn note_at(&self, row: usize, place: u8) -> usize {
+        self.row(row) + NOTES + (place as usize % MAX_NOTES) * NOTE
+    }
+
+    fn write_text(&self, at: usize, method: &[u8], path: &[u8]) {
+        let end = path.iter().position(|b| matches!(b, b';' | b'?')).unwrap_or(path.len());
+        let mut text = [0; MAX_TEXT];
+        let mut room = &mut text[..];
+        for part in [method, b" ", &path[..end]] {
+            let len = part.len().min(room.len());
+            room[..len].copy_from_slice(&part[..len]);
+            room = &mut room[len..];
+        }
+        for (word, bytes) in text.chunks_exact(8).enumerate() {
+            let bytes = u64::from_ne_bytes(bytes.try_into().expect("8 bytes"));
+            self.0.word(at + 8 * word).store(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// The notes of a row. Whatever lies there: a child may write nonsense, and may write meanwhile.
+    pub fn notes(&self, row: usize) -> Vec<Note> {
+        let taken = self.0.word(self.row(row) + TAKEN).load(Ordering::Acquire);
+        let places = (0..MAX_NOTES as u8).filter(|place| taken >> place & 1 == 1);
+        places.filter_map(|place| self.read_note(self.note_at(row, place))).collect()
+    }
+
+    fn read_note(&self, at: usize) -> Option<Note> {
+        let head = || [0, 8].map(|word| self.0.word(at + word).load(Ordering::Acquire));
+        let before = head();
+        let words =
+            (0..MAX_TEXT / 8).map(|word| self.0.word(at + 16 + 8 * word).load(Ordering::Acquire));
+        let mut text: Vec<u8> = words.flat_map(u64::to_ne_bytes).collect();
+        let slot = usize::try_from(before[0]).ok()?.checked_sub(1).and_then(SlotIndex::new)?;
+        text.truncate(text.iter().position(|b| *b == 0).unwrap_or(text.len()));
+        let text = String::from_utf8_lossy(&text).into_owned();
+        // Another request's by now: not worth a second look, it has only just begun.
+        (head() == before).then_some(Note { slot, began: before[1], text })
     }
 
     /// For the new owner of `row`, which holds its lock: what the last one had in flight is void.
@@ -97,8 +195,20 @@ impl Counts {
                 in_flight.store(0, Ordering::SeqCst);
             }
         }
-        self.0.word(HEADER + row * ROW).store(pid.into(), Ordering::Relaxed);
+        self.0.word(self.row(row) + TAKEN).store(0, Ordering::Relaxed);
+        self.0.word(self.row(row)).store(pid.into(), Ordering::Relaxed);
     }
+}
+
+/// A request in flight, as its process has noted it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Where it is.
+    pub slot: SlotIndex,
+    /// When it began, microseconds since 1970.
+    pub began: u64,
+    /// Method and path, as the client sent them: to be escaped before they are shown.
+    pub text: String,
 }
 
 /// The counters of one slot in one row.
@@ -156,6 +266,35 @@ mod tests {
     fn rows_and_blocks_are_cache_lines() {
         assert_eq!((ROW % 64, BLOCK % 64, HISTOGRAM + 8 * BUCKETS), (0, 0, BLOCK));
         assert_eq!((rows_in(size(1)), rows_in(size(256)), rows_in(10)), (1, 256, 0));
+    }
+
+    #[test]
+    fn a_request_is_noted_until_it_is_over() {
+        let counts = Counts::new(Mapping::anonymous(size(2)).unwrap()).unwrap();
+        let slot = SlotIndex::new(63).unwrap();
+        let long = [&b"/"[..], &[b'x'; 200]].concat();
+        let first = counts.note(1, slot, 5, b"GET", b"/a;jsessionid=secret?q").unwrap();
+        let second = counts.note(1, slot, 6, b"POST", &long).unwrap();
+        let notes = counts.notes(1);
+        assert_eq!(notes[0], Note { slot, began: 5, text: "GET /a".into() });
+        assert_eq!(notes[1].text.len(), MAX_TEXT);
+        counts.strike(1, first);
+        assert_eq!(counts.notes(1).len(), 1);
+        counts.strike(1, second);
+        assert_eq!((counts.notes(1), counts.notes(0)), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_full_row_takes_no_more_notes_and_a_new_owner_finds_none() {
+        let counts = Counts::new(Mapping::anonymous(size(2)).unwrap()).unwrap();
+        let slot = SlotIndex::new(0).unwrap();
+        let places: Vec<_> =
+            (0..MAX_NOTES).map(|_| counts.note(1, slot, 0, b"GET", b"/")).collect();
+        assert!(places.iter().all(Option::is_some));
+        assert_eq!(counts.note(1, slot, 0, b"GET", b"/"), None);
+        assert_eq!(counts.notes(1).len(), MAX_NOTES);
+        counts.take_over(1, 42);
+        assert_eq!((counts.notes(1), counts.pid(1)), (vec![], 42));
     }
 
     #[test]

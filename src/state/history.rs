@@ -96,8 +96,9 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
 /// Appends a line, and waits until it is on the disk. For the holder of the writers' lock.
 pub(crate) fn append(path: &Path, entry: &Entry) -> io::Result<()> {
     let line = serde_json::to_string(entry)?;
-    let options = OpenOptions::new().read(true).append(true).create(true).mode(0o600).to_owned();
-    let mut file = regular(options.custom_flags(FLAGS).open(path)?)?;
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).create(true).mode(0o600).custom_flags(FLAGS);
+    let mut file = regular(options.open(path)?)?;
     // A line that a power cut tore must not take this one with it.
     let start = if ends_a_line(&mut file)? { "" } else { "\n" };
     file.write_all(format!("{start}{line}\n").as_bytes())?;

@@ -121,6 +121,20 @@ impl Request {
         }
     }
 
+    /// When it began, microseconds since 1970; its method; its path, decoded.
+    pub(in crate::module) fn head(&self) -> (u64, &[u8], &[u8]) {
+        // SAFETY: as in `filename`.
+        let (began, method) = unsafe {
+            let r = &raw const *self.raw();
+            ((*r).request_time, pool::borrow((*r).method))
+        };
+        (
+            u64::try_from(began).unwrap_or(0),
+            method.map_or(b"", CStr::to_bytes),
+            self.path().map_or(b"", CStr::to_bytes),
+        )
+    }
+
     /// Whether SetHandler made it mod_proxy's.
     pub(in crate::module) fn is_by_handler(&self) -> bool {
         // SAFETY: the request, and so its table of notes, is live.
