@@ -102,7 +102,7 @@ impl Counts {
 
     /// The counters of a slot in a row; a row beyond the mapping is row 0.
     pub fn block(&self, row: usize, slot: SlotIndex) -> Block<'_> {
-        Block { mapping: &self.0, at: self.row(row) + 64 + slot.get() * BLOCK }
+        Block(self.0.words(self.row(row) + 64 + slot.get() * BLOCK))
     }
 
     /// The process that owns the row, or owned it last.
@@ -133,57 +133,29 @@ impl Counts {
                 Err(now) => seen = now,
             }
         };
-        let at = self.note_at(row, place);
-        self.0.word(at + 8).store(began, Ordering::Relaxed);
-        self.write_text(at + 16, method, path);
-        self.0.word(at).store(slot.get() as u64 + 1, Ordering::Release);
+        let [head, start, text @ ..] = self.note_at(row, place);
+        start.store(began, Ordering::Relaxed);
+        write_text(text, method, path);
+        head.store(slot.get() as u64 + 1, Ordering::Release);
         Some(place)
     }
 
     /// Takes a note back.
     pub fn strike(&self, row: usize, place: u8) {
-        self.0.word(self.note_at(row, place)).store(0, Ordering::Relaxed);
+        self.note_at(row, place)[0].store(0, Ordering::Relaxed);
         let taken = self.0.word(self.row(row) + TAKEN);
         taken.fetch_and(!(1 << (place as usize % MAX_NOTES)), Ordering::Release);
     }
 
-    fn note_at(&self, row: usize, place: u8) -> usize {
-        self.row(row) + NOTES + (place as usize % MAX_NOTES) * NOTE
-    }
-
-    fn write_text(&self, at: usize, method: &[u8], path: &[u8]) {
-        let end = path.iter().position(|b| matches!(b, b';' | b'?')).unwrap_or(path.len());
-        let mut text = [0; MAX_TEXT];
-        let mut room = &mut text[..];
-        for part in [method, b" ", &path[..end]] {
-            let len = part.len().min(room.len());
-            room[..len].copy_from_slice(&part[..len]);
-            room = &mut room[len..];
-        }
-        for (word, bytes) in text.chunks_exact(8).enumerate() {
-            let bytes = u64::from_ne_bytes(bytes.try_into().expect("8 bytes"));
-            self.0.word(at + 8 * word).store(bytes, Ordering::Relaxed);
-        }
+    fn note_at(&self, row: usize, place: u8) -> &[AtomicU64; NOTE / 8] {
+        self.0.words(self.row(row) + NOTES + (place as usize % MAX_NOTES) * NOTE)
     }
 
     /// The notes of a row. Whatever lies there: a child may write nonsense, and may write meanwhile.
     pub fn notes(&self, row: usize) -> Vec<Note> {
         let taken = self.0.word(self.row(row) + TAKEN).load(Ordering::Acquire);
         let places = (0..MAX_NOTES as u8).filter(|place| taken >> place & 1 == 1);
-        places.filter_map(|place| self.read_note(self.note_at(row, place))).collect()
-    }
-
-    fn read_note(&self, at: usize) -> Option<Note> {
-        let head = || [0, 8].map(|word| self.0.word(at + word).load(Ordering::Acquire));
-        let before = head();
-        let words =
-            (0..MAX_TEXT / 8).map(|word| self.0.word(at + 16 + 8 * word).load(Ordering::Acquire));
-        let mut text: Vec<u8> = words.flat_map(u64::to_ne_bytes).collect();
-        let slot = usize::try_from(before[0]).ok()?.checked_sub(1).and_then(SlotIndex::new)?;
-        text.truncate(text.iter().position(|b| *b == 0).unwrap_or(text.len()));
-        let text = String::from_utf8_lossy(&text).into_owned();
-        // Another request's by now: not worth a second look, it has only just begun.
-        (head() == before).then_some(Note { slot, began: before[1], text })
+        places.filter_map(|place| read_note(self.note_at(row, place))).collect()
     }
 
     /// For the new owner of `row`, which holds its lock: what the last one had in flight is void.
@@ -200,6 +172,33 @@ impl Counts {
     }
 }
 
+/// Writes as many words as the text needs, and a zero behind it.
+fn write_text(words: &[AtomicU64], method: &[u8], path: &[u8]) {
+    let end = path.iter().position(|b| matches!(b, b';' | b'?')).unwrap_or(path.len());
+    let mut text = [0; MAX_TEXT];
+    let mut len = 0;
+    for part in [method, b" ", &path[..end]] {
+        let fits = part.len().min(MAX_TEXT - len);
+        text[len..len + fits].copy_from_slice(&part[..fits]);
+        len += fits;
+    }
+    for (word, bytes) in words.iter().zip(text.chunks_exact(8)).take(len / 8 + 1) {
+        word.store(u64::from_ne_bytes(bytes.try_into().expect("8 bytes")), Ordering::Relaxed);
+    }
+}
+
+fn read_note([head, start, text @ ..]: &[AtomicU64; NOTE / 8]) -> Option<Note> {
+    let look = || [head, start].map(|word| word.load(Ordering::Acquire));
+    let before = look();
+    let slot = usize::try_from(before[0]).ok()?.checked_sub(1).and_then(SlotIndex::new)?;
+    let mut bytes: Vec<u8> =
+        text.iter().flat_map(|word| word.load(Ordering::Acquire).to_ne_bytes()).collect();
+    bytes.truncate(bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len()));
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    // Another request's by now: not worth a second look, it has only just begun.
+    (look() == before).then_some(Note { slot, began: before[1], text })
+}
+
 /// A request in flight, as its process has noted it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
@@ -213,37 +212,34 @@ pub struct Note {
 
 /// The counters of one slot in one row.
 #[derive(Clone, Copy, Debug)]
-pub struct Block<'a> {
-    mapping: &'a Mapping,
-    at: usize,
-}
+pub struct Block<'a>(&'a [AtomicU64; BLOCK / 8]);
 
 impl<'a> Block<'a> {
     /// Requests in flight.
     pub fn in_flight(self) -> &'a AtomicU64 {
-        self.mapping.word(self.at)
+        &self.0[0]
     }
 
     /// Counts a finished request: its status and its duration in microseconds.
     pub fn finished(self, status: u16, micros: u64) {
         self.class(class_of(status)).fetch_add(1, Ordering::Relaxed);
-        self.mapping.word(self.at + MICROS).fetch_add(micros, Ordering::Relaxed);
+        self.micros().fetch_add(micros, Ordering::Relaxed);
         self.bucket(bucket_of(micros)).fetch_add(1, Ordering::Relaxed);
     }
 
     /// Finished requests of a class, an index below [`CLASSES`].
     pub fn class(self, class: usize) -> &'a AtomicU64 {
-        self.mapping.word(self.at + CLASS + 8 * class.min(CLASSES - 1))
+        &self.0[CLASS / 8 + class.min(CLASSES - 1)]
     }
 
     /// The sum of the durations of the finished, in microseconds.
     pub fn micros(self) -> &'a AtomicU64 {
-        self.mapping.word(self.at + MICROS)
+        &self.0[MICROS / 8]
     }
 
     /// Finished requests of a bucket, an index below [`BUCKETS`].
     pub fn bucket(self, bucket: usize) -> &'a AtomicU64 {
-        self.mapping.word(self.at + HISTOGRAM + 8 * bucket.min(BUCKETS - 1))
+        &self.0[HISTOGRAM / 8 + bucket.min(BUCKETS - 1)]
     }
 }
 

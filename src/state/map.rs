@@ -127,11 +127,21 @@ impl Mapping {
     ///
     /// When `offset` is not a multiple of 8 or not within: the layout's constants are wrong then.
     pub fn word(&self, offset: usize) -> &AtomicU64 {
-        assert!(offset.is_multiple_of(8) && offset + 8 <= self.len);
-        // SAFETY: the assertion keeps the word within the mapping, which is aligned to a page and
+        let [word] = self.words(offset);
+        word
+    }
+
+    /// The `N` words from `offset` on, with one check for all of them.
+    ///
+    /// # Panics
+    ///
+    /// As [`Mapping::word`].
+    pub fn words<const N: usize>(&self, offset: usize) -> &[AtomicU64; N] {
+        assert!(offset.is_multiple_of(8) && offset + 8 * N <= self.len);
+        // SAFETY: the assertion keeps the words within the mapping, which is aligned to a page and
         // lives as long as `self`; all access to shared memory is by atomics, here and in every
         // other process of this software.
-        unsafe { &*self.base.as_ptr().add(offset).cast::<AtomicU64>() }
+        unsafe { &*self.base.as_ptr().add(offset).cast::<[AtomicU64; N]>() }
     }
 
     /// Writes the mapping's pages to the disk and waits for it.

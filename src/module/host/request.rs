@@ -164,18 +164,24 @@ impl Request {
 
     /// A number as a C string in the request's pool.
     pub(in crate::module) fn decimal(&self, mut number: u32) -> &CStr {
-        let mut digits = [0_u8; 10];
-        let mut at = digits.len();
+        const MOST: usize = 11;
+        // SAFETY: the request, and so its pool, is live; the memory is nobody else's yet.
+        let text = unsafe {
+            let text = sys::apr_palloc((*self.raw()).pool, MOST).cast::<[u8; MOST]>();
+            text.write([0; MOST]);
+            &mut *text
+        };
+        let mut at = MOST - 1;
         loop {
             at -= 1;
-            digits[at] = b'0' + (number % 10) as u8;
+            text[at] = b'0' + (number % 10) as u8;
             number /= 10;
             if number == 0 {
                 break;
             }
         }
-        // SAFETY: the request, and so its pool, is live; `concat` ends the string with a NUL.
-        unsafe { CStr::from_ptr(pool::concat((*self.raw()).pool, &[&digits[at..]])) }
+        // SAFETY: what lies from the first digit on ends with a NUL.
+        unsafe { CStr::from_bytes_with_nul_unchecked(&text[at..]) }
     }
 
     /// Makes `root` this request's DOCUMENT_ROOT. It lives as long as the configuration.
