@@ -13,6 +13,7 @@
 //! [`slot`] holds the small values all of them speak of; [`state::map`] is the border to the
 //! operating system, `module::host` the border to Apache. Nothing else is `unsafe`.
 
+pub mod error;
 pub mod flip;
 pub mod lease;
 #[cfg(feature = "module")]
@@ -20,3 +21,5 @@ mod module;
 pub mod slot;
 pub mod state;
 pub mod sync;
+pub mod tally;
+pub mod view;

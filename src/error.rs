@@ -1,0 +1,132 @@
+//! What stands between an operator and what was asked for, in sentences.
+
+use crate::state::map::OpenError;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What stands between an operator and what was asked for. Each ends with the way out.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such group.
+    #[error(
+        "no group {app:?} in {}: is it a <SlotGroup> of the configuration, and has Apache been \
+         started with it? (another instance: --state-dir, or SLOT_STATE_DIR)", dir.display()
+    )]
+    NoGroup {
+        /// What was asked for.
+        app: String,
+        /// Where it was looked for.
+        dir: PathBuf,
+    },
+    /// There is no group at all.
+    #[error(
+        "no group in {}: has Apache been started with mod_slot and a <SlotGroup>? (another \
+         instance: --state-dir, or SLOT_STATE_DIR)", dir.display()
+    )]
+    NoGroups {
+        /// Where it was looked for.
+        dir: PathBuf,
+    },
+    /// The group has no such slot.
+    #[error("group {app:?} has no slot {slot:?}; it has {}", .slots.join(", "))]
+    NoSlot {
+        /// The group.
+        app: String,
+        /// What was asked for.
+        slot: String,
+        /// What there is.
+        slots: Vec<String>,
+    },
+    /// Left out, where it is not the only one.
+    #[error("say which {what}: {}", .choice.join(", "))]
+    Which {
+        /// "group" or "slot".
+        what: &'static str,
+        /// What there is.
+        choice: Vec<String>,
+    },
+    /// This user may not.
+    #[error(
+        "no permission to {what} {}: be root, or a member of the group of SlotOperator",
+        path.display()
+    )]
+    Permission {
+        /// "read" or "change".
+        what: &'static str,
+        /// The file that refused.
+        path: PathBuf,
+    },
+    /// Another writer is at work and does not end.
+    #[error("another change of {app:?} is under way and did not end within {} s", .waited.as_secs())]
+    Locked {
+        /// The group.
+        app: String,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// The control file is not to be trusted.
+    #[error(
+        "{} is unusable: {why}. Apache keeps serving what it serves; a restart of Apache keeps \
+         the file aside and makes a new one with the slot of SlotDefault", path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The control file is not the one that Apache reads.
+    #[error(
+        "{} is not the file that Apache (pid {pid}) reads: it was replaced since Apache started. \
+         Nothing was changed; restart Apache to make it read this one", path.display()
+    )]
+    Replaced {
+        /// The file.
+        path: PathBuf,
+        /// Apache's parent.
+        pid: u32,
+    },
+    /// The group file is not understood.
+    #[error(
+        "{} does not say what is configured ({why}): restart Apache, which writes it anew",
+        path.display()
+    )]
+    Group {
+        /// The group file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The change could not be made durable, and was taken back.
+    #[error("{}: {source}: nothing is changed", path.display())]
+    NotDurable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Anything else that the system says.
+    #[error("{}: {source}", path.display())]
+    System {
+        /// On which file.
+        path: PathBuf,
+        /// What was said.
+        source: io::Error,
+    },
+}
+
+pub(crate) fn refused(what: &'static str, path: &Path, source: io::Error) -> Error {
+    let path = path.to_owned();
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => Error::Permission { what, path },
+        _ => Error::System { path, source },
+    }
+}
+
+pub(crate) fn unopened(what: &'static str, path: &Path, why: OpenError) -> Error {
+    match why {
+        OpenError::System(e) => refused(what, path, e),
+        OpenError::NotOurs(why) => Error::Damaged { path: path.into(), why: why.into() },
+    }
+}

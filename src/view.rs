@@ -1,0 +1,149 @@
+//! Reading what a group's files say.
+
+use crate::error::{Error, refused, unopened};
+use crate::slot::SlotIndex;
+use crate::state::control::{Control, Damage, PAGE};
+use crate::state::group::Group;
+use crate::state::history::{self, Entry};
+use crate::state::{Dirs, map};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+
+/// The groups that have a control file, sorted.
+///
+/// # Errors
+///
+/// [`Error::Permission`], [`Error::System`]; a directory that is not there has no groups.
+pub fn groups(dirs: &Dirs) -> Result<Vec<String>, Error> {
+    let entries = match fs::read_dir(&dirs.state) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(refused("read", &dirs.state, e)),
+    };
+    let name = |entry: fs::DirEntry| {
+        let name = entry.file_name().into_string().ok()?;
+        let app = name.strip_suffix(".slot")?;
+        crate::slot::check_name(app).is_ok().then(|| app.to_owned())
+    };
+    let mut names: Vec<_> = entries.filter_map(Result::ok).filter_map(name).collect();
+    names.sort();
+    Ok(names)
+}
+
+/// A group as its files show it at one moment.
+#[derive(Debug)]
+pub struct View {
+    /// The group's name.
+    pub app: String,
+    /// What the control file says.
+    pub control: Control,
+    /// What the configuration says; `None` when Apache has not been started since the boot.
+    pub group: Option<Group>,
+}
+
+impl View {
+    /// Reads the files of `app`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoGroup`], [`Error::Permission`], [`Error::Damaged`], [`Error::System`].
+    pub fn read(dirs: &Dirs, app: &str) -> Result<Self, Error> {
+        let (_, control) = open(dirs, app, false)?;
+        Ok(Self { app: app.into(), control, group: read_group(dirs, app)? })
+    }
+
+    /// The names of the slots: those configured, or, before Apache's start, all ever known.
+    pub fn slots(&self) -> Vec<String> {
+        match &self.group {
+            Some(group) => group.slots.iter().map(|slot| slot.name.clone()).collect(),
+            None => self.control.names.clone(),
+        }
+    }
+
+    /// The slot that is meant: `name`, or, where none is given, the only one that is not active.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSlot`], [`Error::Which`].
+    pub fn target(&self, name: Option<&str>) -> Result<(String, SlotIndex), Error> {
+        let slots = self.slots();
+        let name = match name {
+            Some(name) => name,
+            None => {
+                let others: Vec<_> = slots.iter().filter(|s| *s != self.control.active()).collect();
+                match others[..] {
+                    [only] => only,
+                    _ => return Err(Error::Which { what: "slot", choice: slots }),
+                }
+            }
+        };
+        let index = self.control.index_of(name).filter(|_| slots.iter().any(|slot| slot == name));
+        match index {
+            Some(index) => Ok((name.to_owned(), index)),
+            None => Err(Error::NoSlot {
+                app: self.app.clone(),
+                slot: name.into(),
+                slots: slots.clone(),
+            }),
+        }
+    }
+}
+
+/// The history of `app`, oldest first.
+///
+/// # Errors
+///
+/// [`Error::NoGroup`], [`Error::Permission`], [`Error::System`].
+pub fn read_history(dirs: &Dirs, app: &str) -> Result<Vec<Entry>, Error> {
+    // A name that cannot be a group's must not become a path.
+    if crate::slot::check_name(app).is_err() {
+        open(dirs, app, false)?;
+    }
+    let path = dirs.history(app);
+    match history::read(&path) {
+        Ok(Some(entries)) => Ok(entries),
+        Ok(None) => open(dirs, app, false).map(|_| Vec::new()),
+        Err(e) => Err(refused("read", &path, e)),
+    }
+}
+
+/// Who owns the state: whoever owns its directory, as Apache's parent made it.
+pub(crate) fn owner(dirs: &Dirs) -> u32 {
+    fs::metadata(&dirs.state).map_or_else(|_| map::euid(), |meta| meta.uid())
+}
+
+pub(crate) fn open(dirs: &Dirs, app: &str, write: bool) -> Result<(File, Control), Error> {
+    let path = dirs.control(app);
+    let absent = || Error::NoGroup { app: app.into(), dir: dirs.state.clone() };
+    if crate::slot::check_name(app).is_err() {
+        return Err(absent());
+    }
+    let what = if write { "change" } else { "read" };
+    let (file, meta) = map::open(&path, write, owner(dirs)).map_err(|e| match e {
+        e if e.is_absent() => absent(),
+        e => unopened(what, &path, e),
+    })?;
+    let damaged = |why: String| Error::Damaged { path: path.clone(), why };
+    if meta.len() != PAGE as u64 {
+        return Err(damaged(Damage::Size(meta.len()).to_string()));
+    }
+    let mut page = [0; PAGE];
+    file.read_exact_at(&mut page, 0).map_err(|e| refused("read", &path, e))?;
+    let control = Control::decode(&page).map_err(|damage| damaged(damage.to_string()))?;
+    Ok((file, control))
+}
+
+pub(crate) fn read_group(dirs: &Dirs, app: &str) -> Result<Option<Group>, Error> {
+    let path = dirs.group(app);
+    match Group::read(&path) {
+        Ok(group) => Ok(Some(group)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => match e.kind() {
+            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
+                Err(Error::Group { path, why: e.to_string() })
+            }
+            _ => Err(refused("read", &path, e)),
+        },
+    }
+}
