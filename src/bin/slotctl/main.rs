@@ -1,4 +1,101 @@
-//! slotctl: the operator's side.
+//! slotctl: the operator's side of mod_slot.
+//!
+//! **The path of a command**: [`args`] (what was asked) → [`names`] (which group and slot are
+//! meant) → one file a family of verbs → [`render`] (text or JSON) → here, where it is written.
+//! What went wrong is a [`failure::Failure`], which knows its exit code.
 #![forbid(unsafe_code)]
 
-fn main() {}
+mod args;
+mod failure;
+mod flip;
+mod history;
+mod names;
+mod probe;
+mod render;
+mod report;
+mod status;
+
+use args::{Args, Verb};
+use clap::Parser;
+use clap::error::ErrorKind;
+use failure::Failure;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// What a verb has to say.
+#[derive(Debug, Default)]
+struct Answer {
+    /// For the standard output, whole lines.
+    text: String,
+    /// For the standard error: what an operator should know, though it was done.
+    warnings: Vec<String>,
+    /// What failed beside the rest: the others are answered all the same.
+    failures: Vec<Failure>,
+}
+
+impl From<String> for Answer {
+    fn from(text: String) -> Self {
+        Self { text, ..Self::default() }
+    }
+}
+
+fn main() -> ExitCode {
+    match Args::try_parse() {
+        Ok(args) => finish(run(&args)),
+        Err(e) => unparsed(&e),
+    }
+}
+
+fn run(args: &Args) -> Result<Answer, Failure> {
+    let dirs = args.dirs();
+    match &args.verb {
+        Verb::Flip(flip) => flip::run(&dirs, flip, args.json),
+        Verb::Status(one) => status::status(&dirs, one.app.as_deref(), args.json),
+        Verb::List => status::list(&dirs, args.json),
+        Verb::Active(one) => status::active(&dirs, one.app.as_deref(), args.json),
+        Verb::History(history) => history::run(&dirs, history, args.json),
+    }
+}
+
+fn finish(outcome: Result<Answer, Failure>) -> ExitCode {
+    let mut answer =
+        outcome.unwrap_or_else(|failure| Answer { failures: vec![failure], ..Answer::default() });
+    for warning in &answer.warnings {
+        complain(&format!("warning: {warning}"));
+    }
+    if let Err(e) = say(&answer.text) {
+        answer.failures.push(Failure::Output(e));
+    }
+    for failure in &answer.failures {
+        complain(&failure.to_string());
+    }
+    answer.failures.first().map_or(ExitCode::SUCCESS, Failure::exit_code)
+}
+
+/// Help and version are answers; all else is a usage error, said as every other error is.
+fn unparsed(e: &clap::Error) -> ExitCode {
+    let text = e.render().to_string();
+    match e.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => return finish(Ok(text.into())),
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = io::stderr().write_all(text.as_bytes());
+        }
+        _ => complain(text.strip_prefix("error: ").unwrap_or(&text).trim_end()),
+    }
+    ExitCode::from(failure::USAGE)
+}
+
+/// Who reads no further has what he wanted: a broken pipe is no error.
+fn say(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
+/// A closed standard error must not turn what was done into a panic.
+fn complain(sentence: &str) {
+    let sentence = render::lines(sentence);
+    let _ = writeln!(io::stderr(), "slotctl: {sentence}");
+}

@@ -1,0 +1,109 @@
+//! Why a command failed, and the one table of exit codes.
+
+use mod_slot::flip::Error;
+use std::io;
+use std::process::ExitCode;
+
+/// It was called wrongly.
+pub(crate) const USAGE: u8 = 2;
+const ERROR: u8 = 1;
+const UNHEALTHY: u8 = 3;
+const LOCKED: u8 = 5;
+const NO_STATE: u8 = 7;
+const CONFIGURATION: u8 = 8;
+const PERMISSION: u8 = 77;
+
+/// The table, as `slotctl --help` shows it. Codes of verbs to come have their place already, so
+/// that no script has to learn them twice.
+pub(crate) const EXIT_CODES: &str = "\
+Exit codes, of all verbs:
+    0  done, or already so
+    1  an error
+    2  it was called wrongly
+    3  the target is unhealthy; nothing changed
+    4  flipped, but draining timed out
+    5  locked by another, or an --if-... did not match
+    6  flipped, then rolled back
+    7  no such group: no module, or no state, there
+    8  bad configuration
+   77  no permission
+  124  a wait ran out";
+
+/// What stands between an operator and what was asked for.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// As the library says it.
+    #[error(transparent)]
+    Core(#[from] Error),
+    /// One argument that can be read in two ways.
+    #[error(
+        "{name:?} is a group and a slot of it: say which slot, as in: slotctl flip {name} {other}"
+    )]
+    Ambiguous {
+        /// The argument.
+        name: String,
+        /// A slot for the example.
+        other: String,
+    },
+    /// One argument that can be read in no way.
+    #[error("{name:?} is neither a group nor a slot of {app:?}, which has {}", .slots.join(", "))]
+    Unknown {
+        /// The argument.
+        name: String,
+        /// The only group.
+        app: String,
+        /// What there is.
+        slots: Vec<String>,
+    },
+    /// `--check` found nobody at the target.
+    #[error(
+        "slot {slot:?} takes no connections at {address} ({why}); nothing is changed. Start its \
+         backend, or flip without --check"
+    )]
+    Unhealthy {
+        /// The target.
+        slot: String,
+        /// As it is configured.
+        address: String,
+        /// What the connection said.
+        why: String,
+    },
+    /// `--check` where no address is known.
+    #[error(
+        "slot {slot:?} cannot be checked: its address is known once Apache has been started. \
+         Nothing is changed; flip without --check"
+    )]
+    Unchecked {
+        /// The target.
+        slot: String,
+    },
+    /// The answer was lost, though what was asked is done.
+    #[error("done, but the answer cannot be written: {0}")]
+    Output(io::Error),
+}
+
+impl Failure {
+    /// Its row of [`EXIT_CODES`].
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Core(error) => core(error),
+            Self::Ambiguous { .. } | Self::Unknown { .. } => USAGE,
+            Self::Unhealthy { .. } | Self::Unchecked { .. } => UNHEALTHY,
+            Self::Output(_) => ERROR,
+        })
+    }
+}
+
+fn core(error: &Error) -> u8 {
+    match error {
+        Error::NoGroup { .. } | Error::NoGroups { .. } => NO_STATE,
+        Error::NoSlot { .. } | Error::Which { .. } => USAGE,
+        Error::Permission { .. } => PERMISSION,
+        Error::Locked { .. } => LOCKED,
+        Error::Group { .. } => CONFIGURATION,
+        Error::Damaged { .. }
+        | Error::Replaced { .. }
+        | Error::NotDurable { .. }
+        | Error::System { .. } => ERROR,
+    }
+}

@@ -1,0 +1,66 @@
+//! `history`: who flipped what, when and why.
+
+use crate::failure::Failure;
+use crate::render::{self, Align, Table};
+use crate::{Answer, args, names};
+use mod_slot::flip;
+use mod_slot::state::Dirs;
+use mod_slot::state::history::Entry;
+use serde::Serialize;
+
+/// What `history --json` says, oldest first.
+#[derive(Serialize)]
+struct Report<'a> {
+    app: &'a str,
+    entries: &'a [Entry],
+}
+
+/// Shows the last changes of a group.
+///
+/// # Errors
+///
+/// There is no such group, or its history may not be read.
+pub(crate) fn run(dirs: &Dirs, args: &args::History, json: bool) -> Result<Answer, Failure> {
+    let app = names::group(dirs, args.app.as_deref())?;
+    let entries = flip::read_history(dirs, &app)?;
+    let last = args.last.unwrap_or(entries.len());
+    let entries = &entries[entries.len().saturating_sub(last)..];
+    Ok(if json {
+        render::json(&Report { app: &app, entries }).into()
+    } else if entries.is_empty() {
+        format!("{app}: no change is recorded\n").into()
+    } else {
+        table(entries).into()
+    })
+}
+
+fn table(entries: &[Entry]) -> String {
+    let mut table = Table::new(&[
+        ("WHEN", Align::Left),
+        ("WHO", Align::Left),
+        ("GENERATION", Align::Right),
+        ("CHANGE", Align::Left),
+        ("REASON", Align::Left),
+    ]);
+    for entry in entries {
+        table.row([
+            render::local_time(&entry.time),
+            who(entry),
+            entry.generation.to_string(),
+            format!("{} -> {}", entry.from, entry.to),
+            entry.reason.clone().unwrap_or_default(),
+        ]);
+    }
+    table.to_string()
+}
+
+/// The login name; before it, who became that by sudo.
+pub(crate) fn who(entry: &Entry) -> String {
+    let user = entry.user.clone().unwrap_or_else(|| format!("uid {}", entry.uid));
+    let who = match &entry.sudo_user {
+        Some(sudo_user) if *sudo_user != user => format!("{sudo_user} (as {user})"),
+        _ => user,
+    };
+    // What Apache did at its start was no flip of that user.
+    if entry.action == "flip" { who } else { format!("{who} ({})", entry.action) }
+}

@@ -1,0 +1,86 @@
+//! Which group, and which slot, are meant where names are left out.
+
+use crate::failure::Failure;
+use mod_slot::flip::{self, Error, View};
+use mod_slot::state::Dirs;
+use std::fs;
+
+/// The group that is meant: `given`, or the only one.
+///
+/// # Errors
+///
+/// There is none, or more than one.
+pub(crate) fn group(dirs: &Dirs, given: Option<&str>) -> Result<String, Error> {
+    match given {
+        Some(app) => Ok(app.into()),
+        None => only(dirs),
+    }
+}
+
+/// The groups that are meant: `given`, or all.
+///
+/// # Errors
+///
+/// There is none.
+pub(crate) fn groups(dirs: &Dirs, given: Option<&str>) -> Result<Vec<String>, Error> {
+    if let Some(app) = given {
+        return Ok(vec![app.into()]);
+    }
+    let all = flip::groups(dirs)?;
+    if all.is_empty() { Err(Error::NoGroups { dir: dirs.state.clone() }) } else { Ok(all) }
+}
+
+/// The group and the slot that `flip FIRST SECOND` means. One name alone may be the group's, or,
+/// where there is one group only, its slot's.
+///
+/// # Errors
+///
+/// One name that can be both, or is neither.
+pub(crate) fn target(
+    dirs: &Dirs,
+    first: Option<&str>,
+    second: Option<&str>,
+) -> Result<(String, Option<String>), Failure> {
+    let name = match (first, second) {
+        (Some(name), None) => name,
+        (app, slot) => return Ok((group(dirs, app)?, slot.map(str::to_owned))),
+    };
+    if is_group(dirs, name) {
+        refuse_ambiguous(dirs, name)?;
+        return Ok((name.into(), None));
+    }
+    let app = match only(dirs) {
+        Ok(app) => app,
+        Err(Error::Which { .. }) => {
+            return Err(Error::NoGroup { app: name.into(), dir: dirs.state.clone() }.into());
+        }
+        Err(e) => return Err(e.into()),
+    };
+    let slots = View::read(dirs, &app)?.slots();
+    if !slots.iter().any(|slot| slot == name) {
+        return Err(Failure::Unknown { name: name.into(), app, slots });
+    }
+    Ok((app, Some(name.into())))
+}
+
+fn only(dirs: &Dirs) -> Result<String, Error> {
+    let mut all = groups(dirs, None)?;
+    match all.len() {
+        1 => Ok(all.remove(0)),
+        _ => Err(Error::Which { what: "group", choice: all }),
+    }
+}
+
+fn is_group(dirs: &Dirs, name: &str) -> bool {
+    mod_slot::slot::check_name(name).is_ok() && fs::symlink_metadata(dirs.control(name)).is_ok()
+}
+
+/// A group `resin` with a slot `resin`: who says `flip resin` and means the slot must not be taken
+/// to the other one.
+fn refuse_ambiguous(dirs: &Dirs, name: &str) -> Result<(), Failure> {
+    let slots = View::read(dirs, name)?.slots();
+    match slots.iter().any(|slot| slot == name) {
+        true => Err(Failure::Ambiguous { name: name.into(), other: slots[0].clone() }),
+        false => Ok(()),
+    }
+}

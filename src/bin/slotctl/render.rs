@@ -1,0 +1,145 @@
+//! How answers look: tables, JSON, times, and text that others wrote.
+
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ZonedDateTime};
+use serde::Serialize;
+use std::fmt;
+
+/// Makes text of others harmless: what a terminal would obey instead of show is escaped, so that
+/// the reason of a flip can neither move the cursor nor feign a line.
+pub(crate) fn plain(text: &str) -> String {
+    escape(text, |_| false)
+}
+
+/// The same for what may have several lines.
+pub(crate) fn lines(text: &str) -> String {
+    escape(text, |c| c == '\n')
+}
+
+fn escape(text: &str, keep: impl Fn(char) -> bool) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_command(c) && !keep(c) {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+/// Control characters, line separators, and those that reverse the order of what follows.
+fn is_command(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// One line of JSON. JSON leaves some characters alone that a terminal would obey; here they are
+/// escaped as well.
+pub(crate) fn json(value: &impl Serialize) -> String {
+    let json = serde_json::to_string(value).expect("strings and numbers make JSON");
+    let mut line = String::with_capacity(json.len() + 1);
+    for c in json.chars() {
+        if is_command(c) {
+            line.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            line.push(c);
+        }
+    }
+    line + "\n"
+}
+
+/// A time of the history, in the zone of this machine (or `TZ`); what is no time stays as it is.
+pub(crate) fn local_time(time: &str) -> String {
+    match time.parse::<Timestamp>() {
+        Ok(time) => in_zone(&time.to_zoned_datetime(TimeZone::system())),
+        Err(_) => time.to_owned(),
+    }
+}
+
+fn in_zone(time: &ZonedDateTime) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%S %z").to_string()
+}
+
+/// To which side a column leans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Align {
+    /// Words.
+    Left,
+    /// Numbers.
+    Right,
+}
+
+/// Columns under their heads, two spaces apart.
+#[derive(Debug)]
+pub(crate) struct Table {
+    align: Vec<Align>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// With its heads.
+    pub(crate) fn new(columns: &[(&str, Align)]) -> Self {
+        let heads = columns.iter().map(|(head, _)| (*head).to_owned()).collect();
+        Self { align: columns.iter().map(|(_, align)| *align).collect(), rows: vec![heads] }
+    }
+
+    /// Adds a row of text of any origin.
+    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
+        debug_assert_eq!(N, self.align.len());
+        self.rows.push(cells.iter().map(|cell| plain(cell)).collect());
+    }
+
+    fn widths(&self) -> Vec<usize> {
+        let width = |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max();
+        (0..self.align.len()).map(|column| width(column).unwrap_or(0)).collect()
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let widths = self.widths();
+        for row in &self.rows {
+            let mut line = String::new();
+            for ((cell, align), width) in row.iter().zip(&self.align).zip(&widths) {
+                line += &match align {
+                    Align::Left => format!("{cell:<width$}  "),
+                    Align::Right => format!("{cell:>width$}  "),
+                };
+            }
+            writeln!(f, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_obey_is_shown_instead() {
+        assert_eq!(plain("a\u{1b}[2Jb\nc\u{9b}d\u{202e}ä"), "a\\u{1b}[2Jb\\nc\\u{9b}d\\u{202e}ä");
+        assert_eq!(lines("a\nb\u{7}"), "a\nb\\u{7}");
+        let text = "a\u{1b}b\nc\u{9b}d\u{7f}\u{202e}\"\\";
+        let line = json(&text);
+        assert!(!line.trim_end().chars().any(is_command), "{line:?}");
+        assert_eq!(serde_json::from_str::<String>(&line).unwrap(), text);
+    }
+
+    #[test]
+    fn numbers_lean_right_and_lines_end_without_blanks() {
+        let mut table =
+            Table::new(&[("NAME", Align::Left), ("N", Align::Right), ("", Align::Left)]);
+        table.row(["ä".into(), "1000".into(), String::new()]);
+        assert_eq!(table.to_string(), "NAME     N\nä     1000\n");
+    }
+
+    #[test]
+    fn times_are_local_and_nonsense_stays() {
+        let zone = TimeZone::fixed(jiff::tz::offset(2));
+        let time = "2026-01-02T03:04:05.678Z".parse::<Timestamp>().unwrap().to_zoned_datetime(zone);
+        assert_eq!(in_zone(&time), "2026-01-02 05:04:05 +0200");
+        assert_eq!(local_time("soon"), "soon");
+    }
+}

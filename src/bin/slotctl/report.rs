@@ -1,0 +1,251 @@
+//! What is told of a group and its slots: the shape of `status --json`, and where it comes from.
+
+use crate::history;
+use jiff::Timestamp;
+use mod_slot::flip::{self, Error, Tally, View};
+use mod_slot::state::control::Control;
+use mod_slot::state::group::Group;
+use mod_slot::state::history::Entry;
+use mod_slot::state::{Dirs, counts};
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+use serde::Serialize;
+
+/// A group. `None` is what is not known, or not to this user.
+#[derive(Debug, Serialize)]
+pub(crate) struct Status {
+    pub(crate) app: String,
+    pub(crate) active: Option<String>,
+    pub(crate) generation: Option<u32>,
+    /// When the active slot became it, RFC 3339 in UTC.
+    pub(crate) since: Option<String>,
+    pub(crate) by: Option<By>,
+    pub(crate) reason: Option<String>,
+    /// Whether Apache has been started with the group since the boot.
+    pub(crate) started: bool,
+    /// Whether the Apache that was started last is there.
+    pub(crate) running: bool,
+    pub(crate) pid: Option<u32>,
+    pub(crate) default: Option<String>,
+    pub(crate) operator: Option<String>,
+    pub(crate) slots: Vec<Slot>,
+    /// What an operator should know.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Who made the last change.
+#[derive(Debug, Serialize)]
+pub(crate) struct By {
+    uid: u32,
+    user: Option<String>,
+    sudo_user: Option<String>,
+    /// All of it, for people.
+    #[serde(skip)]
+    pub(crate) shown: String,
+}
+
+/// A slot.
+#[derive(Debug, Serialize)]
+pub(crate) struct Slot {
+    pub(crate) name: String,
+    pub(crate) active: Option<bool>,
+    pub(crate) address: Option<String>,
+    pub(crate) docroot: Option<String>,
+    pub(crate) in_flight: Option<u64>,
+    pub(crate) requests: Option<u64>,
+    pub(crate) classes: Option<Classes>,
+    /// The sum of the durations of all finished requests, microseconds.
+    pub(crate) micros: Option<u64>,
+}
+
+/// Finished requests by class of their status.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Classes {
+    #[serde(rename = "1xx")]
+    informational: u64,
+    #[serde(rename = "2xx")]
+    successful: u64,
+    #[serde(rename = "3xx")]
+    redirected: u64,
+    #[serde(rename = "4xx")]
+    pub(crate) client_errors: u64,
+    #[serde(rename = "5xx")]
+    pub(crate) server_errors: u64,
+    other: u64,
+}
+
+impl From<[u64; counts::CLASSES]> for Classes {
+    fn from(classes: [u64; counts::CLASSES]) -> Self {
+        let [informational, successful, redirected, client_errors, server_errors, other] = classes;
+        Self { informational, successful, redirected, client_errors, server_errors, other }
+    }
+}
+
+/// A group's files, as far as this user may read them.
+struct Seen {
+    control: Option<Control>,
+    group: Option<Group>,
+}
+
+impl Seen {
+    /// With `SlotOperator`, others may not read the record, but still what is configured.
+    fn read(dirs: &Dirs, app: &str) -> Result<Self, Error> {
+        match View::read(dirs, app) {
+            Ok(View { control, group, .. }) => Ok(Self { control: Some(control), group }),
+            Err(refused @ Error::Permission { .. }) => match Group::read(&dirs.group(app)) {
+                Ok(group) => Ok(Self { control: None, group: Some(group) }),
+                Err(_) => Err(refused),
+            },
+            Err(e) => Err(e),
+        }
+    }
+
+    fn names(&self) -> Vec<&str> {
+        match (&self.group, &self.control) {
+            (Some(group), _) => group.slots.iter().map(|slot| slot.name.as_str()).collect(),
+            (None, Some(control)) => control.names.iter().map(String::as_str).collect(),
+            (None, None) => Vec::new(),
+        }
+    }
+}
+
+/// Looks at a group.
+///
+/// # Errors
+///
+/// There is none of this name, or its record is damaged. What this user may not read is left out.
+pub(crate) fn look(dirs: &Dirs, app: &str) -> Result<Status, Error> {
+    let seen = Seen::read(dirs, app)?;
+    let (control, group) = (seen.control.as_ref(), seen.group.as_ref());
+    let last = control.and_then(|control| last_change(dirs, app, control));
+    let pid = group.map(|group| group.pid);
+    let mut status = Status {
+        app: app.into(),
+        active: control.map(|control| control.active().into()),
+        generation: control.map(|control| control.word.generation()),
+        since: last.as_ref().and_then(|entry| utc(&entry.time)).or_else(|| control.and_then(made)),
+        by: last.as_ref().map(By::from),
+        reason: last.and_then(|entry| entry.reason),
+        started: group.is_some(),
+        running: pid.is_some_and(is_alive),
+        pid,
+        default: group.map(|group| group.default.clone()),
+        operator: group.and_then(|group| group.operator.clone()),
+        slots: slots(dirs, app, &seen)?,
+        notes: Vec::new(),
+    };
+    status.notes = notes(&status, &seen);
+    Ok(status)
+}
+
+/// The history's entry of the current generation, if it may be read.
+fn last_change(dirs: &Dirs, app: &str, control: &Control) -> Option<Entry> {
+    let history = flip::read_history(dirs, app).ok()?;
+    let made_it = |entry: &Entry| {
+        entry.generation == control.word.generation() && entry.to == control.active()
+    };
+    history.into_iter().rev().find(made_it)
+}
+
+/// Before the first flip, the active slot is so since the record was made.
+fn made(control: &Control) -> Option<String> {
+    let created = i64::try_from(control.created).ok()?;
+    let time = Timestamp::from_second(created).ok()?;
+    (control.word.generation() == 1).then(|| time.to_string())
+}
+
+fn utc(time: &str) -> Option<String> {
+    time.parse::<Timestamp>().ok().map(|time| time.to_string())
+}
+
+impl From<&Entry> for By {
+    fn from(entry: &Entry) -> Self {
+        Self {
+            uid: entry.uid,
+            user: entry.user.clone(),
+            sudo_user: entry.sudo_user.clone(),
+            shown: history::who(entry),
+        }
+    }
+}
+
+fn is_alive(pid: u32) -> bool {
+    let Ok(pid) = i32::try_from(pid) else { return false };
+    // A signal of another user's process is refused: so it is there.
+    pid > 0 && matches!(kill(Pid::from_raw(pid), None), Ok(()) | Err(Errno::EPERM))
+}
+
+fn slots(dirs: &Dirs, app: &str, seen: &Seen) -> Result<Vec<Slot>, Error> {
+    let names = seen.names();
+    let tallies = match &seen.control {
+        Some(control) => count(dirs, app, control, &names)?,
+        None => vec![Counted::default(); names.len()],
+    };
+    let configured = |name: &str| seen.group.as_ref()?.slots.iter().find(|slot| slot.name == name);
+    let slot = |(name, counted): (&str, Counted)| Slot {
+        name: name.into(),
+        active: seen.control.as_ref().map(|control| control.active() == name),
+        address: configured(name).map(|slot| slot.address.clone()),
+        docroot: configured(name).and_then(|slot| slot.docroot.clone()),
+        in_flight: counted.tally.filter(|_| counted.alive).map(|tally| tally.in_flight),
+        requests: counted.tally.map(|tally| tally.requests()),
+        classes: counted.tally.map(|tally| tally.classes.into()),
+        micros: counted.tally.map(|tally| tally.micros),
+    };
+    Ok(names.into_iter().zip(tallies).map(slot).collect())
+}
+
+/// The counts of a slot; `alive` where this user may ask which processes live, without which
+/// nobody can say what is in flight.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted {
+    tally: Option<Tally>,
+    alive: bool,
+}
+
+fn count(dirs: &Dirs, app: &str, control: &Control, names: &[&str]) -> Result<Vec<Counted>, Error> {
+    let known: Vec<_> = names.iter().map(|name| control.index_of(name)).collect();
+    let indexes: Vec<_> = known.iter().copied().flatten().collect();
+    let (tallies, alive) = match flip::tally(dirs, app, control.identity, &indexes) {
+        Err(Error::Permission { .. }) => {
+            (flip::finished(dirs, app, control.identity, &indexes), false)
+        }
+        tallies => (tallies, true),
+    };
+    let tallies = match tallies {
+        Err(Error::Permission { .. }) => None,
+        tallies => tallies?,
+    };
+    let mut tallies = tallies.unwrap_or_default().into_iter();
+    let counted = |index: &Option<_>| Counted { tally: index.and_then(|_| tallies.next()), alive };
+    Ok(known.iter().map(counted).collect())
+}
+
+fn notes(status: &Status, seen: &Seen) -> Vec<String> {
+    let mut notes = Vec::new();
+    match status.pid {
+        None => notes.push("Apache has not been started with this group since the boot".into()),
+        Some(pid) if !status.running => {
+            notes.push(format!("Apache is not running (pid {pid} is gone)"))
+        }
+        Some(_) => {}
+    }
+    match (&seen.control, &seen.group) {
+        (None, _) => notes.push("only the operators may read which slot is active".into()),
+        (Some(control), Some(group)) => {
+            if group.identity != format!("{:032x}", control.identity) {
+                notes.push(
+                    "the record was replaced since Apache's start, and Apache does not read it: \
+                     restart Apache"
+                        .into(),
+                );
+            }
+            if !group.slots.iter().any(|slot| slot.name == control.active()) {
+                notes.push(format!("slot {:?} is active, but not configured", control.active()));
+            }
+        }
+        (Some(_), None) => {}
+    }
+    notes
+}

@@ -1,0 +1,133 @@
+//! Files that are not what they should be.
+
+use crate::site::{Site, TWO};
+use mod_slot::state::control::WORD;
+use std::fs;
+use std::os::unix::fs::{FileExt, symlink};
+use std::path::Path;
+use std::process::Command;
+
+/// Every verb that reads the record refuses it with `words`, and `flip` leaves it as it is.
+#[track_caller]
+fn refuses(site: &Site, words: &str) {
+    let before = fs::read(site.dirs.control("app")).unwrap();
+    for verb in ["flip", "status", "list", "active"] {
+        site.run(&[verb]).fails(1, words);
+        site.run(&[verb, "--json"]).fails(1, words);
+    }
+    site.run(&["flip", "app", "resin_standby"]).fails(1, words);
+    assert_eq!(fs::read(site.dirs.control("app")).unwrap(), before);
+    assert_eq!(site.history("app"), []);
+}
+
+#[test]
+fn a_truncated_record_is_refused_and_left_alone() {
+    let site = Site::new();
+    let file = fs::File::options().write(true).open(site.dirs.control("app")).unwrap();
+    file.set_len(100).unwrap();
+    refuses(&site, "is unusable: it has 100 bytes and not 4096");
+    file.set_len(0).unwrap();
+    refuses(&site, "it has 0 bytes");
+}
+
+#[test]
+fn a_damaged_record_is_refused_and_left_alone() {
+    let site = Site::new();
+    let file = fs::File::options().write(true).open(site.dirs.control("app")).unwrap();
+    file.write_all_at(&[0xff], WORD as u64).unwrap();
+    refuses(&site, "its control word");
+    file.write_all_at(b"X", 20).unwrap();
+    refuses(&site, "its header is damaged");
+    file.write_all_at(b"X", 0).unwrap();
+    refuses(&site, "it is not a control file of mod_slot");
+}
+
+#[test]
+fn a_record_by_another_name_is_refused() {
+    let site = Site::new();
+    let (path, aside) = (site.dirs.control("app"), site.path().join("aside"));
+    fs::rename(&path, &aside).unwrap();
+    symlink(&aside, &path).unwrap();
+    refuses(&site, "it is a symbolic link");
+    fs::remove_file(&path).unwrap();
+    fs::hard_link(&aside, &path).unwrap();
+    refuses(&site, "it has more than one name");
+}
+
+#[test]
+fn a_pipe_in_the_records_place_holds_nobody_up() {
+    let site = Site::new();
+    let path = site.dirs.control("app");
+    fs::remove_file(&path).unwrap();
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    for verb in ["flip", "status", "active"] {
+        site.run(&[verb]).fails(1, "it is not a regular file");
+    }
+}
+
+#[test]
+fn a_record_that_apache_does_not_read_is_not_written() {
+    let site = Site::new();
+    let group = site.group("app", &TWO, 42);
+    mod_slot::state::publish::group(&site.dirs, &group).unwrap();
+    site.run(&["flip"]).fails(1, "is not the file that Apache");
+    site.assert_active("app", "resin", 1);
+    let status = site.run(&["status"]);
+    assert!(status.out.contains("Apache does not read it: restart Apache"), "{status:?}");
+}
+
+#[test]
+fn a_group_file_that_is_none_is_a_matter_of_configuration() {
+    let site = Site::new();
+    for text in ["", "{", "[]", r#"{"version": 99}"#] {
+        fs::write(site.dirs.group("app"), text).unwrap();
+        for verb in ["flip", "status", "list", "active"] {
+            site.run(&[verb]).fails(8, "restart Apache, which writes it anew");
+        }
+    }
+    site.assert_active("app", "resin", 1);
+}
+
+#[test]
+fn a_damaged_group_does_not_hide_the_others() {
+    let site = Site::new();
+    site.publish("shop", &TWO, None);
+    fs::write(site.dirs.control("app"), "nonsense").unwrap();
+    for verb in ["status", "list"] {
+        for args in [&[verb][..], &[verb, "--json"]] {
+            let ran = site.run(args);
+            assert_eq!(ran.code, 1);
+            assert!(ran.out.contains("shop") && ran.out.contains("resin_standby"), "{ran:?}");
+            assert!(ran.err.contains("app.slot is unusable"), "{ran:?}");
+            assert_eq!(ran.err.lines().count(), 1, "{ran:?}");
+        }
+    }
+    site.run(&["flip", "shop"]).says("shop: resin -> resin_standby (generation 2)\n");
+}
+
+#[test]
+fn what_is_no_group_is_not_taken_for_one() {
+    let site = Site::new();
+    fs::write(site.dirs.state.join(".hidden.slot"), "").unwrap();
+    fs::write(site.dirs.state.join("app.slot.damaged"), "").unwrap();
+    fs::write(site.dirs.state.join("two words.slot"), "").unwrap();
+    site.run(&["list"]).says("app: *resin resin_standby\n");
+    site.run(&["flip"]).says("app: resin -> resin_standby (generation 2)\n");
+}
+
+#[test]
+fn a_name_is_not_a_path() {
+    let site = Site::new();
+    let outside = Site::new();
+    let name = format!("../../{}/state/app", last(outside.path()));
+    for args in [&["status", &name][..], &["active", &name], &["history", &name]] {
+        site.run(args).fails(7, "no group");
+    }
+    site.run(&["flip", &name, "resin_standby"]).fails(7, "no group");
+    site.run(&["flip", &name]).fails(2, "is neither a group nor a slot");
+    outside.assert_active("app", "resin", 1);
+}
+
+fn last(path: &Path) -> String {
+    path.file_name().unwrap().to_str().unwrap().to_owned()
+}

@@ -1,0 +1,169 @@
+//! `flip`: to where, once, checked, and said.
+
+use crate::site::{Site, TWO, closed_port, open_port, ran};
+use serde_json::json;
+use std::fs::{self, File};
+use std::os::unix::net::UnixListener;
+
+#[test]
+fn a_flip_says_what_it_did_in_one_line() {
+    let site = Site::new();
+    site.run(&["flip", "app", "resin_standby"])
+        .says("app: resin -> resin_standby (generation 2)\n");
+    site.assert_active("app", "resin_standby", 2);
+}
+
+#[test]
+fn a_flip_to_the_active_slot_is_done_already_and_leaves_no_trace() {
+    let site = Site::new();
+    site.run(&["flip", "app", "resin_standby"]);
+    for _ in 0..2 {
+        site.run(&["flip", "app", "resin_standby"])
+            .says("app: already resin_standby (generation 2)\n");
+    }
+    site.assert_active("app", "resin_standby", 2);
+    assert_eq!(site.history("app").len(), 1);
+}
+
+#[test]
+fn a_flip_tells_the_same_as_json() {
+    let site = Site::new();
+    let mut said = json!({
+        "app": "app", "from": "resin", "to": "resin_standby", "changed": true,
+        "generation": 2, "started": true, "warnings": [],
+    });
+    assert_eq!(site.json(&["flip"]), said);
+    said["from"] = "resin_standby".into();
+    said["changed"] = false.into();
+    assert_eq!(site.json(&["flip", "app", "resin_standby"]), said);
+}
+
+#[test]
+fn names_that_can_only_be_one_may_be_left_out() {
+    let site = Site::new();
+    site.run(&["flip"]).says("app: resin -> resin_standby (generation 2)\n");
+    site.run(&["flip", "app"]).says("app: resin_standby -> resin (generation 3)\n");
+    site.run(&["flip", "resin_standby"]).says("app: resin -> resin_standby (generation 4)\n");
+    site.run(&["flip", "resin_standby"]).says("app: already resin_standby (generation 4)\n");
+}
+
+#[test]
+fn names_that_can_be_several_are_asked_for() {
+    let site = Site::of(&[("a", "-"), ("b", "-"), ("c", "-")]);
+    site.run(&["flip"]).fails(2, "say which slot: a, b, c");
+    site.run(&["flip", "app"]).fails(2, "say which slot: a, b, c");
+    site.run(&["flip", "nobody"]).fails(2, r#""nobody" is neither a group nor a slot of "app""#);
+    site.run(&["flip", "app", "nobody"]).fails(2, r#"has no slot "nobody"; it has a, b, c"#);
+    site.publish("shop", &TWO, None);
+    site.run(&["flip"]).fails(2, "say which group: app, shop");
+    site.run(&["flip", "a"]).fails(7, r#"no group "a""#);
+    site.run(&["flip", "nobody", "a"]).fails(7, r#"no group "nobody""#);
+    site.assert_active("app", "a", 1);
+    site.assert_active("shop", "resin", 1);
+}
+
+#[test]
+fn a_name_of_both_a_group_and_its_slot_is_not_guessed_at() {
+    let site = Site::empty();
+    site.publish("resin", &TWO, None);
+    site.run(&["flip", "resin"]).fails(2, "is a group and a slot of it");
+    site.assert_active("resin", "resin", 1);
+    site.run(&["flip", "resin", "resin"]).says("resin: already resin (generation 1)\n");
+}
+
+#[test]
+fn a_target_that_refuses_is_warned_of_and_flipped_to() {
+    let address = closed_port();
+    let site = Site::of(&[("a", "-"), ("b", &address)]);
+    let ran = site.run(&["flip"]);
+    assert_eq!((ran.code, ran.out.as_str()), (0, "app: a -> b (generation 2)\n"));
+    assert!(ran.err.starts_with("slotctl: warning: slot \"b\" takes no connections at http://"));
+    assert!(ran.err.contains("the way back is: slotctl flip app a\n"), "{ran:?}");
+    // Nothing changed, nothing to warn of.
+    site.run(&["flip", "b"]).says("app: already b (generation 2)\n");
+    site.run(&["flip", "a"]).says("app: b -> a (generation 3)\n");
+    let warnings = site.json(&["flip", "b"])["warnings"].clone();
+    assert!(warnings[0].as_str().unwrap().contains(&address), "{warnings}");
+}
+
+#[test]
+fn with_check_a_target_that_refuses_changes_nothing() {
+    let address = closed_port();
+    let site = Site::of(&[("a", "-"), ("b", &address)]);
+    let before = fs::read(site.dirs.control("app")).unwrap();
+    for args in
+        [&["flip", "--check"][..], &["flip", "app", "b", "--check"], &["flip", "b", "--check"]]
+    {
+        site.run(args).fails(3, &format!("slot \"b\" takes no connections at {address}"));
+    }
+    assert_eq!(fs::read(site.dirs.control("app")).unwrap(), before);
+    assert_eq!(site.history("app"), []);
+    // Where it is already, there is nothing to check.
+    site.run(&["flip", "a", "--check"]).says("app: already a (generation 1)\n");
+    site.run(&["flip"]);
+    site.run(&["flip", "b", "--check"]).says("app: already b (generation 2)\n");
+}
+
+#[test]
+fn with_check_a_target_that_listens_is_flipped_to() {
+    let (_listener, address) = open_port();
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("sock");
+    let unix = format!("unix:{}|http://localhost", socket.display());
+    let site = Site::of(&[("a", "-"), ("b", &address), ("c", &unix), ("d", "balancer://blue")]);
+    site.run(&["flip", "b", "--check"]).says("app: a -> b (generation 2)\n");
+    site.run(&["flip", "c", "--check"]).fails(3, "takes no connections at unix:");
+    let _listener = UnixListener::bind(&socket).unwrap();
+    site.run(&["flip", "c", "--check"]).says("app: b -> c (generation 3)\n");
+    site.run(&["flip", "d", "--check"]).says("app: c -> d (generation 4)\n");
+    site.run(&["flip", "a", "--check"]).says("app: d -> a (generation 5)\n");
+}
+
+#[test]
+fn a_flip_before_apaches_start_is_for_its_start() {
+    let site = Site::empty();
+    site.record("app", &TWO, None);
+    site.run(&["flip", "--check"]).fails(3, "its address is known once Apache has been started");
+    let ran = site.run(&["flip"]);
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    assert!(ran.out.contains("Apache has not been started yet"), "{ran:?}");
+    site.assert_active("app", "resin_standby", 2);
+    assert_eq!(site.json(&["flip", "resin"])["started"], false);
+}
+
+#[test]
+fn who_flipped_and_why_is_recorded() {
+    let site = Site::new();
+    let mut flip = site.slotctl(&["flip", "--reason", "release 4.2"]);
+    assert_eq!(ran(flip.env("SUDO_USER", "alice")).code, 0);
+    let entry = &site.history("app")[0];
+    let me = nix::unistd::User::from_uid(nix::unistd::getuid()).unwrap();
+    assert_eq!((entry.from.as_str(), entry.to.as_str()), ("resin", "resin_standby"));
+    assert_eq!((entry.action.as_str(), entry.generation), ("flip", 2));
+    assert_eq!(entry.uid, nix::unistd::getuid().as_raw());
+    assert_eq!(entry.user, me.map(|me| me.name));
+    assert_eq!(entry.sudo_user.as_deref(), Some("alice"));
+    assert_eq!(entry.reason.as_deref(), Some("release 4.2"));
+}
+
+#[test]
+fn a_flip_that_cannot_be_recorded_holds_and_says_so() {
+    let site = Site::new();
+    fs::remove_file(site.dirs.history("app")).unwrap();
+    fs::create_dir(site.dirs.history("app")).unwrap();
+    let ran = site.run(&["flip"]);
+    assert_eq!((ran.code, ran.out.as_str()), (0, "app: resin -> resin_standby (generation 2)\n"));
+    assert!(ran.err.contains("the flip holds, but it is not in the history"), "{ran:?}");
+    site.assert_active("app", "resin_standby", 2);
+}
+
+#[test]
+fn a_change_under_way_that_does_not_end_is_not_waited_for_forever() {
+    let site = Site::new();
+    let lock = File::open(site.dirs.lock("app")).unwrap();
+    lock.lock().unwrap();
+    site.run(&["flip"]).fails(5, r#"another change of "app" is under way"#);
+    site.assert_active("app", "resin", 1);
+    drop(lock);
+    assert_eq!(site.run(&["flip"]).code, 0);
+}

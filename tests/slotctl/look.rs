@@ -1,0 +1,180 @@
+//! `status`, `list` and `active`: what is told of that what is.
+
+use crate::site::{Site, TWO};
+use mod_slot::slot::SlotIndex;
+use mod_slot::state::map::{ByteLock, lock_byte};
+use mod_slot::state::{counts::Counts, publish};
+use mod_slot::sync::Ordering;
+use serde_json::{Value, json};
+use std::process::Command;
+
+fn columns(line: &str) -> Vec<&str> {
+    line.split_whitespace().collect()
+}
+
+/// Row 1 belongs to this process, row 2 to one that died: the lock of row 1 lives with the file.
+fn count(site: &Site) -> (Counts, std::fs::File) {
+    let identity = site.control("app").identity;
+    let counts = publish::counts(&site.dirs, "app", identity, 4).unwrap();
+    let rows = publish::rows(&site.dirs).unwrap();
+    lock_byte(&rows, 1, ByteLock::Alone).unwrap();
+    let slot = |i| SlotIndex::new(i).unwrap();
+    counts.block(1, slot(0)).in_flight().store(3, Ordering::Relaxed);
+    counts.block(2, slot(0)).in_flight().store(50, Ordering::Relaxed);
+    for (row, status) in [(1, 200), (2, 200), (1, 302), (1, 404), (2, 404), (2, 503)] {
+        counts.block(row, slot(0)).finished(status, 1000);
+    }
+    counts.block(1, slot(1)).finished(200, 7);
+    (counts, rows)
+}
+
+#[test]
+fn a_table_shows_the_slots_and_which_is_active() {
+    let site = Site::of(&[("resin", "http://127.0.0.1:1"), ("resin_standby", "-")]);
+    site.run(&["flip", "--reason", "release"]);
+    let ran = site.run(&["status"]);
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    let lines: Vec<_> = ran.out.lines().collect();
+    assert!(
+        lines[0].starts_with("app: resin_standby is active, generation 2, since 20"),
+        "{ran:?}"
+    );
+    assert!(lines[0].contains(" +0000, by ") && lines[0].ends_with(": release"), "{ran:?}");
+    assert_eq!(
+        columns(lines[2]),
+        ["resin", "http://127.0.0.1:1", "/srv/resin", "-", "-", "-", "-"]
+    );
+    assert_eq!(columns(lines[3])[..3], ["*", "resin_standby", "-"]);
+    assert_eq!(lines.len(), 4, "nothing to note: {ran:?}");
+    assert_eq!(site.run(&["status", "app"]).out, ran.out);
+}
+
+#[test]
+fn requests_are_counted_and_the_dead_have_none_in_flight() {
+    let site = Site::new();
+    let _held = count(&site);
+    let out = site.run(&["status"]).out;
+    let lines: Vec<_> = out.lines().collect();
+    assert_eq!(columns(lines[2]), ["*", "resin", "-", "/srv/resin", "3", "6", "2", "1"], "{out}");
+    assert_eq!(columns(lines[3])[3..], ["0", "1", "0", "0"], "{out}");
+
+    let slot = &site.json(&["status"])["groups"][0]["slots"][0];
+    assert_eq!(slot["in_flight"], 3);
+    assert_eq!(slot["requests"], 6);
+    assert_eq!(slot["micros"], 6000);
+    let classes = json!({ "1xx": 0, "2xx": 2, "3xx": 1, "4xx": 2, "5xx": 1, "other": 0 });
+    assert_eq!(slot["classes"], classes);
+}
+
+#[test]
+fn counts_of_another_record_are_not_shown() {
+    let site = Site::new();
+    let _other = publish::counts(&site.dirs, "app", 42, 4).unwrap();
+    assert_eq!(site.json(&["status"])["groups"][0]["slots"][0]["requests"], Value::Null);
+}
+
+#[test]
+fn nonsense_in_the_counts_is_shown_as_large_numbers_at_worst() {
+    let site = Site::new();
+    let (counts, _rows) = count(&site);
+    let block = counts.block(1, SlotIndex::new(0).unwrap());
+    block.in_flight().store(u64::MAX, Ordering::Relaxed);
+    (0..6).for_each(|class| block.class(class).store(u64::MAX, Ordering::Relaxed));
+    let slot = &site.json(&["status"])["groups"][0]["slots"][0];
+    assert_eq!(
+        (slot["in_flight"].as_u64(), slot["requests"].as_u64()),
+        (Some(u64::MAX), Some(u64::MAX))
+    );
+}
+
+#[test]
+fn json_has_all_of_a_group() {
+    let site = Site::new();
+    let status = &site.json(&["status"])["groups"][0];
+    let keys: Vec<_> = status.as_object().unwrap().keys().map(String::as_str).collect();
+    let mut wanted = [
+        "app",
+        "active",
+        "generation",
+        "since",
+        "by",
+        "reason",
+        "started",
+        "running",
+        "pid",
+        "default",
+        "operator",
+        "slots",
+        "notes",
+    ];
+    wanted.sort_unstable();
+    assert_eq!(keys, wanted);
+    assert_eq!(status["active"], "resin");
+    assert_eq!(status["generation"], 1);
+    assert!(status["since"].as_str().unwrap().ends_with('Z'));
+    assert_eq!(status["by"], Value::Null);
+    assert_eq!((&status["started"], &status["running"]), (&true.into(), &true.into()));
+    assert_eq!(status["pid"], std::process::id());
+    assert_eq!(status["notes"], json!([]));
+    assert_eq!(
+        status["slots"][1],
+        json!({
+            "name": "resin_standby", "active": false, "address": "-",
+            "docroot": "/srv/resin_standby", "in_flight": null, "requests": null,
+            "classes": null, "micros": null,
+        })
+    );
+    site.run(&["flip", "--reason", "why"]);
+    let status = &site.json(&["status", "app"])["groups"][0];
+    assert_eq!(status["by"]["uid"], nix::unistd::getuid().as_raw());
+    assert_eq!((&status["reason"], &status["slots"][1]["active"]), (&"why".into(), &true.into()));
+}
+
+#[test]
+fn an_apache_that_is_gone_or_never_came_is_told_of() {
+    let site = Site::empty();
+    let control = site.record("app", &TWO, None);
+    let out = site.run(&["status"]).out;
+    assert!(out.contains("Apache has not been started with this group since the boot"), "{out}");
+    assert_eq!(site.json(&["status"])["groups"][0]["started"], false);
+
+    let mut child = Command::new("true").spawn().unwrap();
+    child.wait().unwrap();
+    let mut group = site.group("app", &TWO, control.identity);
+    group.pid = child.id();
+    publish::directory(&site.dirs.runtime).unwrap();
+    publish::group(&site.dirs, &group).unwrap();
+    let out = site.run(&["status"]).out;
+    assert!(out.contains(&format!("Apache is not running (pid {} is gone)", child.id())), "{out}");
+    assert_eq!(site.json(&["status"])["groups"][0]["running"], false);
+}
+
+#[test]
+fn several_groups_are_shown_one_after_the_other() {
+    let site = Site::new();
+    site.publish("shop", &[("blue", "-"), ("green", "-")], None);
+    site.run(&["flip", "shop", "green"]);
+    let out = site.run(&["status"]).out;
+    assert!(out.starts_with("app: resin is active") && out.contains("\n\nshop: green is active"));
+    assert!(!site.run(&["status", "shop"]).out.contains("resin"));
+    assert_eq!(site.json(&["status"])["groups"].as_array().unwrap().len(), 2);
+
+    site.run(&["list"]).says("app: *resin resin_standby\nshop: blue *green\n");
+    let listed = json!({ "groups": [
+        { "app": "app", "active": "resin", "slots": ["resin", "resin_standby"] },
+        { "app": "shop", "active": "green", "slots": ["blue", "green"] },
+    ] });
+    assert_eq!(site.json(&["list"]), listed);
+}
+
+#[test]
+fn active_prints_the_name_alone() {
+    let site = Site::new();
+    site.run(&["active"]).says("resin\n");
+    site.run(&["flip"]);
+    site.run(&["active", "app"]).says("resin_standby\n");
+    let said = json!({ "app": "app", "active": "resin_standby", "generation": 2 });
+    assert_eq!(site.json(&["active"]), said);
+    site.publish("shop", &TWO, None);
+    site.run(&["active"]).fails(2, "say which group: app, shop");
+}

@@ -1,0 +1,162 @@
+//! Who may do what.
+
+use crate::site::{Ran, Site, TWO, ran};
+use mod_slot::state::history::LIMIT;
+use mod_slot::state::publish;
+use serde_json::Value;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+const NOBODY: u32 = 65534;
+const OPERATORS: u32 = 64999;
+const OTHERS: u32 = 64998;
+
+/// Whether this test can become somebody else; if not, it says that it does not run.
+fn is_root() -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        eprintln!("SKIPPED: only root can become another user; run it as root");
+    }
+    root
+}
+
+/// Runs slotctl as an unprivileged user of the group `gid` alone.
+fn as_nobody(site: &Site, gid: u32, args: &[&str]) -> Ran {
+    ran(&mut nobody(site, gid, args))
+}
+
+fn nobody(site: &Site, gid: u32, args: &[&str]) -> Command {
+    // The target directory may be where nobody else may look. A process of its own makes the
+    // copy: a file that this one has open for writing could not be executed meanwhile.
+    let slotctl = site.path().join("slotctl");
+    if !slotctl.exists() {
+        let mut copy = Command::new("cp");
+        copy.arg(env!("CARGO_BIN_EXE_slotctl")).arg(&slotctl);
+        assert!(copy.status().unwrap().success());
+    }
+    let mut command = site.command(&slotctl, args);
+    command.uid(NOBODY).gid(gid).current_dir("/");
+    command
+}
+
+#[test]
+fn who_may_not_change_the_record_exits_with_77() {
+    let site = Site::new();
+    if nix::unistd::geteuid().is_root() {
+        for args in [&["flip"][..], &["flip", "app"], &["flip", "app", "resin_standby"]] {
+            as_nobody(&site, NOBODY, args).fails(77, "no permission to change");
+        }
+    } else {
+        fs::set_permissions(site.dirs.lock("app"), Permissions::from_mode(0o400)).unwrap();
+        site.run(&["flip"]).fails(77, "no permission to change");
+    }
+    site.assert_active("app", "resin", 1);
+    assert_eq!(site.history("app"), []);
+}
+
+#[test]
+fn who_may_not_enter_the_directory_exits_with_77() {
+    if !is_root() {
+        return;
+    }
+    let site = Site::new();
+    fs::set_permissions(&site.dirs.state, Permissions::from_mode(0o700)).unwrap();
+    for verb in ["flip", "active", "history", "list"] {
+        as_nobody(&site, NOBODY, &[verb]).fails(77, "no permission to read");
+    }
+    as_nobody(&site, NOBODY, &["flip", "app", "resin"]).fails(77, "no permission to read");
+}
+
+#[test]
+fn a_member_of_the_operator_group_flips_without_root() {
+    if !is_root() {
+        return;
+    }
+    let site = Site::empty();
+    site.publish("app", &TWO, Some(OPERATORS));
+    site.publish("shop", &TWO, None);
+    let mut flip = nobody(&site, OPERATORS, &["flip", "app", "--reason", "mine"]);
+    ran(&mut flip).says("app: resin -> resin_standby (generation 2)\n");
+    let entry = &site.history("app")[0];
+    assert_eq!((entry.uid, entry.sudo_user.as_deref()), (NOBODY, None));
+    let history = as_nobody(&site, OPERATORS, &["history", "app"]);
+    assert!(history.out.contains("mine"), "{history:?}");
+    // Theirs is the one group only.
+    as_nobody(&site, OPERATORS, &["flip", "shop"]).fails(77, "no permission");
+    site.assert_active("shop", "resin", 1);
+}
+
+#[test]
+fn who_is_in_another_group_flips_nothing() {
+    if !is_root() {
+        return;
+    }
+    let site = Site::empty();
+    site.publish("app", &TWO, Some(OPERATORS));
+    for verb in ["flip", "active", "history"] {
+        as_nobody(&site, OTHERS, &[verb, "app"]).fails(77, "a member of the group of SlotOperator");
+    }
+    site.assert_active("app", "resin", 1);
+}
+
+#[test]
+fn everybody_sees_the_status_but_for_what_they_may_not_read() {
+    if !is_root() {
+        return;
+    }
+    let site = Site::new();
+    let identity = site.control("app").identity;
+    let counts = publish::counts(&site.dirs, "app", identity, 4).unwrap();
+    let _rows = publish::rows(&site.dirs).unwrap();
+    counts.block(1, mod_slot::slot::SlotIndex::new(0).unwrap()).finished(404, 5);
+    site.run(&["flip", "--reason", "secret"]);
+    let seen = as_nobody(&site, NOBODY, &["status"]);
+    assert_eq!((seen.code, seen.err.as_str()), (0, ""));
+    let lines: Vec<_> = seen.out.lines().collect();
+    assert_eq!(lines[0], "app: resin_standby is active, generation 2");
+    let resin: Vec<_> = lines[2].split_whitespace().collect();
+    assert_eq!(resin, ["resin", "-", "/srv/resin", "-", "1", "1", "0"]);
+    as_nobody(&site, NOBODY, &["active"]).says("resin_standby\n");
+    as_nobody(&site, NOBODY, &["history"]).fails(77, "no permission to read");
+}
+
+#[test]
+fn a_record_of_operators_hides_from_others_only_which_slot_is_active() {
+    if !is_root() {
+        return;
+    }
+    let site = Site::empty();
+    site.publish("app", &TWO, Some(OPERATORS));
+    let seen = as_nobody(&site, OTHERS, &["status"]);
+    assert_eq!((seen.code, seen.err.as_str()), (0, ""));
+    assert!(seen.out.starts_with("app: -\n"), "{seen:?}");
+    assert!(seen.out.contains("/srv/resin_standby"), "{seen:?}");
+    assert!(seen.out.contains("only the operators may read which slot is active"), "{seen:?}");
+    as_nobody(&site, OTHERS, &["list"]).says("app: resin resin_standby\n");
+    let json: Value =
+        serde_json::from_str(&as_nobody(&site, OTHERS, &["status", "--json"]).out).unwrap();
+    assert_eq!(json["groups"][0]["active"], Value::Null);
+    assert_eq!(json["groups"][0]["slots"][0]["active"], Value::Null);
+}
+
+#[test]
+fn operators_keep_appending_to_a_long_history_that_root_puts_aside() {
+    if !is_root() {
+        return;
+    }
+    let site = Site::empty();
+    site.publish("app", &TWO, Some(OPERATORS));
+    let (path, older) = (site.dirs.history("app"), site.dirs.state.join("app.history.1"));
+    fs::write(&path, vec![b'\n'; LIMIT as usize]).unwrap();
+    as_nobody(&site, OPERATORS, &["flip"]).says("app: resin -> resin_standby (generation 2)\n");
+    assert!(!older.exists());
+    assert!(fs::metadata(&path).unwrap().len() > LIMIT);
+    site.run(&["flip"]).says("app: resin_standby -> resin (generation 3)\n");
+    assert!(older.exists());
+    // The new file is the operators' as well.
+    as_nobody(&site, OPERATORS, &["flip"]).says("app: resin -> resin_standby (generation 4)\n");
+    let generations: Vec<_> = site.history("app").iter().map(|entry| entry.generation).collect();
+    assert_eq!(generations, [2, 3, 4]);
+}

@@ -1,0 +1,179 @@
+//! A place with the files of an Apache instance, and slotctl told of it.
+
+use mod_slot::state::control::Control;
+use mod_slot::state::{Dirs, group, history, publish};
+use serde_json::Value;
+use std::fs::{self, Permissions};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output};
+use tempfile::TempDir;
+
+/// Two slots of static files: nobody is asked whether they answer.
+pub(crate) const TWO: [(&str, &str); 2] = [("resin", "-"), ("resin_standby", "-")];
+
+/// The files of an Apache instance.
+pub(crate) struct Site {
+    dir: TempDir,
+    pub(crate) dirs: Dirs,
+}
+
+/// What slotctl said.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Site {
+    /// Where Apache has never been started.
+    pub(crate) fn empty() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        // Other users have to find the files.
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+        let dirs = Dirs { state: dir.path().join("state"), runtime: dir.path().join("run") };
+        Self { dir, dirs }
+    }
+
+    /// With the group `app` of [`TWO`] slots.
+    pub(crate) fn new() -> Self {
+        Self::of(&TWO)
+    }
+
+    /// With the group `app` of these slots: names and addresses.
+    pub(crate) fn of(slots: &[(&str, &str)]) -> Self {
+        let site = Self::empty();
+        site.publish("app", slots, None);
+        site
+    }
+
+    /// Starts Apache, as far as a group's files can tell.
+    pub(crate) fn publish(&self, app: &str, slots: &[(&str, &str)], operator: Option<u32>) {
+        let control = self.record(app, slots, operator);
+        publish::directory(&self.dirs.runtime).unwrap();
+        publish::group(&self.dirs, &self.group(app, slots, control.identity)).unwrap();
+    }
+
+    /// The record alone, as a reboot leaves it.
+    pub(crate) fn record(
+        &self,
+        app: &str,
+        slots: &[(&str, &str)],
+        operator: Option<u32>,
+    ) -> Control {
+        let names: Vec<_> = slots.iter().map(|(name, _)| *name).collect();
+        publish::control(&self.dirs, app, &names, names[0], operator).unwrap().control
+    }
+
+    /// What Apache would write of a group; its parent is this process.
+    pub(crate) fn group(&self, app: &str, slots: &[(&str, &str)], identity: u128) -> group::Group {
+        let slot = |&(name, address): &(&str, &str)| group::Slot {
+            name: name.into(),
+            address: address.into(),
+            docroot: Some(format!("/srv/{name}")),
+        };
+        group::Group {
+            version: group::VERSION,
+            app: app.into(),
+            identity: format!("{identity:032x}"),
+            control: self.dirs.control(app).display().to_string(),
+            pid: std::process::id(),
+            default: slots[0].0.into(),
+            operator: None,
+            slots: slots.iter().map(slot).collect(),
+        }
+    }
+
+    /// The temporary directory of it all.
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// slotctl with these arguments, not yet run.
+    pub(crate) fn slotctl(&self, args: &[&str]) -> Command {
+        self.command(Path::new(env!("CARGO_BIN_EXE_slotctl")), args)
+    }
+
+    /// The same for a copy of slotctl.
+    pub(crate) fn command(&self, slotctl: &Path, args: &[&str]) -> Command {
+        let mut command = Command::new(slotctl);
+        command
+            .args(args)
+            .env("SLOT_STATE_DIR", &self.dirs.state)
+            .env("SLOT_RUNTIME_DIR", &self.dirs.runtime)
+            .env("TZ", "UTC")
+            .env_remove("SUDO_USER");
+        command
+    }
+
+    /// Runs slotctl.
+    pub(crate) fn run(&self, args: &[&str]) -> Ran {
+        ran(&mut self.slotctl(args))
+    }
+
+    /// Runs slotctl, which has to succeed, and reads its JSON.
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
+        let ran = ran(self.slotctl(args).arg("--json"));
+        assert_eq!(ran.code, 0, "{args:?}: {ran:?}");
+        assert_eq!(ran.out.lines().count(), 1, "{args:?}: {ran:?}");
+        serde_json::from_str(&ran.out).unwrap()
+    }
+
+    /// The record of `app`.
+    pub(crate) fn control(&self, app: &str) -> Control {
+        let page = fs::read(self.dirs.control(app)).unwrap();
+        Control::decode(&page.try_into().unwrap()).unwrap()
+    }
+
+    /// The history of `app`.
+    pub(crate) fn history(&self, app: &str) -> Vec<history::Entry> {
+        history::read(&self.dirs.history(app)).unwrap().unwrap()
+    }
+
+    /// The active slot of `app` and its generation.
+    #[track_caller]
+    pub(crate) fn assert_active(&self, app: &str, slot: &str, generation: u32) {
+        let control = self.control(app);
+        assert_eq!((control.active(), control.word.generation()), (slot, generation));
+    }
+}
+
+/// Runs a command to its end.
+pub(crate) fn ran(command: &mut Command) -> Ran {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let code = status.code().unwrap_or_else(|| panic!("{command:?}: {status}"));
+    Ran { code, out: text(stdout), err: text(stderr) }
+}
+
+impl Ran {
+    /// Done, with `out` and not a word beside.
+    #[track_caller]
+    pub(crate) fn says(&self, out: &str) {
+        assert_eq!((self.code, self.out.as_str(), self.err.as_str()), (0, out, ""));
+    }
+
+    /// Failed with `code`, no answer, and one sentence that has `words`.
+    #[track_caller]
+    pub(crate) fn fails(&self, code: i32, words: &str) {
+        assert_eq!((self.code, self.out.as_str()), (code, ""), "{self:?}");
+        assert!(self.err.starts_with("slotctl: "), "{self:?}");
+        assert_eq!(self.err.lines().count(), 1, "{self:?}");
+        assert!(self.err.contains(words), "{words:?} is not in {self:?}");
+    }
+}
+
+/// An address where nobody listens.
+pub(crate) fn closed_port() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
+}
+
+/// An address where somebody listens, as long as the listener lives.
+pub(crate) fn open_port() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    (listener, address)
+}
