@@ -1,4 +1,137 @@
-test:
-	cargo test --no-default-features
+# Builds, shows, tests and installs mod_slot and slotctl. `make help` lists what there is.
 
-.PHONY: test
+CARGO ?= cargo
+APXS ?= apxs
+INSTALL ?= install
+
+# Where things go. `make install DESTDIR=/tmp/stage prefix=/usr` is for packages.
+prefix ?= /usr/local
+bindir ?= $(prefix)/bin
+docdir ?= $(prefix)/share/doc/mod_slot
+progname = $(shell $(APXS) -q PROGNAME 2>/dev/null)
+libexecdir = $(shell $(APXS) -q LIBEXECDIR 2>/dev/null)
+sysconfdir = $(shell $(APXS) -q SYSCONFDIR 2>/dev/null)
+statedir ?= /var/lib/$(if $(filter apache2,$(progname)),apache2,httpd)/slots
+
+target := $(or $(CARGO_TARGET_DIR),$(CARGO_BUILD_TARGET_DIR),target)
+module := $(target)/release/libmod_slot.so
+slotctl := $(target)/release/slotctl
+documents := README.md CHANGELOG.md LICENSE docs/manual.md apache/example-vhost.conf apache/mod_slot.xml
+
+all: check-build ## Build the module and slotctl, optimised, into target/release
+	$(CARGO) build --release --bin slotctl
+	@# Last, for the build above leaves a libmod_slot.so without link-time optimisation.
+	$(CARGO) rustc --release --lib --crate-type cdylib
+
+help: ## This list
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
+		awk -F'|' '{ printf "  make %-13s %s\n", $$1, $$2 }'
+
+demo: check-build ## Flip ten times under load, in a private Apache; nothing is installed
+	@$(CARGO) build --lib --bin slotctl --example demo
+	@$(target)/debug/examples/demo
+
+test: check-test ## Run all tests: the core alone, everything with a real Apache, the model
+	$(CARGO) test --no-default-features --lib --bins
+	$(CARGO) test --workspace
+	@$(MAKE) --no-print-directory model
+
+model: ## Check the protocol of enter, flip and drain under loom, in every order of its steps
+	RUSTFLAGS="--cfg loom" $(CARGO) test --release --no-default-features --lib --target-dir $(target)/model model::
+
+lint: check-build ## Check the format, clippy and rustdoc, with and without the Apache side
+	$(CARGO) fmt --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --no-default-features --lib --bins -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --lib
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --lib --no-default-features
+
+instructions: check-build check-valgrind ## Count the instructions of a request, slot:// and its rivals
+	@$(CARGO) build --example instructions
+	@$(CARGO) rustc --release --lib --crate-type cdylib
+	@MOD_SLOT=$(module) $(target)/debug/examples/instructions $(ROWS)
+
+install: ## Install what `make` built; DESTDIR, prefix, bindir, libexecdir and statedir are heard
+	@test -f $(module) && test -f $(slotctl) || { echo "Nothing is built yet: run make first." >&2; exit 1; }
+	$(INSTALL) -D -m 0755 $(slotctl) $(DESTDIR)$(bindir)/slotctl
+	$(INSTALL) -D -m 0644 $(module) $(DESTDIR)$(libexecdir)/mod_slot.so
+	$(INSTALL) -d -m 0755 $(DESTDIR)$(statedir) $(DESTDIR)$(docdir)
+	$(INSTALL) -m 0644 $(documents) $(DESTDIR)$(docdir)
+ifeq ($(progname),apache2)
+	$(INSTALL) -d -m 0755 $(DESTDIR)$(sysconfdir)/mods-available
+	sed 's|@LIBEXECDIR@|$(libexecdir)|' apache/slot.load > $(DESTDIR)$(sysconfdir)/mods-available/slot.load
+	@# An edited slot.conf is the administrator's.
+	test -e $(DESTDIR)$(sysconfdir)/mods-available/slot.conf || \
+		$(INSTALL) -m 0644 apache/slot.conf $(DESTDIR)$(sysconfdir)/mods-available/slot.conf
+	@echo "Installed. Next: write a <SlotGroup> into $(sysconfdir)/mods-available/slot.conf, then"
+	@echo "    a2enmod proxy proxy_http slot && apachectl configtest && apachectl restart"
+else
+	@echo "Installed. Next: put this after the lines of mod_proxy into httpd.conf, then restart Apache:"
+	@echo "    LoadModule slot_module $(libexecdir)/mod_slot.so"
+endif
+
+uninstall: ## Remove what install put there, but for edited files and the recorded state
+ifeq ($(progname),apache2)
+	-test -n "$(DESTDIR)" || ! test -e $(sysconfdir)/mods-enabled/slot.load || a2dismod -q slot
+	rm -f $(DESTDIR)$(sysconfdir)/mods-available/slot.load
+	! cmp -s apache/slot.conf $(DESTDIR)$(sysconfdir)/mods-available/slot.conf || \
+		rm -f $(DESTDIR)$(sysconfdir)/mods-available/slot.conf
+endif
+	rm -f $(DESTDIR)$(libexecdir)/mod_slot.so $(DESTDIR)$(bindir)/slotctl
+	rm -f $(addprefix $(DESTDIR)$(docdir)/,$(notdir $(documents)))
+	@# What is not empty stays: the record of the active slots, somebody's own files.
+	rmdir $(DESTDIR)$(docdir) $(DESTDIR)$(statedir) 2>/dev/null || true
+	@echo "Removed. A running Apache still has the module in memory: restart it."
+
+clean: ## Remove what was built
+	$(CARGO) clean
+
+# Each need: a shell word that finds it, and the Debian package that has it.
+find_cc = command -v cc
+find_httpd = command -v apache2 httpd || test -x /usr/sbin/apache2 -o -x /usr/sbin/httpd
+find_apxs = command -v $(APXS)
+find_libclang = ls $${LIBCLANG_PATH:-/nowhere}/libclang*.so* /usr/lib/llvm*/lib/libclang*.so* \
+	/usr/lib/*/libclang*.so* /usr/lib64/libclang*.so* /usr/lib64/llvm*/lib*/libclang*.so* 2>/dev/null | grep -q .
+find_curl = command -v curl
+find_openssl = command -v openssl
+find_valgrind = command -v valgrind
+find_tomcat = test -e $${CATALINA_HOME:-/usr/share/tomcat10}/bin/bootstrap.jar
+
+need_build = cc:gcc httpd:apache2 apxs:apache2-dev libclang:libclang-dev
+need_test = $(need_build) curl:curl openssl:openssl tomcat:tomcat10
+need_valgrind = valgrind:valgrind
+need_all = $(need_test) $(need_valgrind)
+
+# The packages of $(1) that are not there.
+define missing
+$(foreach need,$(1),{ $(find_$(firstword $(subst :, ,$(need)))); } >/dev/null 2>&1 || missing="$$missing $(lastword $(subst :, ,$(need)))";)
+endef
+
+define cargo_there
+command -v $(firstword $(CARGO)) >/dev/null 2>&1 || { \
+	echo "Missing: cargo, Rust 1.89 or newer. Install it from https://rustup.rs" >&2; exit 1; }
+endef
+
+deps: ## Install what build and tests need (root, apt-get), or say what is missing
+	@missing=; $(call missing,$(need_all)) \
+	if [ -n "$$missing" ]; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy $$missing || exit 1; \
+		else \
+			echo "Missing. On Debian: apt-get install$$missing" >&2; \
+			echo "Elsewhere, the packages that have the same: gcc, httpd, httpd-devel, clang-devel, tomcat ..." >&2; \
+			exit 1; \
+		fi; \
+	fi; \
+	$(cargo_there); \
+	echo "All that mod_slot's build and tests need is there."
+
+check-build check-test check-valgrind: check-%:
+	@missing=; $(call missing,$(need_$*)) \
+	if [ -n "$$missing" ]; then \
+		echo "Missing: run make deps as root, or, on Debian, apt-get install$$missing" >&2; exit 1; \
+	fi; \
+	$(cargo_there)
+
+.PHONY: all help demo test model lint instructions install uninstall clean deps
+.PHONY: check-build check-test check-valgrind
