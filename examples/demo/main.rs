@@ -3,14 +3,20 @@
 //! `make demo` builds what it needs and runs it.
 #![forbid(unsafe_code)]
 
+#[path = "../../tests/support/apache.rs"]
+#[allow(dead_code, reason = "shared with the tests, which do more with Apache")]
 mod apache;
 mod backend;
+#[path = "../../tests/support/http.rs"]
+#[allow(dead_code, reason = "shared with the tests, which look at all of an answer")]
 mod http;
+#[path = "../../tests/support/load.rs"]
+#[allow(dead_code, reason = "shared with the tests, which also restart under load")]
 mod load;
 
 use apache::{Apache, Parts};
 use backend::Backend;
-use load::{Ledger, Load};
+use load::{Kind, Ledger, Load};
 use std::io::{IsTerminal, stdin};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,6 +26,8 @@ use std::time::{Duration, Instant};
 use std::{env, fs, io, thread};
 
 const SLOTS: [&str; 2] = ["blue", "green"];
+const ASKED: [Kind; 3] =
+    [Kind::get("/api/hello?a=1"), Kind::post("/api/form", &[b'x'; 64]), Kind::get("/")];
 const CONNECTIONS: usize = 16;
 const FLIPS: usize = 10;
 const INTERVAL: Duration = Duration::from_millis(400);
@@ -49,11 +57,11 @@ fn run() -> Result<bool, String> {
     let root = apache::directory("mod_slot-demo-").map_err(|e| e.to_string())?;
     let address = apache::free_port().map_err(|e| e.to_string())?;
     lay_out(&parts, root.path(), address, &backends).map_err(|e| e.to_string())?;
-    let apache = Apache::start(&parts, root, address)?;
+    let apache = Apache::start(&parts, root.path(), address)?;
     println!("Apache listens on http://{address}/, and {CONNECTIONS} kept connections ask it for");
     println!("a page (static), GET /api/ and POST /api/ (backend) without a pause.\n");
 
-    let operator = Operator { slotctl, root: apache.root.path().into() };
+    let operator = Operator { slotctl, root: root.path().into() };
     let good =
         flips(&operator, &backends, address).inspect_err(|_| eprint!("{}", apache.logs()))?;
     if stdin().is_terminal() {
@@ -71,7 +79,7 @@ fn run() -> Result<bool, String> {
 /// Runs the load and flips under it. `false` when a request failed or was stale.
 fn flips(operator: &Operator, backends: &[Backend; 2], to: SocketAddr) -> Result<bool, String> {
     let ledger = Arc::new(Ledger::new(SLOTS));
-    let load = Load::start(to, CONNECTIONS, &ledger);
+    let load = Load::start(to, CONNECTIONS, &ASKED, &ledger);
     thread::sleep(INTERVAL);
     println!("flip  what slotctl said                   it took  new slot after  old slot");
     for flip in 1..=FLIPS {

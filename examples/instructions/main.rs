@@ -9,14 +9,15 @@
 //! rows. It fails when `slot://` costs more than a fixed ProxyPass.
 #![forbid(unsafe_code)]
 
-#[path = "../demo/apache.rs"]
+#[path = "../../tests/support/apache.rs"]
 #[allow(dead_code, reason = "shared with the demo, which runs Apache otherwise")]
 mod apache;
 #[path = "../demo/backend.rs"]
 #[allow(dead_code, reason = "shared with the demo, which watches its backends")]
 mod backend;
 mod callgrind;
-#[path = "../demo/http.rs"]
+#[path = "../../tests/support/http.rs"]
+#[allow(dead_code, reason = "shared with the tests, which look at all of an answer")]
 mod http;
 mod rivals;
 

@@ -7,7 +7,24 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-const BODY: [u8; 64] = [b'x'; 64];
+/// What is asked for, again and again. Every answer names its slot, once or more, as `slot=NAME`,
+/// and to a POST also says `bytes=N`, the length of the body that arrived.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kind {
+    method: &'static str,
+    path: &'static str,
+    body: &'static [u8],
+}
+
+impl Kind {
+    pub(crate) const fn get(path: &'static str) -> Self {
+        Self { method: "GET", path, body: &[] }
+    }
+
+    pub(crate) const fn post(path: &'static str, body: &'static [u8]) -> Self {
+        Self { method: "POST", path, body }
+    }
+}
 
 /// What the load found, and which slot it is to expect.
 pub(crate) struct Ledger {
@@ -15,6 +32,7 @@ pub(crate) struct Ledger {
     begun: AtomicUsize,
     done: AtomicUsize,
     stop: AtomicBool,
+    connections: AtomicU64,
     answered: AtomicU64,
     failed: AtomicU64,
     stale: AtomicU64,
@@ -41,6 +59,7 @@ impl Ledger {
             begun: AtomicUsize::new(0),
             done: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
+            connections: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             stale: AtomicU64::new(0),
@@ -68,20 +87,32 @@ impl Ledger {
         Totals { requests: self.answered.load(SeqCst) + failed + stale, failed, stale }
     }
 
+    /// How many connections were opened.
+    pub(crate) fn connections(&self) -> u64 {
+        self.connections.load(SeqCst)
+    }
+
     /// The first few things that went wrong.
     pub(crate) fn examples(&self) -> Vec<String> {
         self.examples.lock().unwrap().clone()
     }
 
-    fn judge(&self, what: &str, flips: usize, answer: Result<Message, std::io::Error>) {
-        let text = match answer {
-            Ok(answer) if answer.start.starts_with("HTTP/1.1 200") => answer.text(),
+    fn judge(&self, kind: &Kind, flips: usize, answer: Result<Message, std::io::Error>) {
+        let what = format!("{} {}", kind.method, kind.path);
+        let answer = match answer {
+            Ok(answer) if answer.status() == 200 => answer,
             Ok(answer) => return self.note(&self.failed, format!("{what}: {}", answer.start)),
             Err(e) => return self.note(&self.failed, format!("{what}: {e}")),
         };
-        let slot = text.split_once("slot=").map_or("", |(_, rest)| rest);
-        let slot = slot.split_whitespace().next().unwrap_or_default();
-        if !self.slots.contains(&slot) || what.starts_with("POST") && !text.contains("bytes=64") {
+        let text = answer.text();
+        let header = answer.field("x-slot");
+        let named: Vec<_> = text.split("slot=").skip(1).map(word).chain(header).collect();
+        let slot = named.first().copied().unwrap_or_default();
+        let length = format!("bytes={}", kind.body.len());
+        if !self.slots.contains(&slot)
+            || named.iter().any(|other| *other != slot)
+            || kind.method == "POST" && !text.contains(&length)
+        {
             return self.note(&self.failed, format!("{what}: a strange answer, {text:?}"));
         }
         // Active at any time between the first byte of the request and the last of the answer.
@@ -112,10 +143,16 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    pub(crate) fn start(server: SocketAddr, connections: usize, ledger: &Arc<Ledger>) -> Self {
+    /// `connections` of them, each kept for as long as the server keeps it.
+    pub(crate) fn start(
+        server: SocketAddr,
+        connections: usize,
+        kinds: &'static [Kind],
+        ledger: &Arc<Ledger>,
+    ) -> Self {
         let threads = (0..connections).map(|first| {
             let ledger = Arc::clone(ledger);
-            thread::spawn(move || drive(server, first, &ledger))
+            thread::spawn(move || drive(server, first, kinds, &ledger))
         });
         Self { ledger: Arc::clone(ledger), threads: threads.collect() }
     }
@@ -129,20 +166,27 @@ impl Load {
     }
 }
 
-fn drive(server: SocketAddr, first: usize, ledger: &Ledger) {
-    let kinds: [(&str, &str, &[u8]); 3] =
-        [("GET", "/api/hello?a=1", &[]), ("POST", "/api/form", &BODY), ("GET", "/", &[])];
+fn drive(server: SocketAddr, first: usize, kinds: &[Kind], ledger: &Ledger) {
     let mut client = Client::of(server);
-    for (method, path, body) in kinds.iter().cycle().skip(first % kinds.len()) {
+    for kind in kinds.iter().cycle().skip(first % kinds.len()) {
         if ledger.stop.load(SeqCst) {
             return;
         }
         let flips = ledger.done.load(SeqCst);
-        let answer = client.ask(method, path, body);
+        if !client.is_kept() {
+            ledger.connections.fetch_add(1, SeqCst);
+        }
+        let answer = client.ask(kind.method, kind.path, kind.body);
         let broken = answer.is_err();
-        ledger.judge(&format!("{method} {path}"), flips, answer);
+        ledger.judge(kind, flips, answer);
         if broken {
             thread::sleep(Duration::from_millis(50));
         }
     }
+}
+
+/// The first word of a text, up to what cannot be in a slot's name.
+fn word(text: &str) -> &str {
+    let end = text.find(|c: char| !c.is_alphanumeric() && !"_-.".contains(c));
+    &text[..end.unwrap_or(text.len())]
 }

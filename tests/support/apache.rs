@@ -1,6 +1,7 @@
 //! A private Apache: its files in a temporary directory, gone when this program ends in any way.
 
-use nix::unistd::{Group, User, geteuid};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Group, Pid, User, geteuid};
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
@@ -53,7 +54,7 @@ impl Parts {
     }
 }
 
-/// What cargo built in the profile of this program.
+/// What cargo built in the profile of this example.
 pub(crate) fn built(name: &str) -> PathBuf {
     let own = env::current_exe().unwrap_or_default();
     own.ancestors().nth(2).unwrap_or(Path::new("target/debug")).join(name)
@@ -106,30 +107,28 @@ pub(crate) fn await_port(address: SocketAddr, mut alive: impl FnMut() -> bool) -
     true
 }
 
-/// The running Apache of a demo, with all its files.
+/// A running Apache.
 pub(crate) struct Apache {
-    /// Where its files are.
-    pub(crate) root: TempDir,
+    root: PathBuf,
     server: Child,
     keeper: Child,
 }
 
 impl Apache {
     /// Starts it on the `httpd.conf` in `root`, and waits until it listens at `address`.
-    pub(crate) fn start(parts: &Parts, root: TempDir, address: SocketAddr) -> Result<Self, String> {
-        let path = root.path();
-        let log = fs::File::create(path.join("start.log")).map_err(|e| e.to_string())?;
+    pub(crate) fn start(parts: &Parts, root: &Path, address: SocketAddr) -> Result<Self, String> {
+        let log = fs::File::create(root.join("start.log")).map_err(|e| e.to_string())?;
         // A group of its own: Ctrl-C is for this program, which ends Apache in its own time.
         let server = Command::new(&parts.httpd)
             .args(["-DFOREGROUND", "-f"])
-            .arg(path.join("httpd.conf"))
+            .arg(root.join("httpd.conf"))
             .stdin(Stdio::null())
             .stderr(log)
             .process_group(0)
             .spawn()
             .map_err(|e| format!("{}: {e}", parts.httpd.display()))?;
-        let keeper = keeper(path, server.id()).map_err(|e| format!("sh: {e}"))?;
-        let mut apache = Self { root, server, keeper };
+        let keeper = keeper(root, server.id()).map_err(|e| format!("sh: {e}"))?;
+        let mut apache = Self { root: root.into(), server, keeper };
         let server = &mut apache.server;
         if await_port(address, || matches!(server.try_wait(), Ok(None))) {
             return Ok(apache);
@@ -139,8 +138,23 @@ impl Apache {
 
     /// What it wrote on its start, and its error log.
     pub(crate) fn logs(&self) -> String {
-        let read = |name| fs::read_to_string(self.root.path().join(name)).unwrap_or_default();
+        let read = |name| fs::read_to_string(self.root.join(name)).unwrap_or_default();
         read("start.log") + &read("error.log")
+    }
+
+    /// The parent process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.server.id()
+    }
+
+    /// Sends a signal to the parent alone.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let _ = kill(Pid::from_raw(self.server.id() as i32), signal);
+    }
+
+    /// Waits until the parent has ended.
+    pub(crate) fn wait(&mut self) {
+        let _ = self.server.wait();
     }
 }
 
@@ -152,9 +166,10 @@ impl Drop for Apache {
     }
 }
 
-/// Ends Apache and removes its files when this program is gone, by Ctrl-C and by `kill -9` too: its
-/// standard input ends then.
-fn keeper(root: &Path, server: u32) -> io::Result<Child> {
+/// Ends the process `of`, its group if it has one of its own, when this program is gone, by Ctrl-C and
+/// by `kill -9` too: the keeper's standard input ends then. What is at `root` goes as well, if this
+/// program cannot remove it itself any more.
+pub(crate) fn keeper(root: &Path, of: u32) -> io::Result<Child> {
     const SCRIPT: &str = r#"
         trap '' INT TERM HUP
         cat
@@ -163,12 +178,13 @@ fn keeper(root: &Path, server: u32) -> io::Result<Child> {
             kill -0 "$2" 2>/dev/null || break
             sleep 0.1
         done
-        rm -rf -- "$1"
+        kill -9 "-$2" 2>/dev/null
+        kill -0 "$3" 2>/dev/null || rm -rf -- "$1"
     "#;
     Command::new("sh")
         .args(["-c", SCRIPT, "keeper"])
         .arg(root)
-        .arg(server.to_string())
+        .args([of.to_string(), std::process::id().to_string()])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .process_group(0)

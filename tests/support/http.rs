@@ -1,0 +1,189 @@
+//! As much of HTTP/1.1 as backends, load and tests need: one message after the other on a kept
+//! connection.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// A request or an answer.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Message {
+    /// The request line, or the status line.
+    pub(crate) start: String,
+    /// The header's fields, as they came.
+    pub(crate) fields: Vec<(String, String)>,
+    /// The body, whether it came by Content-Length, in chunks, or up to the end.
+    pub(crate) body: Vec<u8>,
+    /// Whether the peer ends the connection after it.
+    pub(crate) close: bool,
+}
+
+impl Message {
+    /// The next request, or `None` when the peer has closed the connection between two.
+    pub(crate) fn read(from: &mut impl BufRead) -> io::Result<Option<Self>> {
+        let Some(mut message) = Self::read_head(from)? else { return Ok(None) };
+        message.read_body(from)?;
+        Ok(Some(message))
+    }
+
+    /// The start line and the fields.
+    pub(crate) fn read_head(from: &mut impl BufRead) -> io::Result<Option<Self>> {
+        let mut message = Self::default();
+        if from.read_line(&mut message.start)? == 0 {
+            return Ok(None);
+        }
+        message.start.truncate(message.start.trim_end().len());
+        loop {
+            let line = line(from)?;
+            let Some((name, value)) = line.split_once(':') else { break };
+            message.fields.push((name.into(), value.trim().into()));
+        }
+        message.close =
+            message.field("connection").is_some_and(|v| v.eq_ignore_ascii_case("close"));
+        Ok(Some(message))
+    }
+
+    fn read_body(&mut self, from: &mut impl BufRead) -> io::Result<()> {
+        if self.field("transfer-encoding").is_some() {
+            loop {
+                let size = line(from)?;
+                let size = size.split(';').next().unwrap_or_default();
+                let size = usize::from_str_radix(size, 16).map_err(io::Error::other)?;
+                let at = self.body.len();
+                self.body.resize(at + size, 0);
+                from.read_exact(&mut self.body[at..])?;
+                line(from)?;
+                if size == 0 {
+                    return Ok(());
+                }
+            }
+        }
+        if let Some(length) = self.field("content-length") {
+            self.body = vec![0; length.parse().map_err(io::Error::other)?];
+            from.read_exact(&mut self.body)?;
+        }
+        Ok(())
+    }
+
+    /// The first field of this name.
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        let found = self.fields.iter().find(|(field, _)| field.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// An answer's status.
+    pub(crate) fn status(&self) -> u16 {
+        self.start.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0)
+    }
+
+    /// The body, or as much of it as is text.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+fn line(from: &mut impl BufRead) -> io::Result<String> {
+    let mut line = String::new();
+    if from.read_line(&mut line)? == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    line.truncate(line.trim_end().len());
+    Ok(line)
+}
+
+/// A kept connection to a server, opened when it is needed.
+#[derive(Debug)]
+pub(crate) struct Client {
+    server: SocketAddr,
+    stream: Option<BufReader<TcpStream>>,
+}
+
+impl Client {
+    pub(crate) fn of(server: SocketAddr) -> Self {
+        Self { server, stream: None }
+    }
+
+    /// Whether a connection is open, kept from the last request.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.stream.is_some()
+    }
+
+    /// Sends one request and waits for its answer. Nothing is ever sent twice: a connection that
+    /// the server dropped is an error, and the next request opens another.
+    pub(crate) fn ask(&mut self, method: &str, path: &str, body: &[u8]) -> io::Result<Message> {
+        self.ask_with(method, path, &[], body)
+    }
+
+    /// The same with further fields, each a line without its end.
+    pub(crate) fn ask_with(
+        &mut self,
+        method: &str,
+        path: &str,
+        fields: &[&str],
+        body: &[u8],
+    ) -> io::Result<Message> {
+        let mut request = format!("{method} {path} HTTP/1.1\r\n");
+        for field in fields {
+            request += &format!("{field}\r\n");
+        }
+        if !fields.iter().any(|field| field.to_ascii_lowercase().starts_with("host:")) {
+            request += "Host: localhost\r\n";
+        }
+        if !body.is_empty() || method == "POST" {
+            request += &format!("Content-Length: {}\r\n", body.len());
+        }
+        let mut request = (request + "\r\n").into_bytes();
+        request.extend_from_slice(body);
+        self.send(&request)
+    }
+
+    /// Sends what may be no valid request, and reads one answer.
+    pub(crate) fn send(&mut self, request: &[u8]) -> io::Result<Message> {
+        let mut stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => self.connect()?,
+        };
+        stream.get_mut().write_all(request)?;
+        let answer = loop {
+            let head = Message::read_head(&mut stream)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+            if head.status() == 101 || head.status() >= 200 {
+                break head;
+            }
+        };
+        let answer = Self::finish(answer, request.starts_with(b"HEAD "), &mut stream)?;
+        if !answer.close {
+            self.stream = Some(stream);
+        }
+        Ok(answer)
+    }
+
+    fn finish(
+        mut answer: Message,
+        head: bool,
+        stream: &mut BufReader<TcpStream>,
+    ) -> io::Result<Message> {
+        if !head && !matches!(answer.status(), 101 | 204 | 304) {
+            let delimited = ["content-length", "transfer-encoding"].map(|name| answer.field(name));
+            match delimited {
+                [None, None] => {
+                    answer.close = true;
+                    io::Read::read_to_end(stream, &mut answer.body)?;
+                }
+                _ => answer.read_body(stream)?,
+            }
+        }
+        Ok(answer)
+    }
+
+    /// The connection, for what follows an upgrade.
+    pub(crate) fn into_stream(self) -> Option<BufReader<TcpStream>> {
+        self.stream
+    }
+
+    fn connect(&self) -> io::Result<BufReader<TcpStream>> {
+        let stream = TcpStream::connect(self.server)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+        Ok(BufReader::new(stream))
+    }
+}
