@@ -43,7 +43,8 @@ impl Message {
         Ok(Some(message))
     }
 
-    fn read_body(&mut self, from: &mut impl BufRead) -> io::Result<()> {
+    /// What follows them.
+    pub(crate) fn read_body(&mut self, from: &mut impl BufRead) -> io::Result<()> {
         if self.field("transfer-encoding").is_some() {
             loop {
                 let size = line(from)?;

@@ -1,0 +1,20 @@
+//! mod_slot in a real Apache, one file a story. Each test has an Apache of its own, in a temporary
+//! directory and on free ports of the loopback device.
+
+mod config;
+mod differential;
+mod flips;
+mod routing;
+mod site;
+mod state;
+mod tomcat;
+
+#[path = "../support/apache.rs"]
+#[allow(dead_code, reason = "shared with the examples, which need other parts of it")]
+mod apache;
+mod backend;
+#[path = "../support/http.rs"]
+mod http;
+#[path = "../support/load.rs"]
+#[allow(dead_code, reason = "shared with the demo, which shows when the first answer came")]
+mod load;

@@ -1,0 +1,285 @@
+//! A private Apache with mod_slot, its files, and slotctl told of them.
+
+use crate::apache::{self, Apache, Parts};
+use crate::http::{Client, Message};
+use nix::sys::signal::Signal;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
+use tempfile::TempDir;
+
+/// How Apache divides its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mpm {
+    Event,
+    Worker,
+    Prefork,
+}
+
+/// Modules that most configurations need, beyond mod_slot and the MPM.
+const MODULES: [&str; 11] = [
+    "unixd",
+    "authz_core",
+    "log_config",
+    "mime",
+    "dir",
+    "env",
+    "headers",
+    "setenvif",
+    "alias",
+    "proxy",
+    "proxy_http",
+];
+
+/// The directory of an Apache, running or not.
+pub(crate) struct Site {
+    root: TempDir,
+    parts: Parts,
+    pub(crate) address: SocketAddr,
+    mpm: Mpm,
+    modules: Vec<&'static str>,
+    slot_module: bool,
+    apache: Option<Apache>,
+}
+
+impl Site {
+    /// For the event MPM.
+    pub(crate) fn new() -> Self {
+        Self::of(Mpm::Event)
+    }
+
+    pub(crate) fn of(mpm: Mpm) -> Self {
+        let mut parts = Parts::find().unwrap();
+        if env::var_os("MOD_SLOT").is_none() {
+            // `cargo test` makes the module beside this program, and nowhere else.
+            parts.module = env::current_exe().unwrap().with_file_name("libmod_slot.so");
+        }
+        Self {
+            root: apache::directory("mod_slot-test-").unwrap(),
+            parts,
+            address: apache::free_port().unwrap(),
+            mpm,
+            modules: MODULES.to_vec(),
+            slot_module: true,
+            apache: None,
+        }
+    }
+
+    /// Loads further modules.
+    pub(crate) fn with(mut self, modules: &[&'static str]) -> Self {
+        self.modules.extend(modules);
+        self
+    }
+
+    /// Leaves modules out.
+    pub(crate) fn without(mut self, modules: &[&str]) -> Self {
+        self.modules.retain(|name| !modules.contains(name));
+        self
+    }
+
+    /// Leaves mod_slot out.
+    pub(crate) fn without_slot(mut self) -> Self {
+        self.slot_module = false;
+        self
+    }
+
+    /// Writes the configuration: `lines` after what all need. `ROOT` in them is the directory.
+    pub(crate) fn configure(&self, lines: &str) {
+        let root = self.path().display();
+        let (mpm, shape) = match self.mpm {
+            Mpm::Event => ("mpm_event", THREADS),
+            Mpm::Worker => ("mpm_worker", THREADS),
+            Mpm::Prefork => ("mpm_prefork", "StartServers 20\nMinSpareServers 4\n"),
+        };
+        let slot = if self.slot_module {
+            format!(
+                "LoadModule slot_module {}\nSlotStateDir {root}/state\nSlotRuntimeDir {root}/run\n",
+                self.parts.module.display()
+            )
+        } else {
+            String::new()
+        };
+        let text = format!(
+            "{preamble}{mpm}{modules}{slot}{shape}TypesConfig /dev/null\nAddType text/html .html \
+             .shtml\nLogFormat \"%s slot=%{{SLOT}}e generation=%{{SLOT_GENERATION}}e %{{X-Slot}}o \
+             %m %U\" slot\nCustomLog access.log slot\nGracefulShutdownTimeout 5\n",
+            preamble = apache::preamble(self.path(), self.address),
+            mpm = self.parts.load(&[mpm]),
+            modules = self.parts.load(&self.modules),
+        );
+        let lines = lines.replace("ROOT", &root.to_string());
+        fs::write(self.path().join("httpd.conf"), text + &lines + "\n").unwrap();
+    }
+
+    /// Configures, and starts.
+    pub(crate) fn start(&mut self, lines: &str) {
+        self.configure(lines);
+        self.start_again();
+    }
+
+    /// Starts on the configuration that is there.
+    pub(crate) fn start_again(&mut self) {
+        assert!(self.apache.is_none(), "it runs");
+        // Whoever had the port before may need a moment to let go of it.
+        self.apache = Some(Apache::start(&self.parts, self.path(), self.address).unwrap());
+    }
+
+    /// SIGTERM, and the end.
+    pub(crate) fn stop(&mut self) {
+        self.end(Signal::SIGTERM);
+    }
+
+    /// SIGKILL for the parent and its children.
+    pub(crate) fn kill(&mut self) {
+        let apache = self.apache.as_ref().expect("it runs");
+        let children = children(apache.pid());
+        apache.signal(Signal::SIGKILL);
+        for pid in children {
+            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        self.end(Signal::SIGKILL);
+    }
+
+    fn end(&mut self, signal: Signal) {
+        let mut apache = self.apache.take().expect("it runs");
+        apache.signal(signal);
+        apache.wait();
+    }
+
+    /// A graceful restart; returns when the new generation serves.
+    pub(crate) fn graceful(&self) {
+        self.reload(Signal::SIGUSR1, "resuming normal operations");
+    }
+
+    /// A restart that ends all children; returns when the new generation serves.
+    pub(crate) fn restart(&self) {
+        self.reload(Signal::SIGHUP, "resuming normal operations");
+    }
+
+    fn reload(&self, signal: Signal, says: &str) {
+        let count = || self.log().matches(says).count();
+        let before = count();
+        self.apache.as_ref().expect("it runs").signal(signal);
+        until(|| count() > before).unwrap_or_else(|| panic!("no restart:\n{}", self.log()));
+    }
+
+    /// The parent's process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.apache.as_ref().expect("it runs").pid()
+    }
+
+    /// The processes of its children.
+    pub(crate) fn children(&self) -> Vec<i32> {
+        children(self.pid())
+    }
+
+    /// `apachectl configtest`: its exit code and what it says.
+    pub(crate) fn configtest(&self, lines: &str) -> (bool, String) {
+        self.configure(lines);
+        let mut command = Command::new(&self.parts.httpd);
+        let out = command.args(["-t", "-f"]).arg(self.path().join("httpd.conf")).output().unwrap();
+        (out.status.success(), text(&out))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// A file below the directory, with the directories above it.
+    pub(crate) fn write(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// A docroot for each slot, whose `index.html` and `name.txt` name it.
+    pub(crate) fn docroots(&self, slots: &[&str]) {
+        for slot in slots {
+            self.write(&format!("{slot}/name.txt"), &format!("slot={slot}\n"));
+            self.write(&format!("{slot}/index.html"), &format!("<p>slot={slot}</p>\n"));
+        }
+    }
+
+    /// The error log.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.path().join("error.log")).unwrap_or_default()
+    }
+
+    /// The access log.
+    pub(crate) fn access_log(&self) -> String {
+        fs::read_to_string(self.path().join("access.log")).unwrap_or_default()
+    }
+
+    /// One request on a connection of its own.
+    pub(crate) fn get(&self, path: &str) -> Message {
+        self.ask("GET", path, &[])
+    }
+
+    pub(crate) fn ask(&self, method: &str, path: &str, fields: &[&str]) -> Message {
+        let answer = Client::of(self.address).ask_with(method, path, fields, &[]);
+        answer.unwrap_or_else(|e| panic!("{method} {path}: {e}\n{}", self.log()))
+    }
+
+    /// slotctl, not yet run.
+    pub(crate) fn slotctl(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_slotctl"));
+        command
+            .args(args)
+            .env("SLOT_STATE_DIR", self.path().join("state"))
+            .env("SLOT_RUNTIME_DIR", self.path().join("run"));
+        command
+    }
+
+    /// Runs slotctl, which has to succeed; returns what it says.
+    pub(crate) fn run(&self, args: &[&str]) -> String {
+        let out = self.slotctl(args).output().unwrap();
+        assert!(out.status.success(), "slotctl {args:?}: {}", text(&out));
+        String::from_utf8(out.stdout).unwrap()
+    }
+
+    /// Flips the group `app`.
+    pub(crate) fn flip(&self, slot: &str) {
+        self.run(&["flip", "app", slot]);
+    }
+
+    /// The active slot of the group `app`.
+    pub(crate) fn active(&self) -> String {
+        self.run(&["active", "app"]).trim().to_owned()
+    }
+}
+
+const THREADS: &str = "StartServers 2\nThreadsPerChild 16\nMinSpareThreads 16\n\
+                       MaxSpareThreads 96\nMaxRequestWorkers 96\nServerLimit 8\n";
+
+/// All that a command said.
+pub(crate) fn text(out: &Output) -> String {
+    String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr)
+}
+
+/// Waits for a condition, at most 20 seconds; `None` when it did not come.
+pub(crate) fn until(mut condition: impl FnMut() -> bool) -> Option<()> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        if Instant::now() > deadline {
+            return None;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    Some(())
+}
+
+/// The living children of a process.
+pub(crate) fn children(parent: u32) -> Vec<i32> {
+    let parent = parent.to_string();
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let of = |entry: fs::DirEntry| {
+        let pid = entry.file_name().into_string().ok()?.parse().ok()?;
+        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+        let mut after = stat.rsplit_once(')')?.1.split_whitespace();
+        (after.next()? != "Z" && after.next()? == parent).then_some(pid)
+    };
+    processes.filter_map(of).collect()
+}
