@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 use tempfile::TempDir;
 
+/// In the directory of an Apache.
+const PID_FILE: &str = "httpd.pid";
+
 /// Where the parts are.
 pub(crate) struct Parts {
     /// Apache's program.
@@ -89,7 +92,7 @@ pub(crate) fn preamble(root: &Path, listen: SocketAddr) -> String {
     });
     let user = user.filter(|_| geteuid().is_root()).unwrap_or_default();
     format!(
-        "ServerRoot {root}\nDefaultRuntimeDir {root}\nPidFile httpd.pid\nErrorLog error.log\n\
+        "ServerRoot {root}\nDefaultRuntimeDir {root}\nPidFile {PID_FILE}\nErrorLog error.log\n\
          Listen {listen}\nServerName localhost\n{user}KeepAlive On\nMaxKeepAliveRequests 0\n\
          KeepAliveTimeout 60\n"
     )
@@ -115,8 +118,11 @@ pub(crate) struct Apache {
 }
 
 impl Apache {
-    /// Starts it on the `httpd.conf` in `root`, and waits until it listens at `address`.
+    /// Starts it on the `httpd.conf` in `root`, and waits until it serves at `address`: it listens
+    /// before it has read its groups, and writes its pid file after.
     pub(crate) fn start(parts: &Parts, root: &Path, address: SocketAddr) -> Result<Self, String> {
+        let pid_file = root.join(PID_FILE);
+        let _ = fs::remove_file(&pid_file);
         let log = fs::File::create(root.join("start.log")).map_err(|e| e.to_string())?;
         // A group of its own: Ctrl-C is for this program, which ends Apache in its own time.
         let server = Command::new(&parts.httpd)
@@ -130,8 +136,14 @@ impl Apache {
         let keeper = keeper(root, server.id()).map_err(|e| format!("sh: {e}"))?;
         let mut apache = Self { root: root.into(), server, keeper };
         let server = &mut apache.server;
-        if await_port(address, || matches!(server.try_wait(), Ok(None))) {
-            return Ok(apache);
+        let mut alive = || matches!(server.try_wait(), Ok(None));
+        if await_port(address, &mut alive) {
+            while alive() {
+                if pid_file.exists() {
+                    return Ok(apache);
+                }
+                thread::sleep(Duration::from_millis(5));
+            }
         }
         Err(format!("Apache did not start:\n{}", apache.logs()))
     }

@@ -33,6 +33,8 @@ pub(crate) struct Ledger {
     done: AtomicUsize,
     stop: AtomicBool,
     connections: AtomicU64,
+    forgiving: AtomicBool,
+    closed: AtomicU64,
     answered: AtomicU64,
     failed: AtomicU64,
     stale: AtomicU64,
@@ -60,6 +62,8 @@ impl Ledger {
             done: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             connections: AtomicU64::new(0),
+            forgiving: AtomicBool::new(false),
+            closed: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             stale: AtomicU64::new(0),
@@ -90,6 +94,17 @@ impl Ledger {
     /// How many connections were opened.
     pub(crate) fn connections(&self) -> u64 {
         self.connections.load(SeqCst)
+    }
+
+    /// Whether a request is sent again, once, if the server closes a kept connection instead of
+    /// answering.
+    pub(crate) fn forgive_closed(&self, forgiving: bool) {
+        self.forgiving.store(forgiving, SeqCst);
+    }
+
+    /// How many times that was so.
+    pub(crate) fn closed(&self) -> u64 {
+        self.closed.load(SeqCst)
     }
 
     /// The first few things that went wrong.
@@ -176,7 +191,12 @@ fn drive(server: SocketAddr, first: usize, kinds: &[Kind], ledger: &Ledger) {
         if !client.is_kept() {
             ledger.connections.fetch_add(1, SeqCst);
         }
-        let answer = client.ask(kind.method, kind.path, kind.body);
+        let kept = client.is_kept();
+        let mut answer = client.ask(kind.method, kind.path, kind.body);
+        if kept && answer.is_err() && ledger.forgiving.load(SeqCst) {
+            ledger.closed.fetch_add(1, SeqCst);
+            answer = client.ask(kind.method, kind.path, kind.body);
+        }
         let broken = answer.is_err();
         ledger.judge(kind, flips, answer);
         if broken {
