@@ -49,7 +49,7 @@ pub(super) fn prepare(setup: &Setup) -> Result<(), String> {
     for (at, server) in setup.servers().enumerate() {
         let (workers, routes) = tables.get(at).cloned().unwrap_or_default();
         let document_root =
-            document_root(setup.main, server).and_then(|name| site.find(name.as_bytes()));
+            document_root(setup.main, &config, server).and_then(|name| site.find(name.as_bytes()));
         let service =
             Service { site: site.clone(), document_root, workers, routes: Arc::new(routes) };
         setup.configure(server, Config::serving(server.key(), service));
@@ -57,11 +57,12 @@ pub(super) fn prepare(setup: &Setup) -> Result<(), String> {
     Ok(())
 }
 
-/// A virtual host inherits the main server's, unless it has a root of its own.
-fn document_root(main: Server, server: Server) -> Option<String> {
+/// A virtual host inherits that of the main server, whose directives are `of_main`, unless it has a
+/// root of its own.
+fn document_root(main: Server, of_main: &Config, server: Server) -> Option<String> {
     let own = Some(server.config()).filter(|config| config.server == server.key());
     own.and_then(|config| config.document_root.clone())
-        .or_else(|| main.config().document_root.clone().filter(|_| !server.has_document_root(main)))
+        .or_else(|| of_main.document_root.clone().filter(|_| !server.has_document_root(main)))
 }
 
 fn dirs(pool: Pool, config: &Config) -> Dirs {

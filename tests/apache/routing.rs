@@ -1,1 +1,381 @@
-//! Soon.
+//! Each way into a group, and what mod_proxy does around it.
+
+use crate::backend::{Backend, ok};
+use crate::http::Client;
+use crate::site::{Mpm, Site, until};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
+use std::thread;
+use std::time::Duration;
+
+/// An Apache with the group `app` of two backends with docroots, and these lines.
+fn site(mut site: Site, lines: &str) -> (Site, [Backend; 2]) {
+    let backends = ["blue", "green"].map(Backend::named);
+    site.docroots(&["blue", "green"]);
+    let group = group(&backends);
+    site.start(&format!("{group}\n<Directory ROOT>\nRequire all granted\n</Directory>\n{lines}"));
+    (site, backends)
+}
+
+fn group([blue, green]: &[Backend; 2]) -> String {
+    format!(
+        "<SlotGroup app>\nSlot blue http://{} docroot=ROOT/blue\nSlot green http://{} \
+         docroot=ROOT/green\n</SlotGroup>",
+        blue.address, green.address
+    )
+}
+
+#[test]
+fn each_way_in_leads_to_the_active_slot() {
+    let (site, _backends) = site(
+        Site::new().with(&["rewrite"]),
+        r#"
+SlotDocumentRoot app
+RewriteEngine On
+RewriteRule "^/rewrite/(.*)$" "slot://app/$1" [P]
+ProxyPass        "/pass/" "slot://app/"
+ProxyPassMatch   "^/match/(.*)$" "slot://app/$1"
+ProxyPassMatch   "\.jsp$" "slot://app"
+<Location "/location/">
+    ProxyPass "slot://app/"
+</Location>
+<LocationMatch "\.handled$">
+    SetHandler "proxy:slot://app"
+</LocationMatch>
+Alias "/htaccess/" "ROOT/htaccess/"
+<Directory "ROOT/htaccess">
+    AllowOverride All
+</Directory>
+"#,
+    );
+    site.write(
+        "htaccess/.htaccess",
+        "RewriteEngine On\nRewriteRule \"(.*)\" \"slot://app/$1\" [P]",
+    );
+    let ways = [
+        ("/pass/a?b=c", "/a?b=c"),
+        ("/match/a?b=c", "/a?b=c"),
+        ("/rewrite/a?b=c", "/a?b=c"),
+        ("/location/a?b=c", "/a?b=c"),
+        ("/htaccess/a?b=c", "/a?b=c"),
+        ("/deep/x.jsp?b=c", "/deep/x.jsp?b=c"),
+        ("/deep/x.handled?b=c", "/deep/x.handled?b=c"),
+    ];
+    for slot in ["blue", "green", "blue"] {
+        site.flip(slot);
+        for (path, seen) in ways {
+            let text = site.get(path).text();
+            assert!(text.starts_with(&format!("slot={slot} GET {seen} ")), "{path}: {text}");
+        }
+        assert_eq!(site.get("/name.txt").text(), format!("slot={slot}\n"));
+    }
+}
+
+#[test]
+fn what_mod_proxy_is_told_not_to_pass_stays_with_the_docroot() {
+    let (site, _backends) =
+        site(Site::new(), "SlotDocumentRoot app\nProxyPass /name.txt !\nProxyPass / slot://app/\n");
+    for slot in ["blue", "green"] {
+        site.flip(slot);
+        assert_eq!(site.get("/name.txt").text(), format!("slot={slot}\n"));
+        assert!(site.get("/other.txt").text().starts_with(&format!("slot={slot} GET /other.txt")));
+    }
+}
+
+#[test]
+fn the_backend_sees_its_own_name_or_the_clients() {
+    for (setting, preserved) in [("Off", false), ("On", true)] {
+        let lines = format!("ProxyPreserveHost {setting}\nProxyPass / slot://app/\n");
+        let (site, backends) = site(Site::new(), &lines);
+        for (slot, backend) in ["blue", "green"].into_iter().zip(&backends) {
+            site.flip(slot);
+            let own = backend.address.to_string();
+            let seen = if preserved { "shop.example" } else { &own };
+            let text = site.ask("GET", "/", &["Host: shop.example"]).text();
+            assert!(text.contains(&format!(" host={seen}\n")), "{setting}: {text}");
+        }
+    }
+}
+
+#[test]
+fn answers_are_mapped_back_whatever_slot_gave_them() {
+    let backends = [(); 2].map(|()| {
+        let address = crate::apache::free_port().unwrap();
+        Backend::start(address, move |request| {
+            let dir = if request.start.contains("/in/") { "in" } else { "inner" };
+            format!(
+                "HTTP/1.1 302 Found\r\nLocation: http://{address}/{dir}/next?x=1\r\n\
+                 Content-Location: http://{address}/{dir}/here\r\nSet-Cookie: a=1; \
+                 Domain=127.0.0.1; Path=/in/\r\nSet-Cookie: b=2; Path=/elsewhere/\r\n\
+                 Content-Length: 0\r\n\r\n"
+            )
+            .into_bytes()
+        })
+    });
+    let mut site = Site::new();
+    site.start(&format!(
+        r#"{}
+ProxyPass        "/out/" "slot://app/in/"
+ProxyPassReverse "/out/" "slot://app/in/"
+ProxyPassReverseCookieDomain "slot://app" "www.example"
+ProxyPassReverseCookiePath "/in/" "/out/"
+<Location "/place/">
+    ProxyPass "slot://app/inner/"
+    ProxyPassReverse "slot://app/inner/"
+</Location>
+"#,
+        group(&backends)
+    ));
+    for slot in ["blue", "green", "blue"] {
+        site.flip(slot);
+        for prefix in ["/out/", "/place/"] {
+            let answer = site.ask("GET", &format!("{prefix}x"), &["Host: www.example"]);
+            let url = |rest: &str| format!("http://www.example{prefix}{rest}");
+            assert_eq!(answer.status(), 302);
+            assert_eq!(answer.field("location"), Some(&*url("next?x=1")), "{slot}");
+            assert_eq!(answer.field("content-location"), Some(&*url("here")), "{slot}");
+        }
+        let answer = site.get("/out/x");
+        let cookies: Vec<_> =
+            answer.fields.iter().filter(|(name, _)| name == "Set-Cookie").map(|(_, v)| v).collect();
+        assert_eq!(cookies, ["a=1; Domain=www.example; Path=/out/", "b=2; Path=/elsewhere/"]);
+    }
+}
+
+#[test]
+fn parameters_of_an_address_and_of_a_route_are_heard() {
+    let backends = ["blue", "green"].map(Backend::named);
+    let mut site = Site::new();
+    let lines = format!(
+        "{}\n<Proxy http://{}>\nProxySet timeout=1\n</Proxy>\nProxyPass /route/ \
+         slot://app/route/ timeout=1\nProxyPass / slot://app/\n",
+        group(&backends),
+        backends[0].address
+    );
+    site.start(&lines);
+    let slow = |prefix: &str| site.get(&format!("{prefix}x?sleep=1800")).status();
+    assert!(matches!(slow("/"), 502 | 504), "the address' parameters");
+    site.flip("green");
+    assert_eq!(slow("/"), 200, "the other address has none");
+    assert!(matches!(slow("/route/"), 502 | 504), "the route's parameters");
+    // A timeout is not the backend's end: the next request is answered.
+    assert_eq!(site.get("/route/x").status(), 200);
+}
+
+#[test]
+fn a_slot_that_was_down_is_asked_as_soon_as_it_is_up() {
+    for lines in ["ProxyPass / slot://app/", "ProxyPass / slot://app/ timeout=5"] {
+        let (site, [_blue, green]) = site(Site::new(), lines);
+        let address = green.address;
+        drop(green);
+        until(|| std::net::TcpStream::connect(address).is_err()).expect("green is down");
+        site.flip("green");
+        for _ in 0..3 {
+            assert_eq!(site.get("/").status(), 503);
+        }
+        let _green = Backend::at(address, "green");
+        for _ in 0..20 {
+            assert_eq!(site.get("/").status(), 200, "{lines}");
+        }
+    }
+}
+
+#[test]
+fn a_request_ends_in_the_slot_it_began_in_with_its_error_page() {
+    let answer = |name: &'static str| {
+        Backend::start(crate::apache::free_port().unwrap(), move |_| {
+            thread::sleep(Duration::from_millis(700));
+            let body = format!("slot={name}");
+            String::from_utf8(ok(&body)).unwrap().replacen("200 OK", "404 No", 1).into_bytes()
+        })
+    };
+    let backends = ["blue", "green"].map(answer);
+    let mut site = Site::new().with(&["include"]);
+    for slot in ["blue", "green"] {
+        let page = format!("slot={slot} env=<!--#echo var=\"SLOT\" -->");
+        site.write(&format!("{slot}/404.shtml"), &page);
+    }
+    site.start(&format!(
+        "{}\nSlotDocumentRoot app\nProxyPass /app/ slot://app/\nProxyErrorOverride On\nErrorDocument \
+         404 /404.shtml\n<Directory ROOT>\nRequire all granted\nOptions +Includes\n</Directory>\n\
+         AddOutputFilter INCLUDES .shtml\nHeader always set X-Slot %{{SLOT}}e\n",
+        group(&backends)
+    ));
+    thread::scope(|scope| {
+        let asked = scope.spawn(|| site.get("/app/x"));
+        until(|| backends[0].busy() == 1).unwrap();
+        site.flip("green");
+        let answer = asked.join().unwrap();
+        assert_eq!(answer.status(), 404);
+        assert_eq!(answer.text(), "slot=blue env=blue");
+        assert_eq!(answer.field("x-slot"), Some("blue"));
+    });
+    assert_eq!(site.get("/app/x").text(), "slot=green env=green");
+    let line = site.access_log().lines().next().unwrap().to_owned();
+    assert_eq!(line, "404 slot=blue generation=1 blue GET /app/x");
+}
+
+#[test]
+fn the_variables_are_there_for_who_asks() {
+    let (site, _backends) = site(
+        Site::new().with(&["rewrite", "include"]),
+        r#"
+SlotDocumentRoot app
+ProxyPreserveHost On
+ProxyPass "/api/" "slot://app/"
+Header set X-Slot "%{SLOT}e %{SLOT_GENERATION}e"
+RequestHeader set Host "%{SLOT}e.example"
+<If "reqenv('SLOT') == 'green'">
+    Header set X-If "green"
+</If>
+<Directory "ROOT">
+    RewriteEngine On
+    RewriteCond "%{ENV:SLOT}" "=green"
+    RewriteRule "only-green$" "/name.txt"
+</Directory>
+"#,
+    );
+    for (slot, generation) in [("blue", 1), ("green", 2)] {
+        site.flip(slot);
+        let name = Some(format!("{slot} {generation}"));
+        for path in ["/name.txt", "/api/x"] {
+            let answer = site.get(path);
+            assert_eq!(answer.field("x-slot"), name.as_deref(), "{path}");
+            assert_eq!(answer.field("x-if").is_some(), slot == "green", "{path}");
+        }
+        assert!(site.get("/api/x").text().contains(&format!("host={slot}.example")));
+        let found = if slot == "green" { 200 } else { 404 };
+        assert_eq!(site.get("/only-green").status(), found);
+    }
+}
+
+#[test]
+fn connections_to_a_slot_are_kept() {
+    let (site, [blue, _green]) = site(Site::of(Mpm::Event), "ProxyPass / slot://app/");
+    let mut client = Client::of(site.address);
+    for _ in 0..50 {
+        assert_eq!(client.ask("GET", "/", &[]).unwrap().status(), 200);
+    }
+    assert!(blue.connections() <= 2, "{} connections", blue.connections());
+}
+
+#[test]
+fn a_forward_proxy_passes_nothing_to_a_group() {
+    let (site, _backends) =
+        site(Site::new(), "ProxyRequests On\n<Proxy *>\nRequire all granted\n</Proxy>\n");
+    let answer = Client::of(site.address).ask("GET", "slot://app/secret", &[]).unwrap();
+    assert!(!answer.text().contains("slot=blue"), "{}", answer.text());
+    assert!(answer.status() >= 400, "{}", answer.start);
+}
+
+#[test]
+fn slots_are_balancers_sockets_or_static() {
+    let mut site = Site::new().with(&["proxy_balancer", "slotmem_shm", "lbmethod_byrequests"]);
+    let backends = ["one", "two"].map(Backend::named);
+    let socket = site.path().join("app.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    fs::set_permissions(&socket, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut seen = [0; 4096];
+            let _ = std::io::Read::read(&mut stream, &mut seen);
+            let answer = String::from_utf8(ok("slot=socket")).unwrap();
+            let answer = answer.replacen("\r\n", "\r\nConnection: close\r\n", 1);
+            let _ = std::io::Write::write_all(&mut stream, answer.as_bytes());
+        }
+    });
+    site.docroots(&["static", "socket"]);
+    site.start(&format!(
+        r#"<Proxy "balancer://members">
+    BalancerMember http://{} retry=0
+    BalancerMember http://{} retry=0
+</Proxy>
+<SlotGroup app>
+    Slot balancer balancer://members
+    Slot socket   "unix:{}|http://localhost"
+</SlotGroup>
+<SlotGroup files>
+    Slot static - docroot=ROOT/static
+    Slot socket - docroot=ROOT/socket
+</SlotGroup>
+<Directory ROOT>
+    Require all granted
+</Directory>
+SlotDocumentRoot files
+ProxyPass "/app/" "slot://app/"
+"#,
+        backends[0].address,
+        backends[1].address,
+        socket.display()
+    ));
+    let said: Vec<_> = (0..4).map(|_| site.get("/app/x?y").text()).collect();
+    for name in ["one", "two"] {
+        let start = format!("slot={name} GET /x?y ");
+        assert!(said.iter().any(|text| text.starts_with(&start)), "{said:?}");
+    }
+    site.flip("socket");
+    assert_eq!(site.get("/app/x").text(), "slot=socket");
+    assert_eq!(site.get("/name.txt").text(), "slot=static\n");
+    site.run(&["flip", "files", "socket"]);
+    assert_eq!(site.get("/name.txt").text(), "slot=socket\n");
+}
+
+#[test]
+fn a_docroot_is_as_closed_as_any_directory() {
+    let mut site = Site::new();
+    site.docroots(&["blue", "green"]);
+    let outside = site.write("outside.txt", "not to be seen");
+    for slot in ["blue", "green"] {
+        symlink(&outside, site.path().join(slot).join("link.txt")).unwrap();
+    }
+    site.start(
+        "<SlotGroup app>\nSlot blue - docroot=ROOT/blue\nSlot green - docroot=ROOT/green\n\
+         </SlotGroup>\nSlotDocumentRoot app\n<Directory />\nRequire all denied\nOptions None\n\
+         </Directory>\n<Directory ROOT/blue>\nRequire all granted\n</Directory>\n",
+    );
+    assert_eq!(site.get("/name.txt").status(), 200);
+    assert_eq!(site.get("/link.txt").status(), 403, "a link, without FollowSymLinks");
+    for path in ["/../outside.txt", "/%2e%2e/outside.txt", "/..%2foutside.txt", "//../outside.txt"]
+    {
+        let mut client = Client::of(site.address);
+        let answer = client.ask("GET", path, &[]).unwrap();
+        assert!(matches!(answer.status(), 400 | 403 | 404), "{path}: {}", answer.start);
+        assert!(!answer.text().contains("not to be seen"), "{path}");
+    }
+    site.flip("green");
+    assert_eq!(site.get("/name.txt").status(), 403, "no <Directory> grants it");
+}
+
+#[test]
+fn a_virtual_host_inherits_the_root_unless_it_has_its_own() {
+    let (site, _backends) = site(
+        Site::new(),
+        r#"
+SlotDocumentRoot app
+<VirtualHost *>
+    ServerName first.example
+</VirtualHost>
+<VirtualHost *>
+    ServerName own.example
+    DocumentRoot "ROOT/own"
+</VirtualHost>
+<VirtualHost *>
+    ServerName other.example
+    SlotDocumentRoot other
+</VirtualHost>
+<SlotGroup other>
+    Slot one - docroot=ROOT/one
+    Slot two - docroot=ROOT/two
+</SlotGroup>
+"#,
+    );
+    site.docroots(&["own", "one", "two"]);
+    site.flip("green");
+    site.run(&["flip", "other", "two"]);
+    let cases = [("first", "green"), ("own", "own"), ("other", "two")];
+    for (host, slot) in cases {
+        let text = site.ask("GET", "/name.txt", &[&format!("Host: {host}.example")]).text();
+        assert_eq!(text, format!("slot={slot}\n"), "{host}");
+    }
+}
