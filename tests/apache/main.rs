@@ -4,6 +4,7 @@
 mod config;
 mod differential;
 mod flips;
+mod protocols;
 mod routing;
 mod site;
 mod state;

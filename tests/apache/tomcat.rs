@@ -20,7 +20,7 @@ pub(crate) struct Tomcat {
     _base: TempDir,
 }
 
-const SECRET: &str = "a secret of the tests";
+const SECRET: &str = "secret-of-the-tests";
 
 /// Both, started by who asks first.
 pub(crate) fn pair() -> &'static [Tomcat; 2] {

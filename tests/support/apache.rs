@@ -3,17 +3,22 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Group, Pid, User, geteuid};
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
+use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 use tempfile::TempDir;
 
 /// In the directory of an Apache.
 const PID_FILE: &str = "httpd.pid";
+
+/// Where free ports are looked for.
+const PORTS: Range<u16> = 12_000..32_000;
 
 /// Where the parts are.
 pub(crate) struct Parts {
@@ -78,9 +83,21 @@ pub(crate) fn directory(name: &str) -> io::Result<TempDir> {
     Ok(root)
 }
 
-/// A port of the loopback device that nobody listens on.
+/// A port of the loopback device that nobody listens on, and that this program has not had before.
+/// It is below those that the system gives to clients, so that nobody takes it by chance.
 pub(crate) fn free_port() -> io::Result<SocketAddr> {
-    TcpListener::bind("127.0.0.1:0")?.local_addr()
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(257);
+    for _ in 0..PORTS.len() {
+        let number = first.wrapping_add(ASKED.fetch_add(1, Ordering::Relaxed));
+        let port = PORTS.start + (number % PORTS.len() as u32) as u16;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        // Not by binding it: a process that is forked meanwhile would have the port for a moment.
+        if TcpStream::connect(address).is_err() {
+            return Ok(address);
+        }
+    }
+    Err(io::ErrorKind::AddrInUse.into())
 }
 
 /// The first lines of every configuration here.
