@@ -43,9 +43,8 @@ impl Parts {
                 .ok_or("no Apache found: install apache2, or set HTTPD")?,
         };
         let module = env::var_os("MOD_SLOT").map_or_else(|| built("libmod_slot.so"), PathBuf::from);
-        if !module.exists() {
-            return Err(format!("{} is not built: run `make`", module.display()));
-        }
+        let module = fs::canonicalize(&module)
+            .map_err(|e| format!("{}: {e}; is it built? run `make`", module.display()))?;
         Ok(Self { httpd, modules: modules(), module })
     }
 
