@@ -18,6 +18,9 @@ pub(super) fn check(setup: &Setup) -> Result<(), String> {
 }
 
 fn check_line(config: &Config, line: Line<'_>) -> Result<(), String> {
+    if let Some(name) = line.within("SlotGroup") {
+        return check_member(find(config, name, line.name)?, line);
+    }
     if line.is("SlotDocumentRoot") {
         return check_document_root(config, line);
     }
@@ -39,6 +42,25 @@ fn check_line(config: &Config, line: Line<'_>) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// A line in a `<SlotGroup>`. The slot of SlotDefault may stand below it.
+fn check_member(group: &GroupLines, line: Line<'_>) -> Result<(), String> {
+    let name = &group.name;
+    if !["Slot", "SlotDefault", "SlotOperator"].iter().any(|known| line.is(known)) {
+        return Err(format!("{} has no place in <SlotGroup {name}>: close that first", line.name));
+    }
+    let default = group.default.as_ref().filter(|_| line.is("SlotDefault"));
+    match default.filter(|default| group.slots.iter().all(|slot| slot.name != **default)) {
+        Some(default) => {
+            let names: Vec<_> = group.slots.iter().map(|slot| slot.name.as_str()).collect();
+            Err(format!(
+                "SlotDefault {default}: <SlotGroup {name}> has no such slot, it has {}",
+                names.join(", ")
+            ))
+        }
+        None => Ok(()),
+    }
 }
 
 fn check_document_root(config: &Config, line: Line<'_>) -> Result<(), String> {

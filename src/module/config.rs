@@ -76,7 +76,10 @@ impl Config {
         check_name(name).map_err(|why| format!("<SlotGroup {name}>: {why}"))?;
         if let Some(known) = self.groups.iter().find(|group| group.name.eq_ignore_ascii_case(name))
         {
-            return Err(format!("<SlotGroup {name}>: there is a group {:?} already", known.name));
+            return Err(format!(
+                "<SlotGroup {name}>: there is a group {:?} already; give it another name",
+                known.name
+            ));
         }
         let (name, slots) = ((*name).to_owned(), Vec::new());
         self.groups.push(GroupLines { name, slots, default: None, operator: None });
@@ -90,15 +93,6 @@ impl Config {
         let name = &group.name;
         if group.slots.is_empty() {
             return Err(format!("<SlotGroup {name}> has no Slot: add at least one, better two"));
-        }
-        if let Some(default) = &group.default
-            && !group.slots.iter().any(|slot| slot.name == *default)
-        {
-            let names: Vec<_> = group.slots.iter().map(|slot| slot.name.as_str()).collect();
-            return Err(format!(
-                "SlotDefault {default}: <SlotGroup {name}> has no such slot, it has {}",
-                names.join(", ")
-            ));
         }
         Ok(())
     }
@@ -122,6 +116,9 @@ impl Config {
         }
         for parameter in parameters {
             match parameter.split_once('=') {
+                Some(("docroot", _)) if slot.docroot.is_some() => {
+                    return Err(format!("Slot {name}: it has two docroots; leave one out"));
+                }
                 Some(("docroot", path)) => slot.docroot = Some(absolute(path)?),
                 _ => {
                     return Err(format!(
@@ -141,6 +138,7 @@ impl Config {
     pub(super) fn set_default(&mut self, _: Scope, words: &[&str]) -> Outcome {
         let group = self.group("SlotDefault")?;
         let [name] = words else { return Err("SlotDefault takes the name of a slot".into()) };
+        once("SlotDefault", &group.name, &group.default)?;
         group.default = Some((*name).to_owned());
         Ok(())
     }
@@ -153,6 +151,7 @@ impl Config {
         };
         let name =
             name.ok_or("SlotOperator takes group=name, the name of a group of this system")?;
+        once("SlotOperator", &group.name, &group.operator)?;
         match nix::unistd::Group::from_name(name) {
             Ok(Some(found)) => group.operator = Some((name.into(), found.gid.as_raw())),
             Ok(None) => {
@@ -231,6 +230,13 @@ impl GroupLines {
     pub(super) fn default(&self) -> usize {
         let named = self.default.as_ref();
         named.and_then(|name| self.slots.iter().position(|slot| slot.name == *name)).unwrap_or(0)
+    }
+}
+
+fn once<T>(directive: &str, group: &str, known: &Option<T>) -> Outcome {
+    match known {
+        Some(_) => Err(format!("{directive} stands in <SlotGroup {group}> already; leave one out")),
+        None => Ok(()),
     }
 }
 

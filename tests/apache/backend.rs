@@ -99,6 +99,9 @@ pub(crate) fn ok(body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
+/// In an answer, this ends the connection.
+const CLOSE: &[u8] = b"\r\nConnection: close\r\n";
+
 fn serve(stream: TcpStream, state: &State, answer: &dyn Fn(&Message) -> Vec<u8>) -> Option<()> {
     stream.set_nodelay(true).ok()?;
     let mut to = stream.try_clone().ok()?;
@@ -120,7 +123,7 @@ fn serve(stream: TcpStream, state: &State, answer: &dyn Fn(&Message) -> Vec<u8>)
             echo(&mut from, &mut to);
             return None;
         }
-        if request.close {
+        if request.close || bytes.windows(CLOSE.len()).any(|part| part == CLOSE) {
             return None;
         }
     }

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
-use std::{env, fs, thread};
+use std::{fs, thread};
 use tempfile::TempDir;
 
 /// How Apache divides its work.
@@ -51,14 +51,9 @@ impl Site {
     }
 
     pub(crate) fn of(mpm: Mpm) -> Self {
-        let mut parts = Parts::find().unwrap();
-        if env::var_os("MOD_SLOT").is_none() {
-            // `cargo test` makes the module beside this program, and nowhere else.
-            parts.module = env::current_exe().unwrap().with_file_name("libmod_slot.so");
-        }
         Self {
             root: apache::directory("mod_slot-test-").unwrap(),
-            parts,
+            parts: Parts::find().unwrap(),
             address: apache::free_port().unwrap(),
             mpm,
             modules: MODULES.to_vec(),

@@ -32,7 +32,7 @@ pub(crate) struct Parts {
 
 impl Parts {
     /// Apache's where `HTTPD` or the usual places have it; ours from `MOD_SLOT`, or as cargo builds
-    /// it beside this program.
+    /// it.
     pub(crate) fn find() -> Result<Self, String> {
         let httpd = match env::var_os("HTTPD") {
             Some(path) => path.into(),
@@ -42,7 +42,7 @@ impl Parts {
                 .find(|path| path.exists())
                 .ok_or("no Apache found: install apache2, or set HTTPD")?,
         };
-        let module = env::var_os("MOD_SLOT").map_or_else(|| built("libmod_slot.so"), PathBuf::from);
+        let module = env::var_os("MOD_SLOT").map_or_else(built_module, PathBuf::from);
         let module = fs::canonicalize(&module)
             .map_err(|e| format!("{}: {e}; is it built? run `make`", module.display()))?;
         Ok(Self { httpd, modules: modules(), module })
@@ -59,6 +59,12 @@ impl Parts {
         };
         names.iter().map(line).collect()
     }
+}
+
+/// `cargo test` makes the module beside its program, and nowhere else.
+fn built_module() -> PathBuf {
+    let beside = env::current_exe().unwrap_or_default().with_file_name("libmod_slot.so");
+    if beside.exists() { beside } else { built("libmod_slot.so") }
 }
 
 /// What cargo built in the profile of this example.

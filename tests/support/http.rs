@@ -2,7 +2,7 @@
 //! connection.
 
 use std::io::{self, BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// A request or an answer.
@@ -53,10 +53,12 @@ impl Message {
                 let at = self.body.len();
                 self.body.resize(at + size, 0);
                 from.read_exact(&mut self.body[at..])?;
-                line(from)?;
                 if size == 0 {
+                    // Trailers end as a header does.
+                    while !line(from)?.is_empty() {}
                     return Ok(());
                 }
+                line(from)?;
             }
         }
         if let Some(length) = self.field("content-length") {
@@ -90,6 +92,26 @@ fn line(from: &mut impl BufRead) -> io::Result<String> {
     }
     line.truncate(line.trim_end().len());
     Ok(line)
+}
+
+/// Sends `bytes` on a connection of their own, and returns all that comes back, to its end.
+pub(crate) fn exchange(server: SocketAddr, bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(server)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    let sender = stream.try_clone()?;
+    let mut answer = Vec::new();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            // Who refuses a body may close before it has come.
+            let sent = (&sender).write_all(bytes);
+            sent.and_then(|()| sender.shutdown(Shutdown::Write))
+        });
+        match io::Read::read_to_end(&mut stream, &mut answer) {
+            Err(e) if e.kind() != io::ErrorKind::ConnectionReset => Err(e),
+            _ => Ok(answer),
+        }
+    })
 }
 
 /// A kept connection to a server, opened when it is needed.

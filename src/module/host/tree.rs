@@ -8,6 +8,8 @@ use std::fmt;
 pub(in crate::module) struct Line<'a> {
     pub(in crate::module) name: &'a str,
     pub(in crate::module) args: &'a str,
+    /// The section that it stands in, as `<Name`, and with what; empty at the top.
+    section: (&'a str, &'a str),
     file: &'a str,
     number: i32,
 }
@@ -16,6 +18,13 @@ impl Line<'_> {
     /// Whether it is this directive: case does not matter in their names.
     pub(in crate::module) fn is(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name)
+    }
+
+    /// The argument of the section `name`, if it stands in one.
+    pub(in crate::module) fn within(&self, name: &str) -> Option<&str> {
+        let (section, args) = self.section;
+        let inside = section.strip_prefix('<').is_some_and(|s| s.eq_ignore_ascii_case(name));
+        inside.then(|| args.trim_end().trim_end_matches('>').trim_matches('"'))
     }
 }
 
@@ -48,8 +57,15 @@ unsafe fn walk<E>(
         // SAFETY: as above.
         let text = |text| unsafe { pool::borrow(text) }.map_or(Some(""), |t| t.to_str().ok());
         let parts = (text(directive.directive), text(directive.args), text(directive.filename));
-        if let (Some(name), Some(args), Some(file)) = parts {
-            see(Line { name, args, file, number: directive.line_num })?;
+        // SAFETY: as above; a node's parent is null or live as well.
+        let section = match unsafe { directive.parent.as_ref() } {
+            Some(parent) => (text(parent.directive), text(parent.args)),
+            None => (Some(""), Some("")),
+        };
+        if let ((Some(name), Some(args), Some(file)), (Some(section), Some(of))) = (parts, section)
+        {
+            let section = (section, of);
+            see(Line { name, args, section, file, number: directive.line_num })?;
         }
         // SAFETY: a child of a live node is one.
         unsafe { walk(directive.first_child, see) }?;

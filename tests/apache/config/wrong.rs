@@ -1,0 +1,268 @@
+//! Wrong lines, each with what its message has to say; and right ones.
+
+/// Lines, of which the wrong one begins with `!`; words that the message has, between `|`.
+pub(super) type Wrong<'a> = (&'a str, &'a str);
+
+/// Groups that are right, before all lines.
+pub(super) const GROUPS: &str = "<SlotGroup app>\n\
+    Slot a http://127.0.0.1:8081 docroot=/srv/no/a\n\
+    Slot b http://127.0.0.1:8082 docroot=/srv/no/b\n\
+    </SlotGroup>\n\
+    <SlotGroup files>\nSlot blue - docroot=/srv/no/blue\n</SlotGroup>\n\
+    <SlotGroup bare>\nSlot x http://127.0.0.1:8083\n</SlotGroup>\n";
+
+const NOBODY: &str = "slot://nobody: there is no <SlotGroup nobody>|there is app, files, bare";
+const NO_BACKEND: &str =
+    "slot://files: slot \"blue\" has no backend|give it one, or take the path out";
+const NO_URL: &str = "URL must be absolute";
+const NO_ROOT: &str = "SlotDocumentRoot takes the name of a group";
+const NAME: &str = "letters, digits, '_', '-' and '.' only";
+const START: &str = "a name starts with a letter or a digit";
+const GLOBAL: &str = "stands in the main configuration, outside of <VirtualHost>";
+const ONE_NAME: &str = "<SlotGroup> takes one name, as in <SlotGroup app>";
+const OTHER: &str = "give it another name";
+const DIRECTORY: &str = "takes the path of a directory";
+
+/// Where a route names a group.
+pub(super) const ROUTES: [Wrong<'static>; 33] = [
+    ("!ProxyPass / slot://nobody/", NOBODY),
+    ("!ProxyPass / slot://nobody", NOBODY),
+    ("!ProxyPass / SLOT://Nobody/", "there is no <SlotGroup Nobody>"),
+    ("!proxypass /x slot://nobody/ timeout=3", NOBODY),
+    ("<Location /x>\n!ProxyPass slot://nobody/\n</Location>", NOBODY),
+    ("<VirtualHost *:80>\n!ProxyPass / slot://nobody/\n</VirtualHost>", NOBODY),
+    ("!ProxyPassMatch \\.jsp$ slot://nobody", NOBODY),
+    ("!ProxyPassMatch ^/(.*)$ slot://nobody/$1", NOBODY),
+    ("!ProxyPassReverse / slot://nobody/", NOBODY),
+    ("<Location /x>\n!ProxyPassReverse slot://nobody/\n</Location>", NOBODY),
+    ("!ProxyPassReverseCookieDomain slot://nobody example.com", NOBODY),
+    ("<Files *.php>\n!SetHandler proxy:slot://nobody\n</Files>", NOBODY),
+    ("<FilesMatch \"\\.php$\">\n!SetHandler \"proxy:slot://nobody/x\"\n</FilesMatch>", NOBODY),
+    ("RewriteEngine On\n!RewriteRule ^/(.*)$ slot://nobody/$1 [P]", NOBODY),
+    ("<Directory />\n!RewriteRule ^(.*)$ slot://nobody/$1 [P]\n</Directory>", NOBODY),
+    ("!RewriteRule ^/(.*)$ slot://app/$1 [L]", "RewriteRule to slot://app needs the flag [P]"),
+    ("!RewriteRule ^/(.*)$ slot://app/$1", "RewriteRule to slot://app needs the flag [P]"),
+    ("!ProxyPass / slot:///x", NO_URL),
+    ("!ProxyPass / slot:app/", NO_URL),
+    ("!ProxyPass / slot://app:80/", "there is no <SlotGroup app:80>"),
+    ("!ProxyPass / slot://files/", NO_BACKEND),
+    ("!ProxyPassMatch \\.jsp$ slot://files", NO_BACKEND),
+    ("<Files x>\n!SetHandler proxy:slot://files\n</Files>", NO_BACKEND),
+    ("!RewriteRule ^/(.*)$ slot://files/$1 [P]", NO_BACKEND),
+    ("!ProxyPassReverse / slot://files/", NO_BACKEND),
+    (
+        "!SlotDocumentRoot nobody",
+        "SlotDocumentRoot: there is no <SlotGroup nobody>|there is app, files",
+    ),
+    ("<VirtualHost *:80>\n!SlotDocumentRoot nobody\n</VirtualHost>", "no <SlotGroup nobody>"),
+    ("!SlotDocumentRoot bare", "SlotDocumentRoot bare: slot \"x\" has no docroot=path"),
+    ("!SlotDocumentRoot", NO_ROOT),
+    ("!SlotDocumentRoot \"\"", NO_ROOT),
+    ("!SlotDocumentRoot app files", NO_ROOT),
+    ("<Directory />\n!SlotDocumentRoot app\n</Directory>", "not allowed in <Directory> context"),
+    ("<Location />\n!SlotDocumentRoot app\n</Location>", "not allowed in <Location> context"),
+];
+
+/// Sections, and what stands inside or outside of the wrong one.
+pub(super) const SECTIONS: [Wrong<'static>; 34] = [
+    (
+        "!<SlotGroup app>\nSlot c http://127.0.0.1:4\n</SlotGroup>",
+        "there is a group \"app\" already",
+    ),
+    ("!<SlotGroup APP>\nSlot c http://127.0.0.1:4\n</SlotGroup>", OTHER),
+    ("!<SlotGroup>\nSlot c http://127.0.0.1:4\n</SlotGroup>", ONE_NAME),
+    ("!<SlotGroup a b>\nSlot c http://127.0.0.1:4\n</SlotGroup>", ONE_NAME),
+    ("!<SlotGroup \"\">\nSlot c http://127.0.0.1:4\n</SlotGroup>", "the name is empty"),
+    ("!<SlotGroup a/b>\nSlot c http://127.0.0.1:4\n</SlotGroup>", NAME),
+    ("!<SlotGroup ../b>\nSlot c http://127.0.0.1:4\n</SlotGroup>", START),
+    ("!<SlotGroup .b>\nSlot c http://127.0.0.1:4\n</SlotGroup>", START),
+    ("!<SlotGroup ä>\nSlot c http://127.0.0.1:4\n</SlotGroup>", START),
+    ("!<SlotGroup x\nSlot c http://127.0.0.1:4\n</SlotGroup>", "'>' is missing"),
+    ("!<SlotGroup x>\nSlot c http://127.0.0.1:4", "<SlotGroup> was not closed"),
+    ("!</SlotGroup>", "</SlotGroup> without matching <SlotGroup> section"),
+    ("!<SlotGroup c>\n</SlotGroup>", "<SlotGroup c> has no Slot: add at least one"),
+    ("<VirtualHost *:80>\n!<SlotGroup c>\nSlot d -\n</SlotGroup>\n</VirtualHost>", GLOBAL),
+    ("<Directory />\n!<SlotGroup c>\nSlot d -\n</SlotGroup>\n</Directory>", "<Directory> context"),
+    (
+        "<SlotGroup c>\n!<SlotGroup d>\nSlot c http://127.0.0.1:4\n</SlotGroup>\n</SlotGroup>",
+        "<SlotGroup d> stands in another <SlotGroup>: close that one first",
+    ),
+    (
+        "<SlotGroup c>\nSlot c http://127.0.0.1:4\n!ServerName x\n</SlotGroup>",
+        "ServerName has no place in <SlotGroup c>: close that first",
+    ),
+    (
+        "<SlotGroup \"c\">\nSlot c http://127.0.0.1:4\n!ProxyPass / http://x/\n</SlotGroup>",
+        "ProxyPass has no place in <SlotGroup c>",
+    ),
+    (
+        "<SlotGroup c>\nSlot c http://127.0.0.1:4\n!SlotDocumentRoot app\n</SlotGroup>",
+        "SlotDocumentRoot has no place in <SlotGroup c>",
+    ),
+    (
+        "<SlotGroup c>\nSlot c http://127.0.0.1:4\n!<Directory />\n</Directory>\n</SlotGroup>",
+        "<Directory has no place in <SlotGroup c>",
+    ),
+    ("<SlotGroup c>\n!Slott x http://x/\n</SlotGroup>", "Invalid command 'Slott'"),
+    ("!Slot c http://127.0.0.1:4", "Slot stands in a <SlotGroup> only"),
+    ("!SlotDefault a", "SlotDefault stands in a <SlotGroup> only"),
+    ("!SlotOperator group=root", "SlotOperator stands in a <SlotGroup> only"),
+    ("<VirtualHost *:80>\n!Slot c http://127.0.0.1:4\n</VirtualHost>", "in a <SlotGroup> only"),
+    ("<Directory />\n!Slot c http://127.0.0.1:4\n</Directory>", "<Directory> context"),
+    ("!SlotStateDir", DIRECTORY),
+    ("!SlotStateDir \"\"", DIRECTORY),
+    ("!SlotStateDir a b", DIRECTORY),
+    ("!SlotRuntimeDir", DIRECTORY),
+    ("!SlotRuntimeDir \"\"", DIRECTORY),
+    ("<VirtualHost *:80>\n!SlotStateDir /x\n</VirtualHost>", GLOBAL),
+    ("<VirtualHost *:80>\n!SlotRuntimeDir /x\n</VirtualHost>", GLOBAL),
+    ("<Directory />\n!SlotStateDir /x\n</Directory>", "not allowed in <Directory> context"),
+];
+
+const WORDS: &str = "Slot takes a name, the backend's URL or -, and docroot=path";
+const SAME: &str =
+    "is the address of slot \"one\" already|a flip between them would change nothing";
+const SAME_C: &str = "is the address of slot \"c\" already";
+const NO_SCHEME: &str =
+    "it has no scheme, as in http://127.0.0.1:8081|a slot of static files only has -";
+const SCHEMES: &str = "is no address of a slot|mod_slot knows the schemes http, https, h2";
+const NO_HOST: &str = "is no address of a slot: it has no host";
+const PORT: &str = "its port is no number from 1 to 65535";
+const NO_PLACE: &str = "has no place in it";
+const RELATIVE: &str = "the path is not absolute";
+const PARAMETER: &str = "is unknown; Slot knows docroot=path";
+const NO_SLOT: &str = "<SlotGroup g> has no such slot, it has one";
+const DEFAULT: &str = "SlotDefault takes the name of a slot";
+const OPERATOR: &str = "SlotOperator takes group=name, the name of a group of this system";
+
+/// Lines in a group that has `Slot one http://127.0.0.1:8` already.
+pub(super) const MEMBERS: [Wrong<'static>; 63] = [
+    ("!Slot", WORDS),
+    ("!Slot c", WORDS),
+    ("!Slot c \"\"", WORDS),
+    ("!Slot \"\" http://127.0.0.1:4", "the name is empty"),
+    ("!Slot c/d http://127.0.0.1:4", NAME),
+    ("!Slot http://127.0.0.1:4 c", NAME),
+    ("!Slot -c http://127.0.0.1:4", START),
+    (
+        "!Slot one http://127.0.0.1:9",
+        "<SlotGroup g> has a slot \"one\" already; give it another name",
+    ),
+    ("!Slot ONE http://127.0.0.1:9", OTHER),
+    ("!Slot c http://127.0.0.1:8", SAME),
+    ("!Slot c HTTP://127.0.0.1:8/", SAME),
+    ("!Slot c http://localhost:8", SAME),
+    ("!Slot c http://LOCALHOST:8//", SAME),
+    ("Slot c http://x.example\n!Slot d http://X.example:80/", SAME_C),
+    ("Slot c http://x.example/a\n!Slot d http://x.example/a/", SAME_C),
+    ("Slot c unix:/run/a|http://localhost\n!Slot d unix:/run/a|http://other", SAME_C),
+    ("!Slot c -", "Slot c: without a backend (-), it needs docroot=path"),
+    ("!Slot c - docroot=srv/c", RELATIVE),
+    ("!Slot c - docroot=", RELATIVE),
+    ("!Slot c http://127.0.0.1:4 docroot=../c", RELATIVE),
+    ("!Slot c http://127.0.0.1:4 docrot=/srv/c", PARAMETER),
+    ("!Slot c http://127.0.0.1:4 /srv/c", PARAMETER),
+    ("!Slot c http://127.0.0.1:4 docroot = /srv/c", PARAMETER),
+    ("!Slot c - docroot=/srv/c docroot=/srv/d", "Slot c: it has two docroots; leave one out"),
+    ("!Slot c d http://127.0.0.1:4", NO_SCHEME),
+    ("!Slot c 127.0.0.1:4", NO_SCHEME),
+    ("!Slot c /srv/c", NO_SCHEME),
+    ("!Slot c localhost:4", SCHEMES),
+    ("!Slot c ftp://x/", SCHEMES),
+    ("!Slot c slot://app", SCHEMES),
+    ("!Slot c unix:/run/x", SCHEMES),
+    ("!Slot c unix:run/x|http://x", "the path of the unix socket is not absolute"),
+    ("!Slot c http:/x", NO_HOST),
+    ("!Slot c http://", NO_HOST),
+    ("!Slot c http://:80", NO_HOST),
+    ("!Slot c http://x:port", PORT),
+    ("!Slot c http://x:0", PORT),
+    ("!Slot c http://x:70000", PORT),
+    ("!Slot c http://user@x/", NO_PLACE),
+    ("!Slot c http://x/?a=b", NO_PLACE),
+    ("!Slot c \"http://x/a b\"", NO_PLACE),
+    ("!Slot c http://x/$1", NO_PLACE),
+    (
+        "!Slot c ajp://127.0.0.1",
+        "ajp://127.0.0.1 needs mod_proxy_ajp, which is not loaded|LoadModule",
+    ),
+    ("!Slot c fcgi://127.0.0.1:9000", "needs mod_proxy_fcgi|a2enmod proxy_fcgi"),
+    ("!Slot c scgi://127.0.0.1:9000", "needs mod_proxy_scgi|a2enmod proxy_scgi"),
+    ("!Slot c uwsgi://127.0.0.1:9000", "needs mod_proxy_uwsgi|a2enmod proxy_uwsgi"),
+    ("!Slot c h2://127.0.0.1", "needs mod_proxy_http2|a2enmod proxy_http2"),
+    ("!Slot c ws://127.0.0.1", "needs mod_proxy_wstunnel|a2enmod proxy_wstunnel"),
+    ("!Slot c balancer://blue", "needs mod_proxy_balancer|a2enmod proxy_balancer"),
+    ("!SlotDefault nobody", NO_SLOT),
+    ("!SlotDefault ONE", NO_SLOT),
+    ("!SlotDefault", DEFAULT),
+    ("!SlotDefault \"\"", DEFAULT),
+    ("!SlotDefault one two", DEFAULT),
+    (
+        "SlotDefault one\n!SlotDefault one",
+        "SlotDefault stands in <SlotGroup g> already; leave one out",
+    ),
+    ("!SlotOperator", OPERATOR),
+    ("!SlotOperator root", OPERATOR),
+    ("!SlotOperator group=", OPERATOR),
+    ("!SlotOperator user=root", OPERATOR),
+    ("!SlotOperator group=root group=bin", OPERATOR),
+    ("!SlotOperator group=no-such-group", "this system has no such group; groupadd no-such-group"),
+    (
+        "SlotOperator group=root\n!SlotOperator group=nogroup",
+        "SlotOperator stands in <SlotGroup g>",
+    ),
+    ("!<Files x>\n</Files>", "<Files has no place in <SlotGroup g>"),
+];
+
+/// Right lines, after `GROUPS`.
+pub(super) const RIGHT: [(&str, &str); 12] = [
+    ("nothing more", ""),
+    (
+        "all routes",
+        "ProxyPass /a/ slot://app/\nProxyPassMatch \\.jsp$ slot://app\n\
+        ProxyPassReverse /a/ slot://app/\nProxyPassReverseCookieDomain slot://app example.com\n\
+        <Files *.php>\nSetHandler proxy:slot://app\n</Files>\nSlotDocumentRoot files\n\
+        RewriteRule ^/b/(.*)$ slot://app/$1 [QSA,P]",
+    ),
+    ("another case", "ProxyPass / SLOT://App/\nSlotDocumentRoot FILES"),
+    (
+        "a route before its group",
+        "ProxyPass / slot://later/\n<SlotGroup later>\n\
+        Slot x http://127.0.0.1:4\n</SlotGroup>",
+    ),
+    (
+        "a default before its slot",
+        "<SlotGroup g>\nSlotDefault x\nSlot y http://127.0.0.1:5\n\
+        Slot x http://127.0.0.1:4\n</SlotGroup>",
+    ),
+    (
+        "conditions and files in a group",
+        "<SlotGroup g>\n<IfModule proxy_module>\n\
+        Slot x http://127.0.0.1:4\n</IfModule>\nInclude ROOT/slots.conf\n<IfDefine nothing>\n\
+        Nonsense\n</IfDefine>\nSlotDefault c\n</SlotGroup>",
+    ),
+    (
+        "a macro's worth of quotes",
+        "<SlotGroup \"g\">\n\"Slot\" \"x\" \"http://127.0.0.1:4\" \
+        \"docroot=/\"\n</SlotGroup>\nProxyPass \"/\" \"slot://g/\"",
+    ),
+    (
+        "every scheme",
+        "<SlotGroup g>\nSlot a http://x\nSlot b https://x:8443/ctx\n\
+        Slot c ajp://127.0.0.1\nSlot d fcgi://127.0.0.1:9000\nSlot e balancer://blue\n\
+        Slot f unix:/run/f.sock|http://localhost\nSlot h unix:/run/h.sock|fcgi:\n</SlotGroup>",
+    ),
+    (
+        "other ports and paths of a host",
+        "<SlotGroup g>\nSlot a http://x/a\nSlot b http://x/b\n\
+        Slot c https://x/a\nSlot d http://x:81/a\n</SlotGroup>",
+    ),
+    ("one address in two groups", "<SlotGroup g>\nSlot a http://127.0.0.1:8081\n</SlotGroup>"),
+    ("a group that depends on the request", "RewriteRule ^/(app|bare)/(.*)$ slot://$1/$2 [P]"),
+    (
+        "virtual hosts",
+        "<VirtualHost *:80>\nServerName a\nSlotDocumentRoot app\n\
+        ProxyPass / slot://app/\n</VirtualHost>\n<VirtualHost *:80>\nServerName b\n\
+        SlotDocumentRoot files\n</VirtualHost>",
+    ),
+];
