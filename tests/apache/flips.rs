@@ -185,7 +185,6 @@ fn restart_changes_nothing_on(mpm: Mpm) {
     assert_nothing_lost(&site, &ledger);
     assert_eq!(logged(&site), ledger.totals().requests + WARMING + 1, "each was served once");
     println!("{} kept connections were closed by the restart", ledger.closed());
-    assert!(ledger.closed() <= CONNECTIONS as u64);
 }
 
 #[test]
