@@ -112,26 +112,28 @@ command -v $(firstword $(CARGO)) >/dev/null 2>&1 || { \
 	echo "Missing: cargo, Rust 1.89 or newer. Install it from https://rustup.rs" >&2; exit 1; }
 endef
 
-deps: ## Install what build and tests need (root, apt-get), or say what is missing
-	@missing=; $(call missing,$(need_all)) \
-	if [ -n "$$missing" ]; then \
-		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-			apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy $$missing || exit 1; \
-		else \
-			echo "Missing. On Debian: apt-get install$$missing" >&2; \
-			echo "Elsewhere, the packages that have the same: gcc, httpd, httpd-devel, clang-devel, tomcat ..." >&2; \
-			exit 1; \
-		fi; \
+# Installs the packages of $(1) that are not there, or says what to install and fails.
+define provide
+missing=; $(call missing,$(1)) \
+if [ -n "$$missing" ]; then \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "Installing:$$missing"; \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy $$missing || exit 1; \
+	else \
+		echo "Missing. On Debian: apt-get install$$missing" >&2; \
+		echo "Elsewhere, the packages that have the same: gcc, httpd, httpd-devel, clang-devel, tomcat ..." >&2; \
+		exit 1; \
 	fi; \
-	$(cargo_there); \
-	echo "All that mod_slot's build and tests need is there."
+fi; \
+$(cargo_there)
+endef
+
+deps: ## Install what build and tests need (root, apt-get), or say what is missing
+	@$(call provide,$(need_all))
+	@echo "All that mod_slot's build and tests need is there."
 
 check-build check-test check-valgrind: check-%:
-	@missing=; $(call missing,$(need_$*)) \
-	if [ -n "$$missing" ]; then \
-		echo "Missing: run make deps as root, or, on Debian, apt-get install$$missing" >&2; exit 1; \
-	fi; \
-	$(cargo_there)
+	@$(call provide,$(need_$*))
 
 .PHONY: all help demo test model lint instructions install uninstall clean deps
 .PHONY: check-build check-test check-valgrind
