@@ -92,13 +92,12 @@ find_httpd = command -v apache2 httpd || test -x /usr/sbin/apache2 -o -x /usr/sb
 find_apxs = command -v $(APXS)
 find_libclang = ls $${LIBCLANG_PATH:-/nowhere}/libclang*.so* /usr/lib/llvm*/lib/libclang*.so* \
 	/usr/lib/*/libclang*.so* /usr/lib64/libclang*.so* /usr/lib64/llvm*/lib*/libclang*.so* 2>/dev/null | grep -q .
-find_curl = command -v curl
 find_openssl = command -v openssl
 find_valgrind = command -v valgrind
 find_tomcat = test -e $${CATALINA_HOME:-/usr/share/tomcat10}/bin/bootstrap.jar
 
 need_build = cc:gcc httpd:apache2 apxs:apache2-dev libclang:libclang-dev
-need_test = $(need_build) curl:curl openssl:openssl tomcat:tomcat10
+need_test = $(need_build) openssl:openssl tomcat:tomcat10
 need_valgrind = valgrind:valgrind
 need_all = $(need_test) $(need_valgrind)
 
