@@ -33,7 +33,7 @@ fn main() {
         .allowlist_function("ap_(check_cmd_context|is_default_port|run_default_port)")
         .allowlist_function("apr_(pool_cleanup_(null|register|kill)|palloc|pstrmemdup|pool_tag)")
         .allowlist_function("apr_(table_setn|table_get|filepath_merge|array_make|array_push)")
-        .allowlist_function("apr_time_now|ap_proxy_initialize_worker")
+        .allowlist_function("ap_retained_data_(get|create)|apr_time_now|ap_proxy_initialize_worker")
         .allowlist_function("proxy_(hook_(canon_handler|pre_request)|run_canon_handler)")
         .allowlist_function("ap_proxy_((get|define)_worker_ex|canonenc_ex)|ap_scan_vchar_obstext")
         .allowlist_type(

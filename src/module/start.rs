@@ -5,14 +5,15 @@ use super::address::{Address, split_slot_url};
 use super::check::has_rewrite_rule;
 use super::config::{Config, GroupLines, SlotLine};
 use super::host::{
-    Level, Pool, Proxy, ReverseMap, Server, Setup, log, max_daemons, runtime_path, server_path,
-    serves,
+    Level, Pool, Proxy, ReverseMap, Server, Setup, log, max_daemons, restarts, retain, retained,
+    runtime_path, server_path, serves,
 };
 use super::site::{Group, Service, Site, Slot};
 use super::workers::Workers;
 use crate::slot::{SlotIndex, Word};
 use crate::state::control::{PAGE, WORD};
 use crate::state::counts::{self, Counts};
+use crate::state::instance::{self, Claim};
 use crate::state::map::{ByteLock, Mapping, lock_byte};
 use crate::state::publish::PublishError;
 use crate::state::{Dirs, group, publish};
@@ -30,6 +31,7 @@ pub(super) fn prepare(setup: &Setup) -> Result<(), String> {
         return Ok(());
     }
     let dirs = dirs(setup.pool, &config);
+    claim(&dirs)?;
     let mut site = Site::new(publish_all(&dirs, &config.groups));
     site.rows = publish::rows(&dirs).map_err(|e| complain(&e, "slotctl counts no requests")).ok();
     site.rewrites = has_rewrite_rule();
@@ -53,6 +55,30 @@ pub(super) fn prepare(setup: &Setup) -> Result<(), String> {
         let service =
             Service { site: site.clone(), document_root, workers, routes: Arc::new(routes) };
         setup.configure(server, Config::serving(server.key(), service));
+    }
+    Ok(())
+}
+
+/// Two Apaches with one record would mistake each other for themselves. The second is refused at its
+/// start; a restart is never refused.
+fn claim(dirs: &Dirs) -> Result<(), String> {
+    match instance::claim(dirs, retained().as_deref()) {
+        Ok(Claim::Ours(file)) => retain(file),
+        Ok(Claim::Already) => {}
+        Ok(Claim::Others(pid)) => {
+            let who =
+                pid.map_or("another Apache".into(), |pid| format!("the Apache with pid {pid}"));
+            let refusal = format!(
+                "{} is in use by {who}: give this one a SlotStateDir and a SlotRuntimeDir of its \
+                 own, or stop the other",
+                dirs.state.display()
+            );
+            if !restarts() {
+                return Err(refusal);
+            }
+            log(Level::Error, &refusal);
+        }
+        Err(e) => complain(&e, "a second Apache with this SlotStateDir would not be noticed"),
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ pub mod control;
 pub mod counts;
 pub mod group;
 pub mod history;
+pub mod instance;
 pub mod map;
 pub mod publish;
 
@@ -32,6 +33,12 @@ impl Dirs {
     /// The history of a group: [`history`].
     pub fn history(&self, app: &str) -> PathBuf {
         file(&self.state, app, "history")
+    }
+
+    /// Locked by the parent of the Apache that uses the directory: [`instance`]. No
+    /// group's name begins with a dot.
+    pub fn instance(&self) -> PathBuf {
+        self.state.join(".instance")
     }
 
     /// The count segment of a group: [`counts`].

@@ -48,7 +48,7 @@ pub enum PublishError {
     },
 }
 
-fn system(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> PublishError {
+pub(super) fn system(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> PublishError {
     let path = path.to_owned();
     move |source| PublishError::System { what, path, source }
 }
@@ -333,7 +333,7 @@ fn fall_back(
 }
 
 /// A file that only writers open: root's, or the operator's group's.
-fn private_file(path: &Path, operator: Option<u32>) -> Result<File, PublishError> {
+pub(super) fn private_file(path: &Path, operator: Option<u32>) -> Result<File, PublishError> {
     let mode = if operator.is_some() { 0o660 } else { 0o600 };
     let created = OpenOptions::new()
         .read(true)

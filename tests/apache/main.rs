@@ -4,6 +4,7 @@
 mod config;
 mod differential;
 mod flips;
+mod instances;
 mod protocols;
 mod routing;
 mod site;

@@ -116,9 +116,14 @@ impl Site {
 
     /// Starts on the configuration that is there.
     pub(crate) fn start_again(&mut self) {
+        self.try_start().unwrap();
+    }
+
+    /// The same; gives what Apache said when it did not start.
+    pub(crate) fn try_start(&mut self) -> Result<(), String> {
         assert!(self.apache.is_none(), "it runs");
-        // Whoever had the port before may need a moment to let go of it.
-        self.apache = Some(Apache::start(&self.parts, self.path(), self.address).unwrap());
+        self.apache = Some(Apache::start(&self.parts, self.path(), self.address)?);
+        Ok(())
     }
 
     /// SIGTERM, and the end.

@@ -22,7 +22,8 @@ pub(super) use proxy::{Proxy, ReverseMap, Worker};
 pub(super) use record::ModuleRecord;
 pub(super) use request::{Kept, Request};
 pub(super) use server::{
-    Pool, Server, Setup, has_module, max_daemons, runtime_path, server_path, serves,
+    Pool, Server, Setup, has_module, max_daemons, restarts, retain, retained, runtime_path,
+    server_path, serves,
 };
 pub(super) use tree::{Line, for_each_directive};
 

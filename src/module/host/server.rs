@@ -5,6 +5,9 @@ use super::{pool, sys};
 use crate::module::config::Config;
 use crate::module::slot_module;
 use std::ffi::{CStr, CString, OsStr, c_char, c_int};
+use std::fs::File;
+use std::mem::ManuallyDrop;
+use std::os::fd::{FromRawFd, IntoRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
@@ -102,6 +105,36 @@ impl Setup {
     }
 }
 
+/// The file that [`retain`] was given by an earlier configuration of this process.
+pub(in crate::module) fn retained() -> Option<ManuallyDrop<File>> {
+    // SAFETY: null, or what `retain` has made of this size; restarts leave it alone.
+    let kept = unsafe { sys::ap_retained_data_get(RETAINED.as_ptr()).cast::<RawFd>().as_ref() };
+    // SAFETY: nobody but `retain` closes the descriptor, and its caller holds no other face of it.
+    kept.map(|fd| ManuallyDrop::new(unsafe { File::from_raw_fd(*fd) }))
+}
+
+/// Keeps a file open for as long as the process lives, over all restarts, in place of the last one.
+pub(in crate::module) fn retain(file: File) {
+    if let Some(old) = retained() {
+        drop(ManuallyDrop::into_inner(old));
+    }
+    // SAFETY: as above; created, it is as large as asked for, and aligned for any type.
+    unsafe {
+        let mut kept = sys::ap_retained_data_get(RETAINED.as_ptr());
+        if kept.is_null() {
+            kept = sys::ap_retained_data_create(RETAINED.as_ptr(), size_of::<RawFd>());
+        }
+        kept.cast::<RawFd>().write(file.into_raw_fd());
+    }
+}
+
+const RETAINED: &CStr = c"mod_slot";
+
+/// Whether this is a restart, and not the start of the process.
+pub(in crate::module) fn restarts() -> bool {
+    ask_mpm(sys::AP_MPMQ_GENERATION) > 0
+}
+
 /// Whether Apache is on its way to serve: not in the first of the two passes at its start.
 pub(in crate::module) fn serves() -> bool {
     // SAFETY: a question without a precondition.
@@ -111,10 +144,14 @@ pub(in crate::module) fn serves() -> bool {
 
 /// How many children the MPM may have at a time.
 pub(in crate::module) fn max_daemons() -> usize {
-    let mut daemons: c_int = 0;
-    // SAFETY: the MPM writes its answer to where it is told to.
-    unsafe { sys::ap_mpm_query(sys::AP_MPMQ_HARD_LIMIT_DAEMONS as c_int, &raw mut daemons) };
-    daemons.max(1) as usize
+    ask_mpm(sys::AP_MPMQ_HARD_LIMIT_DAEMONS).max(1) as usize
+}
+
+fn ask_mpm(question: i32) -> c_int {
+    let mut answer: c_int = 0;
+    // SAFETY: the MPM writes its answer to where it is told to, if it has one.
+    unsafe { sys::ap_mpm_query(question, &raw mut answer) };
+    answer
 }
 
 /// Whether a module is loaded, by its source's name, as in `mod_proxy.c`.
