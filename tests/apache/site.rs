@@ -150,16 +150,16 @@ impl Site {
 
     /// A graceful restart; returns when the new generation serves.
     pub(crate) fn graceful(&self) {
-        self.reload(Signal::SIGUSR1, "resuming normal operations");
+        self.reload(Signal::SIGUSR1);
     }
 
     /// A restart that ends all children; returns when the new generation serves.
     pub(crate) fn restart(&self) {
-        self.reload(Signal::SIGHUP, "resuming normal operations");
+        self.reload(Signal::SIGHUP);
     }
 
-    fn reload(&self, signal: Signal, says: &str) {
-        let count = || self.log().matches(says).count();
+    fn reload(&self, signal: Signal) {
+        let count = || self.log().matches(apache::SERVES).count();
         let before = count();
         self.apache.as_ref().expect("it runs").signal(signal);
         until(|| count() > before).unwrap_or_else(|| panic!("no restart:\n{}", self.log()));

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 use tempfile::TempDir;
 
-/// In the directory of an Apache.
-const PID_FILE: &str = "httpd.pid";
+/// What Apache's error log says when all is ready, after a start and after a restart.
+pub(crate) const SERVES: &str = "resuming normal operations";
 
 /// Where free ports are looked for.
 const PORTS: Range<u16> = 12_000..32_000;
@@ -114,7 +114,7 @@ pub(crate) fn preamble(root: &Path, listen: SocketAddr) -> String {
     });
     let user = user.filter(|_| geteuid().is_root()).unwrap_or_default();
     format!(
-        "ServerRoot {root}\nDefaultRuntimeDir {root}\nPidFile {PID_FILE}\nErrorLog error.log\n\
+        "ServerRoot {root}\nDefaultRuntimeDir {root}\nPidFile httpd.pid\nErrorLog error.log\n\
          Listen {listen}\nServerName localhost\n{user}KeepAlive On\nMaxKeepAliveRequests 0\n\
          KeepAliveTimeout 60\n"
     )
@@ -141,10 +141,13 @@ pub(crate) struct Apache {
 
 impl Apache {
     /// Starts it on the `httpd.conf` in `root`, and waits until it serves at `address`: it listens
-    /// before it has read its groups, and writes its pid file after.
+    /// before it has readied all, and hears signals last of all.
     pub(crate) fn start(parts: &Parts, root: &Path, address: SocketAddr) -> Result<Self, String> {
-        let pid_file = root.join(PID_FILE);
-        let _ = fs::remove_file(&pid_file);
+        let starts = || {
+            let log = fs::read_to_string(root.join("error.log")).unwrap_or_default();
+            log.matches(SERVES).count()
+        };
+        let before = starts();
         let log = fs::File::create(root.join("start.log")).map_err(|e| e.to_string())?;
         // A group of its own: Ctrl-C is for this program, which ends Apache in its own time.
         let server = Command::new(&parts.httpd)
@@ -161,7 +164,7 @@ impl Apache {
         let mut alive = || matches!(server.try_wait(), Ok(None));
         if await_port(address, &mut alive) {
             while alive() {
-                if pid_file.exists() {
+                if starts() > before {
                     return Ok(apache);
                 }
                 thread::sleep(Duration::from_millis(5));
