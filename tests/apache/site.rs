@@ -117,8 +117,10 @@ impl Site {
     /// Starts on the configuration that is there.
     pub(crate) fn start_again(&mut self) {
         assert!(self.apache.is_none(), "it runs");
-        // Whoever had the port before may need a moment to let go of it.
+        let before = self.log().matches(RUNS).count();
         self.apache = Some(Apache::start(&self.parts, self.path(), self.address).unwrap());
+        // It says so when its children are there.
+        until(|| self.log().matches(RUNS).count() > before).expect("it runs");
     }
 
     /// SIGTERM, and the end.
@@ -145,16 +147,16 @@ impl Site {
 
     /// A graceful restart; returns when the new generation serves.
     pub(crate) fn graceful(&self) {
-        self.reload(Signal::SIGUSR1, "resuming normal operations");
+        self.reload(Signal::SIGUSR1);
     }
 
     /// A restart that ends all children; returns when the new generation serves.
     pub(crate) fn restart(&self) {
-        self.reload(Signal::SIGHUP, "resuming normal operations");
+        self.reload(Signal::SIGHUP);
     }
 
-    fn reload(&self, signal: Signal, says: &str) {
-        let count = || self.log().matches(says).count();
+    fn reload(&self, signal: Signal) {
+        let count = || self.log().matches(RUNS).count();
         let before = count();
         self.apache.as_ref().expect("it runs").signal(signal);
         until(|| count() > before).unwrap_or_else(|| panic!("no restart:\n{}", self.log()));
@@ -245,6 +247,9 @@ impl Site {
         self.run(&["active", "app"]).trim().to_owned()
     }
 }
+
+/// What Apache logs when it has started, and when it has restarted.
+const RUNS: &str = "resuming normal operations";
 
 const THREADS: &str = "StartServers 2\nThreadsPerChild 16\nMinSpareThreads 16\n\
                        MaxSpareThreads 96\nMaxRequestWorkers 96\nServerLimit 8\n";

@@ -121,7 +121,7 @@ pub(crate) struct Apache {
 }
 
 impl Apache {
-    /// Starts it on the `httpd.conf` in `root`, and waits until it listens at `address`.
+    /// Starts it on the `httpd.conf` in `root`, and waits until it serves at `address`.
     pub(crate) fn start(parts: &Parts, root: &Path, address: SocketAddr) -> Result<Self, String> {
         let log = fs::File::create(root.join("start.log")).map_err(|e| e.to_string())?;
         // A group of its own: Ctrl-C is for this program, which ends Apache in its own time.
@@ -135,8 +135,15 @@ impl Apache {
             .map_err(|e| format!("{}: {e}", parts.httpd.display()))?;
         let keeper = keeper(root, server.id()).map_err(|e| format!("sh: {e}"))?;
         let mut apache = Self { root: root.into(), server, keeper };
+        let pid = apache.server.id().to_string();
         let server = &mut apache.server;
-        if await_port(address, || matches!(server.try_wait(), Ok(None))) {
+        let mut alive = || matches!(server.try_wait(), Ok(None));
+        // It listens before its modules are ready; its PidFile it writes when they are.
+        let ready = || fs::read_to_string(root.join("httpd.pid")).is_ok_and(|t| t.trim() == pid);
+        while alive() && !ready() {
+            thread::sleep(Duration::from_millis(5));
+        }
+        if await_port(address, alive) {
             return Ok(apache);
         }
         Err(format!("Apache did not start:\n{}", apache.logs()))
