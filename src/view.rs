@@ -18,7 +18,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 pub fn groups(dirs: &Dirs) -> Result<Vec<String>, Error> {
     let entries = match fs::read_dir(&dirs.state) {
         Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) if map::is_absent(&e) => return Ok(Vec::new()),
         Err(e) => return Err(refused("read", &dirs.state, e)),
     };
     let name = |entry: fs::DirEntry| {
@@ -138,7 +138,7 @@ pub(crate) fn read_group(dirs: &Dirs, app: &str) -> Result<Option<Group>, Error>
     let path = dirs.group(app);
     match Group::read(&path) {
         Ok(group) => Ok(Some(group)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) if map::is_absent(&e) => Ok(None),
         Err(e) => match e.kind() {
             io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
                 Err(Error::Group { path, why: e.to_string() })
