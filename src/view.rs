@@ -40,6 +40,8 @@ pub struct View {
     pub control: Control,
     /// What the configuration says; `None` when Apache has not been started since the boot.
     pub group: Option<Group>,
+    /// The control file's number in its file system.
+    inode: u64,
 }
 
 impl View {
@@ -49,8 +51,20 @@ impl View {
     ///
     /// [`Error::NoGroup`], [`Error::Permission`], [`Error::Damaged`], [`Error::System`].
     pub fn read(dirs: &Dirs, app: &str) -> Result<Self, Error> {
-        let (_, control) = open(dirs, app, false)?;
-        Ok(Self { app: app.into(), control, group: read_group(dirs, app)? })
+        Self::of(dirs, app, false).map(|(view, _)| view)
+    }
+
+    /// The same, and the control file.
+    pub(crate) fn of(dirs: &Dirs, app: &str, write: bool) -> Result<(Self, File), Error> {
+        let (file, control) = open(dirs, app, write)?;
+        let inode = file.metadata().map_err(|e| refused("read", &dirs.control(app), e))?.ino();
+        Ok((Self { app: app.into(), control, group: read_group(dirs, app)?, inode }, file))
+    }
+
+    /// Whether the control file is the one that Apache reads, as far as it has said so.
+    pub fn is_read(&self) -> bool {
+        let reads = |group: &Group| group.reads(self.control.identity, self.inode);
+        self.group.as_ref().is_none_or(reads)
     }
 
     /// The names of the slots: those configured, or, before Apache's start, all ever known.

@@ -60,6 +60,8 @@ pub struct Published {
     pub control: Control,
     /// The control page. Read-only, through a descriptor that was opened for reading only.
     pub mapping: Mapping,
+    /// The control file's number in its file system.
+    pub inode: u64,
     /// What an administrator should know, for the error log.
     pub notes: Vec<String>,
 }
@@ -126,11 +128,11 @@ pub fn control(
         notes.push(fall_back(dirs, app, &mut control, default)?);
     }
 
-    let (file, _) = reopen(&path, false)?;
+    let (file, meta) = reopen(&path, false)?;
     let mode = if operator.is_some() { 0o660 } else { 0o644 };
     own(&file, operator, mode).map_err(system("cannot set the owner and mode of", &path))?;
     let mapping = Mapping::of(&file, PAGE, false).map_err(system("cannot map", &path))?;
-    Ok(Published { control, mapping, notes })
+    Ok(Published { control, mapping, inode: meta.ino(), notes })
 }
 
 /// Opens or makes the count segment of `app`, with room for `rows` processes.
