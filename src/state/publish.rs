@@ -72,11 +72,7 @@ pub struct Published {
 ///
 /// [`PublishError::System`], [`PublishError::Directory`].
 pub fn directory(path: &Path) -> Result<(), PublishError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o755)
-        .create(path)
-        .map_err(system("cannot create the directory", path))?;
+    make(path).map_err(system("cannot create the directory", path))?;
     let meta = fs::metadata(path).map_err(system("cannot look at", path))?;
     let refuse = |why| Err(PublishError::Directory { path: path.to_owned(), why });
     if meta.uid() != map::euid() && meta.uid() != 0 {
@@ -86,6 +82,21 @@ pub fn directory(path: &Path) -> Result<(), PublishError> {
         return refuse("is writable by everybody");
     }
     Ok(())
+}
+
+/// Makes a directory and those above it, for all to look into, whatever the umask.
+fn make(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => return Ok(()),
+        Ok(_) => return Err(io::ErrorKind::NotADirectory.into()),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        Err(_) => {}
+    }
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        make(parent)?;
+    }
+    DirBuilder::new().mode(0o755).create(path)?;
+    fs::set_permissions(path, Permissions::from_mode(0o755))
 }
 
 /// Opens or makes the control file of `app`, with its lock and its history, and sees to it that all

@@ -4,6 +4,7 @@ use crate::apache::{self, Apache, Parts};
 use crate::http::{Client, Message};
 use nix::sys::signal::Signal;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -77,6 +78,15 @@ impl Site {
     /// Leaves mod_slot out.
     pub(crate) fn without_slot(mut self) -> Self {
         self.slot_module = false;
+        self
+    }
+
+    /// Has Apache start with this umask.
+    pub(crate) fn with_umask(mut self, umask: &str) -> Self {
+        let script =
+            format!("#!/bin/sh\numask {umask}\nexec {} \"$@\"\n", self.parts.httpd.display());
+        self.parts.httpd = self.write("httpd.sh", &script);
+        fs::set_permissions(&self.parts.httpd, fs::Permissions::from_mode(0o755)).unwrap();
         self
     }
 
