@@ -143,9 +143,7 @@ impl Site {
         let apache = self.apache.as_ref().expect("it runs");
         let children = children(apache.pid());
         apache.signal(Signal::SIGKILL);
-        for pid in children {
-            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
-        }
+        end_all(&children);
         self.end(Signal::SIGKILL);
     }
 
@@ -281,15 +279,25 @@ pub(crate) fn until(mut condition: impl FnMut() -> bool) -> Option<()> {
     Some(())
 }
 
+/// SIGKILL for each; returns when they have let go of all that they had.
+pub(crate) fn end_all(processes: &[i32]) {
+    for &pid in processes {
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    until(|| processes.iter().all(|pid| parent_of(*pid).is_none())).expect("they end");
+}
+
 /// The living children of a process.
 pub(crate) fn children(parent: u32) -> Vec<i32> {
-    let parent = parent.to_string();
     let processes = fs::read_dir("/proc").unwrap().flatten();
-    let of = |entry: fs::DirEntry| {
-        let pid = entry.file_name().into_string().ok()?.parse().ok()?;
-        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
-        let mut after = stat.rsplit_once(')')?.1.split_whitespace();
-        (after.next()? != "Z" && after.next()? == parent).then_some(pid)
-    };
-    processes.filter_map(of).collect()
+    let pids = processes.filter_map(|entry| entry.file_name().into_string().ok()?.parse().ok());
+    pids.filter(|pid| parent_of(*pid) == Some(parent)).collect()
+}
+
+/// The parent of a process; `None` when that has ended.
+fn parent_of(pid: i32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut after = stat.rsplit_once(')')?.1.split_whitespace();
+    after.next().filter(|state| *state != "Z")?;
+    after.next()?.parse().ok()
 }

@@ -6,7 +6,7 @@ mod rights;
 
 use crate::backend::Backend;
 use crate::http::Client;
-use crate::site::{Site, children, until};
+use crate::site::{Site, children, end_all, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::{Read, Write};
@@ -186,47 +186,59 @@ fn a_group_that_is_removed_and_comes_back_is_where_it_was() {
 }
 
 /// A request of which the first half is sent, so that the child that has it has to finish it.
-struct Half(TcpStream);
+struct Half {
+    stream: TcpStream,
+    child: i32,
+}
 
 impl Half {
+    /// After a whole one on the same connection, which tells the child.
     fn of(site: &Site) -> Self {
         let mut stream = TcpStream::connect(site.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream.write_all(b"GET /name.txt HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"slot=a\n") {
+            let mut part = [0; 1000];
+            let len = stream.read(&mut part).unwrap();
+            assert!(len > 0, "{}", answer.escape_ascii());
+            answer.extend_from_slice(&part[..len]);
+        }
+        let child = servers(site, 1)[0];
         stream.write_all(b"GET /name.txt HTTP/1.1\r\nHost: local").unwrap();
-        // Until a child has taken it; there is nothing to be seen of that.
-        thread::sleep(Duration::from_millis(100));
-        Self(stream)
+        // Until a thread reads it; there is nothing to be seen of that.
+        thread::sleep(Duration::from_millis(200));
+        Self { stream, child }
     }
 
     fn finish(mut self) -> String {
-        self.0.write_all(b"host\r\nConnection: close\r\n\r\n").unwrap();
+        self.stream.write_all(b"host\r\nConnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
-        self.0.read_to_string(&mut answer).unwrap();
+        self.stream.read_to_string(&mut answer).unwrap();
         answer
     }
 }
 
-/// The process that served the last request.
-fn server(site: &Site, requests: usize) -> i32 {
+/// The processes that served so many requests, all until now.
+fn servers(site: &Site, requests: usize) -> Vec<i32> {
     let log = || fs::read_to_string(site.path().join("process.log")).unwrap_or_default();
     until(|| log().lines().count() == requests).unwrap_or_else(|| panic!("{}", log()));
-    log().lines().last().unwrap().split(' ').next().unwrap().parse().unwrap()
+    log().lines().map(|line| line.split(' ').next().unwrap().parse().unwrap()).collect()
 }
 
 #[test]
 fn children_of_an_older_generation_follow_a_flip() {
     let site = started(&["a", "b"]);
     let half = Half::of(&site);
-    let old = site.children();
-    assert!(!old.is_empty());
     site.graceful();
     site.flip("b");
+    let child = half.child;
     let answer = half.finish();
     assert!(
         answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\nslot=b\n"),
         "{answer}"
     );
-    assert!(old.contains(&server(&site, 1)), "an old child was to serve it");
+    assert_eq!(servers(&site, 2), [child, child], "the old child was to serve it");
     assert_serves(&site, "b");
 }
 
@@ -234,13 +246,13 @@ fn children_of_an_older_generation_follow_a_flip() {
 fn children_of_an_older_configuration_answer_503_rather_than_from_a_wrong_slot() {
     let site = started(&["a", "b"]);
     let half = Half::of(&site);
-    let old = site.children();
+    let child = half.child;
     site.configure(&group(&["a", "b", "c"]));
     site.graceful();
     site.flip("c");
     let answer = half.finish();
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
-    assert!(old.contains(&server(&site, 1)), "an old child was to serve it");
+    assert_eq!(servers(&site, 2), [child, child], "the old child was to serve it");
     let says = "is not in the configuration that this process was started with";
     assert!(site.log().contains(says), "{}", site.log());
     // Until the last of them is gone.
@@ -258,7 +270,7 @@ fn a_slow_request_ends_in_the_slot_it_began_in() {
     let mut site = Site::new();
     site.start(&format!("<SlotGroup app>\n{slots}</SlotGroup>\nProxyPass / slot://app/"));
     let address = site.address;
-    let slow = thread::spawn(move || Client::of(address).ask("GET", "/?sleep=800", b"").unwrap());
+    let slow = thread::spawn(move || Client::of(address).ask("GET", "/?sleep=3000", b"").unwrap());
     until(|| backends[0].busy() == 1).unwrap();
     site.graceful();
     site.flip("b");
@@ -273,14 +285,15 @@ fn children_without_a_parent_follow_a_flip() {
     let (parent, orphans) = (site.pid(), site.children());
     kill(Pid::from_raw(parent as i32), Signal::SIGKILL).unwrap();
     until(|| children(parent).is_empty()).unwrap();
-    assert_serves(&site, "a");
-    assert!(orphans.contains(&server(&site, 1)));
-    site.flip("b");
-    assert_serves(&site, "b");
-    assert!(orphans.contains(&server(&site, 2)));
-    for pid in orphans {
-        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    // So many that each of them has some.
+    for slot in ["a", "b"] {
+        site.flip(slot);
+        for _ in 0..20 {
+            assert_serves(&site, slot);
+        }
     }
+    assert!(servers(&site, 40).iter().all(|pid| orphans.contains(pid)));
+    end_all(&orphans);
     site.kill();
     site.start_again();
     assert_serves(&site, "b");
