@@ -68,7 +68,8 @@ fn the_recorded_slot_outlives_every_restart() {
     assert_serves(&site, "a");
     site.flip("b");
     let (page, inode) = page(&control(&site));
-    let restarts: [(&str, fn(&mut Site)); 4] = [
+    type Restart = fn(&mut Site);
+    let restarts: [(&str, Restart); 4] = [
         ("graceful", |site| site.graceful()),
         ("restart", |site| site.restart()),
         ("stop and start", |site| {

@@ -104,7 +104,8 @@ fn an_operator_flips_one_group_and_others_none() {
     let operator = (nobody.uid.as_raw(), gid(OPERATORS));
     let member_of_none = (nobody.uid.as_raw(), nobody.gid.as_raw());
     let apache = (www.uid.as_raw(), www.gid.as_raw());
-    let asked: [((u32, u32), &[&str], i32, &str); 12] = [
+    type Asked<'a> = ((u32, u32), &'a [&'a str], i32, &'a str);
+    let asked: [Asked<'_>; 12] = [
         (operator, &["flip", "app", "b"], 0, "app: a -> b"),
         (operator, &["flip", "app", "b"], 0, "already b"),
         (operator, &["active", "app"], 0, "b"),
