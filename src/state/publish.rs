@@ -139,9 +139,12 @@ pub fn control(
         notes.push(fall_back(dirs, app, &mut control, default)?);
     }
 
-    let (file, meta) = reopen(&path, false)?;
+    // For writing first: an overlay, as containers have it, then copies what came with the image, and
+    // a mapping from before would never see a flip.
+    let (file, _) = reopen(&path, true)?;
     let mode = if operator.is_some() { 0o660 } else { 0o644 };
     own(&file, operator, mode).map_err(system("cannot set the owner and mode of", &path))?;
+    let (file, meta) = reopen(&path, false)?;
     let mapping = Mapping::of(&file, PAGE, false).map_err(system("cannot map", &path))?;
     Ok(Published { control, mapping, inode: meta.ino(), notes })
 }

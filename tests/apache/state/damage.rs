@@ -291,6 +291,44 @@ fn a_record_put_in_the_place_of_the_one_that_apache_reads_is_not_flipped() {
     assert_serves(&site, "b");
 }
 
+/// Unmounted when dropped.
+struct Mount(std::path::PathBuf);
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_record_that_came_with_a_container_image_is_flipped() {
+    let mut site = started(&["a", "b"]);
+    site.stop();
+    let state = site.path().join("state");
+    let [upper, work] = ["upper", "work"].map(|name| site.path().join(name));
+    for dir in [&upper, &work] {
+        fs::create_dir(dir).unwrap();
+    }
+    let layers = format!(
+        "lowerdir={},upperdir={},workdir={}",
+        state.display(),
+        upper.display(),
+        work.display()
+    );
+    let mount = ["-t", "overlay", "overlay", "-o", &layers];
+    if !Command::new("mount").args(mount).arg(&state).status().is_ok_and(|done| done.success()) {
+        println!("left out: no overlay can be mounted here");
+        return;
+    }
+    let mount = Mount(state);
+    site.start_again();
+    assert_serves(&site, "a");
+    site.flip("b");
+    assert_serves(&site, "b");
+    site.stop();
+    drop(mount);
+}
+
 #[test]
 fn a_record_that_is_damaged_while_apache_runs_is_not_flipped() {
     let site = started(&["a", "b"]);
