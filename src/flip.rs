@@ -15,7 +15,7 @@ use crate::state::control::{PAGE, WORD};
 use crate::state::history::{self, Entry};
 use crate::state::map::{self, Mapping};
 use crate::sync::{Ordering, fence};
-use crate::view::{open, owner, read_group};
+use crate::view::{open, owner};
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::Path;
@@ -70,11 +70,8 @@ pub fn flip(dirs: &Dirs, app: &str, slot: Option<&str>, who: &Who) -> Result<Fli
     }
     let _lock = lock(dirs, app, Duration::from_secs(5))?;
     let path = dirs.control(app);
-    let (file, control) = open(dirs, app, true)?;
-    let view = View { app: app.into(), control, group: read_group(dirs, app)? };
-    if let Some(group) = &view.group
-        && group.identity != format!("{:032x}", view.control.identity)
-    {
+    let (view, file) = View::of(dirs, app, true)?;
+    if let Some(group) = view.group.as_ref().filter(|_| !view.is_read()) {
         return Err(Error::Replaced { path, pid: group.pid });
     }
     let (to, index) = view.target(slot)?;

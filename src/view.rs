@@ -18,7 +18,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 pub fn groups(dirs: &Dirs) -> Result<Vec<String>, Error> {
     let entries = match fs::read_dir(&dirs.state) {
         Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) if map::is_absent(&e) => return Ok(Vec::new()),
         Err(e) => return Err(refused("read", &dirs.state, e)),
     };
     let name = |entry: fs::DirEntry| {
@@ -40,6 +40,8 @@ pub struct View {
     pub control: Control,
     /// What the configuration says; `None` when Apache has not been started since the boot.
     pub group: Option<Group>,
+    /// The control file's number in its file system.
+    inode: u64,
 }
 
 impl View {
@@ -49,8 +51,20 @@ impl View {
     ///
     /// [`Error::NoGroup`], [`Error::Permission`], [`Error::Damaged`], [`Error::System`].
     pub fn read(dirs: &Dirs, app: &str) -> Result<Self, Error> {
-        let (_, control) = open(dirs, app, false)?;
-        Ok(Self { app: app.into(), control, group: read_group(dirs, app)? })
+        Self::of(dirs, app, false).map(|(view, _)| view)
+    }
+
+    /// The same, and the control file.
+    pub(crate) fn of(dirs: &Dirs, app: &str, write: bool) -> Result<(Self, File), Error> {
+        let (file, control) = open(dirs, app, write)?;
+        let inode = file.metadata().map_err(|e| refused("read", &dirs.control(app), e))?.ino();
+        Ok((Self { app: app.into(), control, group: read_group(dirs, app)?, inode }, file))
+    }
+
+    /// Whether the control file is the one that Apache reads, as far as it has said so.
+    pub fn is_read(&self) -> bool {
+        let reads = |group: &Group| group.reads(self.control.identity, self.inode);
+        self.group.as_ref().is_none_or(reads)
     }
 
     /// The names of the slots: those configured, or, before Apache's start, all ever known.
@@ -138,7 +152,7 @@ pub(crate) fn read_group(dirs: &Dirs, app: &str) -> Result<Option<Group>, Error>
     let path = dirs.group(app);
     match Group::read(&path) {
         Ok(group) => Ok(Some(group)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) if map::is_absent(&e) => Ok(None),
         Err(e) => match e.kind() {
             io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
                 Err(Error::Group { path, why: e.to_string() })

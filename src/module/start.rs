@@ -20,6 +20,7 @@ use crate::state::{Dirs, group, publish};
 use crate::sync::Ordering;
 use std::ffi::CString;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -124,6 +125,8 @@ fn publish_group(dirs: &Dirs, lines: &GroupLines) -> Group {
                     lines.name
                 ),
             );
+            // Whatever record there is, nobody reads it: slotctl must not say that it flipped.
+            let _ = publish::group(dirs, &describe(dirs, lines, 0, 0));
             let names: Vec<_> = lines.slots.iter().map(|slot| slot.name.clone()).collect();
             Group::new(&lines.name, slots, &names, fixed_page(lines.default()), private_counts())
         }
@@ -147,14 +150,14 @@ fn try_publish(dirs: &Dirs, lines: &GroupLines) -> Result<Live, PublishError> {
         complain(&e, &format!("the requests of group {:?} are not counted", lines.name));
         private_counts()
     });
-    let described = describe(dirs, lines, identity);
+    let described = describe(dirs, lines, identity, published.inode);
     if let Err(e) = publish::group(dirs, &described) {
         complain(&e, "slotctl does not know what is configured");
     }
     Ok((published.control.names, published.mapping, counts))
 }
 
-fn describe(dirs: &Dirs, lines: &GroupLines, identity: u128) -> group::Group {
+fn describe(dirs: &Dirs, lines: &GroupLines, identity: u128, inode: u64) -> group::Group {
     let slot = |slot: &SlotLine| group::Slot {
         name: slot.name.clone(),
         address: slot.address.as_ref().map_or_else(|| "-".into(), |address| address.text.clone()),
@@ -164,6 +167,7 @@ fn describe(dirs: &Dirs, lines: &GroupLines, identity: u128) -> group::Group {
         version: group::VERSION,
         app: lines.name.clone(),
         identity: format!("{identity:032x}"),
+        inode,
         control: dirs.control(&lines.name).display().to_string(),
         pid: std::process::id(),
         default: lines.slots[lines.default()].name.clone(),
@@ -230,6 +234,8 @@ fn map_back(proxy: &Proxy, setup: &Setup, groups: &[GroupLines]) {
 
 /// child_init.
 pub(super) fn attach(setup: &Setup) {
+    // The parent's claim is the parent's alone; a child needs no file in the state directory.
+    drop(retained().map(ManuallyDrop::into_inner));
     let Some(service) = &setup.main.config().service else { return };
     let site = &service.site;
     if let Some(row) = claim_row(site) {

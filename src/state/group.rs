@@ -17,6 +17,9 @@ pub struct Group {
     pub app: String,
     /// The control file's identity, 32 hexadecimal digits: a flip of another file reaches nobody.
     pub identity: String,
+    /// Its number in the file system: a copy of it reaches nobody either. 0 where none was kept.
+    #[serde(default)]
+    pub inode: u64,
     /// The control file that Apache reads.
     pub control: String,
     /// Apache's parent process.
@@ -43,6 +46,11 @@ pub struct Slot {
 }
 
 impl Group {
+    /// Whether Apache reads this very control file.
+    pub(crate) fn reads(&self, identity: u128, inode: u64) -> bool {
+        self.identity == format!("{identity:032x}") && (self.inode == 0 || self.inode == inode)
+    }
+
     /// Reads a group file.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! The history `APP.history`: one line of JSON for each change, appended. What is older than the
 //! last [`LIMIT`] bytes or so is in `APP.history.1`, and what is older than that is gone.
 
+use super::map::is_absent;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -74,7 +75,7 @@ pub fn read(path: &Path) -> io::Result<Option<Vec<Entry>>> {
 fn open(path: &Path) -> io::Result<Option<File>> {
     match OpenOptions::new().read(true).custom_flags(FLAGS).open(path) {
         Ok(file) => regular(file).map(Some),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) if is_absent(&e) => Ok(None),
         Err(e) => Err(e),
     }
 }

@@ -24,8 +24,13 @@ pub enum OpenError {
 impl OpenError {
     /// Whether nothing is there.
     pub fn is_absent(&self) -> bool {
-        matches!(self, Self::System(e) if e.kind() == io::ErrorKind::NotFound)
+        matches!(self, Self::System(e) if is_absent(e))
     }
+}
+
+/// Whether nothing is there, or the directory that it would be in is none.
+pub(crate) fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// Opens a file that is there: never through a link, never a device or a pipe, and never one that

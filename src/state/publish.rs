@@ -60,6 +60,8 @@ pub struct Published {
     pub control: Control,
     /// The control page. Read-only, through a descriptor that was opened for reading only.
     pub mapping: Mapping,
+    /// The control file's number in its file system.
+    pub inode: u64,
     /// What an administrator should know, for the error log.
     pub notes: Vec<String>,
 }
@@ -70,11 +72,7 @@ pub struct Published {
 ///
 /// [`PublishError::System`], [`PublishError::Directory`].
 pub fn directory(path: &Path) -> Result<(), PublishError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o755)
-        .create(path)
-        .map_err(system("cannot create the directory", path))?;
+    make(path).map_err(system("cannot create the directory", path))?;
     let meta = fs::metadata(path).map_err(system("cannot look at", path))?;
     let refuse = |why| Err(PublishError::Directory { path: path.to_owned(), why });
     if meta.uid() != map::euid() && meta.uid() != 0 {
@@ -84,6 +82,21 @@ pub fn directory(path: &Path) -> Result<(), PublishError> {
         return refuse("is writable by everybody");
     }
     Ok(())
+}
+
+/// Makes a directory and those above it, for all to look into, whatever the umask.
+fn make(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => return Ok(()),
+        Ok(_) => return Err(io::ErrorKind::NotADirectory.into()),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        Err(_) => {}
+    }
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        make(parent)?;
+    }
+    DirBuilder::new().mode(0o755).create(path)?;
+    fs::set_permissions(path, Permissions::from_mode(0o755))
 }
 
 /// Opens or makes the control file of `app`, with its lock and its history, and sees to it that all
@@ -126,11 +139,14 @@ pub fn control(
         notes.push(fall_back(dirs, app, &mut control, default)?);
     }
 
-    let (file, _) = reopen(&path, false)?;
+    // For writing first: an overlay, as containers have it, then copies what came with the image, and
+    // a mapping from before would never see a flip.
+    let (file, _) = reopen(&path, true)?;
     let mode = if operator.is_some() { 0o660 } else { 0o644 };
     own(&file, operator, mode).map_err(system("cannot set the owner and mode of", &path))?;
+    let (file, meta) = reopen(&path, false)?;
     let mapping = Mapping::of(&file, PAGE, false).map_err(system("cannot map", &path))?;
-    Ok(Published { control, mapping, notes })
+    Ok(Published { control, mapping, inode: meta.ino(), notes })
 }
 
 /// Opens or makes the count segment of `app`, with room for `rows` processes.

@@ -4,6 +4,7 @@ use crate::apache::{self, Apache, Parts};
 use crate::http::{Client, Message};
 use nix::sys::signal::Signal;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -80,6 +81,15 @@ impl Site {
         self
     }
 
+    /// Has Apache start with this umask.
+    pub(crate) fn with_umask(mut self, umask: &str) -> Self {
+        let script =
+            format!("#!/bin/sh\numask {umask}\nexec {} \"$@\"\n", self.parts.httpd.display());
+        self.parts.httpd = self.write("httpd.sh", &script);
+        fs::set_permissions(&self.parts.httpd, fs::Permissions::from_mode(0o755)).unwrap();
+        self
+    }
+
     /// Writes the configuration: `lines` after what all need. `ROOT` in them is the directory.
     pub(crate) fn configure(&self, lines: &str) {
         let root = self.path().display();
@@ -136,9 +146,7 @@ impl Site {
         let apache = self.apache.as_ref().expect("it runs");
         let children = children(apache.pid());
         apache.signal(Signal::SIGKILL);
-        for pid in children {
-            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
-        }
+        end_all(&children);
         self.end(Signal::SIGKILL);
     }
 
@@ -251,6 +259,8 @@ impl Site {
     }
 }
 
+/// What Apache logs when it has started, and when it has restarted.
+
 const THREADS: &str = "StartServers 2\nThreadsPerChild 16\nMinSpareThreads 16\n\
                        MaxSpareThreads 96\nMaxRequestWorkers 96\nServerLimit 8\n";
 
@@ -271,15 +281,25 @@ pub(crate) fn until(mut condition: impl FnMut() -> bool) -> Option<()> {
     Some(())
 }
 
+/// SIGKILL for each; returns when they have let go of all that they had.
+pub(crate) fn end_all(processes: &[i32]) {
+    for &pid in processes {
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    until(|| processes.iter().all(|pid| parent_of(*pid).is_none())).expect("they end");
+}
+
 /// The living children of a process.
 pub(crate) fn children(parent: u32) -> Vec<i32> {
-    let parent = parent.to_string();
     let processes = fs::read_dir("/proc").unwrap().flatten();
-    let of = |entry: fs::DirEntry| {
-        let pid = entry.file_name().into_string().ok()?.parse().ok()?;
-        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
-        let mut after = stat.rsplit_once(')')?.1.split_whitespace();
-        (after.next()? != "Z" && after.next()? == parent).then_some(pid)
-    };
-    processes.filter_map(of).collect()
+    let pids = processes.filter_map(|entry| entry.file_name().into_string().ok()?.parse().ok());
+    pids.filter(|pid| parent_of(*pid) == Some(parent)).collect()
+}
+
+/// The parent of a process; `None` when that has ended.
+fn parent_of(pid: i32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut after = stat.rsplit_once(')')?.1.split_whitespace();
+    after.next().filter(|state| *state != "Z")?;
+    after.next()?.parse().ok()
 }

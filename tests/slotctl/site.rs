@@ -78,6 +78,7 @@ impl Site {
             version: group::VERSION,
             app: app.into(),
             identity: format!("{identity:032x}"),
+            inode: 0,
             control: self.dirs.control(app).display().to_string(),
             pid: std::process::id(),
             default: slots[0].0.into(),

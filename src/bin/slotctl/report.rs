@@ -86,15 +86,20 @@ impl From<[u64; counts::CLASSES]> for Classes {
 struct Seen {
     control: Option<Control>,
     group: Option<Group>,
+    /// Apache reads the record.
+    is_read: bool,
 }
 
 impl Seen {
     /// With `SlotOperator`, others may not read the record, but still what is configured.
     fn read(dirs: &Dirs, app: &str) -> Result<Self, Error> {
         match View::read(dirs, app) {
-            Ok(View { control, group, .. }) => Ok(Self { control: Some(control), group }),
+            Ok(view) => {
+                let is_read = view.is_read();
+                Ok(Self { control: Some(view.control), group: view.group, is_read })
+            }
             Err(refused @ Error::Permission { .. }) => match Group::read(&dirs.group(app)) {
-                Ok(group) => Ok(Self { control: None, group: Some(group) }),
+                Ok(group) => Ok(Self { control: None, group: Some(group), is_read: true }),
                 Err(_) => Err(refused),
             },
             Err(e) => Err(e),
@@ -234,10 +239,10 @@ fn notes(status: &Status, seen: &Seen) -> Vec<String> {
     match (&seen.control, &seen.group) {
         (None, _) => notes.push("only the operators may read which slot is active".into()),
         (Some(control), Some(group)) => {
-            if group.identity != format!("{:032x}", control.identity) {
+            if !seen.is_read {
                 notes.push(
-                    "the record was replaced since Apache's start, and Apache does not read it: \
-                     restart Apache"
+                    "the record was replaced since Apache's start, or was of no use then, and \
+                     Apache does not read it: see its error log, restart Apache"
                         .into(),
                 );
             }

@@ -105,7 +105,8 @@ impl Setup {
     }
 }
 
-/// The file that [`retain`] was given by an earlier configuration of this process.
+/// The file that [`retain`] was given by an earlier configuration of this process. Who drops it ends
+/// its being kept: that is for a child, which never asks again.
 pub(in crate::module) fn retained() -> Option<ManuallyDrop<File>> {
     // SAFETY: null, or what `retain` has made of this size; restarts leave it alone.
     let kept = unsafe { sys::ap_retained_data_get(RETAINED.as_ptr()).cast::<RawFd>().as_ref() };

@@ -1,0 +1,345 @@
+//! Whatever lies where a file or a directory of ours should, Apache starts, and says what it found.
+
+use super::{assert_serves, change, control, group, history, page, started};
+use crate::site::{Site, text};
+use nix::unistd::{User, geteuid};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::Path;
+use std::process::Command;
+
+/// What may come to lie in a file's place, or become of it.
+type Harm = fn(&Path);
+
+/// A file outside that must stay as it is.
+fn outside(beside: &Path) -> std::path::PathBuf {
+    beside.parent().unwrap().parent().unwrap().join("outside")
+}
+
+fn replace_by_link(path: &Path) {
+    let _ = fs::remove_file(path);
+    symlink(outside(path), path).unwrap();
+}
+
+fn replace_by_directory(path: &Path) {
+    let _ = fs::remove_file(path);
+    fs::create_dir(path).unwrap();
+    fs::write(path.join("content"), "kept").unwrap();
+}
+
+fn replace_by_pipe(path: &Path) {
+    let _ = fs::remove_file(path);
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+fn overwrite(path: &Path, at: usize, bytes: &[u8]) {
+    let mut content = fs::read(path).unwrap();
+    content[at..at + bytes.len()].copy_from_slice(bytes);
+    fs::write(path, content).unwrap();
+}
+
+fn nobody() -> u32 {
+    User::from_name("nobody").unwrap().expect("there is a nobody").uid.as_raw()
+}
+
+/// What becomes of the control file, and what Apache then says of it.
+const HARMS: [(&str, Harm, &str); 15] = [
+    ("empty", |path| drop(File::create(path)), "it has 0 bytes and not 4096"),
+    (
+        "cut",
+        |path| File::options().write(true).open(path).unwrap().set_len(100).unwrap(),
+        "100 bytes",
+    ),
+    (
+        "longer",
+        |path| File::options().write(true).open(path).unwrap().set_len(8192).unwrap(),
+        "8192",
+    ),
+    ("garbage", |path| fs::write(path, [0xa5; 4096]).unwrap(), "not a control file of mod_slot"),
+    ("zeros", |path| fs::write(path, [0; 4096]).unwrap(), "not a control file of mod_slot"),
+    ("another magic", |path| overwrite(path, 0, b"mod_slut"), "not a control file of mod_slot"),
+    ("a damaged header", |path| overwrite(path, 20, b"????"), "its header is damaged"),
+    (
+        "a damaged word",
+        |path| overwrite(path, 64, &[0xff; 8]),
+        "its control word 0xffffffffffffffff",
+    ),
+    ("no word", |path| overwrite(path, 64, &[0; 8]), "its control word 0x0000000000000000"),
+    ("a damaged name", |path| overwrite(path, 128 + 8, b"x"), "entry 0 of its table of names"),
+    ("a link", replace_by_link, "it is a symbolic link"),
+    ("a directory", replace_by_directory, "it is not a regular file"),
+    ("a pipe", replace_by_pipe, "it is not a regular file"),
+    ("two names", |path| fs::hard_link(path, path.with_extension("copy")).unwrap(), "hard link"),
+    ("another's", |path| chown(path, Some(nobody()), None).unwrap(), "it belongs to another user"),
+];
+
+#[test]
+fn a_damaged_record_is_kept_aside_and_the_default_serves() {
+    let mut site = started(&["a", "b"]);
+    site.write("outside", "not ours\n");
+    let mut kept = Vec::new();
+    for (n, (name, harm, why)) in HARMS.into_iter().enumerate() {
+        if name == "another's" && !geteuid().is_root() {
+            continue;
+        }
+        site.flip("b");
+        assert_serves(&site, "b");
+        site.stop();
+        harm(&control(&site));
+        let found = look(&control(&site));
+        let logged = site.log().len();
+        site.start_again();
+        assert_serves(&site, "a");
+        let aside = match n {
+            0 => "app.slot.damaged".into(),
+            _ => format!("app.slot.damaged-{}", n + 1),
+        };
+        let aside = control(&site).with_file_name(aside);
+        let log = site.log().split_off(logged);
+        let says = format!("kept as {}, and slot \"a\" is active now", aside.display());
+        assert!(log.contains("app.slot is unusable (") && log.contains(&says), "{name}: {log}");
+        assert!(log.contains(why), "{name}: {log}");
+        kept.push((aside, found));
+        assert!(kept.iter().all(|(aside, found)| look(aside) == *found), "{name}: {kept:?}");
+        fs::remove_file(control(&site).with_extension("copy")).ok();
+        kept.retain(|(aside, _)| fs::symlink_metadata(aside).unwrap().nlink() == 1);
+    }
+    assert_eq!(fs::read_to_string(outside(&control(&site))).unwrap(), "not ours\n");
+    let flips = history(&site).iter().filter(|entry| entry["to"] == "b").count();
+    assert_eq!(flips, if geteuid().is_root() { HARMS.len() } else { HARMS.len() - 1 });
+}
+
+/// What it is, whose, and its bytes.
+fn look(path: &Path) -> (u64, u32, u32, Option<Vec<u8>>) {
+    let meta = fs::symlink_metadata(path).unwrap();
+    let content = meta.is_file().then(|| fs::read(path).unwrap());
+    (meta.ino(), meta.mode(), meta.uid(), content)
+}
+
+#[test]
+fn a_record_that_others_could_write_is_closed_to_them_and_stays() {
+    let mut site = started(&["a", "b"]);
+    site.flip("b");
+    for mode in [0o666, 0o600, 0o4777] {
+        site.stop();
+        fs::set_permissions(control(&site), Permissions::from_mode(mode)).unwrap();
+        site.start_again();
+        assert_serves(&site, "b");
+        assert_eq!(fs::metadata(control(&site)).unwrap().mode() & 0o7777, 0o644);
+    }
+}
+
+/// All other files, and one that a killed start may have left.
+const OTHERS: [&str; 7] = [
+    "state/app.lock",
+    "state/app.history",
+    "state/app.slot.new",
+    "run/app.counts",
+    "run/app.counts.new",
+    "run/app.json",
+    "run/rows.lock",
+];
+
+#[test]
+fn whatever_lies_in_the_place_of_another_file_apache_serves_the_recorded_slot() {
+    let mut site = started(&["a", "b"]);
+    site.flip("b");
+    let outside = site.write("outside", "not ours\n");
+    let before = page(&outside);
+    let harms: [(&str, Harm); 4] = [
+        ("a link", replace_by_link),
+        ("a pipe", replace_by_pipe),
+        ("garbage", |path| fs::write(path, [0xa5; 5000]).unwrap()),
+        ("a directory", replace_by_directory),
+    ];
+    for file in OTHERS {
+        for (name, harm) in harms {
+            site.stop();
+            harm(&site.path().join(file));
+            site.start_again();
+            let served = site.get("/name.txt").text();
+            assert_eq!(served, "slot=b\n", "{file}: {name}: {}", site.log());
+            assert_eq!(page(&outside), before, "{file}: {name}");
+            // Nothing of it has to be there for the next.
+            let path = site.path().join(file);
+            if path.is_dir() {
+                fs::remove_dir_all(path).unwrap();
+            } else {
+                let _ = fs::remove_file(path);
+            }
+        }
+    }
+    site.restart();
+    assert_serves(&site, "b");
+    site.flip("a");
+    assert_serves(&site, "a");
+}
+
+#[test]
+fn a_record_that_apache_cannot_use_is_not_flipped() {
+    let mut site = started(&["a", "b"]);
+    site.flip("b");
+    site.stop();
+    let state = site.path().join("state");
+    fs::set_permissions(&state, Permissions::from_mode(0o777)).unwrap();
+    site.start_again();
+    assert_eq!(site.get("/name.txt").text(), "slot=a\n", "{}", site.log());
+    let out = site.slotctl(&["flip", "app", "a"]).output().unwrap();
+    assert_eq!(out.status.code(), Some(1), "{}", text(&out));
+    assert!(text(&out).contains("was of no use then, as the error log tells"), "{}", text(&out));
+    fs::set_permissions(&state, Permissions::from_mode(0o755)).unwrap();
+    site.restart();
+    assert_serves(&site, "b");
+}
+
+/// State directories that cannot be used, made at a path, and what Apache says of them.
+const PLACES: [(&str, Harm, &str); 4] = [
+    ("a file", |path| fs::write(path, "a file\n").unwrap(), "cannot create the directory"),
+    ("a pipe", replace_by_pipe, "cannot create the directory"),
+    (
+        "writable by everybody",
+        |path| {
+            fs::create_dir(path).unwrap();
+            fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
+        },
+        "is writable by everybody: make it root's, mode 0755",
+    ),
+    (
+        "another's",
+        |path| {
+            fs::create_dir(path).unwrap();
+            chown(path, Some(nobody()), None).unwrap();
+        },
+        "belongs to another user: make it root's, mode 0755",
+    ),
+];
+
+#[test]
+fn without_a_state_directory_apache_serves_the_default_and_says_so() {
+    for (name, make, why) in PLACES {
+        if name == "another's" && !geteuid().is_root() {
+            continue;
+        }
+        let site = {
+            let mut site = super::site();
+            make(&site.path().join("state"));
+            site.start(&group(&["a", "b"]));
+            site
+        };
+        assert_stuck(&site, why, &[]);
+        // Once it is gone, a restart is enough.
+        let state = site.path().join("state");
+        fs::remove_file(&state).or_else(|_| fs::remove_dir_all(&state)).unwrap();
+        site.restart();
+        site.flip("b");
+        assert_serves(&site, "b");
+    }
+}
+
+#[test]
+fn where_no_directory_can_be_made_apache_serves_the_default_and_says_so() {
+    let mut site = super::site();
+    site.start(&(group(&["a", "b"]) + "SlotStateDir /proc/self/state\n"));
+    assert_stuck(
+        &site,
+        "cannot create the directory /proc/self/state",
+        &["--state-dir", "/proc/self/state"],
+    );
+}
+
+fn assert_stuck(site: &Site, why: &str, options: &[&str]) {
+    assert_eq!(site.get("/name.txt").text(), "slot=a\n", "{why}: {}", site.log());
+    let log = site.log();
+    let says = "group \"app\" serves slot \"a\", and can't flip until Apache is restarted";
+    assert!(log.contains(why) && log.contains(says), "{why}: {log}");
+    let out = site.slotctl(&[options, &["flip", "app", "b"]].concat()).output().unwrap();
+    let said = text(&out);
+    assert_eq!(out.status.code(), Some(7), "{why}: {said}");
+    assert!(said.contains("no group \"app\" in"), "{why}: {said}");
+    assert_eq!(site.get("/name.txt").text(), "slot=a\n");
+}
+
+#[test]
+fn without_a_runtime_directory_flips_work_and_nothing_is_counted() {
+    let mut site = super::site();
+    site.write("run", "a file\n");
+    site.start(&group(&["a", "b"]));
+    assert!(site.log().contains("slotctl counts no requests"), "{}", site.log());
+    assert_serves(&site, "a");
+    site.flip("b");
+    assert_serves(&site, "b");
+    site.restart();
+    assert_serves(&site, "b");
+    assert_eq!(fs::read_to_string(site.path().join("run")).unwrap(), "a file\n");
+}
+
+#[test]
+fn a_record_put_in_the_place_of_the_one_that_apache_reads_is_not_flipped() {
+    let site = started(&["a", "b"]);
+    let (path, aside) = (control(&site), site.path().join("aside"));
+    // From a backup, made a moment ago.
+    fs::copy(&path, &aside).unwrap();
+    fs::rename(&aside, &path).unwrap();
+    let out = site.slotctl(&["flip", "app", "b"]).output().unwrap();
+    let said = text(&out);
+    assert_eq!(out.status.code(), Some(1), "{said}");
+    assert!(said.contains("is not the file that Apache") && said.contains("restart"), "{said}");
+    assert!(site.run(&["status", "app"]).contains("Apache does not read it"));
+    assert_serves(&site, "a");
+    change(&site, &group(&["a", "b"]));
+    site.flip("b");
+    assert_serves(&site, "b");
+}
+
+/// Unmounted when dropped.
+struct Mount(std::path::PathBuf);
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_record_that_came_with_a_container_image_is_flipped() {
+    let mut site = started(&["a", "b"]);
+    site.stop();
+    let state = site.path().join("state");
+    let [upper, work] = ["upper", "work"].map(|name| site.path().join(name));
+    for dir in [&upper, &work] {
+        fs::create_dir(dir).unwrap();
+    }
+    let layers = format!(
+        "lowerdir={},upperdir={},workdir={}",
+        state.display(),
+        upper.display(),
+        work.display()
+    );
+    let mount = ["-t", "overlay", "overlay", "-o", &layers];
+    if !Command::new("mount").args(mount).arg(&state).status().is_ok_and(|done| done.success()) {
+        println!("left out: no overlay can be mounted here");
+        return;
+    }
+    let mount = Mount(state);
+    site.start_again();
+    assert_serves(&site, "a");
+    site.flip("b");
+    assert_serves(&site, "b");
+    site.stop();
+    drop(mount);
+}
+
+#[test]
+fn a_record_that_is_damaged_while_apache_runs_is_not_flipped() {
+    let site = started(&["a", "b"]);
+    site.flip("b");
+    overwrite(&control(&site), 20, b"????");
+    let out = site.slotctl(&["flip", "app", "a"]).output().unwrap();
+    let said = text(&out);
+    assert_eq!(out.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("is unusable: its header is damaged") && said.contains("restart"),
+        "{said}"
+    );
+    assert_eq!(site.get("/name.txt").text(), "slot=b\n");
+}

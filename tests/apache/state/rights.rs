@@ -1,0 +1,183 @@
+//! Who owns what, and who may what.
+
+use super::{assert_serves, change, control, group, site, started};
+use crate::site::{Site, text};
+use nix::unistd::{Group, User, getegid, geteuid};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Output;
+
+/// A group of every system; its members are the operators.
+const OPERATORS: &str = "daemon";
+
+fn gid(name: &str) -> u32 {
+    Group::from_name(name).unwrap().expect("the group is there").gid.as_raw()
+}
+
+fn user(name: &str) -> User {
+    User::from_name(name).unwrap().expect("the user is there")
+}
+
+/// As the manual's table of files has it.
+fn assert_files(site: &Site, record: u32, private: u32, operators: u32) {
+    let root = geteuid().as_raw();
+    let own = getegid().as_raw();
+    for (name, mode, gid) in [
+        ("state", 0o755, own),
+        ("state/.instance", 0o600, own),
+        ("state/app.slot", record, operators),
+        ("state/app.lock", private, operators),
+        ("state/app.history", private, operators),
+        ("run", 0o755, own),
+        ("run/app.counts", 0o644, own),
+        ("run/app.json", 0o644, own),
+        ("run/rows.lock", 0o600, own),
+    ] {
+        let meta = fs::symlink_metadata(site.path().join(name)).unwrap();
+        let found = (meta.mode() & 0o7777, meta.uid(), meta.gid());
+        assert_eq!(found, (mode, root, gid), "{name}: {:o}", found.0);
+    }
+    for (dir, number) in [("state", 4), ("run", 3)] {
+        let files = fs::read_dir(site.path().join(dir)).unwrap();
+        assert_eq!(files.count(), number, "no other file is left in {dir}");
+    }
+}
+
+fn operated() -> String {
+    group(&["a", "b"])
+        .replace("SlotDefault", &format!("SlotOperator group={OPERATORS}\nSlotDefault"))
+}
+
+#[test]
+fn each_file_has_the_owner_and_the_mode_of_the_manual() {
+    let site = started(&["a", "b"]);
+    let own = getegid().as_raw();
+    assert_files(&site, 0o644, 0o600, own);
+    site.flip("b");
+    assert_files(&site, 0o644, 0o600, own);
+    if geteuid().is_root() {
+        change(&site, &operated());
+        assert_files(&site, 0o660, 0o660, gid(OPERATORS));
+        site.flip("a");
+        assert_files(&site, 0o660, 0o660, gid(OPERATORS));
+        change(&site, &group(&["a", "b"]));
+        assert_files(&site, 0o644, 0o600, own);
+    }
+    assert_serves(&site, if geteuid().is_root() { "a" } else { "b" });
+}
+
+#[test]
+fn a_tight_or_a_loose_umask_changes_no_mode() {
+    for umask in ["0077", "0000"] {
+        let mut site = site().with_umask(umask);
+        site.start(&group(&["a", "b"]));
+        assert_files(&site, 0o644, 0o600, getegid().as_raw());
+        site.flip("b");
+        assert_serves(&site, "b");
+    }
+}
+
+/// slotctl, as another user and group, with no other groups.
+fn run_as(site: &Site, uid: u32, gid: u32, args: &[&str]) -> Output {
+    // Where it was built may not be open to all.
+    let program = site.path().join("slotctl");
+    if !program.exists() {
+        fs::copy(env!("CARGO_BIN_EXE_slotctl"), &program).unwrap();
+    }
+    let asked = site.slotctl(args);
+    let mut command = std::process::Command::new(program);
+    let set = asked.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    command.args(asked.get_args()).envs(set).uid(uid).gid(gid).output().unwrap()
+}
+
+#[test]
+fn an_operator_flips_one_group_and_others_none() {
+    if !geteuid().is_root() {
+        return;
+    }
+    let mut site = site();
+    let other =
+        "<SlotGroup other>\nSlot x - docroot=ROOT/a\nSlot y - docroot=ROOT/b\n</SlotGroup>\n";
+    site.start(&(operated() + other));
+    let (nobody, www) = (user("nobody"), user("www-data"));
+    let operator = (nobody.uid.as_raw(), gid(OPERATORS));
+    let member_of_none = (nobody.uid.as_raw(), nobody.gid.as_raw());
+    let apache = (www.uid.as_raw(), www.gid.as_raw());
+    type Asked<'a> = ((u32, u32), &'a [&'a str], i32, &'a str);
+    let asked: [Asked<'_>; 12] = [
+        (operator, &["flip", "app", "b"], 0, "app: a -> b"),
+        (operator, &["flip", "app", "b"], 0, "already b"),
+        (operator, &["active", "app"], 0, "b"),
+        (operator, &["history", "app"], 0, "nobody"),
+        (operator, &["flip", "other", "y"], 77, "no permission to change"),
+        (operator, &["active", "other"], 0, "x"),
+        (apache, &["flip", "app", "a"], 77, "be root, or a member of the group of SlotOperator"),
+        (apache, &["active", "app"], 77, "no permission to read"),
+        (apache, &["flip", "other", "y"], 77, "no permission to change"),
+        (member_of_none, &["flip", "app", "a"], 77, "no permission to change"),
+        (member_of_none, &["history", "app"], 77, "no permission to read"),
+        (member_of_none, &["status", "app"], 0, "only the operators may read"),
+    ];
+    for ((uid, gid), args, code, says) in asked {
+        let out = run_as(&site, uid, gid, args);
+        let said = text(&out);
+        assert_eq!(out.status.code(), Some(code), "{uid}:{gid} {args:?}: {said}");
+        assert!(said.contains(says), "{uid}:{gid} {args:?}: {said}");
+        assert_serves(&site, "b");
+    }
+    assert_eq!(super::history(&site).len(), 1);
+    assert_eq!(super::history(&site)[0]["user"], "nobody");
+}
+
+/// What a process has mapped of a file: the permissions.
+fn mapped(pid: i32, file: &str) -> Vec<String> {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let of_file = maps.lines().filter(|line| line.ends_with(file));
+    of_file.map(|line| line.split(' ').nth(1).unwrap().to_owned()).collect()
+}
+
+/// The files that a process has open, and whether for writing.
+fn opened(pid: i32) -> Vec<(PathBuf, bool)> {
+    let fds = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    let opened = fds.filter_map(|fd| {
+        let path = fs::read_link(fd.path()).ok()?;
+        let info = format!("/proc/{pid}/fdinfo/{}", fd.file_name().to_str()?);
+        let info = fs::read_to_string(info).ok()?;
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?;
+        let flags = i32::from_str_radix(flags.trim(), 8).ok()?;
+        Some((path, flags & libc::O_ACCMODE != libc::O_RDONLY))
+    });
+    opened.collect()
+}
+
+#[test]
+fn no_process_of_apache_can_write_a_record() {
+    let site = started(&["a", "b"]);
+    site.flip("b");
+    site.graceful();
+    assert_serves(&site, "b");
+    let state = control(&site).parent().unwrap().to_owned();
+    let children = site.children();
+    assert!(!children.is_empty());
+    for pid in children.into_iter().chain([site.pid() as i32]) {
+        let control = mapped(pid, "state/app.slot");
+        assert!(
+            !control.is_empty() && control.iter().all(|how| how == "r--s"),
+            "{pid}: {control:?}"
+        );
+        let counts = mapped(pid, "run/app.counts");
+        assert!(counts.iter().any(|how| how == "rw-s"), "{pid}: {counts:?}");
+        let opened = opened(pid);
+        assert!(opened.iter().any(|(path, write)| *write && path.ends_with("error.log")));
+        let of_state = opened.iter().filter(|(path, write)| *write && path.starts_with(&state));
+        assert_eq!(of_state.count(), 0, "{pid}: {opened:?}");
+    }
+    if geteuid().is_root() {
+        let children = site.children();
+        let status = fs::read_to_string(format!("/proc/{}/status", children[0])).unwrap();
+        let uid = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap();
+        assert!(!uid.split_whitespace().any(|id| id == "0"), "children are nobody special: {uid}");
+    }
+}
