@@ -57,6 +57,40 @@ pub enum Error {
         /// The file that refused.
         path: PathBuf,
     },
+    /// A wait for the end of what has no end.
+    #[error(
+        "slot {slot:?} of {app:?} is active, and requests keep coming: flip first, as in: slotctl \
+         flip {app} {other}"
+    )]
+    StillActive {
+        /// The group.
+        app: String,
+        /// The slot to be drained.
+        slot: String,
+        /// Another one, for the example.
+        other: String,
+    },
+    /// Nobody knows what is in flight.
+    #[error(
+        "the requests of {app:?} are not counted where slotctl can see it, so nobody can say when \
+         a slot is empty: Apache's error log says why; mend that, and restart Apache"
+    )]
+    Uncounted {
+        /// The group.
+        app: String,
+    },
+    /// No Apache, or not there.
+    #[error(
+        "Apache has not been started with group {app:?} since the boot, as far as {} tells, so \
+         nothing is known of its requests: start it (another instance: --runtime-dir, or \
+         SLOT_RUNTIME_DIR)", dir.display()
+    )]
+    NotStarted {
+        /// The group.
+        app: String,
+        /// Where it was looked for.
+        dir: PathBuf,
+    },
     /// Another writer is at work and does not end.
     #[error("another change of {app:?} is under way and did not end within {} s", .waited.as_secs())]
     Locked {

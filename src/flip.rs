@@ -5,7 +5,7 @@
 //! acknowledged survives a power cut; and a line in the history.
 
 pub use crate::error::Error;
-pub use crate::tally::{Tally, finished, tally};
+pub use crate::tally::{Request, Tally, requests, tally};
 pub use crate::view::{View, groups, read_history};
 
 use crate::error::unopened;
@@ -73,7 +73,7 @@ pub fn flip(dirs: &Dirs, app: &str, slot: Option<&str>, who: &Who) -> Result<Fli
     let (file, control) = open(dirs, app, true)?;
     let view = View { app: app.into(), control, group: read_group(dirs, app)? };
     if let Some(group) = &view.group
-        && group.identity != format!("{:032x}", view.control.identity)
+        && !group.is_of(&view.control)
     {
         return Err(Error::Replaced { path, pid: group.pid });
     }

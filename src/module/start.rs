@@ -116,18 +116,18 @@ fn try_publish(dirs: &Dirs, lines: &GroupLines) -> Result<Live, PublishError> {
     let identity = published.control.identity;
     // Each child has a row, and the children of the generation before it have theirs.
     let rows = (1 + 2 * max_daemons()).clamp(64, 8192);
-    let counts = publish::counts(dirs, &lines.name, identity, rows).unwrap_or_else(|e| {
+    let counts = publish::counts(dirs, &lines.name, identity, rows).map_err(|e| {
         complain(&e, &format!("the requests of group {:?} are not counted", lines.name));
-        private_counts()
     });
-    let described = describe(dirs, lines, identity);
+    let described = describe(dirs, lines, identity, counts.is_ok());
+    let counts = counts.unwrap_or_else(|()| private_counts());
     if let Err(e) = publish::group(dirs, &described) {
         complain(&e, "slotctl does not know what is configured");
     }
     Ok((published.control.names, published.mapping, counts))
 }
 
-fn describe(dirs: &Dirs, lines: &GroupLines, identity: u128) -> group::Group {
+fn describe(dirs: &Dirs, lines: &GroupLines, identity: u128, counted: bool) -> group::Group {
     let slot = |slot: &SlotLine| group::Slot {
         name: slot.name.clone(),
         address: slot.address.as_ref().map_or_else(|| "-".into(), |address| address.text.clone()),
@@ -141,6 +141,7 @@ fn describe(dirs: &Dirs, lines: &GroupLines, identity: u128) -> group::Group {
         pid: std::process::id(),
         default: lines.slots[lines.default()].name.clone(),
         operator: lines.operator.as_ref().map(|(name, _)| name.clone()),
+        counted,
         slots: lines.slots.iter().map(slot).collect(),
     }
 }

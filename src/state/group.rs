@@ -1,6 +1,7 @@
 //! The group file `APP.json`: what the configuration says of each slot, written by Apache at its
 //! start, so that httpd.conf stays the one source of truth and slotctl needs no file of its own.
 
+use super::control::Control;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::{fs, io};
@@ -26,8 +27,15 @@ pub struct Group {
     /// The group of `SlotOperator`, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator: Option<String>,
+    /// Whether the requests are counted where slotctl can see it.
+    #[serde(default = "yes")]
+    pub counted: bool,
     /// In the order of the configuration.
     pub slots: Vec<Slot>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A slot as it is configured.
@@ -43,6 +51,11 @@ pub struct Slot {
 }
 
 impl Group {
+    /// Whether Apache reads this very control file, and not one that was put in its place.
+    pub fn is_of(&self, control: &Control) -> bool {
+        self.identity == format!("{:032x}", control.identity)
+    }
+
     /// Reads a group file.
     ///
     /// # Errors

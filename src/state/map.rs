@@ -26,6 +26,11 @@ impl OpenError {
     pub fn is_absent(&self) -> bool {
         matches!(self, Self::System(e) if e.kind() == io::ErrorKind::NotFound)
     }
+
+    /// Whether this user may not open it.
+    pub fn is_refused(&self) -> bool {
+        matches!(self, Self::System(e) if e.kind() == io::ErrorKind::PermissionDenied)
+    }
 }
 
 /// Opens a file that is there: never through a link, never a device or a pipe, and never one that

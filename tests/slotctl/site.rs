@@ -82,6 +82,7 @@ impl Site {
             pid: std::process::id(),
             default: slots[0].0.into(),
             operator: None,
+            counted: true,
             slots: slots.iter().map(slot).collect(),
         }
     }

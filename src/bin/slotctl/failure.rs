@@ -96,13 +96,14 @@ impl Failure {
 
 fn core(error: &Error) -> u8 {
     match error {
-        Error::NoGroup { .. } | Error::NoGroups { .. } => NO_STATE,
-        Error::NoSlot { .. } | Error::Which { .. } => USAGE,
+        Error::NoGroup { .. } | Error::NoGroups { .. } | Error::NotStarted { .. } => NO_STATE,
+        Error::NoSlot { .. } | Error::Which { .. } | Error::StillActive { .. } => USAGE,
         Error::Permission { .. } => PERMISSION,
         Error::Locked { .. } => LOCKED,
         Error::Group { .. } => CONFIGURATION,
         Error::Damaged { .. }
         | Error::Replaced { .. }
+        | Error::Uncounted { .. }
         | Error::NotDurable { .. }
         | Error::System { .. } => ERROR,
     }

@@ -180,46 +180,36 @@ fn slots(dirs: &Dirs, app: &str, seen: &Seen) -> Result<Vec<Slot>, Error> {
     let names = seen.names();
     let tallies = match &seen.control {
         Some(control) => count(dirs, app, control, &names)?,
-        None => vec![Counted::default(); names.len()],
+        None => vec![None; names.len()],
     };
     let configured = |name: &str| seen.group.as_ref()?.slots.iter().find(|slot| slot.name == name);
-    let slot = |(name, counted): (&str, Counted)| Slot {
+    let slot = |(name, tally): (&str, Option<Tally>)| Slot {
         name: name.into(),
         active: seen.control.as_ref().map(|control| control.active() == name),
         address: configured(name).map(|slot| slot.address.clone()),
         docroot: configured(name).and_then(|slot| slot.docroot.clone()),
-        in_flight: counted.tally.filter(|_| counted.alive).map(|tally| tally.in_flight),
-        requests: counted.tally.map(|tally| tally.requests()),
-        classes: counted.tally.map(|tally| tally.classes.into()),
-        micros: counted.tally.map(|tally| tally.micros),
+        in_flight: tally.map(|tally| tally.in_flight),
+        requests: tally.map(|tally| tally.requests()),
+        classes: tally.map(|tally| tally.classes.into()),
+        micros: tally.map(|tally| tally.micros),
     };
     Ok(names.into_iter().zip(tallies).map(slot).collect())
 }
 
-/// The counts of a slot; `alive` where this user may ask which processes live, without which
-/// nobody can say what is in flight.
-#[derive(Clone, Copy, Debug, Default)]
-struct Counted {
-    tally: Option<Tally>,
-    alive: bool,
-}
-
-fn count(dirs: &Dirs, app: &str, control: &Control, names: &[&str]) -> Result<Vec<Counted>, Error> {
+fn count(
+    dirs: &Dirs,
+    app: &str,
+    control: &Control,
+    names: &[&str],
+) -> Result<Vec<Option<Tally>>, Error> {
     let known: Vec<_> = names.iter().map(|name| control.index_of(name)).collect();
     let indexes: Vec<_> = known.iter().copied().flatten().collect();
-    let (tallies, alive) = match flip::tally(dirs, app, control.identity, &indexes) {
-        Err(Error::Permission { .. }) => {
-            (flip::finished(dirs, app, control.identity, &indexes), false)
-        }
-        tallies => (tallies, true),
-    };
-    let tallies = match tallies {
+    let tallies = match flip::tally(dirs, app, control.identity, &indexes) {
         Err(Error::Permission { .. }) => None,
         tallies => tallies?,
     };
     let mut tallies = tallies.unwrap_or_default().into_iter();
-    let counted = |index: &Option<_>| Counted { tally: index.and_then(|_| tallies.next()), alive };
-    Ok(known.iter().map(counted).collect())
+    Ok(known.iter().map(|index| index.and_then(|_| tallies.next())).collect())
 }
 
 fn notes(status: &Status, seen: &Seen) -> Vec<String> {
@@ -234,7 +224,7 @@ fn notes(status: &Status, seen: &Seen) -> Vec<String> {
     match (&seen.control, &seen.group) {
         (None, _) => notes.push("only the operators may read which slot is active".into()),
         (Some(control), Some(group)) => {
-            if group.identity != format!("{:032x}", control.identity) {
+            if !group.is_of(control) {
                 notes.push(
                     "the record was replaced since Apache's start, and Apache does not read it: \
                      restart Apache"
