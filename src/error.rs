@@ -1,5 +1,6 @@
 //! What stands between an operator and what was asked for, in sentences.
 
+use crate::state::hold::Hold;
 use crate::state::map::OpenError;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -99,6 +100,36 @@ pub enum Error {
         /// How long it was waited for.
         waited: Duration,
     },
+    /// Somebody else holds the group.
+    #[error("{app:?} is {}: nothing is changed. They say: slotctl unlock {app}; root adds --force", held(.hold))]
+    Held {
+        /// The group.
+        app: String,
+        /// Whose hold it is.
+        hold: Box<Hold>,
+    },
+    /// Another's hold is not for everybody to take.
+    #[error("only {owner}, or root, unlocks {app:?}: nothing is changed")]
+    NotYours {
+        /// The group.
+        app: String,
+        /// Whose hold it is.
+        owner: String,
+    },
+    /// It is not so as the caller believes.
+    #[error(
+        "{condition} does not match: {active:?} of {app:?} is active, in generation {generation}; nothing is changed"
+    )]
+    Mismatch {
+        /// The option, and what it asked for.
+        condition: String,
+        /// The group.
+        app: String,
+        /// The slot that is active.
+        active: String,
+        /// The generation of the control word.
+        generation: u32,
+    },
     /// The control file is not to be trusted.
     #[error(
         "{} is unusable: {why}. Apache keeps serving what it serves; a restart of Apache keeps \
@@ -148,6 +179,18 @@ pub enum Error {
         /// What was said.
         source: io::Error,
     },
+}
+
+/// As in "locked by alice since … until …: release night".
+fn held(hold: &Hold) -> String {
+    let mut text = format!("locked by {} since {:.0}", hold.who, hold.since);
+    if let Some(until) = hold.until {
+        text += &format!(" until {until:.0}");
+    }
+    if let Some(reason) = &hold.who.reason {
+        text += &format!(" ({reason:?})");
+    }
+    text
 }
 
 pub(crate) fn refused(what: &'static str, path: &Path, source: io::Error) -> Error {

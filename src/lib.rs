@@ -16,6 +16,7 @@
 pub mod drain;
 pub mod error;
 pub mod flip;
+pub mod hold;
 pub mod lease;
 #[cfg(feature = "module")]
 mod module;
