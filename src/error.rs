@@ -109,7 +109,7 @@ pub enum Error {
         hold: Box<Hold>,
     },
     /// Another's hold is not for everybody to take.
-    #[error("only {owner}, or root, unlocks {app:?}: nothing is changed")]
+    #[error("only {owner}, or root with --force, unlocks {app:?}: nothing is changed")]
     NotYours {
         /// The group.
         app: String,

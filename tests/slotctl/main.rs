@@ -2,10 +2,14 @@
 #![forbid(unsafe_code)]
 
 mod calling;
+mod conditions;
 mod crowd;
 mod damage;
+mod drain;
 mod flip;
 mod history;
+mod hold;
 mod look;
+mod requests;
 mod rights;
 mod site;

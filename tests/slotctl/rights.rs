@@ -155,6 +155,49 @@ fn who_may_not_ask_for_the_rows_locks_takes_a_living_process_for_their_owner() {
 }
 
 #[test]
+fn an_operator_drains_without_root() {
+    if !is_root() {
+        return;
+    }
+    let site = Site::empty();
+    site.publish("app", &TWO, Some(OPERATORS));
+    let counts = busy(&site, std::process::id());
+    let flip = ["flip", "app", "--drain-timeout", "100ms"];
+    let waited = as_nobody(&site, OPERATORS, &flip);
+    assert_eq!(waited.code, 4, "{waited:?}");
+    let resin = mod_slot::slot::SlotIndex::new(0).unwrap();
+    counts.block(1, resin).in_flight().store(0, mod_slot::sync::Ordering::Relaxed);
+    as_nobody(&site, OPERATORS, &["drain", "app"]).fails_not();
+    as_nobody(&site, OTHERS, &["drain", "app"]).fails(77, "no permission to read");
+}
+
+#[test]
+fn an_operator_locks_and_only_its_owner_or_root_unlocks() {
+    if !is_root() {
+        return;
+    }
+    let site = Site::empty();
+    site.publish("app", &TWO, Some(OPERATORS));
+    site.run(&["lock", "app", "--reason", "mine"]).fails_not();
+    for args in [&["flip", "app"][..], &["lock", "app"], &["unlock", "app"]] {
+        as_nobody(&site, OPERATORS, args).fails(5, "is locked by root");
+    }
+    as_nobody(&site, OPERATORS, &["unlock", "app", "--force"]).fails(77, "only root, or root with");
+    // Who says so without sudo is not root's other name.
+    let mut feigned = nobody(&site, OPERATORS, &["flip", "app"]);
+    ran(feigned.env("SUDO_USER", "root")).fails(5, "is locked by root");
+    assert!(as_nobody(&site, OTHERS, &["status"]).out.starts_with("app: -\n"));
+    site.run(&["unlock", "app"]).fails_not();
+    as_nobody(&site, OPERATORS, &["lock", "app"]).fails_not();
+    site.run(&["flip", "app"]).fails(5, "is locked by nobody");
+    site.run(&["unlock", "app"]).fails(5, "is locked by nobody");
+    as_nobody(&site, OPERATORS, &["flip", "app"]).fails_not();
+    site.run(&["unlock", "app", "--force"]).fails_not();
+    site.run(&["flip", "app"]).fails_not();
+    as_nobody(&site, OTHERS, &["lock", "app"]).fails(77, "no permission");
+}
+
+#[test]
 fn a_record_of_operators_hides_from_others_only_which_slot_is_active() {
     if !is_root() {
         return;
