@@ -116,6 +116,12 @@ pub enum Error {
         /// Whose hold it is.
         owner: String,
     },
+    /// To repair is for whose the files are.
+    #[error("only root, or the owner of {}, repairs: nothing is changed", dir.display())]
+    NotOwner {
+        /// The directory of the records.
+        dir: PathBuf,
+    },
     /// It is not so as the caller believes.
     #[error(
         "{condition} does not match: {active:?} of {app:?} is active, in generation {generation}; nothing is changed"

@@ -13,6 +13,7 @@
 //! [`slot`] holds the small values all of them speak of; [`state::map`] is the border to the
 //! operating system, `module::host` the border to Apache. Nothing else is `unsafe`.
 
+pub mod doctor;
 pub mod drain;
 pub mod error;
 pub mod flip;

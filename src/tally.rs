@@ -140,7 +140,7 @@ impl Alive {
 }
 
 /// Whether there is a process of this number, or no number is known.
-fn may_live(pid: u32) -> bool {
+pub(crate) fn may_live(pid: u32) -> bool {
     match i32::try_from(pid) {
         Ok(1..) => kill(Pid::from_raw(pid as i32), None) != Err(Errno::ESRCH),
         _ => true,

@@ -62,8 +62,16 @@ impl Group {
     ///
     /// What the system said, or `InvalidData` when it is no group file of this version.
     pub fn read(path: &Path) -> io::Result<Self> {
-        let text = fs::read(path)?;
-        let group: Self = serde_json::from_slice(&text)?;
+        Self::parse(&fs::read(path)?)
+    }
+
+    /// Reads the text of a group file.
+    ///
+    /// # Errors
+    ///
+    /// As [`Group::read`].
+    pub fn parse(text: &[u8]) -> io::Result<Self> {
+        let group: Self = serde_json::from_slice(text)?;
         if group.version != VERSION {
             let why = format!("its form is version {}, this one reads {VERSION}", group.version);
             return Err(io::Error::new(io::ErrorKind::InvalidData, why));

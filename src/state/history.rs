@@ -115,7 +115,7 @@ fn regular(file: File) -> io::Result<File> {
     }
 }
 
-fn beside(path: &Path, ending: &str) -> PathBuf {
+pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);
     name.into()
@@ -130,6 +130,16 @@ pub(crate) fn append(path: &Path, entry: &Entry) -> io::Result<()> {
     // A line that a power cut tore must not take this one with it.
     let start = if ends_a_line(&mut file)? { "" } else { "\n" };
     file.write_all(format!("{start}{line}\n").as_bytes())?;
+    file.sync_data()
+}
+
+/// Ends a torn last line, and keeps it. For the holder of the writers' lock.
+pub(crate) fn end_line(path: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let mut file = regular(options.read(true).append(true).custom_flags(FLAGS).open(path)?)?;
+    if !ends_a_line(&mut file)? {
+        file.write_all(b"\n")?;
+    }
     file.sync_data()
 }
 

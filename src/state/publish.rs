@@ -259,7 +259,7 @@ fn reopen(path: &Path, write: bool) -> Result<(File, fs::Metadata), PublishError
 }
 
 /// `APP.slot.damaged`, or `….damaged-2`, and so on: nothing that was kept is lost.
-fn keep_aside(path: &Path) -> Result<PathBuf, PublishError> {
+pub(crate) fn keep_aside(path: &Path) -> Result<PathBuf, PublishError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let numbered = |n: u32| match n {
         1 => path.with_file_name(format!("{name}.damaged")),

@@ -2,8 +2,8 @@
 
 use crate::failure::EXIT_CODES;
 use crate::help::{
-    ACTIVE_HELP, DRAIN_HELP, EXAMPLES, FLIP_HELP, HISTORY_HELP, LIST_HELP, LOCK_HELP, STATUS_HELP,
-    UNLOCK_HELP, WAIT_HELP,
+    ACTIVE_HELP, DOCTOR_HELP, DRAIN_HELP, EXAMPLES, FLIP_HELP, HISTORY_HELP, LIST_HELP, LOCK_HELP,
+    STATUS_HELP, UNLOCK_HELP, WAIT_HELP,
 };
 use clap::{Parser, Subcommand, builder::NonEmptyStringValueParser};
 use jiff::SignedDuration;
@@ -85,6 +85,9 @@ pub(crate) enum Verb {
     /// Lets others flip again
     #[command(after_help = UNLOCK_HELP)]
     Unlock(Unlock),
+    /// Finds and explains what is broken
+    #[command(after_help = DOCTOR_HELP)]
+    Doctor(Doctor),
 }
 
 /// The arguments of `flip`.
@@ -230,6 +233,18 @@ pub(crate) struct History {
     /// Only the last N changes
     #[arg(short = 'n', value_name = "N")]
     pub(crate) last: Option<usize>,
+}
+
+/// The arguments of `doctor`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Doctor {
+    /// The group; all of them where it is left out
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) app: Option<String>,
+
+    /// Mends what can be mended without stopping Apache; for root
+    #[arg(long)]
+    pub(crate) repair: bool,
 }
 
 /// `30` (seconds), or a number with its unit: `30s`, `5m`, `1h`, `500ms`, `1h 30m`.

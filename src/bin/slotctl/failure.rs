@@ -118,6 +118,12 @@ pub(crate) enum Failure {
         /// Why it is not.
         why: Box<Failure>,
     },
+    /// The doctor found what is broken still.
+    #[error("{} broken", if *.errors == 1 { "1 thing is".into() } else { format!("{} things are", .errors) })]
+    Broken {
+        /// How many findings are errors, and not repaired.
+        errors: usize,
+    },
     /// The answer was lost, though what was asked is done.
     #[error("done, but the answer cannot be written: {0}")]
     Output(io::Error),
@@ -132,7 +138,7 @@ impl Failure {
             Self::Unhealthy { .. } | Self::Unchecked { .. } => UNHEALTHY,
             Self::Undrained { .. } | Self::NotActive { .. } => TIMEOUT,
             Self::Left { .. } => UNDRAINED,
-            Self::Output(_) => ERROR,
+            Self::Broken { .. } | Self::Output(_) => ERROR,
         })
     }
 }
@@ -141,7 +147,7 @@ fn core(error: &Error) -> u8 {
     match error {
         Error::NoGroup { .. } | Error::NoGroups { .. } | Error::NotStarted { .. } => NO_STATE,
         Error::NoSlot { .. } | Error::Which { .. } | Error::StillActive { .. } => USAGE,
-        Error::Permission { .. } | Error::NotYours { .. } => PERMISSION,
+        Error::Permission { .. } | Error::NotYours { .. } | Error::NotOwner { .. } => PERMISSION,
         Error::Locked { .. } | Error::Held { .. } | Error::Mismatch { .. } => LOCKED,
         Error::Group { .. } => CONFIGURATION,
         Error::Damaged { .. }

@@ -127,3 +127,17 @@ Examples:
   sudo slotctl unlock app --force
 
 JSON: {\"app\", \"changed\", \"locked\": null, \"warnings\": []}";
+/// Of `doctor`.
+pub(crate) const DOCTOR_HELP: &str = "\
+Each finding is an error, a warning or a note. The exit code is 1 while there are errors. --repair
+sets owners and modes, ends a torn last line of a history, takes away files that were never finished
+and locks that ended or cannot be read; where Apache is known not to run, it keeps a damaged record
+aside, so that the next start makes a new one. It follows no link, and never writes to a record.
+
+Examples:
+  slotctl doctor
+  sudo slotctl doctor app --repair
+  slotctl doctor --json | jq -r '.findings[] | select(.severity == \"error\") | .what'
+
+JSON: {\"findings\": [{\"app\", \"severity\", \"file\", \"what\", \"way_out\", \"repaired\"}]}; app is null for
+what is of all groups";

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod doctor;
 mod drain;
 mod failure;
 mod flip;
@@ -75,6 +76,7 @@ fn run(args: &Args) -> Result<Answer, Failure> {
         Verb::Drain(drain) => drain::drain(&dirs, drain, args.json),
         Verb::Wait(wait) => drain::wait(&dirs, wait, args.json),
         Verb::Lock(lock) => hold::lock(&dirs, lock, args.json),
+        Verb::Doctor(doctor) => doctor::run(&dirs, doctor, args.json),
         Verb::Unlock(unlock) => hold::unlock(&dirs, unlock, args.json),
     }
 }
