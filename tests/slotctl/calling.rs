@@ -65,7 +65,9 @@ fn help_has_examples_and_the_table_of_exit_codes() {
         let row = |line: &str| line.split_whitespace().next() == Some(code);
         assert!(help.out.lines().any(row), "exit code {code}: {}", help.out);
     }
-    for verb in ["flip", "status", "list", "active", "history", "drain", "wait", "lock", "unlock"] {
+    for verb in
+        ["flip", "status", "list", "active", "history", "drain", "wait", "lock", "unlock", "doctor"]
+    {
         let help = ran(&mut slotctl(&[verb, "--help"]));
         assert_eq!(help.code, 0);
         assert!(help.out.contains("Examples:") && help.out.contains("JSON: {"), "{}", help.out);

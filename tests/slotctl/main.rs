@@ -5,6 +5,7 @@ mod calling;
 mod conditions;
 mod crowd;
 mod damage;
+mod doctor;
 mod drain;
 mod flip;
 mod history;
