@@ -79,3 +79,19 @@ impl Group {
         Ok(group)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_that_says_nothing_of_counts_is_counted() {
+        let text = |more: &str| {
+            format!(
+                r#"{{"version":1,"app":"a","identity":"","control":"","pid":1,"default":"b","slots":[]{more}}}"#
+            )
+        };
+        let counted = |more| Group::parse(text(more).as_bytes()).unwrap().counted;
+        assert_eq!([counted(""), counted(r#","counted":false"#)], [true, false]);
+    }
+}

@@ -6,12 +6,17 @@ use mod_slot::state::counts::Counts;
 use mod_slot::state::map::{ByteLock, lock_byte};
 use mod_slot::state::{Dirs, group, history, publish};
 use mod_slot::sync::Ordering;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use std::fs::{self, File, Permissions};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// Two slots of static files: nobody is asked whether they answer.
@@ -176,9 +181,20 @@ impl Busy {
     }
 }
 
-/// Runs a command to its end.
+/// Runs a command to its end; one that does not come to it is killed.
 pub(crate) fn ran(command: &mut Command) -> Ran {
-    let Output { status, stdout, stderr } = command.output().unwrap();
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = Pid::from_raw(child.id() as i32);
+    let (tell, told) = mpsc::channel();
+    let output = thread::spawn(move || tell.send(child.wait_with_output()));
+    let Output { status, stdout, stderr } = match told.recv_timeout(Duration::from_secs(60)) {
+        Ok(output) => output.unwrap(),
+        Err(_) => {
+            kill(pid, Signal::SIGKILL).unwrap();
+            panic!("{command:?} does not end");
+        }
+    };
+    output.join().unwrap().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     let code = status.code().unwrap_or_else(|| panic!("{command:?}: {status}"));
     Ran { code, out: text(stdout), err: text(stderr) }
