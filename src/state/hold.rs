@@ -127,6 +127,8 @@ mod tests {
         let len = file.metadata().unwrap().len();
         file.write_all_at(b"r\"}\n", len).unwrap();
         assert_eq!(read(&file).unwrap(), Content::Held(hold("short")));
+        write(&file, Some(&hold("short"))).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), len, "the next one takes it away");
     }
 
     #[test]
