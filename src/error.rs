@@ -1,5 +1,6 @@
 //! What stands between an operator and what was asked for, in sentences.
 
+use crate::state::hold::Hold;
 use crate::state::map::OpenError;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -57,6 +58,40 @@ pub enum Error {
         /// The file that refused.
         path: PathBuf,
     },
+    /// A wait for the end of what has no end.
+    #[error(
+        "slot {slot:?} of {app:?} is active, and requests keep coming: flip first, as in: slotctl \
+         flip {app} {other}"
+    )]
+    StillActive {
+        /// The group.
+        app: String,
+        /// The slot to be drained.
+        slot: String,
+        /// Another one, for the example.
+        other: String,
+    },
+    /// Nobody knows what is in flight.
+    #[error(
+        "the requests of {app:?} are not counted where slotctl can see it, so nobody can say when \
+         a slot is empty: Apache's error log says why; mend that, and restart Apache"
+    )]
+    Uncounted {
+        /// The group.
+        app: String,
+    },
+    /// No Apache, or not there.
+    #[error(
+        "Apache has not been started with group {app:?} since the boot, as far as {} tells, so \
+         nothing is known of its requests: start it (another instance: --runtime-dir, or \
+         SLOT_RUNTIME_DIR)", dir.display()
+    )]
+    NotStarted {
+        /// The group.
+        app: String,
+        /// Where it was looked for.
+        dir: PathBuf,
+    },
     /// Another writer is at work and does not end.
     #[error("another change of {app:?} is under way and did not end within {} s", .waited.as_secs())]
     Locked {
@@ -64,6 +99,42 @@ pub enum Error {
         app: String,
         /// How long it was waited for.
         waited: Duration,
+    },
+    /// Somebody else holds the group.
+    #[error("{app:?} is {}: nothing is changed. They say: slotctl unlock {app}; root adds --force", held(.hold))]
+    Held {
+        /// The group.
+        app: String,
+        /// Whose hold it is.
+        hold: Box<Hold>,
+    },
+    /// Another's hold is not for everybody to take.
+    #[error("only {owner}, or root with --force, unlocks {app:?}: nothing is changed")]
+    NotYours {
+        /// The group.
+        app: String,
+        /// Whose hold it is.
+        owner: String,
+    },
+    /// To repair is for whose the files are.
+    #[error("only root, or the owner of {}, repairs: nothing is changed", dir.display())]
+    NotOwner {
+        /// The directory of the records.
+        dir: PathBuf,
+    },
+    /// It is not so as the caller believes.
+    #[error(
+        "{condition} does not match: {active:?} of {app:?} is active, in generation {generation}; nothing is changed"
+    )]
+    Mismatch {
+        /// The option, and what it asked for.
+        condition: String,
+        /// The group.
+        app: String,
+        /// The slot that is active.
+        active: String,
+        /// The generation of the control word.
+        generation: u32,
     },
     /// The control file is not to be trusted.
     #[error(
@@ -115,6 +186,18 @@ pub enum Error {
         /// What was said.
         source: io::Error,
     },
+}
+
+/// As in "locked by alice since … until …: release night".
+fn held(hold: &Hold) -> String {
+    let mut text = format!("locked by {} since {:.0}", hold.who, hold.since);
+    if let Some(until) = hold.until {
+        text += &format!(" until {until:.0}");
+    }
+    if let Some(reason) = &hold.who.reason {
+        text += &format!(" ({reason:?})");
+    }
+    text
 }
 
 pub(crate) fn refused(what: &'static str, path: &Path, source: io::Error) -> Error {

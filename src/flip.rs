@@ -5,14 +5,16 @@
 //! acknowledged survives a power cut; and a line in the history.
 
 pub use crate::error::Error;
-pub use crate::tally::{Tally, finished, tally};
+pub use crate::state::who::Who;
+pub use crate::tally::{Request, Tally, requests, tally};
 pub use crate::view::{View, groups, read_history};
 
-use crate::error::unopened;
+use crate::error::{refused, unopened};
 use crate::slot::Word;
 use crate::state::Dirs;
 use crate::state::control::{PAGE, WORD};
 use crate::state::history::{self, Entry};
+use crate::state::hold::{self, Content};
 use crate::state::map::{self, Mapping};
 use crate::sync::{Ordering, fence};
 use crate::view::{open, owner};
@@ -22,17 +24,14 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Who changes, and why.
-#[derive(Clone, Debug, Default)]
-pub struct Who {
-    /// The user's number.
-    pub uid: u32,
-    /// The user's login name.
-    pub user: Option<String>,
-    /// `SUDO_USER`, for those who became another by sudo.
-    pub sudo_user: Option<String>,
-    /// `--reason`.
-    pub reason: Option<String>,
+/// What must be so, or nothing is changed. It is looked at under the writers' lock.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Conditions {
+    /// This slot is active. Where the slot that was asked for by name is active already, that is
+    /// no matter: who repeats a flip of which no answer came shall not be told that it failed.
+    pub active: Option<String>,
+    /// The control word's generation is this. A mismatch is one always.
+    pub generation: Option<u32>,
 }
 
 /// What a flip did.
@@ -48,6 +47,8 @@ pub struct Flipped {
     pub unrecorded: Option<String>,
     /// Whether Apache has been started since the boot: a flip before it is for its start.
     pub started: bool,
+    /// What the lock file holds is no hold that can be read: it barred nobody.
+    pub unreadable_hold: bool,
 }
 
 impl Flipped {
@@ -62,24 +63,32 @@ impl Flipped {
 ///
 /// # Errors
 ///
-/// [`Error`]; then nothing is changed.
-pub fn flip(dirs: &Dirs, app: &str, slot: Option<&str>, who: &Who) -> Result<Flipped, Error> {
+/// [`Error`]; then nothing is changed. Where `slot` is active already, another's hold is none.
+pub fn flip(
+    dirs: &Dirs,
+    app: &str,
+    slot: Option<&str>,
+    conditions: &Conditions,
+    who: &Who,
+) -> Result<Flipped, Error> {
     // A name that cannot be a group's must not become a path.
     if crate::slot::check_name(app).is_err() || fs::symlink_metadata(dirs.control(app)).is_err() {
         open(dirs, app, false)?;
     }
-    let _lock = lock(dirs, app, Duration::from_secs(5))?;
+    let lock = lock(dirs, app, Duration::from_secs(5))?;
     let path = dirs.control(app);
     let (view, file) = View::of(dirs, app, true)?;
     if let Some(group) = view.group.as_ref().filter(|_| !view.is_read()) {
         return Err(Error::Replaced { path, pid: group.pid });
     }
     let (to, index) = view.target(slot)?;
+    let changed = view.control.active() != to;
+    check(&view, conditions, slot.is_some() && !changed)?;
+    let unreadable_hold = changed && is_held(dirs, app, &lock, who)?;
     let mapping = Mapping::of(&file, PAGE, true);
     let mapping = mapping.map_err(|source| Error::System { path: path.clone(), source })?;
 
     let (from, before) = (view.control.active().to_owned(), view.control.word);
-    let changed = from != to;
     let word = if changed { before.flipped(index) } else { before };
     if let Err(source) = store(&mapping, word) {
         // In memory it is done, on the disk perhaps not: take it back, as a change of its own.
@@ -88,8 +97,8 @@ pub fn flip(dirs: &Dirs, app: &str, slot: Option<&str>, who: &Who) -> Result<Fli
         return Err(Error::NotDurable { path, source });
     }
     let generation = word.generation();
-    let mut flipped =
-        Flipped { from, to, generation, unrecorded: None, started: view.group.is_some() };
+    let started = view.group.is_some();
+    let mut flipped = Flipped { from, to, generation, unrecorded: None, started, unreadable_hold };
     if changed {
         let recorded = record(&dirs.history(app), &entry(&flipped, who));
         flipped.unrecorded = recorded.err().map(|e| e.to_string());
@@ -97,18 +106,38 @@ pub fn flip(dirs: &Dirs, app: &str, slot: Option<&str>, who: &Who) -> Result<Fli
     Ok(flipped)
 }
 
-fn entry(flipped: &Flipped, who: &Who) -> Entry {
-    Entry {
-        time: now(),
-        action: "flip".into(),
-        from: flipped.from.clone(),
-        to: flipped.to.clone(),
-        generation: flipped.generation,
-        uid: who.uid,
-        user: who.user.clone(),
-        sudo_user: who.sudo_user.clone(),
-        reason: who.reason.clone(),
+fn check(view: &View, conditions: &Conditions, already: bool) -> Result<(), Error> {
+    let (active, generation) = (view.control.active(), view.control.word.generation());
+    let mismatch = |condition| {
+        let (app, active) = (view.app.clone(), active.to_owned());
+        Err(Error::Mismatch { condition, app, active, generation })
+    };
+    if let Some(wanted) = conditions.generation.filter(|wanted| *wanted != generation) {
+        return mismatch(format!("--if-generation {wanted}"));
     }
+    if let Some(wanted) = &conditions.active {
+        // A name that there has never been is a mistake, and not a mismatch.
+        view.index_of(wanted)?;
+        if wanted != active && !already {
+            return mismatch(format!("--if-active {wanted}"));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses where somebody else has a hold; says whether there is one that cannot be read.
+fn is_held(dirs: &Dirs, app: &str, lock: &File, who: &Who) -> Result<bool, Error> {
+    let content = hold::read(lock).map_err(|e| refused("read", &dirs.lock(app), e))?;
+    match content.in_force(jiff::Timestamp::now()) {
+        Some(hold) if !hold.who.is(who) => {
+            Err(Error::Held { app: app.into(), hold: Box::new(hold.clone()) })
+        }
+        _ => Ok(content == Content::Unreadable),
+    }
+}
+
+fn entry(flipped: &Flipped, who: &Who) -> Entry {
+    Entry::of(now(), "flip", [&flipped.from, &flipped.to], flipped.generation, who)
 }
 
 /// Publishes `word` and waits until it is on the disk. See [`crate::lease`] for the fence.
@@ -133,7 +162,7 @@ pub(crate) fn record(path: &Path, entry: &Entry) -> io::Result<()> {
 }
 
 /// Takes the writers' lock; it is free again when the file is closed, or its owner dead.
-fn lock(dirs: &Dirs, app: &str, patience: Duration) -> Result<File, Error> {
+pub(crate) fn lock(dirs: &Dirs, app: &str, patience: Duration) -> Result<File, Error> {
     let path = dirs.lock(app);
     let (file, _) =
         map::open(&path, true, owner(dirs)).map_err(|e| unopened("change", &path, e))?;

@@ -6,15 +6,18 @@
 //! request's pool is cleared) → `request` again (count it).
 //!
 //! **The path of a flip**: `bin/slotctl` → [`flip`] → [`state::control`] (the word) →
-//! [`state::history`].
+//! [`state::history`]; and, who wants the old slot to be empty, → [`drain`].
 //!
 //! **The start of Apache**: `module` `config` → `check` → `start` → [`state::publish`].
 //!
 //! [`slot`] holds the small values all of them speak of; [`state::map`] is the border to the
 //! operating system, `module::host` the border to Apache. Nothing else is `unsafe`.
 
+pub mod doctor;
+pub mod drain;
 pub mod error;
 pub mod flip;
+pub mod hold;
 pub mod lease;
 #[cfg(feature = "module")]
 mod module;

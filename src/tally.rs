@@ -3,10 +3,13 @@
 use crate::error::{Error, refused, unopened};
 use crate::slot::SlotIndex;
 use crate::state::Dirs;
-use crate::state::counts::{self, CLASSES, Counts, rows_in};
+use crate::state::counts::{self, CLASSES, Counts, Note, rows_in};
 use crate::state::map::{self, Mapping};
 use crate::sync::{Ordering, fence};
 use crate::view::owner;
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
@@ -45,19 +48,34 @@ pub fn tally(
     Ok(Some(slots.iter().map(|&slot| sum(&segment, slot, &alive)).collect()))
 }
 
-/// As [`tally`], but of finished requests only: for those who may not ask which processes live.
+/// A request in flight, as its process has noted it. Untrusted: a child may write nonsense.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The process; 0 where several share a row.
+    pub pid: u32,
+    /// What it has noted.
+    pub note: Note,
+}
+
+/// The requests in flight that processes which live have made a note of; the oldest is the first.
+/// A process notes at most [`counts::MAX_NOTES`] at a time, so [`tally`] may count more. `None`
+/// as there.
 ///
 /// # Errors
 ///
 /// [`Error::Permission`], [`Error::System`].
-pub fn finished(
-    dirs: &Dirs,
-    app: &str,
-    identity: u128,
-    slots: &[SlotIndex],
-) -> Result<Option<Vec<Tally>>, Error> {
-    let segment = segment(dirs, app, identity)?;
-    Ok(segment.map(|s| slots.iter().map(|&slot| sum(&s, slot, &Alive(None))).collect()))
+pub fn requests(dirs: &Dirs, app: &str, identity: u128) -> Result<Option<Vec<Request>>, Error> {
+    let Some(segment) = segment(dirs, app, identity)? else { return Ok(None) };
+    let alive = Alive::of(dirs)?;
+    let mut requests = Vec::new();
+    for row in 0..segment.rows() {
+        let (notes, pid) = (segment.notes(row), segment.pid(row));
+        if !notes.is_empty() && alive.owns(row, pid) {
+            requests.extend(notes.into_iter().map(|note| Request { pid, note }));
+        }
+    }
+    requests.sort_by_key(|request| request.note.began);
+    Ok(Some(requests))
 }
 
 fn segment(dirs: &Dirs, app: &str, identity: u128) -> Result<Option<Counts>, Error> {
@@ -86,7 +104,7 @@ fn sum(segment: &Counts, slot: SlotIndex, alive: &Alive) -> Tally {
     for row in 0..segment.rows() {
         let block = segment.block(row, slot);
         let in_flight = block.in_flight().load(Ordering::Acquire);
-        if in_flight != 0 && alive.owns(row) {
+        if in_flight != 0 && alive.owns(row, segment.pid(row)) {
             add(&mut tally.in_flight, in_flight);
         }
         for (class, n) in tally.classes.iter_mut().enumerate() {
@@ -97,7 +115,8 @@ fn sum(segment: &Counts, slot: SlotIndex, alive: &Alive) -> Tally {
     tally
 }
 
-/// Which rows have an owner that lives.
+/// Which rows have an owner that lives: by the rows' locks, or, for who may not open those, by the
+/// processes' numbers.
 struct Alive(Option<File>);
 
 impl Alive {
@@ -105,16 +124,43 @@ impl Alive {
         let path = dirs.rows();
         match map::open(&path, false, owner(dirs)) {
             Ok((file, _)) => Ok(Self(Some(file))),
-            Err(e) if e.is_absent() => Ok(Self(None)),
+            Err(e) if e.is_absent() || e.is_refused() => Ok(Self(None)),
             Err(e) => Err(unopened("read", &path, e)),
         }
     }
 
     /// In doubt, a row is taken to be alive: a drain must rather wait than lie.
-    fn owns(&self, row: usize) -> bool {
+    fn owns(&self, row: usize, pid: u32) -> bool {
         match &self.0 {
             Some(file) => map::byte_owner(file, row).map_or(true, |owner| owner.is_some()),
-            None => false,
+            // Row 0 is of several processes, and says of none which.
+            None => row == 0 || may_live(pid),
         }
+    }
+}
+
+/// Whether there is a process of this number, or no number is known.
+pub(crate) fn may_live(pid: u32) -> bool {
+    match i32::try_from(pid) {
+        Ok(1..) => kill(Pid::from_raw(pid as i32), None) != Err(Errno::ESRCH),
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_dead_only_when_the_system_says_so() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        assert!(!may_live(child.id()));
+        for pid in [0, 1, std::process::id(), u32::MAX] {
+            assert!(may_live(pid), "{pid}");
+        }
+        let alive = Alive(None);
+        assert!(alive.owns(0, child.id()), "row 0 is shared");
+        assert!(!alive.owns(1, child.id()));
     }
 }

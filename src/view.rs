@@ -95,12 +95,22 @@ impl View {
         let index = self.control.index_of(name).filter(|_| slots.iter().any(|slot| slot == name));
         match index {
             Some(index) => Ok((name.to_owned(), index)),
-            None => Err(Error::NoSlot {
-                app: self.app.clone(),
-                slot: name.into(),
-                slots: slots.clone(),
-            }),
+            None => Err(self.no_slot(name)),
         }
+    }
+
+    /// The index of a slot that is known, though perhaps configured no more: requests can be in it
+    /// still.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSlot`].
+    pub fn index_of(&self, name: &str) -> Result<SlotIndex, Error> {
+        self.control.index_of(name).ok_or_else(|| self.no_slot(name))
+    }
+
+    fn no_slot(&self, name: &str) -> Error {
+        Error::NoSlot { app: self.app.clone(), slot: name.into(), slots: self.slots() }
     }
 }
 

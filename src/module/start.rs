@@ -126,7 +126,7 @@ fn publish_group(dirs: &Dirs, lines: &GroupLines) -> Group {
                 ),
             );
             // Whatever record there is, nobody reads it: slotctl must not say that it flipped.
-            let _ = publish::group(dirs, &describe(dirs, lines, 0, 0));
+            let _ = publish::group(dirs, &describe(dirs, lines, 0, 0, false));
             let names: Vec<_> = lines.slots.iter().map(|slot| slot.name.clone()).collect();
             Group::new(&lines.name, slots, &names, fixed_page(lines.default()), private_counts())
         }
@@ -146,18 +146,24 @@ fn try_publish(dirs: &Dirs, lines: &GroupLines) -> Result<Live, PublishError> {
     let identity = published.control.identity;
     // Each child has a row, and the children of the generation before it have theirs.
     let rows = (1 + 2 * max_daemons()).clamp(64, 8192);
-    let counts = publish::counts(dirs, &lines.name, identity, rows).unwrap_or_else(|e| {
+    let counts = publish::counts(dirs, &lines.name, identity, rows).map_err(|e| {
         complain(&e, &format!("the requests of group {:?} are not counted", lines.name));
-        private_counts()
     });
-    let described = describe(dirs, lines, identity, published.inode);
+    let described = describe(dirs, lines, identity, published.inode, counts.is_ok());
+    let counts = counts.unwrap_or_else(|()| private_counts());
     if let Err(e) = publish::group(dirs, &described) {
         complain(&e, "slotctl does not know what is configured");
     }
     Ok((published.control.names, published.mapping, counts))
 }
 
-fn describe(dirs: &Dirs, lines: &GroupLines, identity: u128, inode: u64) -> group::Group {
+fn describe(
+    dirs: &Dirs,
+    lines: &GroupLines,
+    identity: u128,
+    inode: u64,
+    counted: bool,
+) -> group::Group {
     let slot = |slot: &SlotLine| group::Slot {
         name: slot.name.clone(),
         address: slot.address.as_ref().map_or_else(|| "-".into(), |address| address.text.clone()),
@@ -172,6 +178,7 @@ fn describe(dirs: &Dirs, lines: &GroupLines, identity: u128, inode: u64) -> grou
         pid: std::process::id(),
         default: lines.slots[lines.default()].name.clone(),
         operator: lines.operator.as_ref().map(|(name, _)| name.clone()),
+        counted,
         slots: lines.slots.iter().map(slot).collect(),
     }
 }

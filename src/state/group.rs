@@ -29,8 +29,15 @@ pub struct Group {
     /// The group of `SlotOperator`, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator: Option<String>,
+    /// Whether the requests are counted where slotctl can see it.
+    #[serde(default = "yes")]
+    pub counted: bool,
     /// In the order of the configuration.
     pub slots: Vec<Slot>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A slot as it is configured.
@@ -57,12 +64,36 @@ impl Group {
     ///
     /// What the system said, or `InvalidData` when it is no group file of this version.
     pub fn read(path: &Path) -> io::Result<Self> {
-        let text = fs::read(path)?;
-        let group: Self = serde_json::from_slice(&text)?;
+        Self::parse(&fs::read(path)?)
+    }
+
+    /// Reads the text of a group file.
+    ///
+    /// # Errors
+    ///
+    /// As [`Group::read`].
+    pub fn parse(text: &[u8]) -> io::Result<Self> {
+        let group: Self = serde_json::from_slice(text)?;
         if group.version != VERSION {
             let why = format!("its form is version {}, this one reads {VERSION}", group.version);
             return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         }
         Ok(group)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_that_says_nothing_of_counts_is_counted() {
+        let text = |more: &str| {
+            format!(
+                r#"{{"version":1,"app":"a","identity":"","control":"","pid":1,"default":"b","slots":[]{more}}}"#
+            )
+        };
+        let counted = |more| Group::parse(text(more).as_bytes()).unwrap().counted;
+        assert_eq!([counted(""), counted(r#","counted":false"#)], [true, false]);
     }
 }

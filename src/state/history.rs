@@ -2,6 +2,7 @@
 //! last [`LIMIT`] bytes or so is in `APP.history.1`, and what is older than that is gone.
 
 use super::map::is_absent;
+use super::who::Who;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -19,7 +20,8 @@ const FLAGS: i32 = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK;
 pub struct Entry {
     /// When, RFC 3339 in UTC.
     pub time: String,
-    /// What was done: `flip`, or `default` where Apache fell back to `SlotDefault`.
+    /// What was done: `flip`; `default` where Apache fell back to `SlotDefault`; `lock` and
+    /// `unlock`, which change no slot.
     pub action: String,
     /// The slot that was active before.
     pub from: String,
@@ -38,6 +40,32 @@ pub struct Entry {
     /// `--reason`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+impl Entry {
+    /// A change of `slots`, from the first to the second.
+    pub(crate) fn of(
+        time: String,
+        action: &str,
+        slots: [&str; 2],
+        generation: u32,
+        who: &Who,
+    ) -> Self {
+        let [from, to] = slots.map(str::to_owned);
+        let Who { uid, user, sudo_user, reason } = who.clone();
+        Self { time, action: action.into(), from, to, generation, uid, user, sudo_user, reason }
+    }
+
+    /// Who did it.
+    pub fn who(&self) -> Who {
+        let Self { uid, user, sudo_user, reason, .. } = self.clone();
+        Who { uid, user, sudo_user, reason }
+    }
+
+    /// Whether another slot is active since.
+    pub fn is_change(&self) -> bool {
+        self.from != self.to
+    }
 }
 
 /// Reads the lines of a history, oldest first. A line that is none (a torn one, after a power cut)
@@ -88,7 +116,7 @@ fn regular(file: File) -> io::Result<File> {
     }
 }
 
-fn beside(path: &Path, ending: &str) -> PathBuf {
+pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);
     name.into()
@@ -103,6 +131,16 @@ pub(crate) fn append(path: &Path, entry: &Entry) -> io::Result<()> {
     // A line that a power cut tore must not take this one with it.
     let start = if ends_a_line(&mut file)? { "" } else { "\n" };
     file.write_all(format!("{start}{line}\n").as_bytes())?;
+    file.sync_data()
+}
+
+/// Ends a torn last line, and keeps it. For the holder of the writers' lock.
+pub(crate) fn end_line(path: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let mut file = regular(options.read(true).append(true).custom_flags(FLAGS).open(path)?)?;
+    if !ends_a_line(&mut file)? {
+        file.write_all(b"\n")?;
+    }
     file.sync_data()
 }
 

@@ -26,6 +26,11 @@ impl OpenError {
     pub fn is_absent(&self) -> bool {
         matches!(self, Self::System(e) if is_absent(e))
     }
+
+    /// Whether this user may not open it.
+    pub fn is_refused(&self) -> bool {
+        matches!(self, Self::System(e) if e.kind() == io::ErrorKind::PermissionDenied)
+    }
 }
 
 /// Whether nothing is there, or the directory that it would be in is none.

@@ -4,9 +4,11 @@ pub mod control;
 pub mod counts;
 pub mod group;
 pub mod history;
+pub mod hold;
 pub mod instance;
 pub mod map;
 pub mod publish;
+pub mod who;
 
 use std::path::{Path, PathBuf};
 
@@ -25,7 +27,8 @@ impl Dirs {
         file(&self.state, app, "slot")
     }
 
-    /// The writers' lock of a group: an empty file, locked with `flock(2)` for a change.
+    /// The writers' lock of a group, locked with `flock(2)` for a change; in it, an operator's
+    /// [`hold`].
     pub fn lock(&self, app: &str) -> PathBuf {
         file(&self.state, app, "lock")
     }

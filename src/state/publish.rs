@@ -6,6 +6,7 @@ use super::control::{Control, Damage, PAGE, WORD, encode_name, entry_offset};
 use super::counts::{self, Counts};
 use super::group::Group;
 use super::map::{self, Mapping, OpenError};
+use super::who::Who;
 use super::{Dirs, history};
 use crate::flip;
 use crate::slot::{MAX_SLOTS, SlotIndex, Word};
@@ -274,7 +275,7 @@ fn reopen(path: &Path, write: bool) -> Result<(File, fs::Metadata), PublishError
 }
 
 /// `APP.slot.damaged`, or `….damaged-2`, and so on: nothing that was kept is lost.
-fn keep_aside(path: &Path) -> Result<PathBuf, PublishError> {
+pub(crate) fn keep_aside(path: &Path) -> Result<PathBuf, PublishError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let numbered = |n: u32| match n {
         1 => path.with_file_name(format!("{name}.damaged")),
@@ -328,17 +329,10 @@ fn fall_back(
     let (file, _) = reopen(&path, true)?;
     let mapping = Mapping::of(&file, PAGE, true).map_err(system("cannot map", &path))?;
     flip::store(&mapping, control.word).map_err(system("cannot write", &path))?;
-    let entry = history::Entry {
-        time: flip::now(),
-        action: "default".into(),
-        from: from.clone(),
-        to: default.into(),
-        generation: control.word.generation(),
-        uid: map::uid(),
-        user: None,
-        sudo_user: None,
-        reason: Some(format!("slot {from:?} is configured no more")),
-    };
+    let reason = Some(format!("slot {from:?} is configured no more"));
+    let who = Who { uid: map::uid(), reason, ..Who::default() };
+    let generation = control.word.generation();
+    let entry = history::Entry::of(flip::now(), "default", [&from, default], generation, &who);
     let written = flip::record(&dirs.history(app), &entry);
     let unwritten = written.err().map_or(String::new(), |e| format!(" (not in the history: {e})"));
     debug_assert_eq!(WORD % 8, 0);

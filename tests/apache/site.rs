@@ -259,8 +259,6 @@ impl Site {
     }
 }
 
-/// What Apache logs when it has started, and when it has restarted.
-
 const THREADS: &str = "StartServers 2\nThreadsPerChild 16\nMinSpareThreads 16\n\
                        MaxSpareThreads 96\nMaxRequestWorkers 96\nServerLimit 8\n";
 

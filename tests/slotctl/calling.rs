@@ -13,7 +13,7 @@ fn slotctl(args: &[&str]) -> Command {
 #[test]
 fn where_no_state_is_every_verb_exits_with_7() {
     let site = Site::empty();
-    for verb in ["flip", "status", "list", "active", "history"] {
+    for verb in ["flip", "status", "list", "active", "history", "drain", "lock", "unlock"] {
         site.run(&[verb]).fails(7, "no group in ");
         if verb != "list" {
             site.run(&[verb, "app"]).fails(7, "no group");
@@ -65,7 +65,9 @@ fn help_has_examples_and_the_table_of_exit_codes() {
         let row = |line: &str| line.split_whitespace().next() == Some(code);
         assert!(help.out.lines().any(row), "exit code {code}: {}", help.out);
     }
-    for verb in ["flip", "status", "list", "active", "history"] {
+    for verb in
+        ["flip", "status", "list", "active", "history", "drain", "wait", "lock", "unlock", "doctor"]
+    {
         let help = ran(&mut slotctl(&[verb, "--help"]));
         assert_eq!(help.code, 0);
         assert!(help.out.contains("Examples:") && help.out.contains("JSON: {"), "{}", help.out);

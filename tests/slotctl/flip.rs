@@ -30,7 +30,7 @@ fn a_flip_tells_the_same_as_json() {
     let site = Site::new();
     let mut said = json!({
         "app": "app", "from": "resin", "to": "resin_standby", "changed": true,
-        "generation": 2, "started": true, "warnings": [],
+        "generation": 2, "started": true, "drained": null, "warnings": [],
     });
     assert_eq!(site.json(&["flip"]), said);
     said["from"] = "resin_standby".into();

@@ -105,6 +105,8 @@ fn json_has_all_of_a_group() {
         "default",
         "operator",
         "slots",
+        "locked",
+        "in_flight",
         "notes",
     ];
     wanted.sort_unstable();

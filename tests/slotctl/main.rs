@@ -2,10 +2,15 @@
 #![forbid(unsafe_code)]
 
 mod calling;
+mod conditions;
 mod crowd;
 mod damage;
+mod doctor;
+mod drain;
 mod flip;
 mod history;
+mod hold;
 mod look;
+mod requests;
 mod rights;
 mod site;

@@ -117,9 +117,84 @@ fn everybody_sees_the_status_but_for_what_they_may_not_read() {
     let lines: Vec<_> = seen.out.lines().collect();
     assert_eq!(lines[0], "app: resin_standby is active, generation 2");
     let resin: Vec<_> = lines[2].split_whitespace().collect();
-    assert_eq!(resin, ["resin", "-", "/srv/resin", "-", "1", "1", "0"]);
+    assert_eq!(resin, ["resin", "-", "/srv/resin", "0", "1", "1", "0"]);
     as_nobody(&site, NOBODY, &["active"]).says("resin_standby\n");
     as_nobody(&site, NOBODY, &["history"]).fails(77, "no permission to read");
+}
+
+/// Row 1 is of `pid`, and has a request in the slot `resin`.
+fn busy(site: &Site, pid: u32) -> mod_slot::state::counts::Counts {
+    let counts = publish::counts(&site.dirs, "app", site.control("app").identity, 4).unwrap();
+    publish::rows(&site.dirs).unwrap();
+    counts.take_over(1, pid);
+    let in_flight = counts.block(1, mod_slot::slot::SlotIndex::new(0).unwrap()).in_flight();
+    in_flight.store(1, mod_slot::sync::Ordering::Relaxed);
+    counts
+}
+
+#[test]
+fn who_may_not_ask_for_the_rows_locks_takes_a_living_process_for_their_owner() {
+    if !is_root() {
+        return;
+    }
+    let site = Site::empty();
+    site.publish("app", &TWO, Some(OPERATORS));
+    let in_flight = |user: &dyn Fn(&[&str]) -> Ran| {
+        let status: Value = serde_json::from_str(&user(&["status", "--json"]).out).unwrap();
+        status["groups"][0]["slots"][0]["in_flight"].clone()
+    };
+    let operator = |args: &[&str]| as_nobody(&site, OPERATORS, args);
+    // A process that lives and is not the owner: who can ask the locks knows better.
+    let counts = busy(&site, std::process::id());
+    assert_eq!((in_flight(&operator), in_flight(&|args| site.run(args))), (1.into(), 0.into()));
+    let mut child = Command::new("true").spawn().unwrap();
+    child.wait().unwrap();
+    counts.take_over(2, 0);
+    busy(&site, child.id());
+    assert_eq!(in_flight(&operator), 0);
+}
+
+#[test]
+fn an_operator_drains_without_root() {
+    if !is_root() {
+        return;
+    }
+    let site = Site::empty();
+    site.publish("app", &TWO, Some(OPERATORS));
+    let counts = busy(&site, std::process::id());
+    let flip = ["flip", "app", "--drain-timeout", "100ms"];
+    let waited = as_nobody(&site, OPERATORS, &flip);
+    assert_eq!(waited.code, 4, "{waited:?}");
+    let resin = mod_slot::slot::SlotIndex::new(0).unwrap();
+    counts.block(1, resin).in_flight().store(0, mod_slot::sync::Ordering::Relaxed);
+    as_nobody(&site, OPERATORS, &["drain", "app"]).fails_not();
+    as_nobody(&site, OTHERS, &["drain", "app"]).fails(77, "no permission to read");
+}
+
+#[test]
+fn an_operator_locks_and_only_its_owner_or_root_unlocks() {
+    if !is_root() {
+        return;
+    }
+    let site = Site::empty();
+    site.publish("app", &TWO, Some(OPERATORS));
+    site.run(&["lock", "app", "--reason", "mine"]).fails_not();
+    for args in [&["flip", "app"][..], &["lock", "app"], &["unlock", "app"]] {
+        as_nobody(&site, OPERATORS, args).fails(5, "is locked by root");
+    }
+    as_nobody(&site, OPERATORS, &["unlock", "app", "--force"]).fails(77, "only root, or root with");
+    // Who says so without sudo is not root's other name.
+    let mut feigned = nobody(&site, OPERATORS, &["flip", "app"]);
+    ran(feigned.env("SUDO_USER", "root")).fails(5, "is locked by root");
+    assert!(as_nobody(&site, OTHERS, &["status"]).out.starts_with("app: -\n"));
+    site.run(&["unlock", "app"]).fails_not();
+    as_nobody(&site, OPERATORS, &["lock", "app"]).fails_not();
+    site.run(&["flip", "app"]).fails(5, "is locked by nobody");
+    site.run(&["unlock", "app"]).fails(5, "is locked by nobody");
+    as_nobody(&site, OPERATORS, &["flip", "app"]).fails_not();
+    site.run(&["unlock", "app", "--force"]).fails_not();
+    site.run(&["flip", "app"]).fails_not();
+    as_nobody(&site, OTHERS, &["lock", "app"]).fails(77, "no permission");
 }
 
 #[test]

@@ -1,13 +1,22 @@
 //! A place with the files of an Apache instance, and slotctl told of it.
 
+use mod_slot::slot::SlotIndex;
 use mod_slot::state::control::Control;
+use mod_slot::state::counts::Counts;
+use mod_slot::state::map::{ByteLock, lock_byte};
 use mod_slot::state::{Dirs, group, history, publish};
+use mod_slot::sync::Ordering;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// Two slots of static files: nobody is asked whether they answer.
@@ -83,6 +92,7 @@ impl Site {
             pid: std::process::id(),
             default: slots[0].0.into(),
             operator: None,
+            counted: true,
             slots: slots.iter().map(slot).collect(),
         }
     }
@@ -141,9 +151,51 @@ impl Site {
     }
 }
 
-/// Runs a command to its end.
+/// A process of Apache, this one, with requests in flight: as long as it lives, so do they.
+pub(crate) struct Busy {
+    pub(crate) counts: Counts,
+    _lock: File,
+}
+
+impl Busy {
+    /// Row 1 of the counts of `app` is this process's.
+    pub(crate) fn of(site: &Site, app: &str) -> Self {
+        let identity = site.control(app).identity;
+        let counts = publish::counts(&site.dirs, app, identity, 4).unwrap();
+        let rows = publish::rows(&site.dirs).unwrap();
+        lock_byte(&rows, 1, ByteLock::Alone).unwrap();
+        counts.take_over(1, std::process::id());
+        Self { counts, _lock: rows }
+    }
+
+    /// So many are in flight in the slot of this index.
+    pub(crate) fn set(&self, slot: usize, in_flight: u64) {
+        let block = self.counts.block(1, SlotIndex::new(slot).unwrap());
+        block.in_flight().store(in_flight, Ordering::SeqCst);
+    }
+
+    /// A request in the slot of this index began so many microseconds after 1970.
+    pub(crate) fn note(&self, slot: usize, began: u64, path: &str) {
+        let slot = SlotIndex::new(slot).unwrap();
+        self.counts.note(1, slot, began, b"GET", path.as_bytes()).unwrap();
+        self.counts.block(1, slot).in_flight().fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Runs a command to its end; one that does not come to it is killed.
 pub(crate) fn ran(command: &mut Command) -> Ran {
-    let Output { status, stdout, stderr } = command.output().unwrap();
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = Pid::from_raw(child.id() as i32);
+    let (tell, told) = mpsc::channel();
+    let output = thread::spawn(move || tell.send(child.wait_with_output()));
+    let Output { status, stdout, stderr } = match told.recv_timeout(Duration::from_secs(60)) {
+        Ok(output) => output.unwrap(),
+        Err(_) => {
+            kill(pid, Signal::SIGKILL).unwrap();
+            panic!("{command:?} does not end");
+        }
+    };
+    output.join().unwrap().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     let code = status.code().unwrap_or_else(|| panic!("{command:?}: {status}"));
     Ran { code, out: text(stdout), err: text(stderr) }
@@ -154,6 +206,19 @@ impl Ran {
     #[track_caller]
     pub(crate) fn says(&self, out: &str) {
         assert_eq!((self.code, self.out.as_str(), self.err.as_str()), (0, out, ""));
+    }
+
+    /// Done, with no complaint.
+    #[track_caller]
+    pub(crate) fn fails_not(&self) {
+        assert_eq!((self.code, self.err.as_str()), (0, ""), "{self:?}");
+    }
+
+    /// Failed with `code`, and said something.
+    #[track_caller]
+    pub(crate) fn fails_with(&self, code: i32) {
+        assert_eq!(self.code, code, "{self:?}");
+        assert!(self.err.starts_with("slotctl: "), "{self:?}");
     }
 
     /// Failed with `code`, no answer, and one sentence that has `words`.

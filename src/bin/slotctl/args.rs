@@ -1,10 +1,17 @@
 //! What slotctl can be asked: its verbs and options, and their help.
 
 use crate::failure::EXIT_CODES;
+use crate::help::{
+    ACTIVE_HELP, DOCTOR_HELP, DRAIN_HELP, EXAMPLES, FLIP_HELP, HISTORY_HELP, LIST_HELP, LOCK_HELP,
+    STATUS_HELP, UNLOCK_HELP, WAIT_HELP,
+};
 use clap::{Parser, Subcommand, builder::NonEmptyStringValueParser};
+use jiff::SignedDuration;
 use mod_slot::state::Dirs;
+use mod_slot::state::hold::MAX_REASON;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Where Apache keeps the record, unless `SlotStateDir` says otherwise: asked of apxs at build
 /// time; a build without the Apache side has the name of Apache's own.
@@ -17,63 +24,6 @@ const RUNTIME_DIR: &str = match option_env!("MOD_SLOT_RUNTIME_DIR") {
     Some(dir) => dir,
     None => "/var/run/httpd/slots",
 };
-
-const EXAMPLES: &str = "\
-Examples:
-  slotctl status                          which slot takes the requests
-  slotctl flip app green --reason 'v4.2'  the next request goes to green
-  slotctl flip --check                    to the other slot, if it takes connections";
-
-const FLIP_HELP: &str = "\
-On return the next request in every process of Apache goes to SLOT, and that is on the disk. To flip
-to the active slot is done already, and no error. If SLOT takes no connections, flip warns and flips
-all the same; with --check it changes nothing and exits with 3. Slots whose address is - or
-balancer:// are not asked.
-
-Examples:
-  slotctl flip                            one group, two slots: to the other one
-  slotctl flip app                        two slots: to the other one
-  slotctl flip green                      one group: to its slot green
-  slotctl flip app green --reason 'v4.2'  for the history
-
-JSON: {\"app\", \"from\", \"to\", \"changed\", \"generation\", \"started\", \"warnings\": []}";
-
-const STATUS_HELP: &str = "\
-What this user may not read is shown as -. Requests are counted since the counts were made, which is
-the boot as a rule.
-
-Examples:
-  slotctl status
-  slotctl status app --json | jq '.groups[].slots[] | select(.active)'
-
-JSON: {\"groups\": [{\"app\", \"active\", \"generation\", \"since\", \"by\", \"reason\", \"started\", \"running\",
-\"pid\", \"default\", \"operator\", \"slots\": [{\"name\", \"active\", \"address\", \"docroot\", \"in_flight\",
-\"requests\", \"classes\", \"micros\"}], \"notes\": []}]}; null is what is not known";
-
-const LIST_HELP: &str = "\
-One line a group, its active slot marked by *.
-
-Examples:
-  slotctl list
-
-JSON: {\"groups\": [{\"app\", \"active\", \"slots\": []}]}";
-
-const ACTIVE_HELP: &str = "\
-Examples:
-  test \"$(slotctl active app)\" = green
-  deploy --to \"$(slotctl active app)\"
-
-JSON: {\"app\", \"active\", \"generation\"}";
-
-const HISTORY_HELP: &str = "\
-The newest is the last. Text has local times, JSON those of UTC.
-
-Examples:
-  slotctl history
-  slotctl history app -n 5
-
-JSON: {\"app\", \"entries\": [{\"time\", \"action\", \"from\", \"to\", \"generation\", \"uid\", \"user\",
-\"sudo_user\", \"reason\"}]}; the last three only where there is something to say";
 
 /// Switches an application between its slots, without a reload of Apache.
 #[derive(Debug, Parser)]
@@ -113,7 +63,7 @@ pub(crate) enum Verb {
     Flip(Flip),
     /// Shows the slots, which is active, and their requests
     #[command(after_help = STATUS_HELP)]
-    Status(One),
+    Status(Status),
     /// Lists the groups and their slots
     #[command(after_help = LIST_HELP)]
     List,
@@ -123,6 +73,21 @@ pub(crate) enum Verb {
     /// Shows who flipped what, when and why
     #[command(after_help = HISTORY_HELP)]
     History(History),
+    /// Waits until no request is in a slot
+    #[command(after_help = DRAIN_HELP)]
+    Drain(Drain),
+    /// Waits until a slot is active, or drained
+    #[command(after_help = WAIT_HELP)]
+    Wait(Wait),
+    /// Bars others from flipping
+    #[command(after_help = LOCK_HELP)]
+    Lock(Lock),
+    /// Lets others flip again
+    #[command(after_help = UNLOCK_HELP)]
+    Unlock(Unlock),
+    /// Finds and explains what is broken
+    #[command(after_help = DOCTOR_HELP)]
+    Doctor(Doctor),
 }
 
 /// The arguments of `flip`.
@@ -144,6 +109,110 @@ pub(crate) struct Flip {
     /// Changes nothing unless the slot takes connections
     #[arg(long)]
     pub(crate) check: bool,
+
+    /// Changes nothing unless this slot is active
+    #[arg(long, value_name = "SLOT", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) if_active: Option<String>,
+
+    /// Changes nothing unless the group is in this generation
+    #[arg(long, value_name = "N")]
+    pub(crate) if_generation: Option<u32>,
+
+    /// Waits until no request is in the slot that was left
+    #[arg(long)]
+    pub(crate) wait: bool,
+
+    /// Does not wait, which is so without it too
+    #[arg(long, conflicts_with_all = ["wait", "drain_timeout"])]
+    pub(crate) no_wait: bool,
+
+    /// How long to wait at most [default: 60s]; implies --wait
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) drain_timeout: Option<Duration>,
+}
+
+impl Flip {
+    /// How long to wait for the slot that was left, if at all.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        self.drain_timeout.or(self.wait.then_some(Duration::from_secs(60)))
+    }
+}
+
+/// The arguments of `status`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Status {
+    /// The group; all of them where it is left out
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) app: Option<String>,
+
+    /// Lists the requests in flight as well
+    #[arg(long)]
+    pub(crate) requests: bool,
+}
+
+/// The arguments of `drain`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Drain {
+    /// The group; may be left out where there is only one
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) app: Option<String>,
+
+    /// The slot; may be left out where only one other than the active is there
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) slot: Option<String>,
+
+    /// How long to wait at most
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// The arguments of `wait`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Wait {
+    /// What to wait for, and where
+    #[command(flatten)]
+    pub(crate) drain: Drain,
+
+    /// What to wait for
+    #[arg(long = "for", value_name = "STATE")]
+    pub(crate) state: Awaited,
+}
+
+/// What can be waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Awaited {
+    /// The slot takes the requests
+    Active,
+    /// The slot is not active, and no request is in it
+    Drained,
+}
+
+/// The arguments of `lock`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Lock {
+    /// The group; may be left out where there is only one
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) app: Option<String>,
+
+    /// Why, for those who are barred
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    pub(crate) reason: Option<OsString>,
+
+    /// For how long, unless it is unlocked before
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    pub(crate) length: Option<Duration>,
+}
+
+/// The arguments of `unlock`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Unlock {
+    /// The group; may be left out where there is only one
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) app: Option<String>,
+
+    /// Another's lock as well, as root
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 /// A group, or the only one.
@@ -166,6 +235,37 @@ pub(crate) struct History {
     pub(crate) last: Option<usize>,
 }
 
+/// The arguments of `doctor`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Doctor {
+    /// The group; all of them where it is left out
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) app: Option<String>,
+
+    /// Mends what can be mended without stopping Apache; for root
+    #[arg(long)]
+    pub(crate) repair: bool,
+}
+
+/// `30` (seconds), or a number with its unit: `30s`, `5m`, `1h`, `500ms`, `1h 30m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    const YEAR: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+    let parsed = match text.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => text.parse::<SignedDuration>().ok().and_then(|d| Duration::try_from(d).ok()),
+    };
+    let known = parsed.ok_or("say it as in 30, 30s, 5m, 1h or 500ms")?;
+    if known > YEAR { Err("a year is the longest".into()) } else { Ok(known) }
+}
+
+/// In any encoding; of the length that the lock has room for.
+fn reason(text: &str) -> Result<OsString, String> {
+    match text.chars().count() {
+        ..=MAX_REASON => Ok(text.into()),
+        _ => Err(format!("it is longer than {MAX_REASON} characters")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,5 +274,25 @@ mod tests {
     #[test]
     fn the_arguments_do_not_contradict_each_other() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_said_in_seconds_or_with_their_unit() {
+        for (text, millis) in [
+            ("30", 30_000),
+            ("30s", 30_000),
+            ("5m", 300_000),
+            ("5 minutes", 300_000),
+            ("1h", 3_600_000),
+            ("1h 30m", 5_400_000),
+            ("500ms", 500),
+            ("0", 0),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "-1", "-5s", "soon", "1mo", "5x", "1e3", "2y", "31622401"] {
+            assert!(duration(text).is_err(), "{text}: {:?}", duration(text));
+        }
+        assert!(duration(&u64::MAX.to_string()).unwrap_err().contains("a year"));
     }
 }

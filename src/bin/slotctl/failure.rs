@@ -1,17 +1,21 @@
 //! Why a command failed, and the one table of exit codes.
 
+use crate::render;
 use mod_slot::flip::Error;
 use std::io;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// It was called wrongly.
 pub(crate) const USAGE: u8 = 2;
 const ERROR: u8 = 1;
 const UNHEALTHY: u8 = 3;
+const UNDRAINED: u8 = 4;
 const LOCKED: u8 = 5;
 const NO_STATE: u8 = 7;
 const CONFIGURATION: u8 = 8;
 const PERMISSION: u8 = 77;
+const TIMEOUT: u8 = 124;
 
 /// The table, as `slotctl --help` shows it. Codes of verbs to come have their place already, so
 /// that no script has to learn them twice.
@@ -21,7 +25,7 @@ Exit codes, of all verbs:
     1  an error
     2  it was called wrongly
     3  the target is unhealthy; nothing changed
-    4  flipped, but draining timed out
+    4  flipped, but not drained in time
     5  locked by another, or an --if-... did not match
     6  flipped, then rolled back
     7  no such group: no module, or no state, there
@@ -37,11 +41,13 @@ pub(crate) enum Failure {
     Core(#[from] Error),
     /// One argument that can be read in two ways.
     #[error(
-        "{name:?} is a group and a slot of it: say which slot, as in: slotctl flip {name} {other}"
+        "{name:?} is a group and a slot of it: say which slot, as in: slotctl {verb} {name} {other}"
     )]
     Ambiguous {
         /// The argument.
         name: String,
+        /// The verb, for the example.
+        verb: &'static str,
         /// A slot for the example.
         other: String,
     },
@@ -77,6 +83,47 @@ pub(crate) enum Failure {
         /// The target.
         slot: String,
     },
+    /// The time for draining was over.
+    #[error(
+        "{in_flight} requests are still in {} of {app} after {}; which: slotctl status {app} \
+         --requests", slots.join(", "), render::duration(*took)
+    )]
+    Undrained {
+        /// The group.
+        app: String,
+        /// What was to be empty.
+        slots: Vec<String>,
+        /// What is in them.
+        in_flight: u64,
+        /// How long it was waited.
+        took: Duration,
+    },
+    /// The time for a flip by others was over.
+    #[error("{slot} of {app} is still not active after {}", render::duration(*took))]
+    NotActive {
+        /// The group.
+        app: String,
+        /// What was to be active.
+        slot: String,
+        /// How long it was waited.
+        took: Duration,
+    },
+    /// It was flipped, and what was left cannot be said to be empty.
+    #[error("{slot} of {app} is active, but what was left is not drained: {why}")]
+    Left {
+        /// The group.
+        app: String,
+        /// What is active since.
+        slot: String,
+        /// Why it is not.
+        why: Box<Failure>,
+    },
+    /// The doctor found what is broken still.
+    #[error("{} broken", if *.errors == 1 { "1 thing is".into() } else { format!("{} things are", .errors) })]
+    Broken {
+        /// How many findings are errors, and not repaired.
+        errors: usize,
+    },
     /// The answer was lost, though what was asked is done.
     #[error("done, but the answer cannot be written: {0}")]
     Output(io::Error),
@@ -89,20 +136,23 @@ impl Failure {
             Self::Core(error) => core(error),
             Self::Ambiguous { .. } | Self::Unknown { .. } => USAGE,
             Self::Unhealthy { .. } | Self::Unchecked { .. } => UNHEALTHY,
-            Self::Output(_) => ERROR,
+            Self::Undrained { .. } | Self::NotActive { .. } => TIMEOUT,
+            Self::Left { .. } => UNDRAINED,
+            Self::Broken { .. } | Self::Output(_) => ERROR,
         })
     }
 }
 
 fn core(error: &Error) -> u8 {
     match error {
-        Error::NoGroup { .. } | Error::NoGroups { .. } => NO_STATE,
-        Error::NoSlot { .. } | Error::Which { .. } => USAGE,
-        Error::Permission { .. } => PERMISSION,
-        Error::Locked { .. } => LOCKED,
+        Error::NoGroup { .. } | Error::NoGroups { .. } | Error::NotStarted { .. } => NO_STATE,
+        Error::NoSlot { .. } | Error::Which { .. } | Error::StillActive { .. } => USAGE,
+        Error::Permission { .. } | Error::NotYours { .. } | Error::NotOwner { .. } => PERMISSION,
+        Error::Locked { .. } | Error::Held { .. } | Error::Mismatch { .. } => LOCKED,
         Error::Group { .. } => CONFIGURATION,
         Error::Damaged { .. }
         | Error::Replaced { .. }
+        | Error::Uncounted { .. }
         | Error::NotDurable { .. }
         | Error::System { .. } => ERROR,
     }

@@ -1,11 +1,14 @@
 //! `flip`: makes a slot the active one.
 
+use crate::drain::{drained, line as line_of, millis, undrained};
 use crate::failure::Failure;
+use crate::who::who;
 use crate::{Answer, args, names, probe, render};
-use mod_slot::flip::{self, Flipped, View, Who};
-use mod_slot::state::{Dirs, group::Group, map};
+use mod_slot::drain::{self, Active};
+use mod_slot::flip::{self, Conditions, Error, Flipped, View};
+use mod_slot::state::{Dirs, group::Group};
 use serde::Serialize;
-use std::env;
+use std::time::{Duration, Instant};
 
 /// What `flip --json` says.
 #[derive(Serialize)]
@@ -17,36 +20,110 @@ struct Report<'a> {
     generation: u32,
     /// Whether Apache has been started since the boot.
     started: bool,
+    /// `None` where it was not waited for.
+    drained: Option<Drained>,
     warnings: &'a [String],
 }
 
-/// Flips, and says so in one line.
+/// What `--wait` came to.
+#[derive(Serialize)]
+struct Drained {
+    slots: Vec<String>,
+    /// `None` when it cannot be said.
+    in_flight: Option<u64>,
+    took_ms: u64,
+    done: bool,
+    #[serde(skip)]
+    line: String,
+}
+
+/// Flips, and says so in one line; with `--wait`, in a second one that the old slot is empty.
 ///
 /// # Errors
 ///
 /// [`Failure`]; then nothing is changed.
 pub(crate) fn run(dirs: &Dirs, args: &args::Flip, json: bool) -> Result<Answer, Failure> {
-    let (app, mut slot) = names::target(dirs, args.app.as_deref(), args.slot.as_deref())?;
+    let (app, mut slot) = names::target(dirs, args.app.as_deref(), args.slot.as_deref(), "flip")?;
+    if args.patience().is_some() {
+        drain::countable(dirs, &app)?;
+    }
     if args.check {
         slot = Some(checked(dirs, &app, slot.as_deref())?);
     }
+    let conditions = Conditions { active: args.if_active.clone(), generation: args.if_generation };
+    let who = who(args.reason.as_deref());
     // Without a name, the library chooses under the lock: of two toggles at once, both count.
-    let flipped = flip::flip(dirs, &app, slot.as_deref(), &who(args))?;
-    let warnings = warnings(dirs, &app, &flipped, args.check);
-    let text = if json {
-        render::json(&Report {
+    let flipped = flip::flip(dirs, &app, slot.as_deref(), &conditions, &who)?;
+    let mut answer =
+        Answer { warnings: warnings(dirs, &app, &flipped, args.check), ..Answer::default() };
+    let warnings = answer.warnings.clone();
+    answer.text = line(&app, &flipped);
+    let mut drained = None;
+    if let Some(patience) = args.patience() {
+        if !json {
+            // Not only when the wait is over: the flip is, and it may be of interest.
+            answer.utter();
+        }
+        let (result, failure) = drain_left(dirs, &app, &flipped, patience);
+        answer.text.push_str(&result.line);
+        answer.failures.extend(failure);
+        drained = Some(result);
+    }
+    if json {
+        answer.text = render::json(&Report {
             app: &app,
             from: &flipped.from,
             to: &flipped.to,
             changed: flipped.changed(),
             generation: flipped.generation,
             started: flipped.started,
+            drained,
             warnings: &warnings,
-        })
-    } else {
-        line(&app, &flipped)
+        });
+    }
+    Ok(answer)
+}
+
+/// Waits for the slot that was left; where none was, a flip may be repeated of which no answer
+/// came, and all the others are meant.
+fn drain_left(
+    dirs: &Dirs,
+    app: &str,
+    flipped: &Flipped,
+    patience: Duration,
+) -> (Drained, Option<Failure>) {
+    let start = Instant::now();
+    let slots = left(dirs, app, flipped);
+    let waited = slots.and_then(|slots| {
+        let waited = drained(dirs, app, &slots, Active::Refuse, Some(patience));
+        waited.map(|waited| (slots, waited))
+    });
+    let (drained, why) = match waited {
+        Ok((slots, waited)) => {
+            let why = (!waited.done).then(|| undrained(app, &slots, &waited));
+            let line = if slots.is_empty() { String::new() } else { line_of(app, &slots, &waited) };
+            let (in_flight, took_ms) = (Some(waited.in_flight), millis(waited.took));
+            (Drained { slots, in_flight, took_ms, done: waited.done, line }, why)
+        }
+        Err(e) => {
+            let slots = left(dirs, app, flipped).unwrap_or_default();
+            let (took_ms, line) = (millis(start.elapsed()), String::new());
+            (Drained { slots, in_flight: None, took_ms, done: false, line }, Some(e.into()))
+        }
     };
-    Ok(Answer { text, warnings, ..Answer::default() })
+    let left = |why| {
+        let (app, slot) = (app.to_owned(), flipped.to.clone());
+        Failure::Left { app, slot, why: Box::new(why) }
+    };
+    (drained, why.map(left))
+}
+
+fn left(dirs: &Dirs, app: &str, flipped: &Flipped) -> Result<Vec<String>, Error> {
+    if flipped.changed() {
+        return Ok(vec![flipped.from.clone()]);
+    }
+    let names = View::read(dirs, app)?.control.names;
+    Ok(names.into_iter().filter(|name| *name != flipped.to).collect())
 }
 
 fn line(app: &str, flipped: &Flipped) -> String {
@@ -84,6 +161,11 @@ fn warnings(dirs: &Dirs, app: &str, flipped: &Flipped, checked: bool) -> Vec<Str
     if let Some(why) = &flipped.unrecorded {
         warnings.push(format!("the flip holds, but it is not in the history: {why}"));
     }
+    if flipped.unreadable_hold {
+        warnings.push(format!(
+            "what {app}.lock holds cannot be read, and barred nobody: slotctl doctor {app}"
+        ));
+    }
     // Asked after the flip, which shall not wait for it.
     if flipped.changed() && !checked {
         warnings.extend(unreachable(dirs, app, flipped));
@@ -100,17 +182,4 @@ fn unreachable(dirs: &Dirs, app: &str, flipped: &Flipped) -> Option<String> {
          the way back is: slotctl flip {app} {}",
         flipped.to, flipped.from
     ))
-}
-
-fn who(args: &args::Flip) -> Who {
-    let uid = map::uid();
-    let user = nix::unistd::User::from_uid(uid.into()).ok().flatten().map(|user| user.name);
-    let lossy = |text: &std::ffi::OsStr| text.to_string_lossy().into_owned();
-    let sudo_user = env::var_os("SUDO_USER").filter(|name| !name.is_empty());
-    Who {
-        uid,
-        user,
-        sudo_user: sudo_user.as_deref().map(lossy),
-        reason: args.reason.as_deref().map(lossy),
-    }
 }

@@ -47,7 +47,11 @@ fn table(entries: &[Entry]) -> String {
             render::local_time(&entry.time),
             who(entry),
             entry.generation.to_string(),
-            format!("{} -> {}", entry.from, entry.to),
+            if entry.is_change() {
+                format!("{} -> {}", entry.from, entry.to)
+            } else {
+                entry.action.clone()
+            },
             entry.reason.clone().unwrap_or_default(),
         ]);
     }
@@ -56,11 +60,7 @@ fn table(entries: &[Entry]) -> String {
 
 /// The login name; before it, who became that by sudo.
 pub(crate) fn who(entry: &Entry) -> String {
-    let user = entry.user.clone().unwrap_or_else(|| format!("uid {}", entry.uid));
-    let who = match &entry.sudo_user {
-        Some(sudo_user) if *sudo_user != user => format!("{sudo_user} (as {user})"),
-        _ => user,
-    };
+    let who = entry.who().to_string();
     // What Apache did at its start was no flip of that user.
-    if entry.action == "flip" { who } else { format!("{who} ({})", entry.action) }
+    if entry.action == "default" { format!("{who} (default)") } else { who }
 }

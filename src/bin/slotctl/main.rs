@@ -6,14 +6,20 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod doctor;
+mod drain;
 mod failure;
 mod flip;
+mod help;
 mod history;
+mod hold;
+mod inflight;
 mod names;
 mod probe;
 mod render;
 mod report;
 mod status;
+mod who;
 
 use args::{Args, Verb};
 use clap::Parser;
@@ -39,6 +45,19 @@ impl From<String> for Answer {
     }
 }
 
+impl Answer {
+    /// Says what there is to say so far, and not again.
+    fn utter(&mut self) {
+        for warning in self.warnings.drain(..) {
+            complain(&format!("warning: {warning}"));
+        }
+        let text = std::mem::take(&mut self.text);
+        if let Err(e) = say(&text) {
+            self.failures.push(Failure::Output(e));
+        }
+    }
+}
+
 fn main() -> ExitCode {
     match Args::try_parse() {
         Ok(args) => finish(run(&args)),
@@ -50,22 +69,22 @@ fn run(args: &Args) -> Result<Answer, Failure> {
     let dirs = args.dirs();
     match &args.verb {
         Verb::Flip(flip) => flip::run(&dirs, flip, args.json),
-        Verb::Status(one) => status::status(&dirs, one.app.as_deref(), args.json),
+        Verb::Status(status) => status::status(&dirs, status, args.json),
         Verb::List => status::list(&dirs, args.json),
         Verb::Active(one) => status::active(&dirs, one.app.as_deref(), args.json),
         Verb::History(history) => history::run(&dirs, history, args.json),
+        Verb::Drain(drain) => drain::drain(&dirs, drain, args.json),
+        Verb::Wait(wait) => drain::wait(&dirs, wait, args.json),
+        Verb::Lock(lock) => hold::lock(&dirs, lock, args.json),
+        Verb::Doctor(doctor) => doctor::run(&dirs, doctor, args.json),
+        Verb::Unlock(unlock) => hold::unlock(&dirs, unlock, args.json),
     }
 }
 
 fn finish(outcome: Result<Answer, Failure>) -> ExitCode {
     let mut answer =
         outcome.unwrap_or_else(|failure| Answer { failures: vec![failure], ..Answer::default() });
-    for warning in &answer.warnings {
-        complain(&format!("warning: {warning}"));
-    }
-    if let Err(e) = say(&answer.text) {
-        answer.failures.push(Failure::Output(e));
-    }
+    answer.utter();
     for failure in &answer.failures {
         complain(&failure.to_string());
     }

@@ -30,7 +30,7 @@ pub(crate) fn groups(dirs: &Dirs, given: Option<&str>) -> Result<Vec<String>, Er
     if all.is_empty() { Err(Error::NoGroups { dir: dirs.state.clone() }) } else { Ok(all) }
 }
 
-/// The group and the slot that `flip FIRST SECOND` means. One name alone may be the group's, or,
+/// The group and the slot that `VERB FIRST SECOND` means. One name alone may be the group's, or,
 /// where there is one group only, its slot's.
 ///
 /// # Errors
@@ -40,13 +40,14 @@ pub(crate) fn target(
     dirs: &Dirs,
     first: Option<&str>,
     second: Option<&str>,
+    verb: &'static str,
 ) -> Result<(String, Option<String>), Failure> {
     let name = match (first, second) {
         (Some(name), None) => name,
         (app, slot) => return Ok((group(dirs, app)?, slot.map(str::to_owned))),
     };
     if is_group(dirs, name) {
-        refuse_ambiguous(dirs, name)?;
+        refuse_ambiguous(dirs, name, verb)?;
         return Ok((name.into(), None));
     }
     let app = match only(dirs) {
@@ -77,10 +78,10 @@ fn is_group(dirs: &Dirs, name: &str) -> bool {
 
 /// A group `resin` with a slot `resin`: who says `flip resin` and means the slot must not be taken
 /// to the other one.
-fn refuse_ambiguous(dirs: &Dirs, name: &str) -> Result<(), Failure> {
+fn refuse_ambiguous(dirs: &Dirs, name: &str, verb: &'static str) -> Result<(), Failure> {
     let slots = View::read(dirs, name)?.slots();
     match slots.iter().any(|slot| slot == name) {
-        true => Err(Failure::Ambiguous { name: name.into(), other: slots[0].clone() }),
+        true => Err(Failure::Ambiguous { name: name.into(), verb, other: slots[0].clone() }),
         false => Ok(()),
     }
 }

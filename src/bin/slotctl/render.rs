@@ -4,6 +4,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ZonedDateTime};
 use serde::Serialize;
 use std::fmt;
+use std::time::Duration;
 
 /// Makes text of others harmless: what a terminal would obey instead of show is escaped, so that
 /// the reason of a flip can neither move the cursor nor feign a line.
@@ -59,6 +60,18 @@ pub(crate) fn local_time(time: &str) -> String {
 
 fn in_zone(time: &ZonedDateTime) -> String {
     time.strftime("%Y-%m-%d %H:%M:%S %z").to_string()
+}
+
+/// As in `350ms`, `1.2s`, `4m 10s`, `1h 05m`, `3d 07h`.
+pub(crate) fn duration(took: Duration) -> String {
+    let seconds = took.as_secs();
+    match seconds {
+        0 => format!("{}ms", took.as_millis()),
+        1..60 => format!("{}.{}s", seconds, took.subsec_millis() / 100),
+        60..3600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{}h {:02}m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d {:02}h", seconds / 86_400, seconds / 3600 % 24),
+    }
 }
 
 /// To which side a column leans.
@@ -133,6 +146,13 @@ mod tests {
             Table::new(&[("NAME", Align::Left), ("N", Align::Right), ("", Align::Left)]);
         table.row(["ä".into(), "1000".into(), String::new()]);
         assert_eq!(table.to_string(), "NAME     N\nä     1000\n");
+    }
+
+    #[test]
+    fn durations_have_two_units_at_most() {
+        let shown = [0, 999, 1999, 59_999, 61_000, 3_900_000, 90_000_000];
+        let shown = shown.map(|millis| duration(Duration::from_millis(millis)));
+        assert_eq!(shown, ["0ms", "999ms", "1.9s", "59.9s", "1m 01s", "1h 05m", "1d 01h"]);
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! What is told of a group and its slots: the shape of `status --json`, and where it comes from.
 
 use crate::history;
+use crate::inflight::{self, InFlight};
 use jiff::Timestamp;
 use mod_slot::flip::{self, Error, Tally, View};
+use mod_slot::hold;
 use mod_slot::state::control::Control;
 use mod_slot::state::group::Group;
 use mod_slot::state::history::Entry;
+use mod_slot::state::hold::{Content, Hold};
 use mod_slot::state::{Dirs, counts};
 use nix::errno::Errno;
 use nix::sys::signal::kill;
@@ -30,6 +33,10 @@ pub(crate) struct Status {
     pub(crate) default: Option<String>,
     pub(crate) operator: Option<String>,
     pub(crate) slots: Vec<Slot>,
+    /// The hold on flips, where there is one that this user may read.
+    pub(crate) locked: Option<Hold>,
+    /// Only where it was asked for.
+    pub(crate) in_flight: Option<InFlight>,
     /// What an operator should know.
     pub(crate) notes: Vec<String>,
 }
@@ -115,16 +122,26 @@ impl Seen {
     }
 }
 
-/// Looks at a group.
+/// Looks at a group; with `requests`, at what is in flight as well.
 ///
 /// # Errors
 ///
 /// There is none of this name, or its record is damaged. What this user may not read is left out.
-pub(crate) fn look(dirs: &Dirs, app: &str) -> Result<Status, Error> {
+pub(crate) fn look(dirs: &Dirs, app: &str, requests: bool) -> Result<Status, Error> {
     let seen = Seen::read(dirs, app)?;
     let (control, group) = (seen.control.as_ref(), seen.group.as_ref());
     let last = control.and_then(|control| last_change(dirs, app, control));
     let pid = group.map(|group| group.pid);
+    let content = match hold::read(dirs, app) {
+        Ok(content) => content,
+        Err(Error::Permission { .. }) => Content::Free,
+        // A flip says it too, and does not take place.
+        Err(_) => Content::Unreadable,
+    };
+    let in_flight = match control.filter(|_| requests) {
+        Some(control) => inflight::look(dirs, app, control)?,
+        None => None,
+    };
     let mut status = Status {
         app: app.into(),
         active: control.map(|control| control.active().into()),
@@ -138,9 +155,16 @@ pub(crate) fn look(dirs: &Dirs, app: &str) -> Result<Status, Error> {
         default: group.map(|group| group.default.clone()),
         operator: group.and_then(|group| group.operator.clone()),
         slots: slots(dirs, app, &seen)?,
+        locked: content.in_force(Timestamp::now()).cloned(),
+        in_flight,
         notes: Vec::new(),
     };
     status.notes = notes(&status, &seen);
+    if content == Content::Unreadable {
+        status.notes.push(format!(
+            "what {app}.lock holds cannot be read, and bars nobody: slotctl doctor {app}"
+        ));
+    }
     Ok(status)
 }
 
@@ -148,7 +172,9 @@ pub(crate) fn look(dirs: &Dirs, app: &str) -> Result<Status, Error> {
 fn last_change(dirs: &Dirs, app: &str, control: &Control) -> Option<Entry> {
     let history = flip::read_history(dirs, app).ok()?;
     let made_it = |entry: &Entry| {
-        entry.generation == control.word.generation() && entry.to == control.active()
+        entry.is_change()
+            && entry.generation == control.word.generation()
+            && entry.to == control.active()
     };
     history.into_iter().rev().find(made_it)
 }
@@ -185,46 +211,36 @@ fn slots(dirs: &Dirs, app: &str, seen: &Seen) -> Result<Vec<Slot>, Error> {
     let names = seen.names();
     let tallies = match &seen.control {
         Some(control) => count(dirs, app, control, &names)?,
-        None => vec![Counted::default(); names.len()],
+        None => vec![None; names.len()],
     };
     let configured = |name: &str| seen.group.as_ref()?.slots.iter().find(|slot| slot.name == name);
-    let slot = |(name, counted): (&str, Counted)| Slot {
+    let slot = |(name, tally): (&str, Option<Tally>)| Slot {
         name: name.into(),
         active: seen.control.as_ref().map(|control| control.active() == name),
         address: configured(name).map(|slot| slot.address.clone()),
         docroot: configured(name).and_then(|slot| slot.docroot.clone()),
-        in_flight: counted.tally.filter(|_| counted.alive).map(|tally| tally.in_flight),
-        requests: counted.tally.map(|tally| tally.requests()),
-        classes: counted.tally.map(|tally| tally.classes.into()),
-        micros: counted.tally.map(|tally| tally.micros),
+        in_flight: tally.map(|tally| tally.in_flight),
+        requests: tally.map(|tally| tally.requests()),
+        classes: tally.map(|tally| tally.classes.into()),
+        micros: tally.map(|tally| tally.micros),
     };
     Ok(names.into_iter().zip(tallies).map(slot).collect())
 }
 
-/// The counts of a slot; `alive` where this user may ask which processes live, without which
-/// nobody can say what is in flight.
-#[derive(Clone, Copy, Debug, Default)]
-struct Counted {
-    tally: Option<Tally>,
-    alive: bool,
-}
-
-fn count(dirs: &Dirs, app: &str, control: &Control, names: &[&str]) -> Result<Vec<Counted>, Error> {
+fn count(
+    dirs: &Dirs,
+    app: &str,
+    control: &Control,
+    names: &[&str],
+) -> Result<Vec<Option<Tally>>, Error> {
     let known: Vec<_> = names.iter().map(|name| control.index_of(name)).collect();
     let indexes: Vec<_> = known.iter().copied().flatten().collect();
-    let (tallies, alive) = match flip::tally(dirs, app, control.identity, &indexes) {
-        Err(Error::Permission { .. }) => {
-            (flip::finished(dirs, app, control.identity, &indexes), false)
-        }
-        tallies => (tallies, true),
-    };
-    let tallies = match tallies {
+    let tallies = match flip::tally(dirs, app, control.identity, &indexes) {
         Err(Error::Permission { .. }) => None,
         tallies => tallies?,
     };
     let mut tallies = tallies.unwrap_or_default().into_iter();
-    let counted = |index: &Option<_>| Counted { tally: index.and_then(|_| tallies.next()), alive };
-    Ok(known.iter().map(counted).collect())
+    Ok(known.iter().map(|index| index.and_then(|_| tallies.next())).collect())
 }
 
 fn notes(status: &Status, seen: &Seen) -> Vec<String> {
@@ -239,6 +255,9 @@ fn notes(status: &Status, seen: &Seen) -> Vec<String> {
     match (&seen.control, &seen.group) {
         (None, _) => notes.push("only the operators may read which slot is active".into()),
         (Some(control), Some(group)) => {
+            if !group.counted {
+                notes.push("its requests are not counted: Apache's error log says why".into());
+            }
             if !seen.is_read {
                 notes.push(
                     "the record was replaced since Apache's start, or was of no use then, and \

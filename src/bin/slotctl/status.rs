@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::render::{self, Align, Table};
 use crate::report::{self, Slot, Status};
-use crate::{Answer, names};
+use crate::{Answer, args, hold, inflight, names};
 use mod_slot::flip::{Error, View};
 use mod_slot::state::Dirs;
 use serde::Serialize;
@@ -31,13 +31,13 @@ struct Active<'a> {
     generation: u32,
 }
 
-/// Shows `app`, or all groups: a damaged one does not hide the others.
+/// Shows one group, or all: a damaged one does not hide the others.
 ///
 /// # Errors
 ///
 /// There is no group.
-pub(crate) fn status(dirs: &Dirs, app: Option<&str>, json: bool) -> Result<Answer, Failure> {
-    let (groups, failures) = look(dirs, app)?;
+pub(crate) fn status(dirs: &Dirs, args: &args::Status, json: bool) -> Result<Answer, Failure> {
+    let (groups, failures) = look(dirs, args.app.as_deref(), args.requests)?;
     let text = if json && !groups.is_empty() {
         render::json(&Groups { groups })
     } else {
@@ -52,7 +52,7 @@ pub(crate) fn status(dirs: &Dirs, app: Option<&str>, json: bool) -> Result<Answe
 ///
 /// There is none.
 pub(crate) fn list(dirs: &Dirs, json: bool) -> Result<Answer, Failure> {
-    let (groups, failures) = look(dirs, None)?;
+    let (groups, failures) = look(dirs, None, false)?;
     let text = if json && !groups.is_empty() {
         render::json(&Groups { groups: groups.into_iter().map(Listed::from).collect() })
     } else {
@@ -78,10 +78,14 @@ pub(crate) fn active(dirs: &Dirs, app: Option<&str>, json: bool) -> Result<Answe
     })
 }
 
-fn look(dirs: &Dirs, app: Option<&str>) -> Result<(Vec<Status>, Vec<Failure>), Error> {
+fn look(
+    dirs: &Dirs,
+    app: Option<&str>,
+    requests: bool,
+) -> Result<(Vec<Status>, Vec<Failure>), Error> {
     let (mut seen, mut failures) = (Vec::new(), Vec::new());
     for app in names::groups(dirs, app)? {
-        match report::look(dirs, &app) {
+        match report::look(dirs, &app, requests) {
             Ok(status) => seen.push(status),
             Err(e) => failures.push(e.into()),
         }
@@ -108,7 +112,13 @@ fn line(status: &Status) -> String {
 
 fn text(status: &Status) -> String {
     let mut text = headline(status) + "\n";
+    if let Some(hold) = &status.locked {
+        text += &format!("  {}\n", hold::shown(hold));
+    }
     text += &table(&status.slots);
+    if let Some(in_flight) = &status.in_flight {
+        text += &inflight::text(in_flight);
+    }
     for note in &status.notes {
         text += &format!("  ! {}\n", render::plain(note));
     }

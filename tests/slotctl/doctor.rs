@@ -1,0 +1,385 @@
+//! `doctor`: each thing that can be broken is found, explained, and mended where that is safe.
+
+use crate::site::{Busy, Site, TWO, ran};
+use mod_slot::state::control::WORD;
+use mod_slot::state::publish;
+use serde_json::Value;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown, symlink};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+/// All files that Apache makes, and nothing broken.
+fn healthy() -> Site {
+    let site = Site::new();
+    let _rows_and_counts = Busy::of(&site, "app");
+    site
+}
+
+/// Severity, file name, what and whether it is repaired, of all findings.
+fn findings(site: &Site, args: &[&str]) -> Vec<(String, String, String, bool)> {
+    let ran = site.run(&[&["doctor", "--json"], args].concat());
+    let json: Value = serde_json::from_str(&ran.out).unwrap();
+    let found: Vec<_> = json["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|finding| {
+            let text = |key: &str| finding[key].as_str().unwrap_or_default().to_owned();
+            assert!(!text("what").is_empty() && !text("way_out").is_empty(), "{finding}");
+            let file = Path::new(&text("file")).file_name().unwrap().to_str().unwrap().to_owned();
+            (text("severity"), file, text("what"), finding["repaired"] == true)
+        })
+        .collect();
+    let errors = found.iter().any(|(severity, _, _, repaired)| severity == "error" && !repaired);
+    assert_eq!(ran.code, i32::from(errors), "{found:?}");
+    found
+}
+
+/// There is this one finding, and nothing else.
+#[track_caller]
+fn finds(site: &Site, severity: &str, file: &str, words: &str) {
+    let found = findings(site, &[]);
+    let [(found_severity, found_file, what, repaired)] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((found_severity.as_str(), found_file.as_str()), (severity, file), "{what}");
+    assert!(what.contains(words) && !repaired, "{what}");
+}
+
+/// `--repair` mends it, and it is not found again.
+#[track_caller]
+fn mends(site: &Site, severity: &str, file: &str, words: &str) {
+    finds(site, severity, file, words);
+    let found = findings(site, &["--repair"]);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].3, "{found:?}");
+    assert_eq!(findings(site, &[]), []);
+}
+
+fn dead_pid() -> u32 {
+    let mut child = Command::new("true").spawn().unwrap();
+    child.wait().unwrap();
+    child.id()
+}
+
+fn stop_apache(site: &Site) {
+    let mut group = site.group("app", &TWO, site.control("app").identity);
+    group.pid = dead_pid();
+    publish::group(&site.dirs, &group).unwrap();
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+fn is_root() -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        eprintln!("SKIPPED: only root can give files away; run it as root");
+    }
+    root
+}
+
+#[test]
+fn where_nothing_is_broken_nothing_is_found() {
+    let site = healthy();
+    site.run(&["doctor"]).says("nothing is broken\n");
+    site.run(&["doctor", "app", "--repair"]).says("nothing is broken\n");
+    site.run(&["flip"]).fails_not();
+    site.run(&["lock", "--for", "1h"]).fails_not();
+    assert_eq!(findings(&site, &[]), []);
+    site.run(&["doctor", "nobody"]).fails(7, r#"no group "nobody""#);
+}
+
+#[test]
+fn a_finding_says_what_is_what_follows_and_the_way_out() {
+    let site = healthy();
+    let path = site.dirs.lock("app");
+    fs::remove_file(&path).unwrap();
+    let ran = site.run(&["doctor"]);
+    let line = format!(
+        "error: {}: it is missing: nobody can flip. Way out: restart Apache, which makes it anew\n",
+        path.display()
+    );
+    assert_eq!((ran.code, ran.out, ran.err.as_str()), (1, line, "slotctl: 1 thing is broken\n"));
+}
+
+#[test]
+fn directories_are_there_and_not_everybodys() {
+    let site = Site::empty();
+    finds(&site, "error", "state", "it is missing: no group has a record there");
+    let site = healthy();
+    fs::remove_dir_all(&site.dirs.runtime).unwrap();
+    let found = findings(&site, &[]);
+    assert!(found.iter().all(|(severity, ..)| severity == "warning"), "{found:?}");
+    assert_eq!(found[0].1, "run");
+    let site = healthy();
+    set_mode(&site.dirs.state, 0o777);
+    mends(&site, "error", "state", "writable by everybody");
+    assert_eq!(fs::metadata(&site.dirs.state).unwrap().mode() & 0o777, 0o775);
+    set_mode(&site.dirs.runtime, 0o757);
+    mends(&site, "error", "run", "writable by everybody");
+}
+
+#[test]
+fn what_belongs_to_another_is_taken_back() {
+    if !is_root() {
+        return;
+    }
+    let site = healthy();
+    chown(&site.dirs.state, Some(65534), None).unwrap();
+    mends(&site, "error", "state", "belongs to user 65534");
+    let dirs = &site.dirs;
+    let files = [
+        dirs.control("app"),
+        dirs.lock("app"),
+        dirs.history("app"),
+        dirs.counts("app"),
+        dirs.rows(),
+    ];
+    for path in files {
+        chown(&path, Some(65534), None).unwrap();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        mends(&site, "error", name, "belongs to user 65534");
+        assert_eq!(fs::metadata(&path).unwrap().uid(), 0);
+    }
+    site.run(&["flip"]).fails_not();
+}
+
+#[test]
+fn modes_are_as_apache_sets_them() {
+    let site = healthy();
+    let dirs = &site.dirs;
+    for (path, wrong, right, severity) in [
+        (dirs.control("app"), 0o666, 0o644, "error"),
+        (dirs.control("app"), 0o600, 0o644, "warning"),
+        (dirs.lock("app"), 0o644, 0o600, "warning"),
+        (dirs.history("app"), 0o622, 0o600, "error"),
+        (dirs.group("app"), 0o646, 0o644, "error"),
+        (dirs.counts("app"), 0o664, 0o644, "error"),
+        (dirs.rows(), 0o666, 0o600, "error"),
+    ] {
+        set_mode(&path, wrong);
+        let name = path.file_name().unwrap().to_str().unwrap();
+        mends(&site, severity, name, &format!("its mode is {wrong:04o} and not {right:04o}"));
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, right, "{name}");
+    }
+}
+
+#[test]
+fn the_operators_have_what_is_theirs() {
+    if !is_root() {
+        return;
+    }
+    let site = Site::empty();
+    // A group that every system has.
+    let daemon = nix::unistd::Group::from_name("daemon").unwrap().unwrap().gid.as_raw();
+    let control = site.record("app", &TWO, Some(daemon));
+    publish::directory(&site.dirs.runtime).unwrap();
+    let mut group = site.group("app", &TWO, control.identity);
+    group.operator = Some("daemon".into());
+    publish::group(&site.dirs, &group).unwrap();
+    let _busy = Busy::of(&site, "app");
+    assert_eq!(findings(&site, &[]), []);
+    set_mode(&site.dirs.lock("app"), 0o600);
+    mends(&site, "warning", "app.lock", "who should may not use it");
+    chown(site.dirs.control("app"), None, Some(0)).unwrap();
+    mends(&site, "error", "app.slot", "that of SlotOperator");
+}
+
+#[test]
+fn a_damaged_record_is_left_alone_while_apache_runs() {
+    let site = healthy();
+    let path = site.dirs.control("app");
+    let file = File::options().write(true).open(&path).unwrap();
+    let good = fs::read(&path).unwrap();
+    for (at, words) in
+        [(0, "not a control file"), (20, "its header"), (WORD, "control word"), (140, "entry 0")]
+    {
+        file.write_all_at(&[!good[at]], at as u64).unwrap();
+        let broken = fs::read(&path).unwrap();
+        finds(&site, "error", "app.slot", words);
+        assert!(findings(&site, &["--repair"]).iter().all(|found| !found.3));
+        assert_eq!(fs::read(&path).unwrap(), broken);
+        file.write_all_at(&good, 0).unwrap();
+    }
+    file.set_len(100).unwrap();
+    finds(&site, "error", "app.slot", "it has 100 bytes and not 4096");
+    file.set_len(4096).unwrap();
+    file.write_all_at(&good, 0).unwrap();
+    assert_eq!(findings(&site, &[]), []);
+}
+
+#[test]
+fn a_damaged_record_is_kept_aside_when_apache_is_gone() {
+    let site = healthy();
+    stop_apache(&site);
+    let path = site.dirs.control("app");
+    fs::write(&path, "nonsense").unwrap();
+    let found = findings(&site, &["app", "--repair"]);
+    assert!(
+        found.iter().any(|(_, file, _, repaired)| file == "app.slot" && *repaired),
+        "{found:?}"
+    );
+    assert_eq!(fs::read(site.dirs.state.join("app.slot.damaged")).unwrap(), b"nonsense");
+    assert!(!path.exists());
+    site.publish("app", &TWO, None);
+    let _started = Busy::of(&site, "app");
+    finds(&site, "note", "app.slot.damaged", "kept it aside");
+}
+
+#[test]
+fn a_record_that_may_be_in_use_is_not_kept_aside() {
+    let site = healthy();
+    // Perhaps Apache's runtime directory is another one.
+    fs::remove_file(site.dirs.group("app")).unwrap();
+    fs::write(site.dirs.control("app"), "nonsense").unwrap();
+    assert!(findings(&site, &["--repair"]).iter().all(|found| !found.3));
+    assert!(site.dirs.control("app").exists());
+}
+
+#[test]
+fn links_are_found_and_not_followed() {
+    let site = healthy();
+    let target = site.path().join("target");
+    fs::write(&target, "precious").unwrap();
+    set_mode(&target, 0o666);
+    let dirs = &site.dirs;
+    for path in [dirs.control("app"), dirs.lock("app"), dirs.history("app"), dirs.counts("app")] {
+        let aside = site.path().join("aside");
+        fs::rename(&path, &aside).unwrap();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        symlink(&target, &path).unwrap();
+        finds(&site, "error", name, "it is a symbolic link");
+        findings(&site, &["--repair"]);
+        fs::remove_file(&path).unwrap();
+        fs::hard_link(&aside, &path).unwrap();
+        finds(&site, "error", name, "more than one name");
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        finds(&site, "error", name, "it is not a regular file");
+        fs::remove_dir(&path).unwrap();
+        fs::rename(&aside, &path).unwrap();
+    }
+    let meta = fs::metadata(&target).unwrap();
+    assert_eq!((fs::read(&target).unwrap(), meta.mode() & 0o777), (b"precious".to_vec(), 0o666));
+}
+
+#[test]
+fn a_record_that_is_missing_replaced_or_of_no_slot_is_found() {
+    let site = healthy();
+    let path = site.dirs.control("app");
+    let aside = site.path().join("aside");
+    fs::rename(&path, &aside).unwrap();
+    finds(&site, "error", "app.slot", "it is missing");
+    fs::rename(&aside, &path).unwrap();
+    publish::group(&site.dirs, &site.group("app", &TWO, 42)).unwrap();
+    finds(&site, "error", "app.slot", "it was replaced since Apache");
+    let identity = site.control("app").identity;
+    let other = [("a", "-"), ("resin_standby", "-")];
+    publish::group(&site.dirs, &site.group("app", &other, identity)).unwrap();
+    finds(&site, "error", "app.slot", r#"slot "resin" is active, but not configured"#);
+}
+
+#[test]
+fn a_group_file_that_says_nothing_is_found() {
+    let site = healthy();
+    let path = site.dirs.group("app");
+    fs::write(&path, "{").unwrap();
+    finds(&site, "error", "app.json", "nobody knows what is configured");
+    fs::remove_file(&path).unwrap();
+    finds(&site, "warning", "app.json", "Apache has not been started");
+    let mut group = site.group("app", &TWO, site.control("app").identity);
+    group.counted = false;
+    publish::group(&site.dirs, &group).unwrap();
+    finds(&site, "warning", "app.json", "does not count");
+    stop_apache(&site);
+    finds(&site, "warning", "app.json", "Apache is not running");
+}
+
+#[test]
+fn counts_that_count_nothing_are_found() {
+    let site = healthy();
+    let path = site.dirs.counts("app");
+    let file = File::options().write(true).open(&path).unwrap();
+    let identity = fs::read(&path).unwrap()[20];
+    file.write_all_at(&[!identity], 20).unwrap();
+    finds(&site, "error", "app.counts", "it belongs to another record");
+    file.write_all_at(b"x", 0).unwrap();
+    finds(&site, "error", "app.counts", "its header is damaged");
+    file.set_len(5000).unwrap();
+    finds(&site, "error", "app.counts", "it is too short");
+    fs::remove_file(&path).unwrap();
+    finds(&site, "error", "app.counts", "it is missing");
+    stop_apache(&site);
+    assert!(findings(&site, &[]).iter().all(|(severity, ..)| severity == "warning"));
+    let site = healthy();
+    fs::remove_file(site.dirs.rows()).unwrap();
+    finds(&site, "warning", "rows.lock", "which processes live");
+}
+
+#[test]
+fn a_lock_that_bars_nobody_is_taken_away() {
+    let site = healthy();
+    fs::write(site.dirs.lock("app"), "{").unwrap();
+    mends(&site, "warning", "app.lock", "what it holds cannot be read");
+    site.run(&["lock", "--for", "0"]).fails_not();
+    mends(&site, "note", "app.lock", "has ended: it bars nobody");
+    assert_eq!(fs::metadata(site.dirs.lock("app")).unwrap().len(), 0);
+    site.run(&["lock"]).fails_not();
+    assert_eq!(findings(&site, &["--repair"]), []);
+    assert!(fs::metadata(site.dirs.lock("app")).unwrap().len() > 0, "a lock in force stays");
+}
+
+#[test]
+fn a_torn_line_of_the_history_is_ended_and_kept() {
+    let site = healthy();
+    site.run(&["flip"]);
+    let path = site.dirs.history("app");
+    let torn = [&fs::read(&path).unwrap()[..], b"{\"time\":\"20"].concat();
+    fs::write(&path, &torn).unwrap();
+    finds(&site, "warning", "app.history", "its last line is torn");
+    assert!(findings(&site, &["--repair"])[0].3);
+    assert_eq!(fs::read(&path).unwrap(), [&torn[..], b"\n"].concat());
+    finds(&site, "note", "app.history", "1 of its lines cannot be read");
+    fs::remove_file(&path).unwrap();
+    finds(&site, "warning", "app.history", "it is missing");
+}
+
+#[test]
+fn files_that_were_never_finished_go_when_they_are_old() {
+    let site = healthy();
+    let dirs = &site.dirs;
+    let target = site.path().join("target");
+    fs::write(&target, "").unwrap();
+    for path in [
+        dirs.state.join("app.new"),
+        dirs.state.join("app.history.new"),
+        dirs.runtime.join("app.new"),
+    ] {
+        let file = File::create(&path).unwrap();
+        assert_eq!(findings(&site, &["--repair"]), [], "its writer may be at work");
+        file.set_modified(SystemTime::now() - Duration::from_secs(90)).unwrap();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        mends(&site, "note", name, "it was never finished");
+        assert!(!path.exists() && target.exists());
+    }
+}
+
+#[test]
+fn to_repair_is_for_whose_the_files_are() {
+    if !is_root() {
+        return;
+    }
+    let site = healthy();
+    set_mode(&site.dirs.control("app"), 0o666);
+    let slotctl = site.path().join("slotctl");
+    let mut copy = Command::new("cp");
+    assert!(copy.arg(env!("CARGO_BIN_EXE_slotctl")).arg(&slotctl).status().unwrap().success());
+    use std::os::unix::process::CommandExt;
+    let nobody = |args| ran(site.command(&slotctl, args).uid(65534).gid(65534).current_dir("/"));
+    nobody(&["doctor", "--repair"]).fails(77, "only root, or the owner of ");
+    let seen = nobody(&["doctor"]);
+    assert_eq!(seen.code, 1, "{seen:?}");
+    assert!(seen.out.contains("its mode is 0666") && seen.out.contains("note: "), "{seen:?}");
+}

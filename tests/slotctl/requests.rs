@@ -1,0 +1,86 @@
+//! `status --requests`: what is in flight, in the words of clients whom nobody trusts.
+
+use crate::site::{Busy, Site};
+use mod_slot::state::counts::MAX_NOTES;
+use serde_json::{Value, json};
+use std::time::SystemTime;
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_micros() as u64
+}
+
+fn in_flight(site: &Site) -> Value {
+    site.json(&["status", "app", "--requests"])["groups"][0]["in_flight"].clone()
+}
+
+#[test]
+fn what_is_in_flight_is_listed_with_the_oldest_first() {
+    let site = Site::new();
+    let busy = Busy::of(&site, "app");
+    assert!(site.run(&["status", "--requests"]).out.ends_with("  no request is in flight\n"));
+    assert_eq!(in_flight(&site), json!({ "listed": [], "unlisted": 0 }));
+    assert_eq!(site.json(&["status"])["groups"][0]["in_flight"], Value::Null);
+
+    busy.note(0, now() - 2_500_000, "/young?secret");
+    busy.note(1, now() - 65_000_000, "/old");
+    let out = site.run(&["status", "--requests"]).out;
+    let lines: Vec<Vec<_>> = out.lines().map(|line| line.split_whitespace().collect()).collect();
+    let pid = std::process::id().to_string();
+    assert_eq!(lines[4], ["SLOT", "PID", "AGE", "METHOD", "PATH"]);
+    assert_eq!(lines[5][..5], ["resin_standby", &pid, "1m", lines[5][3], "GET"], "{out}");
+    assert_eq!((lines[6][0], lines[6][3], lines[6][4]), ("resin", "GET", "/young"), "{out}");
+    assert_eq!(lines.len(), 7);
+    assert!(!site.run(&["status"]).out.contains("/old"));
+
+    let seen = in_flight(&site);
+    let age = seen["listed"][1]["age_ms"].as_u64().unwrap();
+    assert!((2500..60_000).contains(&age), "{seen}");
+    assert_eq!(
+        seen["listed"][1],
+        json!({ "slot": "resin", "pid": std::process::id(), "age_ms": age, "method": "GET",
+                "path": "/young" })
+    );
+}
+
+#[test]
+fn the_dead_have_nothing_in_flight() {
+    let site = Site::new();
+    let busy = Busy::of(&site, "app");
+    busy.note(0, now(), "/");
+    drop(busy);
+    assert_eq!(in_flight(&site), json!({ "listed": [], "unlisted": 0 }));
+}
+
+#[test]
+fn what_has_no_room_for_a_note_is_counted_still() {
+    let site = Site::new();
+    let busy = Busy::of(&site, "app");
+    busy.set(0, 5);
+    assert!(
+        site.run(&["status", "--requests"]).out.contains("5 in flight, of which none is noted")
+    );
+    (0..MAX_NOTES).for_each(|_| busy.note(0, now(), "/"));
+    assert_eq!(in_flight(&site)["unlisted"], 5);
+    assert!(
+        site.run(&["status", "--requests"]).out.ends_with("  and 5 more, which are not noted\n")
+    );
+}
+
+#[test]
+fn nonsense_neither_commands_a_terminal_nor_pretends_to_be_an_age() {
+    let site = Site::new();
+    let busy = Busy::of(&site, "app");
+    for began in [0, now() * 2, u64::MAX] {
+        busy.note(0, began, "/\u{1b}[2J\n\u{9b}x\u{202e}");
+    }
+    busy.note(63, now(), "/nowhere");
+    for args in [&["status", "--requests"][..], &["status", "--requests", "--json"]] {
+        let out = site.run(args).out;
+        let harmless = |c: char| c == '\n' || !(c.is_control() || c == '\u{202e}');
+        assert!(out.chars().all(harmless), "{out:?}");
+    }
+    let seen = in_flight(&site);
+    let ages: Vec<_> = seen["listed"].as_array().unwrap().iter().map(|r| &r["age_ms"]).collect();
+    assert_eq!(ages.iter().filter(|age| age.is_null()).count(), 3, "{seen}");
+    assert!(seen.to_string().contains(r#""slot":"?""#), "{seen}");
+}
