@@ -101,7 +101,7 @@ pub enum Error {
         waited: Duration,
     },
     /// Somebody else holds the group.
-    #[error("{app:?} is {}: nothing is changed. They say: slotctl unlock {app}; root adds --force", held(.hold))]
+    #[error("{app:?} is {}: nothing is changed. They end it with: slotctl unlock {app}; root, with --force", held(.hold))]
     Held {
         /// The group.
         app: String,

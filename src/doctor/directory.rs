@@ -49,7 +49,10 @@ impl Doctor<'_> {
     fn owned(&mut self, path: &Path, meta: &Metadata, follows: &str) {
         let (uid, me) = (meta.uid(), map::euid());
         // Apache's parent has made it, as root as a rule, or as who asks.
-        if uid != 0 && uid != me {
+        if uid != 0 && uid != me && self.is_instance_of(uid) {
+            let what = format!("it belongs to user {uid}, as the other directory does");
+            self.find(Severity::Note, path, what, "none, if Apache is that user's; or chown both");
+        } else if uid != 0 && uid != me {
             let what = format!("it belongs to user {uid}: {follows}");
             if me == 0 {
                 let mend = || fchown(opened(path)?, Some(0), None);
@@ -68,6 +71,12 @@ impl Doctor<'_> {
             let mode = Permissions::from_mode(meta.mode() & 0o7775);
             self.mend(Severity::Error, path, what, || opened(path)?.set_permissions(mode));
         }
+    }
+
+    /// A user may have an Apache of his own, and all of its files.
+    fn is_instance_of(&self, uid: u32) -> bool {
+        let dirs = [&self.dirs.state, &self.dirs.runtime];
+        dirs.into_iter().all(|dir| fs::metadata(dir).is_ok_and(|meta| meta.uid() == uid))
     }
 }
 

@@ -144,6 +144,12 @@ fn what_belongs_to_another_is_taken_back() {
         assert_eq!(fs::metadata(&path).unwrap().uid(), 0);
     }
     site.run(&["flip"]).fails_not();
+    // Another user's own Apache is not root's to take.
+    chown(&dirs.state, Some(65534), None).unwrap();
+    chown(&dirs.runtime, Some(65534), None).unwrap();
+    let found = findings(&site, &["--repair"]);
+    assert!(found.iter().all(|(severity, ..)| severity == "note") && found.len() == 2, "{found:?}");
+    assert_eq!(fs::metadata(&dirs.state).unwrap().uid(), 65534);
 }
 
 #[test]

@@ -66,6 +66,8 @@ fn a_drain_that_takes_too_long_says_how_many_are_left_and_how_to_see_them() {
     let ran = site.run(&["drain", "--timeout", "0", "--json"]);
     assert_eq!((ran.code, parsed(&ran)["done"].clone()), (124, false.into()));
     assert_eq!(parsed(&ran)["in_flight"], 3);
+    busy.set(1, 1);
+    site.run(&["drain", "--timeout", "0"]).fails(124, "1 request is still in resin_standby");
     site.run(&["drain", "--timeout", "soon"]).fails_with(2);
 }
 

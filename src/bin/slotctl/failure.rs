@@ -85,8 +85,9 @@ pub(crate) enum Failure {
     },
     /// The time for draining was over.
     #[error(
-        "{in_flight} requests are still in {} of {app} after {}; which: slotctl status {app} \
-         --requests", slots.join(", "), render::duration(*took)
+        "{} still in {} of {app} after {}; which: slotctl status {app} --requests",
+        if *.in_flight == 1 { "1 request is".into() } else { format!("{in_flight} requests are") },
+        slots.join(", "), render::duration(*took)
     )]
     Undrained {
         /// The group.
