@@ -59,7 +59,7 @@ pub fn hold(dirs: &Dirs, app: &str, who: &Who, length: Option<Duration>) -> Resu
 /// # Errors
 ///
 /// [`Error::Held`] by another; [`Error::NotYours`] for who forces and is not root; otherwise as
-/// [`hold`].
+/// [`hold()`].
 pub fn release(dirs: &Dirs, app: &str, who: &Who, force: bool) -> Result<Done, Error> {
     change(dirs, app, who, "unlock", |content| {
         let in_force = content.in_force(Timestamp::now());
