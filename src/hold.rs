@@ -33,7 +33,7 @@ pub struct Done {
 ///
 /// # Errors
 ///
-/// [`Error::Held`] by another; those of [`View::read`]; [`Error::Locked`]. Nothing is changed then.
+/// [`Error::Held`] by another; those of [`crate::view::View::read`]; [`Error::Locked`]. Nothing is changed then.
 pub fn hold(dirs: &Dirs, app: &str, who: &Who, length: Option<Duration>) -> Result<Done, Error> {
     change(dirs, app, who, "lock", |content| {
         let now = Timestamp::now();
