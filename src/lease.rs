@@ -59,6 +59,8 @@ mod model;
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicBool;
+    use std::thread;
 
     #[test]
     fn a_request_counts_in_its_slot_until_it_leaves() {
@@ -73,5 +75,48 @@ mod tests {
         let second = enter(&word, |slot| &counters[slot.get()]);
         assert_eq!((second.active(), second.generation()), (index(0), 2));
         assert_eq!(counters[1].load(Ordering::Relaxed), 0);
+    }
+
+    /// What the model shows in every order of its steps, here on real processors, for the
+    /// sanitizers as well.
+    #[test]
+    fn nobody_is_in_a_slot_that_was_drained() {
+        let index = |i| SlotIndex::new(i).unwrap();
+        let closed = [AtomicBool::new(false), AtomicBool::new(true)];
+        let rows: [[AtomicU64; 2]; 3] = Default::default();
+        let word = AtomicU64::new(Word::first(index(0)).bits());
+        let (over, wrong) = (AtomicBool::new(false), AtomicBool::new(false));
+        let entered = AtomicU64::new(0);
+        thread::scope(|scope| {
+            for row in &rows {
+                scope.spawn(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        let slot = enter(&word, |slot| &row[slot.get()]).active().get();
+                        let drained = closed[slot].load(Ordering::SeqCst);
+                        leave(&row[slot]);
+                        wrong.fetch_or(drained, Ordering::Relaxed);
+                        entered.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+            let mut last = Word::first(index(0));
+            for round in 1..=500 {
+                let (old, new) = ((round - 1) % 2, round % 2);
+                closed[new].store(false, Ordering::SeqCst);
+                last = last.flipped(index(new));
+                word.store(last.bits(), Ordering::Release);
+                fence(Ordering::SeqCst);
+                while rows.iter().any(|row| row[old].load(Ordering::Acquire) != 0) {
+                    thread::yield_now();
+                }
+                closed[old].store(true, Ordering::SeqCst);
+                let before = entered.load(Ordering::Relaxed);
+                while entered.load(Ordering::Relaxed) == before {
+                    thread::yield_now();
+                }
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+        assert!(!wrong.into_inner(), "a request was in a slot that was drained");
     }
 }

@@ -164,22 +164,21 @@ fn restart_changes_nothing_on(mpm: Mpm) {
     let site = site(mpm);
     let ledger = flip_under_load(&site, |ledger, flip| {
         let (began_in, old) = (site.active(), site.children());
+        let is_old = |pid: &i32| old.contains(pid);
         thread::scope(|scope| {
             // Keeps its child alive beyond the restart.
             let held = scope.spawn(|| site.get("/slow.jsp?ms=2000").text());
             thread::sleep(Duration::from_millis(200));
-            ledger.forgive_closed(true);
-            site.graceful();
-            let is_new = |pid: &i32| !old.contains(pid);
-            until(|| site.children().iter().any(is_new)).expect("new children come");
-            for _ in 0..5 {
-                flip();
-            }
-            assert!(!site.children().iter().all(is_new), "no child of before is left");
-            assert_eq!(held.join().unwrap().trim(), format!("slot={began_in}"));
-            until(|| !site.children().iter().any(|pid| old.contains(pid))).expect("they end");
-            flip();
-            ledger.forgive_closed(false);
+            ledger.restart(|| {
+                site.graceful();
+                until(|| !site.children().iter().all(is_old)).expect("new children come");
+                for _ in 0..5 {
+                    flip();
+                }
+                assert!(site.children().iter().any(is_old), "no child of before is left");
+                assert_eq!(held.join().unwrap().trim(), format!("slot={began_in}"));
+                until(|| !site.children().iter().any(is_old)).expect("they end");
+            });
         });
     });
     assert_nothing_lost(&site, &ledger);

@@ -34,6 +34,7 @@ pub(crate) struct Ledger {
     stop: AtomicBool,
     connections: AtomicU64,
     forgiving: AtomicBool,
+    restarts: AtomicU64,
     closed: AtomicU64,
     answered: AtomicU64,
     failed: AtomicU64,
@@ -63,6 +64,7 @@ impl Ledger {
             stop: AtomicBool::new(false),
             connections: AtomicU64::new(0),
             forgiving: AtomicBool::new(false),
+            restarts: AtomicU64::new(0),
             closed: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -96,10 +98,13 @@ impl Ledger {
         self.connections.load(SeqCst)
     }
 
-    /// Whether a request is sent again, once, if the server closes a kept connection instead of
-    /// answering.
-    pub(crate) fn forgive_closed(&self, forgiving: bool) {
-        self.forgiving.store(forgiving, SeqCst);
+    /// Does a restart of the server: `restart` returns when it is over. A connection that was opened
+    /// before that may be closed instead of answering, and its request is then sent again, once.
+    pub(crate) fn restart(&self, restart: impl FnOnce()) {
+        self.forgiving.store(true, SeqCst);
+        restart();
+        self.restarts.fetch_add(1, SeqCst);
+        self.forgiving.store(false, SeqCst);
     }
 
     /// How many times that was so.
@@ -183,17 +188,21 @@ impl Load {
 
 fn drive(server: SocketAddr, first: usize, kinds: &[Kind], ledger: &Ledger) {
     let mut client = Client::of(server);
+    // As many as there had been when the connection was opened.
+    let mut restarts = 0;
     for kind in kinds.iter().cycle().skip(first % kinds.len()) {
         if ledger.stop.load(SeqCst) {
             return;
         }
         let flips = ledger.done.load(SeqCst);
-        if !client.is_kept() {
-            ledger.connections.fetch_add(1, SeqCst);
-        }
         let kept = client.is_kept();
+        if !kept {
+            ledger.connections.fetch_add(1, SeqCst);
+            restarts = ledger.restarts.load(SeqCst);
+        }
         let mut answer = client.ask(kind.method, kind.path, kind.body);
-        if kept && answer.is_err() && ledger.forgiving.load(SeqCst) {
+        let restarted = || ledger.forgiving.load(SeqCst) || ledger.restarts.load(SeqCst) > restarts;
+        if kept && answer.is_err() && restarted() {
             ledger.closed.fetch_add(1, SeqCst);
             answer = client.ask(kind.method, kind.path, kind.body);
         }
