@@ -11,21 +11,25 @@ mod pool;
 mod proxy;
 mod record;
 mod request;
+mod reverse;
 mod server;
 mod sys;
 mod tree;
+mod worker;
 
 pub(super) use directive::{Directive, Place, Scope};
 pub(super) use hooks::{Answer, Hooks};
 pub(super) use log::{Level, log};
-pub(super) use proxy::{Proxy, ReverseMap, Worker};
+pub(super) use proxy::Proxy;
 pub(super) use record::ModuleRecord;
 pub(super) use request::{Kept, Request};
+pub(super) use reverse::ReverseMap;
 pub(super) use server::{
     Pool, Server, Setup, has_module, max_daemons, restarts, retain, retained, runtime_path,
     server_path, serves,
 };
 pub(super) use tree::{Line, for_each_directive};
+pub(super) use worker::Worker;
 
 /// Conjures a function back from its type: a function item has no size, its type says it all.
 ///

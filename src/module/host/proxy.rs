@@ -1,8 +1,7 @@
 //! mod_proxy, found at run time: it may be loaded after us, or not at all.
 
-use super::directive::Place;
 use super::log::Level;
-use super::{Answer, Pool, Request, Server, pool, sys};
+use super::{Answer, Pool, Request, Server, Worker, pool, sys};
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::ptr::{self, NonNull};
 
@@ -10,7 +9,7 @@ use std::ptr::{self, NonNull};
 /// module is loaded anew: asked for at each start, never kept in a static.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::module) struct Proxy {
-    module: NonNull<sys::module>,
+    pub(super) module: NonNull<sys::module>,
     hook_canon_handler: HookCanon,
     hook_pre_request: HookPreRequest,
     run_canon_handler: Canon,
@@ -259,185 +258,4 @@ fn symbol(name: &CStr) -> Option<*mut c_void> {
     // SAFETY: Apache loads its modules with RTLD_GLOBAL, so the default scope has their symbols.
     let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
     (!found.is_null()).then_some(found)
-}
-
-/// A worker of mod_proxy: a backend's address, its parameters, its pool of connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in crate::module) struct Worker(NonNull<sys::proxy_worker>);
-
-// SAFETY: workers live as long as the configuration; mod_proxy itself uses them from all threads.
-unsafe impl Send for Worker {}
-// SAFETY: as above.
-unsafe impl Sync for Worker {}
-
-impl Worker {
-    pub(super) fn raw(self) -> *mut sys::proxy_worker {
-        self.0.as_ptr()
-    }
-
-    fn shared(self) -> *mut sys::proxy_worker_shared {
-        // SAFETY: a live worker has its shared part.
-        unsafe { (*self.raw()).s }
-    }
-
-    /// Whether it talks to this unix socket (`None`: to none).
-    pub(in crate::module) fn has_socket(self, path: Option<&CStr>) -> bool {
-        // SAFETY: an array of characters that ends with a NUL.
-        let has = unsafe { CStr::from_ptr((&raw const (*self.shared()).uds_path).cast()) };
-        has == path.unwrap_or_default()
-    }
-
-    /// A refused connection must not keep requests from a backend that is up again.
-    pub(in crate::module) fn never_in_error(self) {
-        // SAFETY: live, and the configuration is still being made.
-        unsafe {
-            let shared = &mut *self.shared();
-            shared.status |= sys::PROXY_WORKER_IGNORE_ERRORS as c_uint;
-            shared.retry = 0;
-            shared.set_retry_set(1);
-        }
-    }
-
-    /// Whether any parameter was set for it.
-    pub(in crate::module) fn has_parameters(self) -> bool {
-        // SAFETY: a worker's shared part is numbers, characters and pointers, for which zeros are a
-        // value; this worker's is live.
-        unsafe { transfer(&*self.shared(), &mut std::mem::zeroed()) }
-    }
-
-    /// Takes over the parameters that were set for `other`.
-    pub(in crate::module) fn inherit(self, other: Self) {
-        // SAFETY: both live and two, and the configuration is still being made.
-        unsafe { transfer(&*other.shared(), &mut *self.shared()) };
-    }
-}
-
-/// Copies the parameters that were set, and tells whether there were any.
-fn transfer(from: &sys::proxy_worker_shared, to: &mut sys::proxy_worker_shared) -> bool {
-    let mut any = false;
-    macro_rules! flagged {
-        ($($field:ident if $set:ident, $mark:ident;)+) => {$(
-            if from.$set() != 0 { to.$field = from.$field; to.$mark(1); any = true; }
-        )+};
-    }
-    macro_rules! changed {
-        ($($field:ident from $default:expr;)+) => {$(
-            if from.$field != $default { to.$field = from.$field; any = true; }
-        )+};
-    }
-    flagged! {
-        timeout if timeout_set, set_timeout_set;
-        acquire if acquire_set, set_acquire_set;
-        ping_timeout if ping_timeout_set, set_ping_timeout_set;
-        conn_timeout if conn_timeout_set, set_conn_timeout_set;
-        recv_buffer_size if recv_buffer_size_set, set_recv_buffer_size_set;
-        io_buffer_size if io_buffer_size_set, set_io_buffer_size_set;
-        response_field_size if response_field_size_set, set_response_field_size_set;
-        address_ttl if address_ttl_set, set_address_ttl_set;
-    }
-    changed! {
-        min from 0; smax from -1; hmax from 0; ttl from 0;
-        flush_packets from sys::flush_off;
-        upgrade from [0; _]; secret from [0; _];
-    }
-    if from.flush_packets == sys::flush_auto {
-        to.flush_wait = from.flush_wait;
-    }
-    if from.keepalive_set() != 0 {
-        to.set_keepalive(from.keepalive());
-        to.set_keepalive_set(1);
-        any = true;
-    }
-    if from.disablereuse_set() != 0 {
-        to.set_disablereuse(from.disablereuse());
-        to.set_disablereuse_set(1);
-        any = true;
-    }
-    any
-}
-
-/// The maps of ProxyPassReverse and its kin, in one section of the configuration.
-#[derive(Debug)]
-pub(in crate::module) struct ReverseMap(NonNull<sys::proxy_dir_conf>);
-
-impl ReverseMap {
-    /// Those of the section that a directive stood in.
-    pub(in crate::module) fn of_place(proxy: &Proxy, place: Place) -> Option<Self> {
-        // SAFETY: the section's vector lives as long as the configuration.
-        unsafe { Self::in_vector(proxy, place.raw()) }
-    }
-
-    /// Those that hold for a whole server.
-    pub(in crate::module) fn of_server(proxy: &Proxy, server: Server) -> Option<Self> {
-        // SAFETY: the server is live, and so are its defaults.
-        unsafe { Self::in_vector(proxy, (*server.raw()).lookup_defaults) }
-    }
-
-    unsafe fn in_vector(proxy: &Proxy, vector: *mut sys::ap_conf_vector_t) -> Option<Self> {
-        // SAFETY: the caller promises the vector.
-        let conf = unsafe { sys::ap_get_module_config(vector, proxy.module.as_ptr()) };
-        NonNull::new(conf.cast()).map(Self)
-    }
-
-    /// Puts, in place of each entry that `urls` (ProxyPassReverse) or `hosts` (its kin for the
-    /// domains of cookies) knows, one for each that it answers. The arrays are made anew: Apache's
-    /// merging has others share their elements.
-    pub(in crate::module) fn expand(
-        &self,
-        pool: Pool,
-        urls: impl Fn(&str) -> Option<Vec<String>>,
-        hosts: impl Fn(&str) -> Option<Vec<String>>,
-    ) {
-        // SAFETY: live, on the one thread there is before Apache serves; the arrays hold
-        // `proxy_alias`es, whose strings live as long as the configuration.
-        unsafe {
-            let conf = &mut *self.0.as_ptr();
-            let (aliases, domains) = (conf.raliases, conf.cookie_domains);
-            // The backend's side is the "real" one of a URL, and the "fake" one of a domain.
-            conf.raliases =
-                expanded(pool, aliases, |alias| &mut alias.real, &urls).unwrap_or(aliases);
-            conf.cookie_domains =
-                expanded(pool, domains, |alias| &mut alias.fake, &hosts).unwrap_or(domains);
-        }
-    }
-}
-
-/// # Safety
-///
-/// `array` is null or a live array of `proxy_alias`es.
-unsafe fn expanded(
-    pool: Pool,
-    array: *mut sys::apr_array_header_t,
-    side: impl Fn(&mut sys::proxy_alias) -> &mut *const c_char,
-    expand: &impl Fn(&str) -> Option<Vec<String>>,
-) -> Option<*mut sys::apr_array_header_t> {
-    // SAFETY: the caller promises the array, whose elements are `nelts` aliases with C strings; what
-    // is pushed is copied into the pool, as are the strings.
-    unsafe {
-        let old = array.as_ref()?;
-        let entries =
-            (0..old.nelts as usize).map(|at| *old.elts.cast::<sys::proxy_alias>().add(at));
-        let entries: Vec<_> = entries
-            .map(|mut entry| {
-                let backend = pool::borrow(*side(&mut entry)).and_then(|text| text.to_str().ok());
-                (entry, backend.and_then(expand))
-            })
-            .collect();
-        if entries.iter().all(|(_, backends)| backends.is_none()) {
-            return None;
-        }
-        let size = size_of::<sys::proxy_alias>() as c_int;
-        let new = sys::apr_array_make(pool.raw(), entries.len() as c_int, size);
-        let push = |entry| sys::apr_array_push(new).cast::<sys::proxy_alias>().write(entry);
-        for (mut entry, backends) in entries {
-            match backends {
-                None => push(entry),
-                Some(backends) => backends.iter().for_each(|backend| {
-                    *side(&mut entry) = pool::c_string(pool.raw(), backend);
-                    push(entry);
-                }),
-            }
-        }
-        Some(new)
-    }
 }
