@@ -109,6 +109,10 @@ fn publish_all(dirs: &Dirs, groups: &[GroupLines]) -> Vec<Group> {
     if let Err(e) = publish::directory(&dirs.runtime) {
         complain(&e, "slotctl counts no requests");
     }
+    let configured: Vec<_> = groups.iter().map(|lines| lines.name.as_str()).collect();
+    if let Err(e) = group::forget(dirs, &configured) {
+        complain(&e, "slotctl takes a group for served that is configured no more");
+    }
     groups.iter().map(|lines| publish_group(dirs, lines)).collect()
 }
 

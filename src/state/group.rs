@@ -1,6 +1,7 @@
 //! The group file `APP.json`: what the configuration says of each slot, written by Apache at its
 //! start, so that httpd.conf stays the one source of truth and slotctl needs no file of its own.
 
+use super::Dirs;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::{fs, io};
@@ -80,6 +81,27 @@ impl Group {
         }
         Ok(group)
     }
+}
+
+/// Removes the group files of groups that are configured no more: the record stays, for they may come
+/// back, but Apache serves them no longer. Files of other instances are left alone.
+///
+/// # Errors
+///
+/// What the system said; the others are removed all the same.
+pub fn forget(dirs: &Dirs, configured: &[&str]) -> io::Result<()> {
+    let mut outcome = Ok(());
+    for path in fs::read_dir(&dirs.runtime)?.flatten().map(|entry| entry.path()) {
+        let ours = |group: Group| Path::new(&group.control) == dirs.control(&group.app);
+        if path.extension().is_some_and(|ending| ending == "json")
+            && !configured.iter().any(|app| path == dirs.group(app))
+            && fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file())
+            && Group::read(&path).is_ok_and(ours)
+        {
+            outcome = outcome.and(fs::remove_file(&path));
+        }
+    }
+    outcome
 }
 
 #[cfg(test)]

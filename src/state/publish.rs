@@ -2,7 +2,7 @@
 //! aside, and map them for the children. It reads with `pread`, never through a mapping: a file cut
 //! short must not cost the parent a SIGBUS.
 
-use super::control::{Control, Damage, PAGE, WORD, encode_name, entry_offset};
+use super::control::{Control, Damage, PAGE, encode_name, entry_offset};
 use super::counts::{self, Counts};
 use super::group::Group;
 use super::map::{self, Mapping, OpenError};
@@ -335,7 +335,6 @@ fn fall_back(
     let entry = history::Entry::of(flip::now(), "default", [&from, default], generation, &who);
     let written = flip::record(&dirs.history(app), &entry);
     let unwritten = written.err().map_or(String::new(), |e| format!(" (not in the history: {e})"));
-    debug_assert_eq!(WORD % 8, 0);
     Ok(format!(
         "group {app:?}: slot {from:?} was active and is configured no more; slot {default:?} of \
          SlotDefault is active now{unwritten}"

@@ -182,6 +182,9 @@ fn a_group_that_is_removed_and_comes_back_is_where_it_was() {
     change(&site, "<SlotGroup other>\nSlot x - docroot=ROOT/a\n</SlotGroup>");
     assert_eq!(site.get("/name.txt").status(), 404);
     assert_eq!(page(&control(&site)), before);
+    let status: serde_json::Value =
+        serde_json::from_str(&site.run(&["status", "app", "--json"])).unwrap();
+    assert_eq!(status["groups"][0]["started"], false, "nobody serves it: {status}");
     change(&site, &group(&["a", "b"]));
     assert_serves(&site, "b");
 }
