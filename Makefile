@@ -100,14 +100,17 @@ clean: ## Remove what was built
 find_cc = command -v cc
 find_httpd = command -v apache2 httpd || test -x /usr/sbin/apache2 -o -x /usr/sbin/httpd
 find_apxs = command -v $(APXS)
-find_libclang = ls $${LIBCLANG_PATH:-/nowhere}/libclang*.so* /usr/lib/llvm*/lib/libclang*.so* \
-	/usr/lib/*/libclang*.so* /usr/lib64/libclang*.so* /usr/lib64/llvm*/lib*/libclang*.so* 2>/dev/null | grep -q .
+# Not libclang-cpp, which is another library.
+libclangs = $(foreach dir,$${LIBCLANG_PATH:-/nowhere} /usr/lib/llvm*/lib /usr/lib/*/ /usr/lib64 /usr/lib64/llvm*/lib*,\
+	$(dir)/libclang.so* $(dir)/libclang-[0-9]*.so*)
+find_libclang = ls $(libclangs) 2>/dev/null | grep -q .
 find_openssl = command -v openssl
+find_strace = command -v strace
 find_valgrind = command -v valgrind
 find_tomcat = test -e $${CATALINA_HOME:-/usr/share/tomcat10}/bin/bootstrap.jar
 
 need_build = cc:gcc httpd:apache2 apxs:apache2-dev libclang:libclang-dev
-need_test = $(need_build) openssl:openssl tomcat:tomcat10
+need_test = $(need_build) openssl:openssl strace:strace tomcat:tomcat10
 need_valgrind = valgrind:valgrind
 need_all = $(need_test) $(need_valgrind)
 
