@@ -212,6 +212,33 @@ fn a_child_may_die_at_every_step() {
     }
 }
 
+/// A row changes hands: its process is killed in the slot, and a new one takes the row over, voids
+/// what it finds, and serves a request, while the slot is drained.
+#[test]
+fn a_row_may_change_hands() {
+    loom::model(|| {
+        let machine = Machine::new();
+        let row = &machine.rows[0];
+        row.in_flight[0].fetch_add(1, Ordering::Relaxed);
+        row.owned.store(false, Ordering::Release);
+        let heir = {
+            let machine = machine.clone();
+            thread::spawn(move || {
+                let row = &machine.rows[0];
+                row.owned.store(true, Ordering::Release);
+                row.in_flight.iter().for_each(|counter| counter.store(0, Ordering::SeqCst));
+                machine.request(0);
+            })
+        };
+        machine.store(1);
+        if machine.is_drained(0) {
+            machine.stop(0);
+        }
+        heir.join().unwrap();
+        assert!(machine.is_drained(0) && machine.is_drained(1), "a count is stuck");
+    });
+}
+
 /// The harness can fail: with the second look taken out, a request slips into a drained slot.
 #[test]
 #[should_panic]
