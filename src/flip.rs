@@ -7,7 +7,7 @@
 pub use crate::error::Error;
 pub use crate::state::who::Who;
 pub use crate::tally::{Request, Tally, requests, tally};
-pub use crate::view::{View, groups, read_history};
+pub use crate::view::{View, groups, is_group, read_history};
 
 use crate::error::{refused, unopened};
 use crate::slot::Word;
@@ -18,11 +18,14 @@ use crate::state::hold::{self, Content};
 use crate::state::map::{self, Mapping};
 use crate::sync::{Ordering, fence};
 use crate::view::{open, owner};
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// For so long another writer is waited for.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What must be so, or nothing is changed. It is looked at under the writers' lock.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,10 +75,10 @@ pub fn flip(
     who: &Who,
 ) -> Result<Flipped, Error> {
     // A name that cannot be a group's must not become a path.
-    if crate::slot::check_name(app).is_err() || fs::symlink_metadata(dirs.control(app)).is_err() {
+    if !is_group(dirs, app)? {
         open(dirs, app, false)?;
     }
-    let lock = lock(dirs, app, Duration::from_secs(5))?;
+    let lock = lock(dirs, app)?;
     let path = dirs.control(app);
     let (view, file) = View::of(dirs, app, true)?;
     if let Some(group) = view.group.as_ref().filter(|_| !view.is_read()) {
@@ -90,12 +93,7 @@ pub fn flip(
 
     let (from, before) = (view.control.active().to_owned(), view.control.word);
     let word = if changed { before.flipped(index) } else { before };
-    if let Err(source) = store(&mapping, word) {
-        // In memory it is done, on the disk perhaps not: take it back, as a change of its own.
-        let back = if changed { word.flipped(before.active()) } else { word };
-        let _ = store(&mapping, back);
-        return Err(Error::NotDurable { path, source });
-    }
+    change(&mapping, before, word).map_err(|source| Error::NotDurable { path, source })?;
     let generation = word.generation();
     let started = view.group.is_some();
     let mut flipped = Flipped { from, to, generation, unrecorded: None, started, unreadable_hold };
@@ -140,8 +138,17 @@ fn entry(flipped: &Flipped, who: &Who) -> Entry {
     Entry::of(now(), "flip", [&flipped.from, &flipped.to], flipped.generation, who)
 }
 
+/// Publishes `word` in the place of `before`, or takes it back.
+pub(crate) fn change(mapping: &Mapping, before: Word, word: Word) -> io::Result<()> {
+    store(mapping, word).inspect_err(|_| {
+        // In memory it is done, on the disk perhaps not: taken back, as a change of its own.
+        let back = if word == before { word } else { word.flipped(before.active()) };
+        let _ = store(mapping, back);
+    })
+}
+
 /// Publishes `word` and waits until it is on the disk. See [`crate::lease`] for the fence.
-pub(crate) fn store(mapping: &Mapping, word: Word) -> io::Result<()> {
+fn store(mapping: &Mapping, word: Word) -> io::Result<()> {
     mapping.word(WORD).store(word.bits(), Ordering::Release);
     fence(Ordering::SeqCst);
     mapping.wake(WORD);
@@ -162,21 +169,26 @@ pub(crate) fn record(path: &Path, entry: &Entry) -> io::Result<()> {
 }
 
 /// Takes the writers' lock; it is free again when the file is closed, or its owner dead.
-pub(crate) fn lock(dirs: &Dirs, app: &str, patience: Duration) -> Result<File, Error> {
+pub(crate) fn lock(dirs: &Dirs, app: &str) -> Result<File, Error> {
     let path = dirs.lock(app);
     let (file, _) =
         map::open(&path, true, owner(dirs)).map_err(|e| unopened("change", &path, e))?;
-    let deadline = Instant::now() + patience;
+    match await_lock(&file) {
+        Ok(true) => Ok(file),
+        Ok(false) => Err(Error::Locked { app: app.into(), waited: PATIENCE }),
+        Err(source) => Err(Error::System { path, source }),
+    }
+}
+
+/// Takes the lock of an open file, if it is free within [`PATIENCE`]: whether it was.
+pub(crate) fn await_lock(file: &File) -> io::Result<bool> {
+    let deadline = Instant::now() + PATIENCE;
     loop {
         match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
-                thread::sleep(Duration::from_millis(1));
-            }
-            Err(TryLockError::WouldBlock) => {
-                return Err(Error::Locked { app: app.into(), waited: patience });
-            }
-            Err(TryLockError::Error(source)) => return Err(Error::System { path, source }),
+            Ok(()) => return Ok(true),
+            Err(TryLockError::Error(e)) if e.kind() != io::ErrorKind::Interrupted => return Err(e),
+            Err(_) if Instant::now() >= deadline => return Ok(false),
+            Err(_) => thread::sleep(Duration::from_millis(1)),
         }
     }
 }

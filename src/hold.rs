@@ -33,7 +33,8 @@ pub struct Done {
 ///
 /// # Errors
 ///
-/// [`Error::Held`] by another; those of [`crate::view::View::read`]; [`Error::Locked`]. Nothing is changed then.
+/// [`Error::Held`] by another; those of [`crate::view::View::read`]; [`Error::Locked`];
+/// [`Error::NotDurable`]. Nothing is changed then.
 pub fn hold(dirs: &Dirs, app: &str, who: &Who, length: Option<Duration>) -> Result<Done, Error> {
     change(dirs, app, who, "lock", |content| {
         let now = Timestamp::now();
@@ -113,7 +114,7 @@ fn change(
 ) -> Result<Done, Error> {
     let path = dirs.lock(app);
     open(dirs, app, false)?;
-    let file = lock(dirs, app, Duration::from_secs(5))?;
+    let file = lock(dirs, app)?;
     let (_, control) = open(dirs, app, false)?;
     let content = hold::read(&file).map_err(|e| refused("read", &path, e))?;
     let unreadable = content == Content::Unreadable;
@@ -125,8 +126,11 @@ fn change(
     let Some(after) = decision else {
         return Ok(Done { hold: before, changed: false, unreadable, unrecorded: None });
     };
-    hold::write(&file, after.as_ref())
-        .map_err(|source| Error::System { path: path.clone(), source })?;
+    if let Err(source) = hold::write(&file, after.as_ref()) {
+        // What can be read may not be on the disk, or not whole: it is taken back.
+        let _ = hold::write(&file, before.as_ref());
+        return Err(Error::NotDurable { path, source });
+    }
     let recorded = record(&dirs.history(app), &entry(&control, action, who));
     let unrecorded = recorded.err().map(|e| e.to_string());
     Ok(Done { hold: after.or(before), changed: true, unreadable, unrecorded })

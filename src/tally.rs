@@ -87,10 +87,11 @@ fn segment(dirs: &Dirs, app: &str, identity: u128) -> Result<Option<Counts>, Err
     };
     let mut header = [0; 32];
     let len = meta.len() as usize;
-    if rows_in(len) == 0
-        || file.read_exact_at(&mut header, 0).is_err()
-        || header != counts::header(identity)
-    {
+    if rows_in(len) == 0 {
+        return Ok(None);
+    }
+    file.read_exact_at(&mut header, 0).map_err(|e| refused("read", &path, e))?;
+    if header != counts::header(identity) {
         return Ok(None);
     }
     let mapping = Mapping::of(&file, len, false).map_err(|e| refused("read", &path, e))?;

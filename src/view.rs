@@ -21,14 +21,33 @@ pub fn groups(dirs: &Dirs) -> Result<Vec<String>, Error> {
         Err(e) if map::is_absent(&e) => return Ok(Vec::new()),
         Err(e) => return Err(refused("read", &dirs.state, e)),
     };
-    let name = |entry: fs::DirEntry| {
+    let name = |entry: &fs::DirEntry| {
         let name = entry.file_name().into_string().ok()?;
         let app = name.strip_suffix(".slot")?;
         crate::slot::check_name(app).is_ok().then(|| app.to_owned())
     };
-    let mut names: Vec<_> = entries.filter_map(Result::ok).filter_map(name).collect();
+    let entries = entries.collect::<io::Result<Vec<_>>>();
+    let entries = entries.map_err(|e| refused("read", &dirs.state, e))?;
+    let mut names: Vec<_> = entries.iter().filter_map(name).collect();
     names.sort();
     Ok(names)
+}
+
+/// Whether there is a control file of a group of this name.
+///
+/// # Errors
+///
+/// [`Error::Permission`], [`Error::System`]: nobody can say.
+pub fn is_group(dirs: &Dirs, name: &str) -> Result<bool, Error> {
+    if crate::slot::check_name(name).is_err() {
+        return Ok(false);
+    }
+    let path = dirs.control(name);
+    match fs::symlink_metadata(&path) {
+        Ok(_) => Ok(true),
+        Err(e) if map::is_absent(&e) => Ok(false),
+        Err(e) => Err(refused("read", &path, e)),
+    }
 }
 
 /// A group as its files show it at one moment.

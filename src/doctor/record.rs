@@ -6,13 +6,12 @@ use crate::flip::lock;
 use crate::state::control::{Control, Damage, PAGE};
 use crate::state::counts;
 use crate::state::group::Group;
-use crate::state::publish::keep_aside;
+use crate::state::make::keep_aside;
 use crate::tally::may_live;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
-use std::time::Duration;
 
 impl Doctor<'_> {
     /// What is configured, and whether who wrote it is there.
@@ -95,8 +94,7 @@ impl Doctor<'_> {
             Apache::Gone(_) => {
                 let dirs = self.dirs;
                 self.mend(Severity::Error, path, format!("{why}: {follows}"), || {
-                    let _lock =
-                        lock(dirs, app, Duration::from_secs(5)).map_err(io::Error::other)?;
+                    let _lock = lock(dirs, app).map_err(io::Error::other)?;
                     keep_aside(path).map(drop).map_err(io::Error::other)
                 });
             }

@@ -43,6 +43,14 @@ impl Doctor<'_> {
         let path = self.dirs.history(app);
         let older = history::beside(&path, ".1");
         match self.private(&path, Want::private(operator)) {
+            Place::Absent if history::is_unfinished(&path) => {
+                let what = "it was put aside, and its writer killed before a new one was there";
+                let dirs = self.dirs;
+                self.mend(Severity::Warning, &path, what.into(), || {
+                    let _lock = lock(dirs, app).map_err(io::Error::other)?;
+                    history::finish(&path)
+                });
+            }
             Place::Absent => {
                 let what = "it is missing: what operators change is not recorded".to_owned();
                 self.find(Severity::Warning, &path, what, RESTART);
@@ -73,7 +81,7 @@ impl Doctor<'_> {
             let what = "its last line is torn, as by a power cut: a change is not shown".to_owned();
             let dirs = self.dirs;
             self.mend(Severity::Warning, path, what, || {
-                let _lock = lock(dirs, app, Duration::from_secs(5)).map_err(io::Error::other)?;
+                let _lock = lock(dirs, app).map_err(io::Error::other)?;
                 history::end_line(path)
             });
         }
@@ -99,7 +107,7 @@ impl Doctor<'_> {
 }
 
 fn clear(dirs: &Dirs, app: &str) -> io::Result<()> {
-    let file = lock(dirs, app, Duration::from_secs(5)).map_err(io::Error::other)?;
+    let file = lock(dirs, app).map_err(io::Error::other)?;
     // Somebody may have locked meanwhile.
     match hold::read(&file)?.in_force(Timestamp::now()) {
         Some(_) => Ok(()),

@@ -14,11 +14,12 @@ use crate::slot::{SlotIndex, Word};
 use crate::state::control::{PAGE, WORD};
 use crate::state::counts::{self, Counts};
 use crate::state::instance::{self, Claim};
-use crate::state::map::{ByteLock, Mapping, lock_byte};
+use crate::state::map::{ByteLock, Mapping, lock_byte, share_byte};
 use crate::state::publish::PublishError;
 use crate::state::{Dirs, group, publish};
 use crate::sync::Ordering;
 use std::ffi::CString;
+use std::fs::File;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::path::PathBuf;
@@ -33,8 +34,13 @@ pub(super) fn prepare(setup: &Setup) -> Result<(), String> {
     }
     let dirs = dirs(setup.pool, &config);
     claim(&dirs)?;
-    let mut site = Site::new(publish_all(&dirs, &config.groups));
-    site.rows = publish::rows(&dirs).map_err(|e| complain(&e, "slotctl counts no requests")).ok();
+    if let Err(e) = publish::directory(&dirs.runtime) {
+        complain(&e, "slotctl counts no requests");
+    }
+    // Without it, nobody could tell whose counts are those of the living.
+    let rows = publish::rows(&dirs).map_err(|e| complain(&e, "slotctl counts no requests")).ok();
+    let mut site = Site::new(publish_all(&dirs, &config.groups, rows.is_some()));
+    site.rows = rows;
     site.rewrites = has_rewrite_rule();
     site.proxy = Proxy::find();
 
@@ -105,20 +111,17 @@ fn complain(error: &dyn std::fmt::Display, consequence: &str) {
     log(Level::Error, &format!("{error}: {consequence}"));
 }
 
-fn publish_all(dirs: &Dirs, groups: &[GroupLines]) -> Vec<Group> {
-    if let Err(e) = publish::directory(&dirs.runtime) {
-        complain(&e, "slotctl counts no requests");
-    }
+fn publish_all(dirs: &Dirs, groups: &[GroupLines], countable: bool) -> Vec<Group> {
     let configured: Vec<_> = groups.iter().map(|lines| lines.name.as_str()).collect();
     if let Err(e) = group::forget(dirs, &configured) {
         complain(&e, "slotctl takes a group for served that is configured no more");
     }
-    groups.iter().map(|lines| publish_group(dirs, lines)).collect()
+    groups.iter().map(|lines| publish_group(dirs, lines, countable)).collect()
 }
 
-fn publish_group(dirs: &Dirs, lines: &GroupLines) -> Group {
+fn publish_group(dirs: &Dirs, lines: &GroupLines, countable: bool) -> Group {
     let slots = lines.slots.iter().map(SlotLine::serve).collect();
-    match try_publish(dirs, lines) {
+    match try_publish(dirs, lines, countable) {
         Ok((names, page, counts)) => Group::new(&lines.name, slots, &names, page, counts),
         Err(e) => {
             let default = &lines.slots[lines.default()].name;
@@ -139,7 +142,7 @@ fn publish_group(dirs: &Dirs, lines: &GroupLines) -> Group {
 
 type Live = (Vec<String>, Mapping, Counts);
 
-fn try_publish(dirs: &Dirs, lines: &GroupLines) -> Result<Live, PublishError> {
+fn try_publish(dirs: &Dirs, lines: &GroupLines, countable: bool) -> Result<Live, PublishError> {
     let names: Vec<_> = lines.slots.iter().map(|slot| slot.name.as_str()).collect();
     let default = names[lines.default()];
     let operator = lines.operator.as_ref().map(|(_, gid)| *gid);
@@ -153,7 +156,8 @@ fn try_publish(dirs: &Dirs, lines: &GroupLines) -> Result<Live, PublishError> {
     let counts = publish::counts(dirs, &lines.name, identity, rows).map_err(|e| {
         complain(&e, &format!("the requests of group {:?} are not counted", lines.name));
     });
-    let described = describe(dirs, lines, identity, published.inode, counts.is_ok());
+    let counted = countable && counts.is_ok();
+    let described = describe(dirs, lines, identity, published.inode, counted);
     let counts = counts.unwrap_or_else(|()| private_counts());
     if let Err(e) = publish::group(dirs, &described) {
         complain(&e, "slotctl does not know what is configured");
@@ -249,11 +253,8 @@ pub(super) fn attach(setup: &Setup) {
     drop(retained().map(ManuallyDrop::into_inner));
     let Some(service) = &setup.main.config().service else { return };
     let site = &service.site;
-    if let Some(row) = claim_row(site) {
-        site.row.store(row, Ordering::Relaxed);
-        for group in &site.groups {
-            group.counts().take_over(row, std::process::id());
-        }
+    if let Some(rows) = &site.rows {
+        claim_row(site, rows);
     }
     let Some(mod_proxy) = site.proxy else { return };
     for &worker in &site.workers {
@@ -263,21 +264,40 @@ pub(super) fn attach(setup: &Setup) {
     }
 }
 
-/// The first row whose lock is free. Without one, row 0, which is shared: there, what a dead child
-/// had in flight is void only when all others that share it are gone too.
-fn claim_row(site: &Site) -> Option<usize> {
-    let rows = site.rows.as_ref()?;
+/// Takes the first row whose lock is free. Without one, row 0, which is shared: there, what a dead
+/// child had in flight is void only when all others that share it are gone too.
+fn claim_row(site: &Site, rows: &File) {
     let most = site.groups.iter().map(|group| group.counts().rows()).min().unwrap_or(1);
-    for row in 1..most {
-        match lock_byte(rows, row, ByteLock::Alone) {
-            Ok(()) => return Some(row),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-            Err(e) => {
-                complain(&e, "this process shares a row of the counts");
-                break;
-            }
+    let free = (1..most).find_map(|row| match lock_byte(rows, row, ByteLock::Alone) {
+        Ok(()) => Some(Ok(row)),
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => None,
+        Err(e) => Some(Err(e)),
+    });
+    match free {
+        Some(Ok(row)) => {
+            site.row.store(row, Ordering::Relaxed);
+            take_over(site, row, std::process::id());
         }
+        Some(Err(e)) => {
+            complain(&e, "this process shares a row of the counts");
+            share_row(site, rows);
+        }
+        None => share_row(site, rows),
     }
-    let _ = lock_byte(rows, 0, ByteLock::Together);
-    None
+}
+
+/// Shares row 0; of those who did and are all gone, nothing is left in flight.
+fn share_row(site: &Site, rows: &File) {
+    if lock_byte(rows, 0, ByteLock::Alone).is_ok() {
+        take_over(site, 0, 0);
+    }
+    if let Err(e) = share_byte(rows, 0) {
+        complain(&e, "what this process has in flight is not counted");
+    }
+}
+
+fn take_over(site: &Site, row: usize, pid: u32) {
+    for group in &site.groups {
+        group.counts().take_over(row, pid);
+    }
 }

@@ -157,6 +157,7 @@ fn ends_a_line(file: &mut File) -> io::Result<bool> {
 /// Puts a history of `limit` bytes or more aside as `….1`, in the place of the one before, and
 /// begins a new one of the same owner and mode. For the holder of the writers' lock.
 pub(crate) fn rotate(path: &Path, limit: u64) -> io::Result<()> {
+    finish(path)?;
     let meta = fs::symlink_metadata(path)?;
     if !meta.is_file() || meta.len() < limit {
         return Ok(());
@@ -171,8 +172,33 @@ pub(crate) fn rotate(path: &Path, limit: u64) -> io::Result<()> {
     let file = options.write(true).create_new(true).mode(0o600).custom_flags(FLAGS).open(&fresh)?;
     fchown(&file, Some(meta.uid()), Some(meta.gid()))?;
     file.set_permissions(Permissions::from_mode(meta.mode() & 0o7777))?;
-    fs::rename(path, beside(path, ".1"))?;
-    fs::rename(&fresh, path)?;
+    let older = beside(path, ".1");
+    fs::rename(path, &older)?;
+    if let Err(e) = fs::rename(&fresh, path) {
+        let _ = fs::rename(&older, path);
+        return Err(e);
+    }
+    sync_directory(path)
+}
+
+/// Whether a writer was killed between the two renames of [`rotate`].
+pub(crate) fn is_unfinished(path: &Path) -> bool {
+    let is_file = |path: &Path| fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file());
+    let absent = fs::symlink_metadata(path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
+    absent && is_file(&beside(path, ".1")) && is_file(&beside(path, ".new"))
+}
+
+/// Does the second rename of a [`rotate`] that was killed: a history that is made in its place would
+/// not be the operators'. For the holder of the writers' lock.
+pub(crate) fn finish(path: &Path) -> io::Result<()> {
+    if is_unfinished(path) {
+        fs::rename(beside(path, ".new"), path)?;
+        sync_directory(path)?;
+    }
+    Ok(())
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
 }
 

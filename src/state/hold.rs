@@ -63,7 +63,12 @@ impl Content {
 /// What the system said.
 pub fn read(file: &File) -> io::Result<Content> {
     let mut bytes = [0; LONGEST];
-    let len = file.read_at(&mut bytes, 0)?;
+    let len = loop {
+        match file.read_at(&mut bytes, 0) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            read => break read?,
+        }
+    };
     if len == 0 {
         return Ok(Content::Free);
     }

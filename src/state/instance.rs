@@ -2,8 +2,9 @@
 //! each other's requests.
 
 use super::Dirs;
+use super::make::private_file;
 use super::map::{ByteLock, byte_owner, lock_byte};
-use super::publish::{PublishError, directory, private_file, system};
+use super::publish::{PublishError, directory, system};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -38,12 +39,18 @@ pub fn claim(dirs: &Dirs, held: Option<&File>) -> Result<Claim, PublishError> {
     }
     directory(&dirs.state)?;
     let file = private_file(&path, None)?;
-    match lock_byte(&file, 0, ByteLock::Alone) {
-        Ok(()) => Ok(Claim::Ours(file)),
-        Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-            let owner = byte_owner(&file, 0).ok().flatten().filter(|pid| *pid > 0);
-            Ok(Claim::Others(owner))
-        }
+    let claim = || match lock_byte(&file, 0, ByteLock::Alone) {
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => match byte_owner(&file, 0)? {
+            Some(owner) => Ok(Some(owner)),
+            // It was let go, or the system refuses for another reason.
+            None => Err(e),
+        },
+        locked => locked.map(|()| None),
+    };
+    match claim().or_else(|_| claim()) {
+        Ok(None) => Ok(Claim::Ours(file)),
+        // In another namespace of processes it has no number.
+        Ok(Some(owner)) => Ok(Claim::Others(Some(owner).filter(|pid| *pid > 0))),
         Err(e) => Err(system("cannot lock", &path)(e)),
     }
 }

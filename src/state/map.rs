@@ -161,10 +161,7 @@ impl Mapping {
     /// What `msync(2)` said: the change is in memory, and perhaps not on the disk.
     pub fn sync(&self) -> io::Result<()> {
         // SAFETY: `base` and `len` are those of a live mapping.
-        match unsafe { libc::msync(self.base.as_ptr().cast(), self.len, libc::MS_SYNC) } {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        }
+        retry(|| unsafe { libc::msync(self.base.as_ptr().cast(), self.len, libc::MS_SYNC) })
     }
 
     /// Wakes who sleeps on the generation of the control word at `offset`: its high half.
@@ -190,6 +187,16 @@ pub enum ByteLock {
     Alone,
     /// Others may hold it likewise.
     Together,
+}
+
+/// Locks byte `at` of `file` together with others, once nobody has it alone any more. See
+/// [`lock_byte`].
+///
+/// # Errors
+///
+/// What `fcntl(2)` said.
+pub(crate) fn share_byte(file: &File, at: usize) -> io::Result<()> {
+    byte_lock(file, libc::F_SETLKW, at, libc::F_RDLCK).map(|_| ())
 }
 
 /// Tries to lock byte `at` of `file` for this process: until it dies, or closes the file. Such a
@@ -223,11 +230,42 @@ fn byte_lock(file: &File, command: i32, at: usize, kind: i32) -> io::Result<libc
     lock.l_whence = libc::SEEK_SET as libc::c_short;
     lock.l_start = at as libc::off_t;
     lock.l_len = 1;
-    // SAFETY: both commands read and write the struct that they are given, and nothing else.
-    match unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut lock) } {
-        -1 => Err(io::Error::last_os_error()),
-        _ => Ok(lock),
+    // SAFETY: the commands read and write the struct that they are given, and nothing else.
+    retry(|| unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut lock) })?;
+    Ok(lock)
+}
+
+/// Calls until it is not a signal that ended the call.
+fn retry(mut call: impl FnMut() -> libc::c_int) -> io::Result<()> {
+    loop {
+        if call() != -1 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
     }
+}
+
+/// Takes the room of the first `len` bytes of `file` on its file system: what is mapped without can
+/// cost a process a SIGBUS when that is full. A file system that does not know of this is taken at
+/// its word.
+///
+/// # Errors
+///
+/// What `fallocate(2)` said.
+pub(crate) fn reserve(file: &File, len: usize) -> io::Result<()> {
+    // SAFETY: the descriptor is open for as long as `file` is borrowed.
+    let took = retry(|| unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, len as libc::off_t) });
+    took.or_else(|e| if e.kind() == io::ErrorKind::Unsupported { Ok(()) } else { Err(e) })
+}
+
+/// From now on, a write beyond the limit of a file's size (`ulimit -f`) is an error, and not the end
+/// of this process.
+pub fn survive_file_limits() {
+    // SAFETY: to ignore a signal installs no handler that could do any harm.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ pub mod group;
 pub mod history;
 pub mod hold;
 pub mod instance;
+pub(crate) mod make;
 pub mod map;
 pub mod publish;
 pub mod who;

@@ -5,14 +5,15 @@
 use super::control::{Control, Damage, PAGE, encode_name, entry_offset};
 use super::counts::{self, Counts};
 use super::group::Group;
+use super::make::{is_useless, keep_aside, own, private_file, reopen, replace, unopened};
 use super::map::{self, Mapping, OpenError};
 use super::who::Who;
 use super::{Dirs, history};
 use crate::flip;
 use crate::slot::{MAX_SLOTS, SlotIndex, Word};
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Why the files of a group cannot be used. Apache starts all the same, on the default slot.
@@ -114,13 +115,23 @@ pub fn control(
     operator: Option<u32>,
 ) -> Result<Published, PublishError> {
     directory(&dirs.state)?;
-    let lock = private_file(&dirs.lock(app), operator)?;
-    private_file(&dirs.history(app), operator)?;
-    lock.lock().map_err(system("cannot lock", &dirs.lock(app)))?;
+    let mut notes = Vec::new();
+    let lock = lock(&dirs.lock(app), operator);
+    if let Err(e) = private_file(&dirs.history(app), operator) {
+        notes.push(format!("{e}: what operators change is not recorded"));
+    }
 
     let path = dirs.control(app);
-    let mut notes = Vec::new();
-    let mut control = match read(&path) {
+    let found = read(&path);
+    if let Err(e) = lock.as_ref() {
+        // Where there is nothing to change, what keeps operators from flipping is no reason to serve
+        // another slot than theirs.
+        if !found.as_ref().is_ok_and(|control| is_as_configured(control, names)) {
+            return Err(lock.expect_err("it was just seen"));
+        }
+        notes.push(format!("{e}: nobody can flip until that is mended"));
+    }
+    let mut control = match found {
         Ok(control) => control,
         Err(Unreadable::Absent) => create(dirs, app, names, default)?,
         Err(Unreadable::Damaged(why)) => {
@@ -142,12 +153,35 @@ pub fn control(
 
     // For writing first: an overlay, as containers have it, then copies what came with the image, and
     // a mapping from before would never see a flip.
-    let (file, _) = reopen(&path, true)?;
-    let mode = if operator.is_some() { 0o660 } else { 0o644 };
-    own(&file, operator, mode).map_err(system("cannot set the owner and mode of", &path))?;
+    match map::open(&path, true, map::euid()) {
+        Ok((file, _)) => {
+            let mode = if operator.is_some() { 0o660 } else { 0o644 };
+            own(&file, operator, mode)
+                .map_err(system("cannot set the owner and mode of", &path))?;
+        }
+        Err(OpenError::System(e)) if e.kind() == io::ErrorKind::ReadOnlyFilesystem => {}
+        Err(e) => return Err(unopened(&path, e)),
+    }
     let (file, meta) = reopen(&path, false)?;
     let mapping = Mapping::of(&file, PAGE, false).map_err(system("cannot map", &path))?;
     Ok(Published { control, mapping, inode: meta.ino(), notes })
+}
+
+/// Takes the writers' lock, which is made if it is not there.
+fn lock(path: &Path, operator: Option<u32>) -> Result<File, PublishError> {
+    let file = private_file(path, operator)?;
+    match flip::await_lock(&file).map_err(system("cannot lock", path))? {
+        true => Ok(file),
+        // As a writer that was stopped leaves it; it must not stop Apache as well.
+        false => {
+            let why = io::Error::other("another change is under way and does not end");
+            Err(system("cannot lock", path)(why))
+        }
+    }
+}
+
+fn is_as_configured(control: &Control, names: &[&str]) -> bool {
+    names.contains(&control.active()) && names.iter().all(|name| control.index_of(name).is_some())
 }
 
 /// Opens or makes the count segment of `app`, with room for `rows` processes.
@@ -159,19 +193,28 @@ pub fn counts(dirs: &Dirs, app: &str, identity: u128, rows: usize) -> Result<Cou
     let path = dirs.counts(app);
     let wanted = counts::size(rows);
     let header = counts::header(identity);
-    let kept = map::open(&path, true, map::euid()).ok().filter(|(file, meta)| {
+    let found = match map::open(&path, true, map::euid()) {
+        Ok((file, meta)) => Some((file, meta.len() as usize)),
+        Err(e) if e.is_absent() || is_useless(&e) => None,
+        Err(e) => return Err(unopened(&path, e)),
+    };
+    let mut kept = None;
+    if let Some((file, len)) = found
+        && len >= counts::size(1)
+    {
+        // Where it cannot be told, children of an older generation count there, perhaps.
         let mut found = [0; 32];
-        meta.len() >= counts::size(1) as u64
-            && file.read_exact_at(&mut found, 0).is_ok()
-            && found == header
-    });
+        file.read_exact_at(&mut found, 0).map_err(system("cannot read", &path))?;
+        kept = (found == header).then_some((file, len));
+    }
     let (file, len) = match kept {
-        Some((file, meta)) => (file, meta.len() as usize),
+        Some(kept) => kept,
         None => (create_counts(&path, &header)?, 0),
     };
     // Rows are only ever added: children of an older generation still have theirs.
     let len = len.max(wanted);
     file.set_len(len as u64).map_err(system("cannot size", &path))?;
+    map::reserve(&file, len).map_err(system("cannot make room for", &path))?;
     let mapping = Mapping::of(&file, len, true).map_err(system("cannot map", &path))?;
     Counts::new(mapping).map_err(|_| system("cannot size", &path)(io::ErrorKind::Other.into()))
 }
@@ -182,10 +225,15 @@ pub fn counts(dirs: &Dirs, app: &str, identity: u128, rows: usize) -> Result<Cou
 ///
 /// [`PublishError`].
 pub fn rows(dirs: &Dirs) -> Result<File, PublishError> {
-    private_file(&dirs.rows(), None)
+    let path = dirs.rows();
+    let file = private_file(&path, None)?;
+    // Not every file system has locks.
+    map::byte_owner(&file, 0).map_err(system("cannot lock", &path))?;
+    Ok(file)
 }
 
-/// Writes the group file of what is configured.
+/// Writes the group file of what is configured. One that cannot be written is not left as it was:
+/// slotctl would believe it.
 ///
 /// # Errors
 ///
@@ -193,7 +241,9 @@ pub fn rows(dirs: &Dirs) -> Result<File, PublishError> {
 pub fn group(dirs: &Dirs, group: &Group) -> Result<(), PublishError> {
     let path = dirs.group(&group.app);
     let text = serde_json::to_string_pretty(group).expect("strings and numbers make JSON");
-    replace(&path, (text + "\n").as_bytes(), 0o644)
+    replace(&path, (text + "\n").as_bytes(), 0o644).inspect_err(|_| {
+        let _ = fs::remove_file(&path);
+    })
 }
 
 enum Unreadable {
@@ -234,59 +284,9 @@ fn create(dirs: &Dirs, app: &str, names: &[&str], default: &str) -> Result<Contr
     Ok(control)
 }
 
-/// Temporary file, fsync, rename, fsync of the directory: whole, or not at all.
-fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PublishError> {
-    let fresh = path.with_extension("new");
-    match fs::remove_file(&fresh) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => {
-            return Err(system("cannot remove", &fresh)(e));
-        }
-        _ => {}
-    }
-    let write = || {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
-            .open(&fresh)?;
-        file.write_all(bytes)?;
-        file.set_permissions(Permissions::from_mode(mode))?;
-        file.sync_all()?;
-        fs::rename(&fresh, path)?;
-        File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
-    };
-    write().map_err(|e| {
-        let _ = fs::remove_file(&fresh);
-        system("cannot write", path)(e)
-    })
-}
-
 fn create_counts(path: &Path, header: &[u8]) -> Result<File, PublishError> {
     replace(path, header, 0o644)?;
     Ok(reopen(path, true)?.0)
-}
-
-fn reopen(path: &Path, write: bool) -> Result<(File, fs::Metadata), PublishError> {
-    map::open(path, write, map::euid()).map_err(|e| match e {
-        OpenError::System(e) => system("cannot open", path)(e),
-        OpenError::NotOurs(why) => system("cannot open", path)(io::Error::other(why)),
-    })
-}
-
-/// `APP.slot.damaged`, or `….damaged-2`, and so on: nothing that was kept is lost.
-pub(crate) fn keep_aside(path: &Path) -> Result<PathBuf, PublishError> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let numbered = |n: u32| match n {
-        1 => path.with_file_name(format!("{name}.damaged")),
-        n => path.with_file_name(format!("{name}.damaged-{n}")),
-    };
-    let aside = (1..)
-        .map(numbered)
-        .find(|aside| fs::symlink_metadata(aside).is_err())
-        .expect("there is always a next number");
-    fs::rename(path, &aside).map_err(system("cannot move aside", path))?;
-    Ok(aside)
 }
 
 /// Appends the names that are not there yet: the bytes first, the length, which makes them valid,
@@ -325,10 +325,11 @@ fn fall_back(
     let path = dirs.control(app);
     let from = control.active().to_owned();
     let to = control.index_of(default).expect("all configured names are in the table");
-    control.word = control.word.flipped(to);
+    let before = control.word;
+    control.word = before.flipped(to);
     let (file, _) = reopen(&path, true)?;
     let mapping = Mapping::of(&file, PAGE, true).map_err(system("cannot map", &path))?;
-    flip::store(&mapping, control.word).map_err(system("cannot write", &path))?;
+    flip::change(&mapping, before, control.word).map_err(system("cannot write", &path))?;
     let reason = Some(format!("slot {from:?} is configured no more"));
     let who = Who { uid: map::uid(), reason, ..Who::default() };
     let generation = control.word.generation();
@@ -339,41 +340,4 @@ fn fall_back(
         "group {app:?}: slot {from:?} was active and is configured no more; slot {default:?} of \
          SlotDefault is active now{unwritten}"
     ))
-}
-
-/// A file that only writers open: root's, or the operator's group's.
-pub(super) fn private_file(path: &Path, operator: Option<u32>) -> Result<File, PublishError> {
-    let mode = if operator.is_some() { 0o660 } else { 0o600 };
-    let created = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
-        .open(path);
-    let file = match created {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => match reopen(path, true) {
-            Ok((file, _)) => file,
-            Err(_) => {
-                keep_aside(path)?;
-                return private_file(path, operator);
-            }
-        },
-        Err(e) => return Err(system("cannot create", path)(e)),
-    };
-    own(&file, operator, mode).map_err(system("cannot set the owner and mode of", path))?;
-    Ok(file)
-}
-
-fn own(file: &File, group: Option<u32>, mode: u32) -> io::Result<()> {
-    let meta = file.metadata()?;
-    let gid = group.unwrap_or_else(|| nix::unistd::getegid().as_raw());
-    if meta.gid() != gid {
-        std::os::unix::fs::fchown(file, None, Some(gid))?;
-    }
-    if meta.mode() & 0o7777 != mode {
-        file.set_permissions(Permissions::from_mode(mode))?;
-    }
-    Ok(())
 }

@@ -25,6 +25,7 @@ use args::{Args, Verb};
 use clap::Parser;
 use clap::error::ErrorKind;
 use failure::Failure;
+use mod_slot::state::map;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -59,6 +60,7 @@ impl Answer {
 }
 
 fn main() -> ExitCode {
+    map::survive_file_limits();
     match Args::try_parse() {
         Ok(args) => finish(run(&args)),
         Err(e) => unparsed(&e),

@@ -3,7 +3,6 @@
 use crate::failure::Failure;
 use mod_slot::flip::{self, Error, View};
 use mod_slot::state::Dirs;
-use std::fs;
 
 /// The group that is meant: `given`, or the only one.
 ///
@@ -46,7 +45,7 @@ pub(crate) fn target(
         (Some(name), None) => name,
         (app, slot) => return Ok((group(dirs, app)?, slot.map(str::to_owned))),
     };
-    if is_group(dirs, name) {
+    if flip::is_group(dirs, name)? {
         refuse_ambiguous(dirs, name, verb)?;
         return Ok((name.into(), None));
     }
@@ -70,10 +69,6 @@ fn only(dirs: &Dirs) -> Result<String, Error> {
         1 => Ok(all.remove(0)),
         _ => Err(Error::Which { what: "group", choice: all }),
     }
-}
-
-fn is_group(dirs: &Dirs, name: &str) -> bool {
-    mod_slot::slot::check_name(name).is_ok() && fs::symlink_metadata(dirs.control(name)).is_ok()
 }
 
 /// A group `resin` with a slot `resin`: who says `flip resin` and means the slot must not be taken

@@ -1,0 +1,108 @@
+//! Making files: whole or not at all, with the owner and the mode that they shall have; what is of no
+//! use is kept aside.
+
+use super::map::{self, OpenError};
+use super::publish::{PublishError, system};
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Temporary file, fsync, rename, fsync of the directory: whole, or not at all.
+pub(super) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PublishError> {
+    let fresh = path.with_extension("new");
+    match fs::remove_file(&fresh) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            return Err(system("cannot remove", &fresh)(e));
+        }
+        _ => {}
+    }
+    let write = || {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
+            .open(&fresh)?;
+        file.write_all(bytes)?;
+        file.set_permissions(Permissions::from_mode(mode))?;
+        file.sync_all()?;
+        fs::rename(&fresh, path)?;
+        File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
+    };
+    write().map_err(|e| {
+        let _ = fs::remove_file(&fresh);
+        system("cannot write", path)(e)
+    })
+}
+
+pub(super) fn reopen(path: &Path, write: bool) -> Result<(File, fs::Metadata), PublishError> {
+    map::open(path, write, map::euid()).map_err(|e| unopened(path, e))
+}
+
+pub(super) fn unopened(path: &Path, why: OpenError) -> PublishError {
+    system("cannot open", path)(match why {
+        OpenError::System(e) => e,
+        OpenError::NotOurs(why) => io::Error::other(why),
+    })
+}
+
+/// Whether a file is to give way to one of ours. What failed for the moment may be in use.
+pub(super) fn is_useless(why: &OpenError) -> bool {
+    matches!(why, OpenError::NotOurs(_)) || why.is_refused() && map::euid() != 0
+}
+
+/// `APP.slot.damaged`, or `….damaged-2`, and so on: nothing that was kept is lost.
+pub(crate) fn keep_aside(path: &Path) -> Result<PathBuf, PublishError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let numbered = |n: u32| match n {
+        1 => path.with_file_name(format!("{name}.damaged")),
+        n => path.with_file_name(format!("{name}.damaged-{n}")),
+    };
+    let aside = (1..)
+        .map(numbered)
+        .find(|aside| fs::symlink_metadata(aside).is_err())
+        .expect("there is always a next number");
+    fs::rename(path, &aside).map_err(system("cannot move aside", path))?;
+    Ok(aside)
+}
+
+/// A file that only writers open: root's, or the operator's group's.
+pub(super) fn private_file(path: &Path, operator: Option<u32>) -> Result<File, PublishError> {
+    let mode = if operator.is_some() { 0o660 } else { 0o600 };
+    let created = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
+        .open(path);
+    let file = match created {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+            match map::open(path, true, map::euid()) {
+                Ok((file, _)) => file,
+                Err(e) if is_useless(&e) => {
+                    keep_aside(path)?;
+                    return private_file(path, operator);
+                }
+                Err(e) => return Err(unopened(path, e)),
+            }
+        }
+        Err(e) => return Err(system("cannot create", path)(e)),
+    };
+    own(&file, operator, mode).map_err(system("cannot set the owner and mode of", path))?;
+    Ok(file)
+}
+
+pub(super) fn own(file: &File, group: Option<u32>, mode: u32) -> io::Result<()> {
+    let meta = file.metadata()?;
+    let gid = group.unwrap_or_else(|| nix::unistd::getegid().as_raw());
+    if meta.gid() != gid {
+        std::os::unix::fs::fchown(file, None, Some(gid))?;
+    }
+    if meta.mode() & 0o7777 != mode {
+        file.set_permissions(Permissions::from_mode(mode))?;
+    }
+    Ok(())
+}
