@@ -10,13 +10,6 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-/// All files that Apache makes, and nothing broken.
-fn healthy() -> Site {
-    let site = Site::new();
-    let _rows_and_counts = Busy::of(&site, "app");
-    site
-}
-
 /// Severity, file name, what and whether it is repaired, of all findings.
 fn findings(site: &Site, args: &[&str]) -> Vec<(String, String, String, bool)> {
     let ran = site.run(&[&["doctor", "--json"], args].concat());
@@ -82,7 +75,7 @@ fn is_root() -> bool {
 
 #[test]
 fn where_nothing_is_broken_nothing_is_found() {
-    let site = healthy();
+    let site = Site::whole();
     site.run(&["doctor"]).says("nothing is broken\n");
     site.run(&["doctor", "app", "--repair"]).says("nothing is broken\n");
     site.run(&["flip"]).fails_not();
@@ -93,7 +86,7 @@ fn where_nothing_is_broken_nothing_is_found() {
 
 #[test]
 fn a_finding_says_what_is_what_follows_and_the_way_out() {
-    let site = healthy();
+    let site = Site::whole();
     let path = site.dirs.lock("app");
     fs::remove_file(&path).unwrap();
     let ran = site.run(&["doctor"]);
@@ -108,12 +101,12 @@ fn a_finding_says_what_is_what_follows_and_the_way_out() {
 fn directories_are_there_and_not_everybodys() {
     let site = Site::empty();
     finds(&site, "error", "state", "it is missing: no group has a record there");
-    let site = healthy();
+    let site = Site::whole();
     fs::remove_dir_all(&site.dirs.runtime).unwrap();
     let found = findings(&site, &[]);
     assert!(found.iter().all(|(severity, ..)| severity == "warning"), "{found:?}");
     assert_eq!(found[0].1, "run");
-    let site = healthy();
+    let site = Site::whole();
     set_mode(&site.dirs.state, 0o777);
     mends(&site, "error", "state", "writable by everybody");
     assert_eq!(fs::metadata(&site.dirs.state).unwrap().mode() & 0o777, 0o775);
@@ -126,7 +119,7 @@ fn what_belongs_to_another_is_taken_back() {
     if !is_root() {
         return;
     }
-    let site = healthy();
+    let site = Site::whole();
     chown(&site.dirs.state, Some(65534), None).unwrap();
     mends(&site, "error", "state", "belongs to user 65534");
     let dirs = &site.dirs;
@@ -154,7 +147,7 @@ fn what_belongs_to_another_is_taken_back() {
 
 #[test]
 fn modes_are_as_apache_sets_them() {
-    let site = healthy();
+    let site = Site::whole();
     let dirs = &site.dirs;
     for (path, wrong, right, severity) in [
         (dirs.control("app"), 0o666, 0o644, "error"),
@@ -195,7 +188,7 @@ fn the_operators_have_what_is_theirs() {
 
 #[test]
 fn a_damaged_record_is_left_alone_while_apache_runs() {
-    let site = healthy();
+    let site = Site::whole();
     let path = site.dirs.control("app");
     let file = File::options().write(true).open(&path).unwrap();
     let good = fs::read(&path).unwrap();
@@ -218,7 +211,7 @@ fn a_damaged_record_is_left_alone_while_apache_runs() {
 
 #[test]
 fn a_damaged_record_is_kept_aside_when_apache_is_gone() {
-    let site = healthy();
+    let site = Site::whole();
     stop_apache(&site);
     let path = site.dirs.control("app");
     fs::write(&path, "nonsense").unwrap();
@@ -236,7 +229,7 @@ fn a_damaged_record_is_kept_aside_when_apache_is_gone() {
 
 #[test]
 fn a_record_that_may_be_in_use_is_not_kept_aside() {
-    let site = healthy();
+    let site = Site::whole();
     // Perhaps Apache's runtime directory is another one.
     fs::remove_file(site.dirs.group("app")).unwrap();
     fs::write(site.dirs.control("app"), "nonsense").unwrap();
@@ -246,7 +239,7 @@ fn a_record_that_may_be_in_use_is_not_kept_aside() {
 
 #[test]
 fn links_are_found_and_not_followed() {
-    let site = healthy();
+    let site = Site::whole();
     let target = site.path().join("target");
     fs::write(&target, "precious").unwrap();
     set_mode(&target, 0o666);
@@ -273,7 +266,7 @@ fn links_are_found_and_not_followed() {
 
 #[test]
 fn a_record_that_is_missing_replaced_or_of_no_slot_is_found() {
-    let site = healthy();
+    let site = Site::whole();
     let path = site.dirs.control("app");
     let aside = site.path().join("aside");
     fs::rename(&path, &aside).unwrap();
@@ -289,7 +282,7 @@ fn a_record_that_is_missing_replaced_or_of_no_slot_is_found() {
 
 #[test]
 fn a_group_file_that_says_nothing_is_found() {
-    let site = healthy();
+    let site = Site::whole();
     let path = site.dirs.group("app");
     fs::write(&path, "{").unwrap();
     finds(&site, "error", "app.json", "nobody knows what is configured");
@@ -305,7 +298,7 @@ fn a_group_file_that_says_nothing_is_found() {
 
 #[test]
 fn counts_that_count_nothing_are_found() {
-    let site = healthy();
+    let site = Site::whole();
     let path = site.dirs.counts("app");
     let file = File::options().write(true).open(&path).unwrap();
     let identity = fs::read(&path).unwrap()[20];
@@ -319,14 +312,14 @@ fn counts_that_count_nothing_are_found() {
     finds(&site, "error", "app.counts", "it is missing");
     stop_apache(&site);
     assert!(findings(&site, &[]).iter().all(|(severity, ..)| severity == "warning"));
-    let site = healthy();
+    let site = Site::whole();
     fs::remove_file(site.dirs.rows()).unwrap();
     finds(&site, "warning", "rows.lock", "which processes live");
 }
 
 #[test]
 fn a_lock_that_bars_nobody_is_taken_away() {
-    let site = healthy();
+    let site = Site::whole();
     fs::write(site.dirs.lock("app"), "{").unwrap();
     mends(&site, "warning", "app.lock", "what it holds cannot be read");
     site.run(&["lock", "--for", "0"]).fails_not();
@@ -339,7 +332,7 @@ fn a_lock_that_bars_nobody_is_taken_away() {
 
 #[test]
 fn a_torn_line_of_the_history_is_ended_and_kept() {
-    let site = healthy();
+    let site = Site::whole();
     site.run(&["flip"]);
     let path = site.dirs.history("app");
     let torn = [&fs::read(&path).unwrap()[..], b"{\"time\":\"20"].concat();
@@ -354,7 +347,7 @@ fn a_torn_line_of_the_history_is_ended_and_kept() {
 
 #[test]
 fn files_that_were_never_finished_go_when_they_are_old() {
-    let site = healthy();
+    let site = Site::whole();
     let dirs = &site.dirs;
     let target = site.path().join("target");
     fs::write(&target, "").unwrap();
@@ -377,7 +370,7 @@ fn to_repair_is_for_whose_the_files_are() {
     if !is_root() {
         return;
     }
-    let site = healthy();
+    let site = Site::whole();
     set_mode(&site.dirs.control("app"), 0o666);
     let slotctl = site.path().join("slotctl");
     let mut copy = Command::new("cp");

@@ -58,6 +58,13 @@ impl Site {
         site
     }
 
+    /// The same, with all files that Apache makes.
+    pub(crate) fn whole() -> Self {
+        let site = Self::new();
+        let _rows_and_counts = Busy::of(&site, "app");
+        site
+    }
+
     /// Starts Apache, as far as a group's files can tell.
     pub(crate) fn publish(&self, app: &str, slots: &[(&str, &str)], operator: Option<u32>) {
         let control = self.record(app, slots, operator);

@@ -1,0 +1,298 @@
+//! SIGKILL at every system call. strace kills at a call's entry, before it has any effect; so the
+//! state after a call is met by the kill at the one that follows it, and that before the first of
+//! all by the first. Calls on other files change nothing that could be seen: with MOD_SLOT_SOAK,
+//! those are tried too.
+
+use crate::site::{Ran, Site, TWO};
+use crate::strace::{self, Call};
+use mod_slot::hold;
+use mod_slot::state::history::{Entry, LIMIT};
+use mod_slot::state::hold::Content;
+use mod_slot::state::publish;
+use nix::sys::signal::Signal;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// What a killed writer may cost the next one at most.
+const PROMISE: Duration = Duration::from_millis(100);
+
+/// A site on which a command is killed, again and again.
+struct Sweep {
+    site: Site,
+    /// The generations of the flips that were acknowledged, since they were last forgotten.
+    acknowledged: Vec<u32>,
+    /// How long the first flip after each kill took.
+    next: Vec<Duration>,
+    /// How long a flip took right behind each of those.
+    plain: Vec<Duration>,
+}
+
+impl Sweep {
+    /// Kills slotctl at each of its calls, or each on its files; before each, all is as `prepare`
+    /// leaves it, and after each, what every writer promises is so, and what `judge` wants.
+    fn over(
+        site: Site,
+        args: &[&str],
+        calls: impl FnOnce(&Site, &[&str]) -> Vec<Call>,
+        prepare: impl Fn(&mut Self),
+        judge: impl Fn(&mut Self, &Call, &str),
+    ) {
+        let mut sweep = Self { site, acknowledged: vec![], next: vec![], plain: vec![] };
+        prepare(&mut sweep);
+        let calls = calls(&sweep.site, args);
+        for call in &calls {
+            sweep.acknowledged.clear();
+            prepare(&mut sweep);
+            let out = strace::inject(&sweep.site, args, call, "signal=KILL");
+            assert_eq!(out.status.signal(), Some(Signal::SIGKILL as i32), "{call:?}: {out:?}");
+            let said = String::from_utf8(out.stdout).unwrap();
+            judge(&mut sweep, call, &said);
+            sweep.go_on(call);
+        }
+        sweep.report(args, calls.len());
+    }
+
+    /// After a kill: nobody has the lock, and flips go on as if nothing had been.
+    fn go_on(&mut self, call: &Call) {
+        let active = self.site.control("app").active().to_owned();
+        self.site.run(&["active"]).says(&format!("{active}\n"));
+        let (next, plain) = (self.flip(call), self.flip(call));
+        self.next.push(next);
+        self.plain.push(plain);
+        self.assert_history(call);
+    }
+
+    /// A flip that has to succeed, and how long it took.
+    fn flip(&mut self, call: &Call) -> Duration {
+        let start = Instant::now();
+        let ran = self.site.run(&["flip", "app"]);
+        let took = start.elapsed();
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{call:?}: {ran:?}");
+        self.acknowledged.push(self.site.control("app").word.generation());
+        took
+    }
+
+    /// No line is torn, none is there twice, and each flip that was acknowledged has its own.
+    fn assert_history(&self, call: &Call) {
+        let path = self.site.dirs.history("app");
+        let mut seen = Vec::new();
+        for path in [older(&path), path] {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            assert!(text.is_empty() || text.ends_with('\n'), "{call:?}: {path:?} is torn");
+            let parse = |line| serde_json::from_str::<Entry>(line).expect(line);
+            let flips = text.lines().map(parse).filter(|entry| entry.action == "flip");
+            seen.extend(flips.map(|entry| entry.generation));
+        }
+        for generation in &self.acknowledged {
+            let times = seen.iter().filter(|seen| *seen == generation).count();
+            assert_eq!(times, 1, "{call:?}: generation {generation} in {seen:?}");
+        }
+        seen.sort_unstable();
+        let len = seen.len();
+        seen.dedup();
+        assert_eq!(seen.len(), len, "{call:?}: one is there twice");
+    }
+
+    fn report(&self, args: &[&str], kills: usize) {
+        let median = |times: &[Duration]| {
+            let mut times = times.to_vec();
+            times.sort_unstable();
+            times[times.len() / 2]
+        };
+        let worst = self.next.iter().max().unwrap();
+        let (next, plain) = (median(&self.next), median(&self.plain));
+        println!(
+            "slotctl {args:?} killed at each of {kills} calls: the next flip took {next:?}, at \
+             worst {worst:?}; a plain one {plain:?}, at worst {:?}",
+            self.plain.iter().max().unwrap()
+        );
+        assert!(next <= plain + PROMISE, "{next:?} after a kill, {plain:?} otherwise");
+    }
+
+    /// Whatever lies beside the files is found by the doctor, and goes when it is repaired.
+    fn assert_leftovers_go(&self, call: &Call) {
+        let is_left = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "new");
+        for left in strace::files(&self.site).iter().filter(|path| is_left(path)) {
+            age(left);
+            let found = self.site.run(&["doctor"]);
+            let name = left.file_name().unwrap().to_str().unwrap();
+            let known = found.out.contains(name) || found.out.contains("app.history: it was put");
+            assert!(known, "{call:?}: {found:?}");
+            self.site.run(&["doctor", "--repair"]).fails_not();
+            assert!(!left.exists(), "{call:?}");
+            self.site.run(&["doctor"]).says("nothing is broken\n");
+        }
+    }
+}
+
+fn older(path: &Path) -> PathBuf {
+    path.with_extension("history.1")
+}
+
+/// Nobody has written to it of late.
+fn age(path: &Path) {
+    assert!(Command::new("touch").args(["-d", "1 hour ago"]).arg(path).status().unwrap().success());
+}
+
+/// The old slot, or the new one, whole; and what was said is so.
+fn assert_one_of_two(site: &Site, call: &Call, said: &str) {
+    let control = site.control("app");
+    let generation = control.word.generation();
+    // Slots alternate with the generations.
+    let slot = if generation % 2 == 1 { "resin" } else { "resin_standby" };
+    assert_eq!(control.active(), slot, "{call:?}");
+    if !said.is_empty() {
+        assert!(said.ends_with(&format!("-> {slot} (generation {generation})\n")), "{said}");
+    }
+}
+
+#[test]
+fn a_flip_that_is_killed_at_any_call_leaves_the_old_slot_or_the_new_one() {
+    let before = std::cell::Cell::new(0);
+    let outcomes = std::cell::RefCell::new([0, 0]);
+    Sweep::over(
+        Site::whole(),
+        &["flip", "app"],
+        if strace::is_soak() { strace::calls } else { strace::calls_on_files },
+        |sweep| before.set(sweep.site.control("app").word.generation()),
+        |sweep, call, said| {
+            assert_one_of_two(&sweep.site, call, said);
+            let after = sweep.site.control("app").word.generation();
+            assert!(after == before.get() || after == before.get() + 1, "{call:?}");
+            outcomes.borrow_mut()[(after - before.get()) as usize] += 1;
+            if !said.is_empty() {
+                sweep.acknowledged.push(after);
+            }
+            assert_eq!(strace::files(&sweep.site).len(), 3, "{call:?}");
+        },
+    );
+    let [old, new] = outcomes.into_inner();
+    println!("the old slot {old} times, the new one {new} times");
+    assert!(old > 10 && new > 3, "{old} and {new}");
+}
+
+#[test]
+fn a_rotation_that_is_killed_at_any_call_loses_no_flip_and_no_operators_right() {
+    let path = |sweep: &Sweep| sweep.site.dirs.history("app");
+    let site = Site::whole();
+    site.publish("app", &TWO, Some(0));
+    let mut group = site.group("app", &TWO, site.control("app").identity);
+    group.operator = Some("root".into());
+    publish::group(&site.dirs, &group).unwrap();
+    Sweep::over(
+        site,
+        &["flip", "app"],
+        strace::calls_on_files,
+        |sweep| {
+            let path = path(sweep);
+            let _ = fs::remove_file(older(&path));
+            fs::write(&path, "").unwrap();
+            assert_eq!(sweep.site.run(&["flip", "app"]).code, 0);
+            sweep.acknowledged.push(sweep.site.control("app").word.generation());
+            // At its limit, by one long line of no flip.
+            let mut entry = sweep.site.history("app").pop().unwrap();
+            entry.action = "lock".into();
+            entry.reason = Some("x".repeat(LIMIT as usize));
+            let line = serde_json::to_string(&entry).unwrap() + "\n";
+            fs::write(&path, fs::read_to_string(&path).unwrap() + &line).unwrap();
+        },
+        |sweep, call, said| {
+            assert_one_of_two(&sweep.site, call, said);
+            if !said.is_empty() {
+                sweep.acknowledged.push(sweep.site.control("app").word.generation());
+            }
+            // By turns, the doctor comes first, or the next flip does.
+            if call.line.len() % 2 == 0 {
+                sweep.assert_leftovers_go(call);
+            }
+            sweep.go_on(call);
+            let meta = fs::metadata(path(sweep)).unwrap();
+            assert_eq!(meta.mode() & 0o7777, 0o660, "{call:?}");
+            assert!(meta.len() < LIMIT && older(&path(sweep)).exists(), "{call:?}");
+            assert!(!sweep.site.path().join("state/app.history.new").exists(), "{call:?}");
+        },
+    );
+}
+
+#[test]
+fn a_lock_that_is_killed_at_any_call_is_there_or_is_not() {
+    let args = ["lock", "app", "--for", "1h", "--reason", "release night"];
+    Sweep::over(
+        Site::whole(),
+        &args,
+        strace::calls_on_files,
+        |sweep| assert_eq!(sweep.site.run(&["unlock", "app"]).code, 0),
+        |sweep, call, said| {
+            let content = hold::read(&sweep.site.dirs, "app").unwrap();
+            assert_ne!(content, Content::Unreadable, "{call:?}");
+            assert!(said.is_empty() || matches!(content, Content::Held(_)), "{call:?}");
+            again(&sweep.site, &args, "app: locked by ", "app: already locked by ");
+        },
+    );
+}
+
+#[test]
+fn an_unlock_that_is_killed_at_any_call_is_done_or_is_not() {
+    Sweep::over(
+        Site::whole(),
+        &["unlock", "app"],
+        strace::calls_on_files,
+        |sweep| assert_eq!(sweep.site.run(&["lock", "app", "--reason", "why"]).code, 0),
+        |sweep, call, said| {
+            let content = hold::read(&sweep.site.dirs, "app").unwrap();
+            assert_ne!(content, Content::Unreadable, "{call:?}");
+            assert!(said.is_empty() || content == Content::Free, "{call:?}");
+            again(&sweep.site, &["unlock", "app"], "app: unlocked", "app: already unlocked");
+        },
+    );
+}
+
+/// Who repeats it succeeds.
+fn again(site: &Site, args: &[&str], done: &str, already: &str) {
+    let Ran { code, out, err } = site.run(args);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.starts_with(done) || out.starts_with(already), "{out}");
+}
+
+#[test]
+fn a_repair_that_is_killed_at_any_call_is_ended_by_the_next_one() {
+    Sweep::over(
+        Site::whole(),
+        &["doctor", "--repair"],
+        strace::calls_on_files,
+        |sweep| {
+            let (site, path) = (&sweep.site, sweep.site.dirs.history("app"));
+            assert_eq!(site.run(&["flip", "app"]).code, 0);
+            let whole = fs::read_to_string(&path).unwrap();
+            let whole: Vec<_> =
+                whole.split_inclusive('\n').filter(|line| line.len() > 50).collect();
+            fs::write(&path, whole.concat() + "{\"time\":\"20").unwrap();
+            fs::write(site.dirs.lock("app"), "no hold").unwrap();
+            for mode in [site.dirs.control("app"), site.dirs.state.clone()] {
+                let broken = fs::metadata(&mode).unwrap().permissions().mode() | 0o002;
+                fs::set_permissions(&mode, Permissions::from_mode(broken)).unwrap();
+            }
+            let left = site.dirs.state.join("app.new");
+            fs::write(&left, "half").unwrap();
+            age(&left);
+        },
+        |sweep, call, _| {
+            let site = &sweep.site;
+            let found = site.run(&["doctor", "--repair"]);
+            assert_eq!((found.code, found.err.as_str()), (0, ""), "{call:?}");
+            // The line that was torn is kept, as the one note that remains.
+            let kept = "app.history: 1 of its lines cannot be read, and are not shown";
+            let found = site.run(&["doctor"]);
+            assert!(found.code == 0 && found.out.lines().count() == 1, "{call:?}: {found:?}");
+            assert!(found.out.contains(kept), "{call:?}: {found:?}");
+            let path = site.dirs.history("app");
+            let text = fs::read_to_string(&path).unwrap();
+            fs::write(&path, text.replace("{\"time\":\"20\n", "")).unwrap();
+            assert_eq!(hold::read(&site.dirs, "app").unwrap(), Content::Free, "{call:?}");
+        },
+    );
+}
