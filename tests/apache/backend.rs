@@ -90,6 +90,14 @@ impl Drop for Backend {
     }
 }
 
+/// The group `app`, a slot for each backend, which takes all requests.
+pub(crate) fn group(slots: &[&str], backends: &[Backend]) -> String {
+    let slot =
+        |(name, backend): (&&str, &Backend)| format!("Slot {name} http://{}\n", backend.address);
+    let slots: String = slots.iter().zip(backends).map(slot).collect();
+    format!("<SlotGroup app>\n{slots}</SlotGroup>\nProxyPass / slot://app/\n")
+}
+
 /// An answer of text.
 pub(crate) fn ok(body: &str) -> Vec<u8> {
     format!(

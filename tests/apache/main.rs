@@ -3,8 +3,10 @@
 
 mod config;
 mod differential;
+mod faults;
 mod flips;
 mod instances;
+mod kill;
 mod protocols;
 mod routing;
 mod site;

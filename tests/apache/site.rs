@@ -82,9 +82,15 @@ impl Site {
     }
 
     /// Has Apache start with this umask.
-    pub(crate) fn with_umask(mut self, umask: &str) -> Self {
-        let script =
-            format!("#!/bin/sh\numask {umask}\nexec {} \"$@\"\n", self.parts.httpd.display());
+    pub(crate) fn with_umask(self, umask: &str) -> Self {
+        self.with_script(&format!("umask {umask}\nexec"))
+    }
+
+    /// Has a shell's script start Apache: `words` come before its command. `ROOT` in them is the
+    /// directory.
+    pub(crate) fn with_script(mut self, words: &str) -> Self {
+        let words = words.replace("ROOT", self.path().to_str().unwrap());
+        let script = format!("#!/bin/sh\n{words} {} \"$@\"\n", self.parts.httpd.display());
         self.parts.httpd = self.write("httpd.sh", &script);
         fs::set_permissions(&self.parts.httpd, fs::Permissions::from_mode(0o755)).unwrap();
         self
@@ -148,6 +154,15 @@ impl Site {
         apache.signal(Signal::SIGKILL);
         end_all(&children);
         self.end(Signal::SIGKILL);
+    }
+
+    /// SIGKILL for the parent alone. Its children live on, as long as what this returns.
+    pub(crate) fn orphan(&mut self) -> Orphans {
+        let processes = self.children();
+        let mut apache = self.apache.take().expect("it runs");
+        apache.signal(Signal::SIGKILL);
+        apache.wait();
+        Orphans { processes, _apache: apache }
     }
 
     fn end(&mut self, signal: Signal) {
@@ -257,6 +272,12 @@ impl Site {
     pub(crate) fn active(&self) -> String {
         self.run(&["active", "app"]).trim().to_owned()
     }
+}
+
+/// The children of a parent that was killed.
+pub(crate) struct Orphans {
+    pub(crate) processes: Vec<i32>,
+    _apache: Apache,
 }
 
 const THREADS: &str = "StartServers 2\nThreadsPerChild 16\nMinSpareThreads 16\n\

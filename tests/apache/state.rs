@@ -4,7 +4,7 @@
 mod damage;
 mod rights;
 
-use crate::backend::Backend;
+use crate::backend::{self, Backend};
 use crate::http::Client;
 use crate::site::{Site, children, end_all, until};
 use nix::sys::signal::{Signal, kill};
@@ -266,13 +266,8 @@ fn children_of_an_older_configuration_answer_503_rather_than_from_a_wrong_slot()
 #[test]
 fn a_slow_request_ends_in_the_slot_it_began_in() {
     let backends = ["a", "b"].map(Backend::named);
-    let slots: String = backends
-        .iter()
-        .zip(SLOTS)
-        .map(|(b, s)| format!("Slot {s} http://{}\n", b.address))
-        .collect();
     let mut site = Site::new();
-    site.start(&format!("<SlotGroup app>\n{slots}</SlotGroup>\nProxyPass / slot://app/"));
+    site.start(&backend::group(&SLOTS, &backends));
     let address = site.address;
     let slow = thread::spawn(move || Client::of(address).ask("GET", "/?sleep=3000", b"").unwrap());
     until(|| backends[0].busy() == 1).unwrap();

@@ -1,0 +1,281 @@
+//! Apache starts, whatever its disks say: each system call of the parent on the files of mod_slot
+//! fails once. It serves the recorded slot or the default, says why, and slotctl never claims what
+//! is not so.
+
+use crate::backend::{self, Backend};
+use crate::http::Client;
+use crate::site::{Site, end_all, text, until};
+use std::fs::{self, File};
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+
+const SLOTS: [&str; 2] = ["a", "b"];
+const ERRORS: [&str; 4] = ["EIO", "ENOSPC", "EACCES", "EMFILE"];
+
+/// Those that the parent opens.
+const FILES: [&str; 12] = [
+    "state",
+    "state/.instance",
+    "state/app.slot",
+    "state/app.lock",
+    "state/app.history",
+    "state/app.new",
+    "run",
+    "run/app.json",
+    "run/app.counts",
+    "run/app.new",
+    "run/rows.lock",
+    "/dev/urandom",
+];
+
+fn configuration(backends: &[Backend; 2]) -> String {
+    backend::group(&SLOTS, backends) + "StartServers 1\n"
+}
+
+/// An Apache that starts under strace, and what its start finds.
+struct Start {
+    site: Site,
+    backends: [Backend; 2],
+    /// There is a record, of slot b.
+    recorded: bool,
+}
+
+impl Start {
+    fn of(recorded: bool) -> Self {
+        // Its tracer is a process of its own: Apache's parent is the one that was started.
+        let strace = "exec strace -D -qq -o ROOT/strace.log $(cat ROOT/strace.args)";
+        let site = Site::new().with_script(strace);
+        let backends = SLOTS.map(Backend::named);
+        site.configure(&configuration(&backends));
+        let mut start = Self { site, backends, recorded };
+        if recorded {
+            start.trace("none", None);
+            start.site.start_again();
+            start.site.flip("b");
+            start.site.kill();
+            for dir in ["state", "run"] {
+                start.copy(dir, &format!("{dir}.kept"));
+            }
+        }
+        start
+    }
+
+    fn copy(&self, from: &str, to: &str) {
+        let (from, to) = (self.site.path().join(from), self.site.path().join(to));
+        let copied = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+        assert!(copied.success());
+    }
+
+    /// What strace shall look at, and what shall happen.
+    fn trace(&self, calls: &str, inject: Option<&str>) {
+        let mut args = format!("-e trace={calls}");
+        for file in FILES {
+            args += &format!(" -P {}", self.site.path().join(file).display());
+        }
+        if let Some(inject) = inject {
+            args += &format!(" -e inject={inject}");
+        }
+        self.site.write("strace.args", &args);
+    }
+
+    /// All is as before the start.
+    fn prepare(&self) {
+        for dir in ["state", "run"] {
+            let _ = fs::remove_dir_all(self.site.path().join(dir));
+            if self.recorded {
+                self.copy(&format!("{dir}.kept"), dir);
+            }
+        }
+        let _ = fs::remove_file(self.site.path().join("error.log"));
+    }
+
+    /// The names of the parent's calls on the files, in their order.
+    fn calls(&mut self) -> Vec<String> {
+        self.prepare();
+        self.trace("all", None);
+        self.site.start_again();
+        self.site.kill();
+        let log = fs::read_to_string(self.site.path().join("strace.log")).unwrap();
+        let names = log.lines().map(|line| line.split('(').next().unwrap());
+        names
+            .filter(|name| !name.starts_with(['+', '-']) && *name != "close")
+            .map(str::to_owned)
+            .collect()
+    }
+
+    fn slot(&self) -> String {
+        let text = self.site.get("/x").text();
+        text.strip_prefix("slot=").unwrap().split(' ').next().unwrap().to_owned()
+    }
+
+    /// Starts with a fault at one of the calls, and judges.
+    fn fail(&mut self, call: &str, nth: usize, error: &str) {
+        let what = format!("{error} at {call} {nth}, recorded: {}", self.recorded);
+        self.prepare();
+        self.trace(call, Some(&format!("{call}:error={error}:when={nth}")));
+        self.site.start_again();
+        let before = self.slot();
+        let known = self.site.slotctl(&["active", "app"]).output().unwrap();
+        if known.status.success() {
+            let recorded = if self.recorded { "b" } else { "a" };
+            assert_eq!(text(&known).trim(), recorded, "{what}");
+        }
+        let mut silent = before == if self.recorded { "b" } else { "a" };
+
+        let address = self.site.address;
+        self.backends.iter().for_each(|backend| drop(backend.received()));
+        let slow = thread::spawn(move || Client::of(address).ask("GET", "/?sleep=60000", b""));
+        let at = SLOTS.iter().position(|slot| *slot == before).unwrap();
+        // Those of earlier starts sleep on; their Apache is gone.
+        let arrived = || self.backends[at].received().windows(8).any(|part| part == b"/?sleep=");
+        until(arrived).expect(&what);
+        let flipped = self.site.slotctl(&["flip", "app", SLOTS[1 - at]]).output().unwrap();
+        if flipped.status.success() {
+            assert_eq!(self.slot(), SLOTS[1 - at], "it said that it flipped: {what}");
+            let drain = ["drain", "app", &before, "--timeout", "0"];
+            let drained = self.site.slotctl(&drain).output().unwrap();
+            assert!(!drained.status.success(), "{what}: {}", text(&drained));
+            silent &= drained.status.code() == Some(124);
+        } else {
+            silent = false;
+            assert_eq!(self.slot(), before, "it said that it did not flip: {what}");
+        }
+        let log = self.site.log();
+        assert!(silent || log.contains("[slot:error]"), "{what}: {log}");
+        let faulty = fs::read_to_string(self.site.path().join("strace.log")).unwrap();
+        assert!(faulty.contains("INJECTED"), "{what}: {faulty}");
+        for dir in ["state", "run"] {
+            for entry in fs::read_dir(self.site.path().join(dir)).into_iter().flatten() {
+                let name = entry.unwrap().file_name().into_string().unwrap();
+                assert!(!name.contains("damaged"), "{what}: what is sound was kept aside, {name}");
+            }
+        }
+        end_all(&self.site.children());
+        self.site.kill();
+        assert!(slow.join().unwrap().is_err());
+    }
+}
+
+/// All of them with MOD_SLOT_SOAK; otherwise some of each kind.
+fn apache_starts_whatever_fails(recorded: bool) {
+    let step = if std::env::var_os("MOD_SLOT_SOAK").is_some() { 1 } else { 13 };
+    let mut start = Start::of(recorded);
+    let calls = start.calls();
+    let each = calls.iter().enumerate().flat_map(|(at, call)| {
+        let nth = 1 + calls[..at].iter().filter(|before| *before == call).count();
+        ERRORS.map(|error| (call, nth, error))
+    });
+    let faults: Vec<_> = each.step_by(step).collect();
+    assert!(calls.len() > 20, "{calls:?}");
+    for (call, nth, error) in &faults {
+        start.fail(call, *nth, error);
+    }
+    println!("{} of {} faults at {} calls", faults.len(), 4 * calls.len(), calls.len());
+}
+
+#[test]
+fn a_first_start_with_a_fault_serves_the_default() {
+    apache_starts_whatever_fails(false);
+}
+
+#[test]
+fn a_start_with_a_fault_serves_the_recorded_slot_or_the_default() {
+    apache_starts_whatever_fails(true);
+}
+
+/// As one that was stopped with Ctrl-Z has it, or an operator who wants to.
+#[test]
+fn a_lock_that_nobody_lets_go_of_does_not_keep_apache_from_starting() {
+    let mut site = Site::new();
+    let backends = SLOTS.map(Backend::named);
+    site.start(&configuration(&backends));
+    site.flip("b");
+    site.stop();
+    let lock = File::open(site.path().join("state/app.lock")).unwrap();
+    lock.lock().unwrap();
+    site.start_again();
+    assert!(site.get("/").text().starts_with("slot=b "));
+    let says = "app.lock: another change is under way and does not end: nobody can flip";
+    assert!(site.log().contains(says), "{}", site.log());
+    drop(lock);
+    site.flip("a");
+    assert!(site.get("/").text().starts_with("slot=a "));
+}
+
+/// A file system of its own at a directory of a site, for as long as `then` takes; it is left out
+/// where that cannot be had.
+fn mounted(at: &Path, size: &str, then: impl FnOnce()) {
+    fs::create_dir(at).unwrap();
+    let options = format!("size={size},mode=755");
+    let mut mount = Command::new("mount");
+    let out = mount.args(["-t", "tmpfs", "-o", &options, "none"]).arg(at).output().unwrap();
+    if !out.status.success() {
+        println!("SKIPPED: mount: {}", text(&out).trim());
+        return;
+    }
+    let outcome = catch_unwind(AssertUnwindSafe(then));
+    assert!(Command::new("umount").arg("-l").arg(at).status().unwrap().success());
+    outcome.unwrap_or_else(|why| resume_unwind(why));
+}
+
+#[test]
+fn a_record_on_a_disk_that_became_read_only_is_what_apache_serves() {
+    let mut site = Site::new();
+    let state = site.path().join("state");
+    mounted(&state.clone(), "1m", || {
+        let backends = SLOTS.map(Backend::named);
+        site.start(&configuration(&backends));
+        site.flip("b");
+        site.stop();
+        let remount = |how| {
+            let remount = Command::new("mount").args(["-o", how]).arg(&state).status();
+            assert!(remount.unwrap().success());
+        };
+        remount("remount,ro");
+        site.start_again();
+        assert!(site.get("/").text().starts_with("slot=b "), "{}", site.log());
+        assert!(site.log().contains("nobody can flip until that is mended"), "{}", site.log());
+        let flip = site.slotctl(&["flip", "app"]).output().unwrap();
+        assert!(!flip.status.success() && text(&flip).contains("Read-only file system"));
+        remount("remount,rw");
+        site.flip("a");
+        assert!(site.get("/").text().starts_with("slot=a "), "{}", site.log());
+        site.stop();
+    });
+}
+
+/// Memory that is mapped, but has no room on its disk, is a SIGBUS for who touches it.
+#[test]
+fn a_runtime_directory_that_is_full_costs_no_child_its_life() {
+    let mut site = Site::new();
+    let run = site.path().join("run");
+    mounted(&run.clone(), "3m", || {
+        let backends = SLOTS.map(Backend::named);
+        site.start(&configuration(&backends));
+        let mut filler = File::create(run.join("filler")).unwrap();
+        while filler.write_all(&[b'x'; 4096]).is_ok() {}
+        for slot in ["b", "a"] {
+            site.flip(slot);
+            assert!(site.get("/").text().starts_with(&format!("slot={slot} ")), "{}", site.log());
+            let status = site.run(&["status", "app"]);
+            assert!(status.contains(slot), "{status}");
+            site.run(&["drain", "app", if slot == "a" { "b" } else { "a" }]);
+        }
+        assert!(!site.log().contains("signal Bus error"), "{}", site.log());
+        // Where there is no room from the start, nothing is counted, and that is said.
+        site.stop();
+        fs::remove_file(run.join("app.counts")).unwrap();
+        while filler.write_all(&[b'x'; 4096]).is_ok() {}
+        site.start_again();
+        assert!(site.get("/").text().starts_with("slot=a "), "{}", site.log());
+        assert!(site.log().contains("the requests of group \"app\" are not counted"));
+        let drain = site.slotctl(&["drain", "app", "b"]).output().unwrap();
+        assert!(!drain.status.success(), "{}", text(&drain));
+        site.flip("b");
+        assert!(site.get("/").text().starts_with("slot=b "), "{}", site.log());
+        site.stop();
+    });
+}

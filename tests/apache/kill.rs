@@ -1,0 +1,342 @@
+//! SIGKILL of anything, at any time, under load: children, parents, and slotctl in the middle of a
+//! flip. Requests die with their child; but none is stale, no flip that was acknowledged is lost,
+//! and nobody waits for the dead.
+
+use crate::apache;
+use crate::backend::{self, Backend};
+use crate::http::Client;
+use crate::load::{Kind, Ledger, Load};
+use crate::site::{Mpm, Site, end_all, until};
+use mod_slot::state::control::Control;
+use mod_slot::state::map::{ByteLock, lock_byte};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs::{self, File};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+const SLOTS: [&str; 2] = ["a", "b"];
+const CONNECTIONS: usize = 6;
+
+const ASKED: [Kind; 3] =
+    [Kind::get("/fast"), Kind::get("/slow?sleep=30"), Kind::post("/slow?sleep=10", &[b'x'; 2000])];
+
+/// What a kill may cost the next flip.
+const PROMISE: Duration = Duration::from_millis(100);
+
+/// As many kills as are asked for in all, by each of two MPMs.
+fn kills() -> usize {
+    if std::env::var_os("MOD_SLOT_SOAK").is_some() { 500 } else { 20 }
+}
+
+/// Numbers that look random, the same in each run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, most: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % most
+    }
+}
+
+/// What was killed, and how often.
+#[derive(Debug, Default)]
+struct Deaths {
+    children: usize,
+    parents: usize,
+    orphans: usize,
+    /// slotctl, before its flip took effect and after it.
+    flips: [usize; 2],
+}
+
+/// An Apache in which processes are killed.
+struct Battle {
+    site: Site,
+    backends: [Backend; 2],
+    dice: Dice,
+    deaths: Deaths,
+    /// The slot that is active.
+    active: usize,
+    /// The generations of the flips that were acknowledged.
+    acknowledged: Vec<u64>,
+    /// How long the first flip after each kill took, and a second one behind it.
+    next: Vec<Duration>,
+    plain: Vec<Duration>,
+    /// How long the drains took, under load and after it.
+    drains: Vec<Duration>,
+    requests: u64,
+    died: u64,
+}
+
+impl Battle {
+    fn of(mpm: Mpm) -> Self {
+        let mut site = Site::of(mpm);
+        let backends = SLOTS.map(Backend::named);
+        site.start(&configuration(&backends));
+        let dice = Dice(0x9e37_79b9_7f4a_7c15);
+        Self {
+            site,
+            backends,
+            dice,
+            deaths: Deaths::default(),
+            active: 0,
+            acknowledged: vec![],
+            next: vec![],
+            plain: vec![],
+            drains: vec![],
+            requests: 0,
+            died: 0,
+        }
+    }
+
+    fn control(&self) -> Control {
+        let page = fs::read(self.site.path().join("state/app.slot")).unwrap();
+        Control::decode(&page.try_into().unwrap()).unwrap()
+    }
+
+    /// Load, kills among it, the death of the parent, a second Apache beside the orphans of the
+    /// first, more kills; then silence, and drained slots.
+    fn round(&mut self, kills: usize) {
+        let names = [SLOTS[self.active], SLOTS[1 - self.active]];
+        let ledger = Arc::new(Ledger::new(names));
+        let load = Load::start(self.site.address, CONNECTIONS, &ASKED, &ledger);
+        self.kill_some(kills / 2, &ledger, &mut Vec::new());
+
+        let mut left = self.site.orphan();
+        let orphans = &mut left.processes;
+        assert!(!orphans.is_empty());
+        self.deaths.parents += 1;
+        self.go_on(&ledger);
+        // The orphans have the port.
+        self.site.address = apache::free_port().unwrap();
+        self.site.start(&configuration(&self.backends));
+        let beside = Load::start(self.site.address, CONNECTIONS, &ASKED, &ledger);
+        self.kill_some(kills / 2, &ledger, orphans);
+        load.stop();
+        beside.stop();
+        self.assert_drained();
+        end_all(orphans);
+        self.deaths.orphans += orphans.len();
+        self.assert_drained();
+
+        let totals = ledger.totals();
+        assert_eq!(totals.stale, 0, "{:#?}", ledger.examples());
+        assert!(totals.requests > totals.failed, "{:#?}", ledger.examples());
+        self.requests += totals.requests;
+        self.died += totals.failed;
+    }
+
+    fn kill_some(&mut self, kills: usize, ledger: &Ledger, orphans: &mut Vec<i32>) {
+        for _ in 0..kills {
+            thread::sleep(Duration::from_millis(self.dice.below(40)));
+            match self.dice.below(10) {
+                0..=3 => self.kill_flip(ledger),
+                4 if orphans.len() > 1 => {
+                    let at = self.dice.below(orphans.len() as u64) as usize;
+                    end_all(&[orphans.swap_remove(at)]);
+                    self.deaths.orphans += 1;
+                    self.go_on(ledger);
+                }
+                _ => {
+                    self.kill_child();
+                    self.go_on(ledger);
+                }
+            }
+            self.drain();
+        }
+    }
+
+    fn kill_child(&mut self) {
+        let mut children = self.site.children();
+        // The parent makes new ones at its own pace.
+        until(|| {
+            children = self.site.children();
+            children.len() > 1
+        })
+        .unwrap_or_else(|| panic!("no children:\n{}", self.site.log()));
+        let at = self.dice.below(children.len() as u64) as usize;
+        kill(Pid::from_raw(children[at]), Signal::SIGKILL).unwrap();
+        self.deaths.children += 1;
+    }
+
+    /// slotctl dies somewhere in a flip, and is called again.
+    fn kill_flip(&mut self, ledger: &Ledger) {
+        let before = self.control().word.generation();
+        let to = SLOTS[1 - self.active];
+        let took = self.plain.last().copied().unwrap_or(Duration::from_millis(5));
+        let moment = self.dice.below(took.as_micros() as u64);
+        ledger.flip(|| {
+            let mut flip = self.site.slotctl(&["flip", "app", to]);
+            let mut flip = flip.stdout(Stdio::null()).spawn().unwrap();
+            thread::sleep(Duration::from_micros(moment));
+            flip.kill().unwrap();
+            let acknowledged = flip.wait().unwrap().success();
+            let control = self.control();
+            let changed = control.word.generation() - before;
+            assert!(changed <= 1 && (changed == 1) == (control.active() == to));
+            assert!(!acknowledged || changed == 1);
+            if acknowledged {
+                self.acknowledged.push(u64::from(before) + 1);
+            } else {
+                self.deaths.flips[changed as usize] += 1;
+            }
+            let (took, _) = self.flip(to);
+            self.next.push(took);
+        });
+        self.active = 1 - self.active;
+        self.flip_on(ledger);
+    }
+
+    /// After the death of a process of Apache: a valid slot is active, and flips go on.
+    fn go_on(&mut self, ledger: &Ledger) {
+        assert_eq!(self.site.active(), SLOTS[self.active]);
+        let took = self.flip_on(ledger);
+        self.next.push(took);
+        let took = self.flip_on(ledger);
+        self.plain.push(took);
+    }
+
+    /// To the other slot, by a flip that has to do it.
+    fn flip_on(&mut self, ledger: &Ledger) -> Duration {
+        let to = SLOTS[1 - self.active];
+        let (took, changed) = ledger.flip(|| self.flip(to));
+        assert!(changed);
+        self.active = 1 - self.active;
+        took
+    }
+
+    /// How long it took, and whether it changed anything.
+    fn flip(&mut self, to: &str) -> (Duration, bool) {
+        let start = Instant::now();
+        let said = self.site.run(&["flip", "app", to, "--json"]);
+        let took = start.elapsed();
+        let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+        let changed = said["changed"] == true;
+        if changed {
+            self.acknowledged.push(said["generation"].as_u64().unwrap());
+        }
+        (took, changed)
+    }
+
+    /// The slot that was left is empty before long, though children died with requests in it.
+    fn drain(&mut self) {
+        let start = Instant::now();
+        let left = SLOTS[1 - self.active];
+        self.site.run(&["drain", "app", left, "--timeout", "20"]);
+        self.drains.push(start.elapsed());
+    }
+
+    /// After the last request, both slots are empty.
+    fn assert_drained(&mut self) {
+        for _ in SLOTS {
+            self.drain();
+            let (_, changed) = self.flip(SLOTS[1 - self.active]);
+            assert!(changed);
+            self.active = 1 - self.active;
+        }
+    }
+
+    fn finish(&self, mpm: Mpm) {
+        let path = self.site.path().join("state/app.history");
+        let text = fs::read_to_string(path).unwrap();
+        let line = |line| serde_json::from_str::<serde_json::Value>(line).expect("a whole line");
+        let recorded: Vec<_> =
+            text.lines().map(|text| line(text)["generation"].as_u64().unwrap()).collect();
+        assert!(recorded.is_sorted_by(|one, next| one < next), "{recorded:?}");
+        for generation in &self.acknowledged {
+            assert!(recorded.contains(generation), "{generation} in {recorded:?}");
+        }
+        let generation = u64::from(self.control().word.generation());
+        assert_eq!(self.acknowledged.last(), Some(&generation));
+
+        let median = |times: &[Duration]| {
+            let mut times = times.to_vec();
+            times.sort_unstable();
+            times[times.len() / 2]
+        };
+        let worst = |times: &[Duration]| times.iter().max().copied().unwrap();
+        let (next, plain) = (median(&self.next), median(&self.plain));
+        println!(
+            "{mpm:?}: killed {:?}; {} requests, {} died, none stale; {} flips acknowledged, all \
+             recorded\nflips after a kill {next:?}, at worst {:?}; plain ones {plain:?}, at worst \
+             {:?}\ndrains {:?}, at worst {:?}",
+            self.deaths,
+            self.requests,
+            self.died,
+            self.acknowledged.len(),
+            worst(&self.next),
+            worst(&self.plain),
+            median(&self.drains),
+            worst(&self.drains),
+        );
+        assert!(next <= plain + PROMISE, "{next:?} after a kill, {plain:?} otherwise");
+        // Requests take 30 ms; a second more is the promise.
+        assert!(median(&self.drains) < Duration::from_secs(1));
+    }
+}
+
+fn configuration(backends: &[Backend; 2]) -> String {
+    let threads = "<IfModule !mpm_prefork_module>\nMinSpareThreads 64\n</IfModule>\n";
+    backend::group(&SLOTS, backends) + "StartServers 5\n" + threads
+}
+
+fn whatever_is_killed_on(mpm: Mpm) {
+    let mut battle = Battle::of(mpm);
+    let mut left = kills();
+    while left > 0 {
+        let kills = left.min(50);
+        battle.round(kills);
+        left -= kills;
+    }
+    battle.finish(mpm);
+}
+
+#[test]
+fn whatever_is_killed_nothing_is_stale_and_no_flip_is_lost_on_event() {
+    whatever_is_killed_on(Mpm::Event);
+}
+
+#[test]
+fn whatever_is_killed_nothing_is_stale_and_no_flip_is_lost_on_prefork() {
+    whatever_is_killed_on(Mpm::Prefork);
+}
+
+/// Children that find no row share one; when all of them are dead, so is what they had in flight.
+#[test]
+fn what_died_in_a_row_that_is_shared_is_gone_with_those_who_shared_it() {
+    let mut site = Site::new();
+    let backends = SLOTS.map(Backend::named);
+    site.start(&configuration(&backends));
+    // This process has all rows but the first.
+    let rows = File::options().read(true).write(true).open(site.path().join("run/rows.lock"));
+    let rows = rows.unwrap();
+    site.stop();
+    for row in 1..8192 {
+        lock_byte(&rows, row, ByteLock::Alone).unwrap();
+    }
+    site.start_again();
+    let address = site.address;
+    let slow: Vec<_> = (0..3)
+        .map(|_| thread::spawn(move || Client::of(address).ask("GET", "/?sleep=60000", b"")))
+        .collect();
+    until(|| backends[0].busy() == 3).unwrap();
+    site.flip("b");
+    let drain = ["drain", "app", "a", "--timeout", "0"];
+    assert_eq!(site.slotctl(&drain).output().unwrap().status.code(), Some(124));
+
+    // The parent must not see the first die before the last has.
+    let parent = Pid::from_raw(site.pid() as i32);
+    kill(parent, Signal::SIGSTOP).unwrap();
+    end_all(&site.children());
+    kill(parent, Signal::SIGCONT).unwrap();
+    for slow in slow {
+        assert!(slow.join().unwrap().is_err());
+    }
+    until(|| !site.children().is_empty()).unwrap();
+    assert!(site.get("/x").text().starts_with("slot=b "));
+    site.run(&["drain", "app", "a", "--timeout", "20"]);
+}
