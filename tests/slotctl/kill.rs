@@ -177,6 +177,27 @@ fn a_flip_that_is_killed_at_any_call_leaves_the_old_slot_or_the_new_one() {
 
 #[test]
 fn a_rotation_that_is_killed_at_any_call_loses_no_flip_and_no_operators_right() {
+    a_rotation_is_killed(strace::calls_on_files, |_, _| ());
+}
+
+#[test]
+fn a_rotation_that_was_killed_is_ended_by_a_repair() {
+    let on_history = |site: &Site, args: &[&str]| {
+        let mut calls = strace::calls_on_files(site, args);
+        calls.retain(|call| call.line.contains("app.history"));
+        calls
+    };
+    a_rotation_is_killed(on_history, |sweep, call| {
+        sweep.assert_leftovers_go(call);
+        assert!(sweep.site.dirs.history("app").exists(), "{call:?}");
+    });
+}
+
+/// `first` comes after the kill, before the next flip does.
+fn a_rotation_is_killed(
+    calls: impl FnOnce(&Site, &[&str]) -> Vec<Call>,
+    first: impl Fn(&mut Sweep, &Call),
+) {
     let path = |sweep: &Sweep| sweep.site.dirs.history("app");
     let site = Site::whole();
     site.publish("app", &TWO, Some(0));
@@ -186,7 +207,7 @@ fn a_rotation_that_is_killed_at_any_call_loses_no_flip_and_no_operators_right() 
     Sweep::over(
         site,
         &["flip", "app"],
-        strace::calls_on_files,
+        calls,
         |sweep| {
             let path = path(sweep);
             let _ = fs::remove_file(older(&path));
@@ -205,10 +226,7 @@ fn a_rotation_that_is_killed_at_any_call_loses_no_flip_and_no_operators_right() 
             if !said.is_empty() {
                 sweep.acknowledged.push(sweep.site.control("app").word.generation());
             }
-            // By turns, the doctor comes first, or the next flip does.
-            if call.line.len() % 2 == 0 {
-                sweep.assert_leftovers_go(call);
-            }
+            first(sweep, call);
             sweep.go_on(call);
             let meta = fs::metadata(path(sweep)).unwrap();
             assert_eq!(meta.mode() & 0o7777, 0o660, "{call:?}");
