@@ -59,6 +59,8 @@ struct Battle {
     backends: [Backend; 2],
     dice: Dice,
     deaths: Deaths,
+    /// Graceful restarts between the deaths.
+    restarts: usize,
     /// The slot that is active.
     active: usize,
     /// The generations of the flips that were acknowledged.
@@ -83,6 +85,7 @@ impl Battle {
             backends,
             dice,
             deaths: Deaths::default(),
+            restarts: 0,
             active: 0,
             acknowledged: vec![],
             next: vec![],
@@ -116,11 +119,11 @@ impl Battle {
         self.site.start(&configuration(&self.backends));
         let beside = Load::start(self.site.address, CONNECTIONS, &ASKED, &ledger);
         self.kill_some(kills / 2, &ledger, orphans);
-        load.stop();
-        beside.stop();
-        self.assert_drained();
+        // Nobody takes their rows: there are enough children.
         end_all(orphans);
         self.deaths.orphans += orphans.len();
+        load.stop();
+        beside.stop();
         self.assert_drained();
 
         let totals = ledger.totals();
@@ -139,6 +142,11 @@ impl Battle {
                     let at = self.dice.below(orphans.len() as u64) as usize;
                     end_all(&[orphans.swap_remove(at)]);
                     self.deaths.orphans += 1;
+                    self.go_on(ledger);
+                }
+                5 => {
+                    self.site.graceful();
+                    self.restarts += 1;
                     self.go_on(ledger);
                 }
                 _ => {
@@ -261,10 +269,11 @@ impl Battle {
         let worst = |times: &[Duration]| times.iter().max().copied().unwrap();
         let (next, plain) = (median(&self.next), median(&self.plain));
         println!(
-            "{mpm:?}: killed {:?}; {} requests, {} died, none stale; {} flips acknowledged, all \
+            "{mpm:?}: killed {:?}; {} graceful restarts; {} requests, {} died, none stale; {} flips acknowledged, all \
              recorded\nflips after a kill {next:?}, at worst {:?}; plain ones {plain:?}, at worst \
              {:?}\ndrains {:?}, at worst {:?}",
             self.deaths,
+            self.restarts,
             self.requests,
             self.died,
             self.acknowledged.len(),
