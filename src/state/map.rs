@@ -195,7 +195,7 @@ pub enum ByteLock {
 /// # Errors
 ///
 /// What `fcntl(2)` said.
-pub(crate) fn share_byte(file: &File, at: usize) -> io::Result<()> {
+pub fn share_byte(file: &File, at: usize) -> io::Result<()> {
     byte_lock(file, libc::F_SETLKW, at, libc::F_RDLCK).map(|_| ())
 }
 

@@ -134,11 +134,11 @@ impl Battle {
     }
 
     fn kill_some(&mut self, kills: usize, ledger: &Ledger, orphans: &mut Vec<i32>) {
-        for _ in 0..kills {
+        for step in 0..kills {
             thread::sleep(Duration::from_millis(self.dice.below(40)));
-            match self.dice.below(10) {
-                0..=3 => self.kill_flip(ledger),
-                4 if orphans.len() > 1 => {
+            match step % 10 {
+                0 | 2 | 7 | 8 => self.kill_flip(ledger),
+                3 if orphans.len() > 1 => {
                     let at = self.dice.below(orphans.len() as u64) as usize;
                     end_all(&[orphans.swap_remove(at)]);
                     self.deaths.orphans += 1;
