@@ -23,7 +23,7 @@ const PROMISE: Duration = Duration::from_millis(100);
 /// A site on which a command is killed, again and again.
 struct Sweep {
     site: Site,
-    /// The generations of the flips that were acknowledged, since they were last forgotten.
+    /// The generations of the flips that were acknowledged, and are still to be recorded.
     acknowledged: Vec<u32>,
     /// How long the first flip after each kill took.
     next: Vec<Duration>,
@@ -45,7 +45,6 @@ impl Sweep {
         prepare(&mut sweep);
         let calls = calls(&sweep.site, args);
         for call in &calls {
-            sweep.acknowledged.clear();
             prepare(&mut sweep);
             let out = strace::inject(&sweep.site, args, call, "signal=KILL");
             assert_eq!(out.status.signal(), Some(Signal::SIGKILL as i32), "{call:?}: {out:?}");
@@ -210,6 +209,8 @@ fn a_rotation_is_killed(
         calls,
         |sweep| {
             let path = path(sweep);
+            // A rotation gives up what the one before had put aside.
+            sweep.acknowledged.clear();
             let _ = fs::remove_file(older(&path));
             fs::write(&path, "").unwrap();
             assert_eq!(sweep.site.run(&["flip", "app"]).code, 0);
