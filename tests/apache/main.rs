@@ -8,6 +8,7 @@ mod instances;
 mod protocols;
 mod routing;
 mod site;
+mod soak;
 mod state;
 mod tomcat;
 
@@ -20,3 +21,5 @@ mod http;
 #[path = "../support/load.rs"]
 #[allow(dead_code, reason = "shared with the demo, which shows when the first answer came")]
 mod load;
+mod multiplexed;
+mod websocket;
