@@ -3,6 +3,7 @@
 
 mod config;
 mod differential;
+mod drain;
 mod flips;
 mod instances;
 mod protocols;
