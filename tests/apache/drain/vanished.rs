@@ -90,9 +90,13 @@ fn streams(stage: &Stage, end: End) {
             streams.push(connection.begin(Method::GET, SLOW, number).await.unwrap());
         }
         let counts = || (stage.in_flight(), stage.backends[0].busy());
-        while counts() != (3, 3) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let all = async {
+            while counts() != (3, 3) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(20), all).await;
+        waited.expect("three are in blue");
         stage.site.flip("green");
         match end {
             End::Reset => streams[1].body.send_reset(Reason::CANCEL),
