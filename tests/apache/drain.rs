@@ -41,7 +41,7 @@ impl Stage {
         let http2 = if mpm == Mpm::Prefork { "" } else { "Protocols h2c http/1.1\n" };
         site.docroots(&SLOTS);
         for slot in SLOTS {
-            let page = "<!--#include virtual=\"/api/part?sleep=700\" -->";
+            let page = "<!--#include virtual=\"/api/part?sleep=1200\" -->";
             site.write(&format!("{slot}/page.shtml"), page);
             let large = std::fs::File::create(site.path().join(slot).join("large.bin")).unwrap();
             large.set_len(LARGE).unwrap();
@@ -51,7 +51,7 @@ impl Stage {
              Slot green http://{} docroot=ROOT/green\n</SlotGroup>\n\
              <Directory ROOT>\nRequire all granted\nOptions +Includes\n</Directory>\n\
              AddOutputFilter INCLUDES .shtml\nSlotDocumentRoot app\n\
-             ErrorDocument 404 /api/missing?sleep=700\n\
+             ErrorDocument 404 /api/missing?sleep=1200\n\
              ProxyPass /api/ slot://app/api/\n\
              ProxyPass /live/ slot://app/live/ upgrade=websocket\n{http2}{lines}",
             backends[0].address, backends[1].address
@@ -160,7 +160,7 @@ const UPLOAD: &str =
 
 fn everything_is_waited_for_on(mpm: Mpm) {
     let stage = Stage::of(mpm);
-    stage.waits_for("/api/slow?sleep=700", 1, |to| asked(to, "/api/slow?sleep=700"), answered);
+    stage.waits_for("/api/slow?sleep=1200", 1, |to| asked(to, "/api/slow?sleep=1200"), answered);
     stage.waits_for(
         "/api/upload",
         1,
@@ -196,7 +196,7 @@ fn each_stream_of_a_connection_is_waited_for() {
                     let connection = Connection::open(to).await.unwrap();
                     let mut streams = Vec::new();
                     for number in 0..3 {
-                        let path = "/api/slow?sleep=700";
+                        let path = "/api/slow?sleep=1200";
                         streams.push(connection.begin(Method::GET, path, number).await.unwrap());
                     }
                     for stream in streams {
@@ -205,6 +205,6 @@ fn each_stream_of_a_connection_is_waited_for() {
                 });
             })
         };
-        stage.waits_for("/api/slow?sleep=700", 3, ask, |thread| thread.join().unwrap());
+        stage.waits_for("/api/slow?sleep=1200", 3, ask, |thread| thread.join().unwrap());
     });
 }

@@ -2,9 +2,9 @@
 
 use crate::load::{Answer, Ledger};
 use bytes::Bytes;
+use h2::SendStream;
 use h2::client::{ResponseFuture, SendRequest};
-use h2::{RecvStream, SendStream};
-use http::{Method, Request, Response};
+use http::{Method, Request};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -75,15 +75,10 @@ impl Stream {
         self.body.send_data(body.clone(), end)
     }
 
-    /// The head of the answer.
-    pub(crate) async fn head(self) -> Result<Response<RecvStream>, h2::Error> {
-        self.answer.await
-    }
-
     /// The whole answer.
     pub(crate) async fn answer(self, sent: Option<usize>) -> Result<Answer, String> {
         let whole = async {
-            let (head, mut stream) = self.head().await?.into_parts();
+            let (head, mut stream) = self.answer.await?.into_parts();
             let mut text = Vec::new();
             while let Some(part) = stream.data().await {
                 let part = part?;

@@ -103,7 +103,7 @@ fn nothing_is_lost_on(mpm: Mpm) {
     assert!(totals.requests >= length.requests * length.flips as u64);
     assert_eq!(ledger.connections(), kept, "no connection was closed by a flip");
     let asked = ledger.kinds();
-    let all = ["GET", "POST", "file", "500 ms", "1 MB in pieces", "1 MB", "WebSocket", "message"];
+    let all = ["GET", "POST", "file", "500 ms", "1 MB in pieces", "1 MB", "WebSocket", "messages"];
     let multiplexed = ["h2 GET", "h2 POST"].iter().filter(|_| mpm != Mpm::Prefork);
     for kind in all.iter().chain(multiplexed) {
         assert!(asked[kind].right >= 4, "{kind}: {asked:?}");

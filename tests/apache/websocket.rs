@@ -79,7 +79,7 @@ fn converse(mut live: Live, messages: usize, pause: Duration, ledger: &Ledger) {
         let since = Instant::now();
         let said = live.say(&format!("message {number}"));
         let failed = said.is_err();
-        ledger.observe("message", since, said);
+        ledger.observe("messages", since, said);
         if failed {
             return;
         }

@@ -20,7 +20,7 @@ const KILLED: usize = 5;
 
 fn a_drained_slot_is_idle_on(mpm: Mpm) {
     let mut stage = Stage::with(mpm, "Header always set X-Slot %{SLOT}e\n");
-    let rounds = if soak::is_long() { 400 } else { 40 };
+    let rounds = if soak::is_long() { 400 } else { 25 };
     let ledger = Arc::new(Ledger::new(SLOTS));
     let to = stage.site.address;
     let mut load = Load::start(to, 8, &ASKED, &ledger).and_run(move |ledger| {

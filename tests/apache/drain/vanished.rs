@@ -4,7 +4,7 @@ use super::*;
 use crate::backend::ok;
 use h2::Reason;
 
-const SLOW: &str = "/api/slow?sleep=1000";
+const SLOW: &str = "/api/slow?sleep=1500";
 
 /// Waits until the backend has seen it too.
 fn settled(stage: &Stage) {
@@ -63,7 +63,7 @@ fn what_a_vanished_client_began_is_counted_to_its_end() {
 #[test]
 fn a_client_that_never_reads_is_counted_until_apaches_timeout() {
     on_each(&[Mpm::Event, Mpm::Prefork], |mpm| {
-        let stage = Stage::with(mpm, "Timeout 2\n");
+        let stage = Stage::with(mpm, "Timeout 3\n");
         for path in ["/api/large?size=33554432", "/large.bin"] {
             stage.waits_for(path, 1, |to| send(to, &get(path)), |stream| stream);
         }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const SLOW: &str = "/api/slow?sleep=800";
+const SLOW: &str = "/api/slow?sleep=1200";
 
 /// With a request in blue, which is active.
 fn begun() -> (Stage, JoinHandle<Message>) {
