@@ -40,6 +40,12 @@ test: check-test ## Run all tests: the core alone, everything with a real Apache
 	$(CARGO) test --workspace
 	@$(MAKE) --no-print-directory model
 
+# The tests that have a long form.
+long = soak truth kill:: faults::
+
+soak: check-test ## Run the long form of the tests that have one; SOAK_FLIPS=500 is a tenth of it
+	MOD_SLOT_SOAK=1 $(CARGO) test --profile soak --test '*' -- $(long) --nocapture --test-threads=1
+
 model: ## Check the protocol of enter, flip and drain under loom, in every order of its steps
 	RUSTFLAGS="--cfg loom" $(CARGO) test --release --no-default-features --lib --target-dir $(target)/model model::
 
@@ -146,5 +152,5 @@ deps: ## Install what build and tests need (root, apt-get), or say what is missi
 check-build check-test check-valgrind: check-%:
 	@$(call provide,$(need_$*))
 
-.PHONY: all help demo test model sanitize lint instructions install uninstall clean deps
+.PHONY: all help demo test soak model sanitize lint instructions install uninstall clean deps
 .PHONY: check-build check-test check-valgrind

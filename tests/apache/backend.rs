@@ -2,27 +2,39 @@
 
 use crate::apache;
 use crate::http::Message;
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
+use tungstenite::handshake::derive_accept_key;
+use tungstenite::protocol::{Role, WebSocket};
 
 /// A backend that answers each request as a closure says, a thread for each connection.
 pub(crate) struct Backend {
     pub(crate) address: SocketAddr,
     state: Arc<State>,
+    listener: Option<JoinHandle<()>>,
 }
 
 #[derive(Default)]
 struct State {
-    /// What came in, byte for byte, a connection after the other.
+    /// What its WebSockets call themselves; those of a backend without a name echo bytes.
+    name: Option<&'static str>,
+    /// What came in, byte for byte, a connection after the other; the first [`RECORDED`] bytes.
     received: Mutex<Vec<u8>>,
     connections: AtomicUsize,
+    /// The connections that are open, by the order in which they were accepted.
+    open: Mutex<HashMap<usize, TcpStream>>,
     busy: AtomicUsize,
+    closed: AtomicBool,
+    strays: AtomicUsize,
     gone: AtomicBool,
 }
+
+const RECORDED: usize = 1 << 20;
 
 impl Backend {
     /// On a free port, answering `slot=NAME METHOD PATH bytes=N`.
@@ -30,17 +42,24 @@ impl Backend {
         Self::at(apache::free_port().unwrap(), name)
     }
 
-    /// The same at an address.
+    /// The same at an address. `sleep=MILLIS` in the path makes it think, `size=BYTES` talkative; a
+    /// WebSocket hears each message back behind the name.
     pub(crate) fn at(address: SocketAddr, name: &'static str) -> Self {
-        Self::start(address, move |request| {
+        Self::serving(address, Some(name), move |request| {
             let mut words = request.start.split(' ');
             let (method, path) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
-            if let Some((_, millis)) = path.split_once("sleep=") {
-                thread::sleep(Duration::from_millis(millis.parse().unwrap_or(0)));
+            if let Some(millis) = number(path, "sleep=") {
+                thread::sleep(Duration::from_millis(millis as u64));
+            }
+            if let Some(key) = request.field("sec-websocket-key") {
+                return upgrade(name, key);
             }
             let host = request.field("host").unwrap_or("-");
             let length = request.body.len();
-            let body = format!("slot={name} {method} {path} bytes={length} host={host}\n");
+            let mut body = format!("slot={name} {method} {path} bytes={length} host={host}\n");
+            if let Some(size) = number(path, "size=") {
+                body += &".".repeat(size.saturating_sub(body.len()));
+            }
             ok(&body)
         })
     }
@@ -50,20 +69,33 @@ impl Backend {
         address: SocketAddr,
         answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static,
     ) -> Self {
+        Self::serving(address, None, answer)
+    }
+
+    fn serving(
+        address: SocketAddr,
+        name: Option<&'static str>,
+        answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind(address).unwrap();
-        let (state, answer) = (Arc::new(State::default()), Arc::new(answer));
+        let (state, answer) = (Arc::new(State { name, ..State::default() }), Arc::new(answer));
         let of_all = Arc::clone(&state);
-        thread::spawn(move || {
+        let listener = thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 if of_all.gone.load(SeqCst) {
                     return;
                 }
-                of_all.connections.fetch_add(1, SeqCst);
+                let number = of_all.connections.fetch_add(1, SeqCst);
+                let Ok(other) = stream.try_clone() else { continue };
+                of_all.open.lock().unwrap().insert(number, other);
                 let (state, answer) = (Arc::clone(&of_all), Arc::clone(&answer));
-                thread::spawn(move || serve(stream, &state, &*answer));
+                thread::spawn(move || {
+                    serve(stream, &state, &*answer);
+                    state.open.lock().unwrap().remove(&number);
+                });
             }
         });
-        Self { address, state }
+        Self { address, state, listener: Some(listener) }
     }
 
     /// What came in since the last time this was asked.
@@ -76,17 +108,41 @@ impl Backend {
         self.state.connections.load(SeqCst)
     }
 
-    /// How many requests it is at work on.
+    /// How many requests it is at work on: from their heads on, and until the answer is about to be
+    /// sent.
     pub(crate) fn busy(&self) -> usize {
         self.state.busy.load(SeqCst)
+    }
+
+    /// Whether nobody may come in.
+    pub(crate) fn close(&self, closed: bool) {
+        self.state.closed.store(closed, SeqCst);
+    }
+
+    /// How many came all the same.
+    pub(crate) fn strays(&self) -> usize {
+        self.state.strays.load(SeqCst)
+    }
+
+    /// As SIGKILL for a backend's process: nobody listens, and all connections are closed.
+    pub(crate) fn kill(mut self) {
+        self.leave();
+        self.listener.take().map(JoinHandle::join);
+        for stream in self.state.open.lock().unwrap().values() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Gives up the port.
+    fn leave(&self) {
+        self.state.gone.store(true, SeqCst);
+        let _ = TcpStream::connect(self.address);
     }
 }
 
 impl Drop for Backend {
-    /// Gives up the port.
     fn drop(&mut self) {
-        self.state.gone.store(true, SeqCst);
-        let _ = TcpStream::connect(self.address);
+        self.leave();
     }
 }
 
@@ -96,6 +152,13 @@ pub(crate) fn group(slots: &[&str], backends: &[Backend]) -> String {
         |(name, backend): (&&str, &Backend)| format!("Slot {name} http://{}\n", backend.address);
     let slots: String = slots.iter().zip(backends).map(slot).collect();
     format!("<SlotGroup app>\n{slots}</SlotGroup>\nProxyPass / slot://app/\n")
+}
+
+/// The number behind a word in a path.
+fn number(path: &str, word: &str) -> Option<usize> {
+    let (_, rest) = path.split_once(word)?;
+    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    rest[..end].parse().ok()
 }
 
 /// An answer of text.
@@ -110,12 +173,39 @@ pub(crate) fn ok(body: &str) -> Vec<u8> {
 /// In an answer, this ends the connection.
 const CLOSE: &[u8] = b"\r\nConnection: close\r\n";
 
+fn upgrade(name: &str, key: &str) -> Vec<u8> {
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {}\r\nX-Backend: slot={name}\r\n\r\n",
+        derive_accept_key(key.as_bytes())
+    )
+    .into_bytes()
+}
+
+/// A request at work.
+struct Work<'a>(&'a State);
+
+impl<'a> Work<'a> {
+    fn begin(state: &'a State) -> Self {
+        state.busy.fetch_add(1, SeqCst);
+        state.strays.fetch_add(usize::from(state.closed.load(SeqCst)), SeqCst);
+        Self(state)
+    }
+}
+
+impl Drop for Work<'_> {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, SeqCst);
+    }
+}
+
 fn serve(stream: TcpStream, state: &State, answer: &dyn Fn(&Message) -> Vec<u8>) -> Option<()> {
     stream.set_nodelay(true).ok()?;
     let mut to = stream.try_clone().ok()?;
     let mut from = BufReader::new(Recorder { stream, state });
     loop {
         let mut request = Message::read_head(&mut from).ok()??;
+        let work = Work::begin(state);
         if request.field("expect").is_some_and(|v| v.eq_ignore_ascii_case("100-continue")) {
             to.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").ok()?;
         }
@@ -123,16 +213,57 @@ fn serve(stream: TcpStream, state: &State, answer: &dyn Fn(&Message) -> Vec<u8>)
         if state.gone.load(SeqCst) {
             return None;
         }
-        state.busy.fetch_add(1, SeqCst);
         let bytes = answer(&request);
-        state.busy.fetch_sub(1, SeqCst);
-        to.write_all(&bytes).ok()?;
         if bytes.starts_with(b"HTTP/1.1 101") {
-            echo(&mut from, &mut to);
-            return None;
+            to.write_all(&bytes).ok()?;
+            return match state.name {
+                Some(name) => converse(name, Both { from, to }, work),
+                None => echo(&mut from, &mut to),
+            };
         }
+        drop(work);
+        to.write_all(&bytes).ok()?;
         if request.close || bytes.windows(CLOSE.len()).any(|part| part == CLOSE) {
             return None;
+        }
+    }
+}
+
+/// What can be read and written.
+struct Both<'a> {
+    from: BufReader<Recorder<'a>>,
+    to: TcpStream,
+}
+
+impl Read for Both<'_> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        self.from.read(into)
+    }
+}
+
+impl Write for Both<'_> {
+    fn write(&mut self, from: &[u8]) -> std::io::Result<usize> {
+        self.to.write(from)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.to.flush()
+    }
+}
+
+/// The server's end of a WebSocket.
+fn converse(name: &str, stream: Both<'_>, work: Work<'_>) -> Option<()> {
+    let mut socket = WebSocket::from_raw_socket(stream, Role::Server, None);
+    loop {
+        match socket.read().ok()? {
+            tungstenite::Message::Text(text) => {
+                socket.send(format!("slot={name} {text}").into()).ok()?;
+            }
+            tungstenite::Message::Close(_) => {
+                drop(work);
+                return socket.flush().ok();
+            }
+            _ => (),
         }
     }
 }
@@ -159,7 +290,9 @@ struct Recorder<'a> {
 impl Read for Recorder<'_> {
     fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
         let len = self.stream.read(into)?;
-        self.state.received.lock().unwrap().extend_from_slice(&into[..len]);
+        let mut received = self.state.received.lock().unwrap();
+        let room = RECORDED.saturating_sub(received.len());
+        received.extend_from_slice(&into[..len.min(room)]);
         Ok(len)
     }
 }

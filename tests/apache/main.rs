@@ -3,6 +3,7 @@
 
 mod config;
 mod differential;
+mod drain;
 mod faults;
 mod flips;
 mod instances;
@@ -10,6 +11,7 @@ mod kill;
 mod protocols;
 mod routing;
 mod site;
+mod soak;
 mod state;
 mod tomcat;
 
@@ -22,3 +24,5 @@ mod http;
 #[path = "../support/load.rs"]
 #[allow(dead_code, reason = "shared with the demo, which shows when the first answer came")]
 mod load;
+mod multiplexed;
+mod websocket;

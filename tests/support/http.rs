@@ -114,6 +114,18 @@ pub(crate) fn exchange(server: SocketAddr, bytes: &[u8]) -> io::Result<Vec<u8>> 
     })
 }
 
+/// The start of a request.
+fn head(method: &str, path: &str, fields: &[&str]) -> String {
+    let mut head = format!("{method} {path} HTTP/1.1\r\n");
+    for field in fields {
+        head += &format!("{field}\r\n");
+    }
+    if !fields.iter().any(|field| field.to_ascii_lowercase().starts_with("host:")) {
+        head += "Host: localhost\r\n";
+    }
+    head
+}
+
 /// A kept connection to a server, opened when it is needed.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -145,13 +157,7 @@ impl Client {
         fields: &[&str],
         body: &[u8],
     ) -> io::Result<Message> {
-        let mut request = format!("{method} {path} HTTP/1.1\r\n");
-        for field in fields {
-            request += &format!("{field}\r\n");
-        }
-        if !fields.iter().any(|field| field.to_ascii_lowercase().starts_with("host:")) {
-            request += "Host: localhost\r\n";
-        }
+        let mut request = head(method, path, fields);
         if !body.is_empty() || method == "POST" {
             request += &format!("Content-Length: {}\r\n", body.len());
         }
@@ -160,20 +166,48 @@ impl Client {
         self.send(&request)
     }
 
+    /// A POST whose body comes in chunks, with a pause between two.
+    pub(crate) fn upload<'a>(
+        &mut self,
+        path: &str,
+        fields: &[&str],
+        chunks: impl Iterator<Item = &'a [u8]>,
+        pause: Duration,
+    ) -> io::Result<Message> {
+        let head = head("POST", path, fields) + "Transfer-Encoding: chunked\r\n\r\n";
+        self.exchange(false, |stream| {
+            stream.write_all(head.as_bytes())?;
+            for chunk in chunks {
+                let framed = [format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat();
+                stream.write_all(&framed)?;
+                std::thread::sleep(pause);
+            }
+            stream.write_all(b"0\r\n\r\n")
+        })
+    }
+
     /// Sends what may be no valid request, and reads one answer.
     pub(crate) fn send(&mut self, request: &[u8]) -> io::Result<Message> {
+        self.exchange(request.starts_with(b"HEAD "), |stream| stream.write_all(request))
+    }
+
+    fn exchange(
+        &mut self,
+        is_head: bool,
+        send: impl FnOnce(&mut TcpStream) -> io::Result<()>,
+    ) -> io::Result<Message> {
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
             None => self.connect()?,
         };
-        stream.get_mut().write_all(request)?;
+        send(stream.get_mut())?;
         let answer = loop {
             let head = Message::read_head(&mut stream)?.ok_or(io::ErrorKind::UnexpectedEof)?;
             if head.status() == 101 || head.status() >= 200 {
                 break head;
             }
         };
-        let answer = Self::finish(answer, request.starts_with(b"HEAD "), &mut stream)?;
+        let answer = Self::finish(answer, is_head, &mut stream)?;
         if !answer.close {
             self.stream = Some(stream);
         }

@@ -1,158 +1,68 @@
 //! The load: kept connections that ask without a pause, and judge each answer.
 
+mod ledger;
+
+pub(crate) use ledger::{Answer, Ledger};
+
 use crate::http::{Client, Message};
+use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What is asked for, again and again. Every answer names its slot, once or more, as `slot=NAME`,
 /// and to a POST also says `bytes=N`, the length of the body that arrived.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kind {
+    name: &'static str,
     method: &'static str,
     path: &'static str,
     body: &'static [u8],
+    /// Where the body comes in pieces: how many, and the pause between two.
+    pieces: Option<(usize, Duration)>,
 }
 
 impl Kind {
     pub(crate) const fn get(path: &'static str) -> Self {
-        Self { method: "GET", path, body: &[] }
+        Self { name: "GET", method: "GET", path, body: &[], pieces: None }
     }
 
     pub(crate) const fn post(path: &'static str, body: &'static [u8]) -> Self {
-        Self { method: "POST", path, body }
-    }
-}
-
-/// What the load found, and which slot it is to expect.
-pub(crate) struct Ledger {
-    slots: [&'static str; 2],
-    begun: AtomicUsize,
-    done: AtomicUsize,
-    stop: AtomicBool,
-    connections: AtomicU64,
-    forgiving: AtomicBool,
-    restarts: AtomicU64,
-    closed: AtomicU64,
-    answered: AtomicU64,
-    failed: AtomicU64,
-    stale: AtomicU64,
-    /// The latest flip, and when its slot first answered.
-    first: Mutex<(usize, Option<Instant>)>,
-    examples: Mutex<Vec<String>>,
-}
-
-/// Its figures at one moment.
-pub(crate) struct Totals {
-    /// Requests sent.
-    pub(crate) requests: u64,
-    /// Those that got no answer, or not the one they should have.
-    pub(crate) failed: u64,
-    /// Those served by a slot that was not active any more when they were sent.
-    pub(crate) stale: u64,
-}
-
-impl Ledger {
-    /// The first of `slots` is active, and each flip goes to the other.
-    pub(crate) fn new(slots: [&'static str; 2]) -> Self {
-        Self {
-            slots,
-            begun: AtomicUsize::new(0),
-            done: AtomicUsize::new(0),
-            stop: AtomicBool::new(false),
-            connections: AtomicU64::new(0),
-            forgiving: AtomicBool::new(false),
-            restarts: AtomicU64::new(0),
-            closed: AtomicU64::new(0),
-            answered: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-            stale: AtomicU64::new(0),
-            first: Mutex::default(),
-            examples: Mutex::new(Vec::new()),
-        }
+        Self { name: "POST", method: "POST", path, body, pieces: None }
     }
 
-    /// Does a flip: `change` returns when it is done. Until then both slots may answer, from then
-    /// on only the new one.
-    pub(crate) fn flip<T>(&self, change: impl FnOnce() -> T) -> T {
-        *self.first.lock().unwrap() = (self.begun.fetch_add(1, SeqCst) + 1, None);
-        let result = change();
-        self.done.fetch_add(1, SeqCst);
-        result
+    /// The body comes in chunks.
+    pub(crate) const fn chunked(mut self, chunks: usize, pause: Duration) -> Self {
+        self.pieces = Some((chunks, pause));
+        self
     }
 
-    /// When the slot of the latest flip first answered, if it has.
-    pub(crate) fn first_answer(&self) -> Option<Instant> {
-        self.first.lock().unwrap().1
+    /// Under another name in the ledger than that of its method.
+    pub(crate) const fn called(mut self, name: &'static str) -> Self {
+        self.name = name;
+        self
     }
 
-    pub(crate) fn totals(&self) -> Totals {
-        let (failed, stale) = (self.failed.load(SeqCst), self.stale.load(SeqCst));
-        Totals { requests: self.answered.load(SeqCst) + failed + stale, failed, stale }
-    }
-
-    /// How many connections were opened.
-    pub(crate) fn connections(&self) -> u64 {
-        self.connections.load(SeqCst)
-    }
-
-    /// Does a restart of the server: `restart` returns when it is over. A connection that was opened
-    /// before that may be closed instead of answering, and its request is then sent again, once.
-    pub(crate) fn restart(&self, restart: impl FnOnce()) {
-        self.forgiving.store(true, SeqCst);
-        restart();
-        self.restarts.fetch_add(1, SeqCst);
-        self.forgiving.store(false, SeqCst);
-    }
-
-    /// How many times that was so.
-    pub(crate) fn closed(&self) -> u64 {
-        self.closed.load(SeqCst)
-    }
-
-    /// The first few things that went wrong.
-    pub(crate) fn examples(&self) -> Vec<String> {
-        self.examples.lock().unwrap().clone()
-    }
-
-    fn judge(&self, kind: &Kind, flips: usize, answer: Result<Message, std::io::Error>) {
-        let what = format!("{} {}", kind.method, kind.path);
-        let answer = match answer {
-            Ok(answer) if answer.status() == 200 => answer,
-            Ok(answer) => return self.note(&self.failed, format!("{what}: {}", answer.start)),
-            Err(e) => return self.note(&self.failed, format!("{what}: {e}")),
-        };
-        let text = answer.text();
-        let header = answer.field("x-slot");
-        let named: Vec<_> = text.split("slot=").skip(1).map(word).chain(header).collect();
-        let slot = named.first().copied().unwrap_or_default();
-        let length = format!("bytes={}", kind.body.len());
-        if !self.slots.contains(&slot)
-            || named.iter().any(|other| *other != slot)
-            || kind.method == "POST" && !text.contains(&length)
-        {
-            return self.note(&self.failed, format!("{what}: a strange answer, {text:?}"));
-        }
-        // Active at any time between the first byte of the request and the last of the answer.
-        if (flips..=self.begun.load(SeqCst)).any(|flip| self.slots[flip % 2] == slot) {
-            self.answered.fetch_add(1, SeqCst);
-            let mut first = self.first.lock().unwrap();
-            if self.slots[first.0 % 2] == slot {
-                first.1.get_or_insert_with(Instant::now);
+    fn ask(&self, client: &mut Client, number: usize) -> io::Result<Message> {
+        let field = format!("X-Request: {number}");
+        match self.pieces {
+            None => client.ask_with(self.method, self.path, &[&field], self.body),
+            Some((pieces, pause)) => {
+                let chunks = self.body.chunks(self.body.len().div_ceil(pieces));
+                client.upload(self.path, &[&field], chunks, pause)
             }
-        } else {
-            self.note(&self.stale, format!("{what}: {slot} after flip {flips}"));
         }
     }
 
-    fn note(&self, count: &AtomicU64, example: String) {
-        count.fetch_add(1, SeqCst);
-        let mut examples = self.examples.lock().unwrap();
-        if examples.len() < 5 {
-            examples.push(example);
-        }
+    fn read(&self, answer: io::Result<Message>) -> Result<Answer, String> {
+        let answer = answer.map_err(|e| e.to_string())?;
+        Ok(Answer {
+            status: answer.status(),
+            header: answer.field("x-slot").map(str::to_owned),
+            text: answer.text(),
+            sent: (self.method == "POST").then_some(self.body.len()),
+        })
     }
 }
 
@@ -163,6 +73,11 @@ pub(crate) struct Load {
 }
 
 impl Load {
+    /// None yet.
+    pub(crate) fn of(ledger: &Arc<Ledger>) -> Self {
+        Self { ledger: Arc::clone(ledger), threads: Vec::new() }
+    }
+
     /// `connections` of them, each kept for as long as the server keeps it.
     pub(crate) fn start(
         server: SocketAddr,
@@ -170,18 +85,34 @@ impl Load {
         kinds: &'static [Kind],
         ledger: &Arc<Ledger>,
     ) -> Self {
-        let threads = (0..connections).map(|first| {
-            let ledger = Arc::clone(ledger);
-            thread::spawn(move || drive(server, first, kinds, &ledger))
-        });
-        Self { ledger: Arc::clone(ledger), threads: threads.collect() }
+        Self::of(ledger).and(server, connections, kinds)
+    }
+
+    /// Some more, which ask for something else.
+    pub(crate) fn and(
+        mut self,
+        server: SocketAddr,
+        connections: usize,
+        kinds: &'static [Kind],
+    ) -> Self {
+        for first in 0..connections {
+            self = self.and_run(move |ledger| drive(server, first, kinds, ledger));
+        }
+        self
+    }
+
+    /// Another client, which ends soon after the ledger is over.
+    pub(crate) fn and_run(mut self, client: impl FnOnce(&Arc<Ledger>) + Send + 'static) -> Self {
+        let ledger = Arc::clone(&self.ledger);
+        self.threads.push(thread::spawn(move || client(&ledger)));
+        self
     }
 
     /// Lets each connection finish the request that it is at.
     pub(crate) fn stop(self) {
-        self.ledger.stop.store(true, SeqCst);
+        self.ledger.end();
         for thread in self.threads {
-            let _ = thread.join();
+            thread.join().expect("the load itself does not fail");
         }
     }
 }
@@ -191,31 +122,23 @@ fn drive(server: SocketAddr, first: usize, kinds: &[Kind], ledger: &Ledger) {
     // As many as there had been when the connection was opened.
     let mut restarts = 0;
     for kind in kinds.iter().cycle().skip(first % kinds.len()) {
-        if ledger.stop.load(SeqCst) {
+        if ledger.is_over() {
             return;
         }
-        let flips = ledger.done.load(SeqCst);
         let kept = client.is_kept();
         if !kept {
-            ledger.connections.fetch_add(1, SeqCst);
-            restarts = ledger.restarts.load(SeqCst);
+            ledger.connects();
+            restarts = ledger.restarts();
         }
-        let mut answer = client.ask(kind.method, kind.path, kind.body);
-        let restarted = || ledger.forgiving.load(SeqCst) || ledger.restarts.load(SeqCst) > restarts;
-        if kept && answer.is_err() && restarted() {
-            ledger.closed.fetch_add(1, SeqCst);
-            answer = client.ask(kind.method, kind.path, kind.body);
+        let sent = ledger.sends(kind.name);
+        let mut answer = kind.ask(&mut client, sent.number);
+        if kept && answer.is_err() && ledger.forgives(restarts) {
+            answer = kind.ask(&mut client, sent.number);
         }
         let broken = answer.is_err();
-        ledger.judge(kind, flips, answer);
+        ledger.judge(&sent, kind.read(answer));
         if broken {
             thread::sleep(Duration::from_millis(50));
         }
     }
-}
-
-/// The first word of a text, up to what cannot be in a slot's name.
-fn word(text: &str) -> &str {
-    let end = text.find(|c: char| !c.is_alphanumeric() && !"_-.".contains(c));
-    &text[..end.unwrap_or(text.len())]
 }

@@ -1,0 +1,90 @@
+//! `flip --wait`, `wait` and their exit codes, with requests that are really there.
+
+use super::*;
+
+const SLOW: &str = "/api/slow?sleep=1200";
+
+/// With a request in blue, which is active.
+fn begun() -> (Stage, JoinHandle<Message>) {
+    let stage = Stage::of(Mpm::Event);
+    let asked = asked(stage.site.address, SLOW);
+    until(|| stage.backends[0].busy() == 1).unwrap();
+    (stage, asked)
+}
+
+#[test]
+fn a_flip_that_waits_returns_when_the_backend_is_idle() {
+    let (stage, asked) = begun();
+    let (code, said) = stage.slotctl(&["flip", "app", "green", "--wait"]);
+    assert_eq!((code, stage.backends[0].busy(), stage.in_flight()), (0, 0, 0), "{said}");
+    assert!(said.contains("app: blue is drained (waited "), "{said}");
+    answered(asked);
+}
+
+#[test]
+fn a_flip_whose_patience_ends_holds_and_says_so() {
+    let (stage, asked) = begun();
+    let (code, said) = stage.slotctl(&["flip", "app", "green", "--drain-timeout", "100ms"]);
+    assert_eq!((code, stage.backends[0].busy()), (4, 1), "{said}");
+    assert_eq!(stage.site.active(), "green");
+    assert!(!asked.is_finished());
+    assert!(stage.site.get("/api/x").text().starts_with("slot=green"));
+    answered(asked);
+    // To ask once more is to wait for what is left.
+    let (code, said) = stage.slotctl(&["flip", "app", "green", "--drain-timeout", "20"]);
+    assert_eq!((code, stage.in_flight()), (0, 0), "{said}");
+}
+
+#[test]
+fn a_flip_that_does_not_wait_leaves_the_request_alone() {
+    let (stage, asked) = begun();
+    let (code, said) = stage.slotctl(&["flip", "app", "green", "--no-wait"]);
+    assert_eq!((code, stage.backends[0].busy(), stage.in_flight()), (0, 1, 1), "{said}");
+    answered(asked);
+}
+
+#[test]
+fn who_waits_beside_the_one_that_flips_is_told_when_it_is_so() {
+    let (stage, asked) = begun();
+    let wait = |args: &[&str]| stage.slotctl(&[&["wait", "app"], args].concat());
+    for args in [["green", "--for=active"], ["blue", "--for=drained"]] {
+        let (code, said) = wait(&[&args[..], &["--timeout", "50ms"]].concat());
+        assert_eq!(code, 124, "{said}");
+    }
+    thread::scope(|scope| {
+        let active = scope.spawn(|| wait(&["green", "--for=active", "--timeout", "20"]));
+        let drained = scope.spawn(|| {
+            let ended = wait(&["blue", "--for=drained", "--timeout", "20"]);
+            (ended, stage.backends[0].busy())
+        });
+        thread::sleep(Duration::from_millis(100));
+        assert!(!active.is_finished() && !drained.is_finished());
+        stage.site.flip("green");
+        let (code, said) = active.join().unwrap();
+        assert_eq!((code, stage.site.active().as_str()), (0, "green"), "{said}");
+        let ((code, said), busy) = drained.join().unwrap();
+        assert_eq!((code, busy, stage.in_flight()), (0, 0, 0), "{said}");
+    });
+    answered(asked);
+}
+
+#[test]
+fn a_drain_ends_when_its_slot_becomes_active_again_and_a_wait_goes_on() {
+    let (stage, asked) = begun();
+    stage.site.flip("green");
+    let args = ["app", "blue", "--timeout", "20"];
+    thread::scope(|scope| {
+        let drain = scope.spawn(|| stage.slotctl(&[&["drain"], &args[..]].concat()));
+        let wait = scope.spawn(|| stage.slotctl(&[&["wait", "--for=drained"], &args[..]].concat()));
+        thread::sleep(Duration::from_millis(100));
+        stage.site.flip("blue");
+        let (code, said) = drain.join().unwrap();
+        assert_eq!(code, 2, "{said}");
+        assert!(said.contains(r#"slot "blue" of "app" is active"#), "{said}");
+        answered(asked);
+        thread::sleep(Duration::from_millis(100));
+        assert!(!wait.is_finished(), "blue is empty, but it is active");
+        stage.site.flip("green");
+        assert_eq!(wait.join().unwrap().0, 0);
+    });
+}

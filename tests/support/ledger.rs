@@ -1,0 +1,261 @@
+//! The ledger: what was asked, what came back, and whether that is as it should be.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+/// What the load found, and which slot it is to expect.
+pub(crate) struct Ledger {
+    slots: [&'static str; 2],
+    begun: AtomicUsize,
+    done: AtomicUsize,
+    stop: AtomicBool,
+    connections: AtomicU64,
+    forgiving: AtomicBool,
+    restarts: AtomicU64,
+    closed: AtomicU64,
+    book: Mutex<Book>,
+}
+
+#[derive(Default)]
+struct Book {
+    /// The slot of each right answer, by the number of its request.
+    served: Vec<Option<usize>>,
+    kinds: BTreeMap<&'static str, Figures>,
+    right: u64,
+    failed: u64,
+    stale: u64,
+    examples: Vec<String>,
+    /// The latest flip, and when its slot first answered.
+    first: (usize, Option<Instant>),
+}
+
+/// Its figures at one moment.
+pub(crate) struct Totals {
+    /// Requests that are over.
+    pub(crate) requests: u64,
+    /// Those that got no answer, or not the one they should have.
+    pub(crate) failed: u64,
+    /// Those served by a slot that was not active any more when they were sent.
+    pub(crate) stale: u64,
+}
+
+/// What one kind of request came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Figures {
+    pub(crate) right: u64,
+    pub(crate) worst: Duration,
+}
+
+/// A request that is about to be sent.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    /// From 0 on, each number once.
+    pub(crate) number: usize,
+    kind: &'static str,
+    /// Flips that were done by then.
+    flips: usize,
+    at: Instant,
+}
+
+/// What came back, whatever the protocol.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// The status, as a number.
+    pub(crate) status: u16,
+    /// `X-Slot`.
+    pub(crate) header: Option<String>,
+    /// The body. It names the slot, once or more, as `slot=NAME`.
+    pub(crate) text: String,
+    /// The length of the body that was sent, which the answer's says as `bytes=N`.
+    pub(crate) sent: Option<usize>,
+}
+
+impl Ledger {
+    /// The first of `slots` is active, and each flip goes to the other.
+    pub(crate) fn new(slots: [&'static str; 2]) -> Self {
+        Self {
+            slots,
+            begun: AtomicUsize::new(0),
+            done: AtomicUsize::new(0),
+            stop: AtomicBool::new(false),
+            connections: AtomicU64::new(0),
+            forgiving: AtomicBool::new(false),
+            restarts: AtomicU64::new(0),
+            closed: AtomicU64::new(0),
+            book: Mutex::default(),
+        }
+    }
+
+    /// Does a flip: `change` returns when it is done. Until then both slots may answer, from then
+    /// on only the new one.
+    pub(crate) fn flip<T>(&self, change: impl FnOnce() -> T) -> T {
+        self.book.lock().unwrap().first = (self.begun.fetch_add(1, SeqCst) + 1, None);
+        let result = change();
+        self.done.fetch_add(1, SeqCst);
+        result
+    }
+
+    /// When the slot of the latest flip first answered, if it has.
+    pub(crate) fn first_answer(&self) -> Option<Instant> {
+        self.book.lock().unwrap().first.1
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        let book = self.book.lock().unwrap();
+        let (failed, stale) = (book.failed, book.stale);
+        Totals { requests: book.right + failed + stale, failed, stale }
+    }
+
+    /// The figures of each kind of request.
+    pub(crate) fn kinds(&self) -> BTreeMap<&'static str, Figures> {
+        self.book.lock().unwrap().kinds.clone()
+    }
+
+    /// The name of the slot that answered each request, by its number; none for what failed.
+    pub(crate) fn served(&self) -> Vec<Option<&'static str>> {
+        let book = self.book.lock().unwrap();
+        book.served.iter().map(|slot| slot.map(|at| self.slots[at])).collect()
+    }
+
+    /// How many connections were opened.
+    pub(crate) fn connections(&self) -> u64 {
+        self.connections.load(SeqCst)
+    }
+
+    /// Another one is opened.
+    pub(crate) fn connects(&self) {
+        self.connections.fetch_add(1, SeqCst);
+    }
+
+    /// No more requests shall be sent.
+    pub(crate) fn end(&self) {
+        self.stop.store(true, SeqCst);
+    }
+
+    /// Whether that is so.
+    pub(crate) fn is_over(&self) -> bool {
+        self.stop.load(SeqCst)
+    }
+
+    /// Does a restart of the server: `restart` returns when it is over. A connection that was opened
+    /// before that may be closed instead of answering, and its request is then sent again, once.
+    pub(crate) fn restart(&self, restart: impl FnOnce()) {
+        self.forgiving.store(true, SeqCst);
+        restart();
+        self.restarts.fetch_add(1, SeqCst);
+        self.forgiving.store(false, SeqCst);
+    }
+
+    /// Restarts that are over.
+    pub(crate) fn restarts(&self) -> u64 {
+        self.restarts.load(SeqCst)
+    }
+
+    /// Whether a restart may close a connection that is as old as `restarts`; it is counted.
+    pub(crate) fn forgives(&self, restarts: u64) -> bool {
+        let forgives = self.forgiving.load(SeqCst) || self.restarts() > restarts;
+        self.closed.fetch_add(u64::from(forgives), SeqCst);
+        forgives
+    }
+
+    /// How many times that was so.
+    pub(crate) fn closed(&self) -> u64 {
+        self.closed.load(SeqCst)
+    }
+
+    /// The first few things that went wrong.
+    pub(crate) fn examples(&self) -> Vec<String> {
+        self.book.lock().unwrap().examples.clone()
+    }
+
+    /// To be called before the first byte of a request is sent.
+    pub(crate) fn sends(&self, kind: &'static str) -> Sent {
+        let mut book = self.book.lock().unwrap();
+        book.served.push(None);
+        let number = book.served.len() - 1;
+        Sent { number, kind, flips: self.done.load(SeqCst), at: Instant::now() }
+    }
+
+    /// Judges an answer, which has come as a whole.
+    pub(crate) fn judge(&self, sent: &Sent, answer: Result<Answer, String>) {
+        // Active at any time between the first byte of the request and the last of the answer.
+        let begun = self.begun.load(SeqCst);
+        let verdict = answer.and_then(|answer| self.slot_of(&answer));
+        let mut book = self.book.lock().unwrap();
+        let Sent { number, kind, flips, at } = sent;
+        match verdict {
+            Err(why) => book.fails(format!("request {number}, {kind}: {why}")),
+            Ok(slot) if (*flips..=begun).any(|flip| flip % 2 == slot) => {
+                book.served[*number] = Some(slot);
+                book.right += 1;
+                book.notes_right(kind, at.elapsed());
+                if book.first.0 % 2 == slot {
+                    book.first.1.get_or_insert_with(Instant::now);
+                }
+            }
+            Ok(slot) => {
+                book.stale += 1;
+                let slot = self.slots[slot];
+                book.notes_wrong(format!("request {number}, {kind}: {slot} after flip {flips}"));
+            }
+        }
+    }
+
+    /// Notes something that is no request of its own: `Err` is a failure.
+    pub(crate) fn observe(&self, kind: &'static str, since: Instant, what: Result<(), String>) {
+        let mut book = self.book.lock().unwrap();
+        match what {
+            Ok(()) => book.notes_right(kind, since.elapsed()),
+            Err(why) => book.fails(format!("{kind}: {why}")),
+        }
+    }
+
+    /// The slot that an answer is of, if it is a right one, and of one slot.
+    fn slot_of(&self, answer: &Answer) -> Result<usize, String> {
+        let text = &answer.text;
+        if !matches!(answer.status, 101 | 200) {
+            return Err(format!("{}, {text:?}", answer.status));
+        }
+        let header = answer.header.as_deref();
+        let named: Vec<_> = text.split("slot=").skip(1).map(word).chain(header).collect();
+        let slot = self.slots.iter().position(|slot| Some(slot) == named.first());
+        let bytes = answer.sent.map(|sent| format!("bytes={sent}"));
+        let said = |bytes: &String| text.split(' ').any(|word| word.trim_end() == bytes);
+        match slot {
+            Some(slot)
+                if named.iter().all(|name| *name == self.slots[slot])
+                    && bytes.as_ref().is_none_or(said) =>
+            {
+                Ok(slot)
+            }
+            _ => Err(format!("a strange answer, {answer:?}")),
+        }
+    }
+}
+
+impl Book {
+    fn notes_right(&mut self, kind: &'static str, took: Duration) {
+        let figures = self.kinds.entry(kind).or_default();
+        figures.right += 1;
+        figures.worst = figures.worst.max(took);
+    }
+
+    fn fails(&mut self, example: String) {
+        self.failed += 1;
+        self.notes_wrong(example);
+    }
+
+    fn notes_wrong(&mut self, example: String) {
+        if self.examples.len() < 5 {
+            self.examples.push(example);
+        }
+    }
+}
+
+/// The first word of a text, up to what cannot be in a slot's name.
+fn word(text: &str) -> &str {
+    let end = text.find(|c: char| !c.is_alphanumeric() && !"_-.".contains(c));
+    &text[..end.unwrap_or(text.len())]
+}
