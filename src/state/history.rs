@@ -1,7 +1,7 @@
 //! The history `APP.history`: one line of JSON for each change, appended. What is older than the
 //! last [`LIMIT`] bytes or so is in `APP.history.1`, and what is older than that is gone.
 
-use super::map::is_absent;
+use super::map::{is_absent, sync_directory};
 use super::who::Who;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -172,13 +172,15 @@ pub(crate) fn rotate(path: &Path, limit: u64) -> io::Result<()> {
     let file = options.write(true).create_new(true).mode(0o600).custom_flags(FLAGS).open(&fresh)?;
     fchown(&file, Some(meta.uid()), Some(meta.gid()))?;
     file.set_permissions(Permissions::from_mode(meta.mode() & 0o7777))?;
-    let older = beside(path, ".1");
+    let (older, directory) = (beside(path, ".1"), above(path));
     fs::rename(path, &older)?;
+    // Or a power cut may leave the second step without the first, and the lines without a name.
+    sync_directory(directory)?;
     if let Err(e) = fs::rename(&fresh, path) {
         let _ = fs::rename(&older, path);
         return Err(e);
     }
-    sync_directory(path)
+    sync_directory(directory)
 }
 
 /// Whether a writer was killed between the two renames of [`rotate`].
@@ -193,13 +195,13 @@ pub(crate) fn is_unfinished(path: &Path) -> bool {
 pub(crate) fn finish(path: &Path) -> io::Result<()> {
     if is_unfinished(path) {
         fs::rename(beside(path, ".new"), path)?;
-        sync_directory(path)?;
+        sync_directory(above(path))?;
     }
     Ok(())
 }
 
-fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
+fn above(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("/"))
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! The hold on a group's flips: one line of JSON in `APP.lock`, the file that every writer locks.
-//! Who holds that lock reads and writes it undisturbed. What follows the first line is left over
-//! from a longer one, and means nothing.
+//! Who holds that lock reads and writes it undisturbed.
+//!
+//! The file has two halves of one size, and a hold that takes another's place is written to the half
+//! where that is not, with a higher turn: a power cut leaves the one or the other. Of two that can be
+//! read, the one with the higher turn is in force. What follows a half's first line means nothing.
 
 use super::who::Who;
 use jiff::Timestamp;
@@ -12,8 +15,8 @@ use std::os::unix::fs::FileExt;
 /// The longest reason of a hold, in characters.
 pub const MAX_REASON: usize = 200;
 
-/// No line is longer, in bytes.
-const LONGEST: usize = 4096;
+/// The size of a half, in bytes: no line is longer.
+const HALF: usize = 4096;
 const MAX_USER: usize = 64;
 
 /// Somebody's hold: nobody else flips.
@@ -56,40 +59,88 @@ impl Content {
     }
 }
 
+/// A hold as it is written.
+#[derive(Debug, Serialize, Deserialize)]
+struct Line {
+    #[serde(flatten)]
+    hold: Hold,
+    #[serde(default)]
+    turn: u64,
+}
+
 /// Reads what a lock file holds, trusting none of it.
 ///
 /// # Errors
 ///
 /// What the system said.
 pub fn read(file: &File) -> io::Result<Content> {
-    let mut bytes = [0; LONGEST];
+    let [first, second] = halves(file)?;
+    let is_empty = [&first, &second].iter().all(|half| matches!(half, Half::Empty));
+    Ok(match latest(first, second) {
+        Some((_, line)) => Content::Held(line.hold),
+        None if is_empty => Content::Free,
+        None => Content::Unreadable,
+    })
+}
+
+enum Half {
+    Empty,
+    Line(Line),
+    Unreadable,
+}
+
+fn halves(file: &File) -> io::Result<[Half; 2]> {
+    Ok([half(file, 0)?, half(file, HALF)?])
+}
+
+fn half(file: &File, place: usize) -> io::Result<Half> {
+    let mut bytes = [0; HALF];
     let len = loop {
-        match file.read_at(&mut bytes, 0) {
+        match file.read_at(&mut bytes, place as u64) {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             read => break read?,
         }
     };
-    if len == 0 {
-        return Ok(Content::Free);
+    if bytes == [0; HALF] {
+        return Ok(Half::Empty);
     }
     let end = bytes[..len].iter().position(|b| *b == b'\n');
-    let hold = end.and_then(|end| serde_json::from_slice(&bytes[..end]).ok());
-    Ok(hold.map_or(Content::Unreadable, Content::Held))
+    let line = end.and_then(|end| serde_json::from_slice(&bytes[..end]).ok());
+    Ok(line.map_or(Half::Unreadable, Half::Line))
+}
+
+/// The line that is in force, and in which half it is.
+fn latest(first: Half, second: Half) -> Option<(usize, Line)> {
+    let lines = [first, second].into_iter().enumerate().filter_map(|(at, half)| match half {
+        Half::Line(line) => Some((at, line)),
+        _ => None,
+    });
+    lines.max_by_key(|(_, line)| line.turn)
 }
 
 /// Writes a hold, or none, and waits until it is on the disk. For the holder of the writers' lock.
+/// Killed at any moment, the hold before it is in force, or this one.
 pub(crate) fn write(file: &File, hold: Option<&Hold>) -> io::Result<()> {
-    let mut line = Vec::new();
-    if let Some(hold) = hold {
-        line = serde_json::to_vec(&bounded(hold))?;
-        line.push(b'\n');
-        if line.len() > LONGEST {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        // Its bytes first: killed in between, it is whole already.
-        file.write_all_at(&line, 0)?;
+    let Some(hold) = hold else {
+        file.set_len(0)?;
+        return file.sync_all();
+    };
+    let [first, second] = halves(file)?;
+    let (at, turn) = match latest(first, second) {
+        Some((at, line)) => (1 - at, line.turn.saturating_add(1)),
+        None => (0, 0),
+    };
+    let mut line = serde_json::to_vec(&Line { hold: bounded(hold), turn })?;
+    line.push(b'\n');
+    if line.len() > HALF {
+        return Err(io::ErrorKind::InvalidInput.into());
     }
-    file.set_len(line.len() as u64)?;
+    // On zeros, so that no mixture of two lines can be taken for one.
+    file.set_len(2 * HALF as u64)?;
+    let place = (at * HALF) as u64;
+    file.write_all_at(&[0; HALF], place)?;
+    file.sync_all()?;
+    file.write_all_at(&line, place)?;
     file.sync_all()
 }
 
@@ -126,27 +177,49 @@ mod tests {
     }
 
     #[test]
-    fn what_a_longer_hold_left_behind_means_nothing() {
+    fn the_hold_before_is_in_force_until_the_next_is_whole() {
         let file = tempfile::tempfile().unwrap();
-        write(&file, Some(&hold("short"))).unwrap();
-        let len = file.metadata().unwrap().len();
-        file.write_all_at(b"r\"}\n", len).unwrap();
-        assert_eq!(read(&file).unwrap(), Content::Held(hold("short")));
-        write(&file, Some(&hold("short"))).unwrap();
-        assert_eq!(file.metadata().unwrap().len(), len, "the next one takes it away");
+        for turn in 0..3 {
+            write(&file, Some(&hold("before"))).unwrap();
+            let before = bytes(&file);
+            write(&file, Some(&hold("after"))).unwrap();
+            let after = bytes(&file);
+            let place = if turn % 2 == 0 { HALF } else { 0 };
+            let line = after[place..].iter().position(|b| *b == b'\n').unwrap();
+            for len in 0..=line {
+                let mut torn = before.clone();
+                torn[place..place + HALF].fill(0);
+                torn[place..place + len].copy_from_slice(&after[place..place + len]);
+                file.write_all_at(&torn, 0).unwrap();
+                assert_eq!(read(&file).unwrap(), Content::Held(hold("before")), "{len} bytes");
+            }
+            file.write_all_at(&after, 0).unwrap();
+            assert_eq!(read(&file).unwrap(), Content::Held(hold("after")));
+            write(&file, Some(&hold("and again"))).unwrap();
+        }
+    }
+
+    fn bytes(file: &File) -> Vec<u8> {
+        let mut bytes = vec![0; 2 * HALF];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        bytes
     }
 
     #[test]
     fn what_is_no_hold_bars_nobody() {
         let file = tempfile::tempfile().unwrap();
         write(&file, Some(&hold("x"))).unwrap();
-        let len = file.metadata().unwrap().len();
-        for len in 1..len {
+        let line = bytes(&file).iter().position(|b| *b == b'\n').unwrap() as u64;
+        for len in (1..=line).rev() {
             file.set_len(len).unwrap();
             assert_eq!(read(&file).unwrap(), Content::Unreadable, "{len} bytes");
         }
         file.write_all_at(&[b'x'; 9000], 0).unwrap();
         assert_eq!(read(&file).unwrap(), Content::Unreadable);
+        write(&file, Some(&hold("x"))).unwrap();
+        assert_eq!(read(&file).unwrap(), Content::Held(hold("x")));
+        write(&file, None).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), 0);
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub(super) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Publis
         file.set_permissions(Permissions::from_mode(mode))?;
         file.sync_all()?;
         fs::rename(&fresh, path)?;
-        File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
+        map::sync_directory(path.parent().unwrap_or(Path::new("/")))
     };
     write().map_err(|e| {
         let _ = fs::remove_file(&fresh);

@@ -67,6 +67,17 @@ pub fn open(path: &Path, write: bool, owner: u32) -> Result<(File, Metadata), Op
     Ok((file, meta))
 }
 
+/// Writes to the disk, and waits for it, which names are in a directory: a sync of a file is none of
+/// its name.
+///
+/// # Errors
+///
+/// What the system said.
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
+    let here = Path::new(".");
+    File::open(if path.as_os_str().is_empty() { here } else { path })?.sync_all()
+}
+
 /// The effective user of this process.
 pub fn euid() -> u32 {
     // SAFETY: geteuid has no precondition and cannot fail.

@@ -94,11 +94,13 @@ fn make(path: &Path) -> io::Result<()> {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         Err(_) => {}
     }
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    if !parent.as_os_str().is_empty() {
         make(parent)?;
     }
     DirBuilder::new().mode(0o755).create(path)?;
-    fs::set_permissions(path, Permissions::from_mode(0o755))
+    fs::set_permissions(path, Permissions::from_mode(0o755))?;
+    map::sync_directory(parent)
 }
 
 /// Opens or makes the control file of `app`, with its lock and its history, and sees to it that all
@@ -146,6 +148,9 @@ pub fn control(
         }
         Err(Unreadable::System(e)) => return Err(system("cannot read", &path)(e)),
     };
+    // Whoever made the files, and was killed before their names were on the disk: a flip that is
+    // acknowledged must not be in a file that a power cut takes away.
+    map::sync_directory(&dirs.state).map_err(system("cannot write", &dirs.state))?;
     add_names(&path, &mut control, names)?;
     if !names.contains(&control.active()) {
         notes.push(fall_back(dirs, app, &mut control, default)?);

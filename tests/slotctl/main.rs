@@ -14,6 +14,7 @@ mod hold;
 mod kill;
 mod limits;
 mod look;
+mod power;
 mod requests;
 mod rights;
 mod site;

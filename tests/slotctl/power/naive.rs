@@ -1,0 +1,102 @@
+//! Writers that are wrong, to see that the disk tells; and one that is right.
+
+use super::disk::Op;
+use super::{Known, Story};
+use mod_slot::slot::{SlotIndex, Word};
+use mod_slot::state::control::{Control, WORD};
+use std::path::PathBuf;
+
+const OLD: usize = 0;
+const NEW: usize = 1;
+
+fn control() -> Control {
+    let word = Word::first(SlotIndex::new(0).unwrap());
+    Control { identity: 7, created: 7, names: vec!["a".into(), "b".into()], word }
+}
+
+fn flipped() -> Control {
+    let word = control().word.flipped(SlotIndex::new(1).unwrap());
+    Control { word, ..control() }
+}
+
+fn path(name: &str) -> PathBuf {
+    PathBuf::from("state").join(name)
+}
+
+fn make(file: usize, name: &str) -> Op {
+    Op::Make { path: path(name), file: Some(file) }
+}
+
+fn write(file: usize) -> Op {
+    Op::Write { file, at: 0, bytes: flipped().encode().to_vec() }
+}
+
+fn rename() -> Op {
+    Op::Rename { from: path("app.new"), to: path("app.slot") }
+}
+
+fn sync(file: usize) -> Op {
+    Op::Sync { file }
+}
+
+fn sync_directory() -> Op {
+    Op::SyncDirectory { path: "state".into() }
+}
+
+/// A record that has long been there, and a writer that says that it flipped.
+fn flip(ops: impl IntoIterator<Item = Op>) -> Option<String> {
+    let mut all = vec![
+        Op::Make { path: "state".into(), file: None },
+        Op::SyncDirectory { path: "".into() },
+        Op::Write { file: OLD, at: 0, bytes: control().encode().to_vec() },
+        sync(OLD),
+        make(OLD, "app.slot"),
+        sync_directory(),
+        Op::Acknowledge,
+    ];
+    all.extend(ops);
+    all.push(Op::Acknowledge);
+    let known = |control| Known { control, ..Known::default() };
+
+    let known = [None, Some(control()), Some(flipped())].map(known).to_vec();
+
+    Story { ops: all, known }.fault()
+}
+
+#[track_caller]
+fn assert_fault(ops: impl IntoIterator<Item = Op>, kind: &str) {
+    let fault = flip(ops).expect("the disk tells");
+    assert!(fault.contains(kind), "{fault}");
+}
+
+#[test]
+fn a_right_writer_has_no_fault() {
+    assert_eq!(
+        flip([make(NEW, "app.new"), write(NEW), sync(NEW), rename(), sync_directory()]),
+        None
+    );
+    let word = flipped().word.bits().to_ne_bytes().to_vec();
+    assert_eq!(flip([Op::Store { file: OLD, at: WORD, bytes: word }, sync(OLD)]), None);
+}
+
+#[test]
+fn who_cuts_the_file_and_writes_it_anew_is_caught() {
+    assert_fault([Op::Resize { file: OLD, len: 0 }, write(OLD), sync(OLD)], "torn");
+}
+
+#[test]
+fn who_syncs_nothing_is_caught() {
+    assert_fault([write(OLD)], "lost");
+    let word = flipped().word.bits().to_ne_bytes().to_vec();
+    assert_fault([Op::Store { file: OLD, at: WORD, bytes: word }], "lost");
+}
+
+#[test]
+fn who_renames_what_is_not_on_the_disk_is_caught() {
+    assert_fault([make(NEW, "app.new"), write(NEW), rename(), sync_directory()], "torn");
+}
+
+#[test]
+fn who_does_not_sync_the_name_is_caught() {
+    assert_fault([make(NEW, "app.new"), write(NEW), sync(NEW), rename()], "lost");
+}
