@@ -149,8 +149,8 @@ pub enum Error {
     },
     /// The control file is not the one that Apache reads.
     #[error(
-        "{} is not the file that Apache (pid {pid}) reads: it was replaced since Apache started, or \
-         was of no use then, as the error log tells. Nothing was changed; restart Apache to make it \
+        "{} is not the file that Apache (pid {pid}) reads: it was replaced or cut short since Apache started, \
+         or was of no use then, as the error log tells. Nothing was changed; restart Apache to make it \
          read this one", path.display()
     )]
     Replaced {

@@ -3,10 +3,11 @@
 use crate::error::{Error, refused, unopened};
 use crate::slot::SlotIndex;
 use crate::state::Dirs;
-use crate::state::counts::{self, CLASSES, Counts, Note, rows_in};
+use crate::state::counts::{self, CLASSES, Counts, MAX_ROWS, Note, rows_in};
+use crate::state::map::cut::{Lost, is_lost};
 use crate::state::map::{self, Mapping};
 use crate::sync::{Ordering, fence};
-use crate::view::owner;
+use crate::view::{owner, read_group};
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
@@ -45,7 +46,9 @@ pub fn tally(
     let Some(segment) = segment(dirs, app, identity)? else { return Ok(None) };
     fence(Ordering::SeqCst);
     let alive = Alive::of(dirs)?;
-    Ok(Some(slots.iter().map(|&slot| sum(&segment, slot, &alive)).collect()))
+    let sums = slots.iter().map(|&slot| sum(&segment, slot, &alive)).collect();
+    // A process that counted elsewhere meanwhile has said so before it did.
+    Ok(is_whole(dirs, app, &segment)?.then_some(sums))
 }
 
 /// A request in flight, as its process has noted it. Untrusted: a child may write nonsense.
@@ -87,7 +90,7 @@ fn segment(dirs: &Dirs, app: &str, identity: u128) -> Result<Option<Counts>, Err
     };
     let mut header = [0; 32];
     let len = meta.len() as usize;
-    if rows_in(len) == 0 {
+    if !(1..=MAX_ROWS).contains(&rows_in(len)) {
         return Ok(None);
     }
     file.read_exact_at(&mut header, 0).map_err(|e| refused("read", &path, e))?;
@@ -95,7 +98,21 @@ fn segment(dirs: &Dirs, app: &str, identity: u128) -> Result<Option<Counts>, Err
         return Ok(None);
     }
     let mapping = Mapping::of(&file, len, false).map_err(|e| refused("read", &path, e))?;
-    Ok(Counts::new(mapping).ok())
+    match Counts::new(mapping.keeping(file)) {
+        Ok(segment) if is_whole(dirs, app, &segment)? => Ok(Some(segment)),
+        _ => Ok(None),
+    }
+}
+
+/// Whether the segment is the one that Apache made, no shorter, and all of its processes count there.
+fn is_whole(dirs: &Dirs, app: &str, segment: &Counts) -> Result<bool, Error> {
+    let Some(file) = segment.mapping().file() else { return Ok(true) };
+    let failed = |e| refused("read", &dirs.counts(app), e);
+    let meta = file.metadata().map_err(failed)?;
+    let made = read_group(dirs, app)?.and_then(|group| group.segment);
+    Ok(meta.len() >= segment.mapping().len() as u64
+        && made.is_none_or(|made| made.is(&meta))
+        && !is_lost(file, Lost::Counts).map_err(failed)?)
 }
 
 /// Children may write nonsense: whatever they wrote, this only adds, and never overflows.

@@ -5,6 +5,8 @@ use crate::slot::SlotIndex;
 use crate::state::control::{Control, Damage, PAGE};
 use crate::state::group::Group;
 use crate::state::history::{self, Entry};
+use crate::state::map::OpenError;
+use crate::state::map::cut::{Lost, is_lost};
 use crate::state::{Dirs, map};
 use std::fs::{self, File};
 use std::io;
@@ -61,6 +63,8 @@ pub struct View {
     pub group: Option<Group>,
     /// The control file's number in its file system.
     inode: u64,
+    /// A process of Apache reads it no more, for it was cut short meanwhile.
+    lost: bool,
 }
 
 impl View {
@@ -77,11 +81,16 @@ impl View {
     pub(crate) fn of(dirs: &Dirs, app: &str, write: bool) -> Result<(Self, File), Error> {
         let (file, control) = open(dirs, app, write)?;
         let inode = file.metadata().map_err(|e| refused("read", &dirs.control(app), e))?.ino();
-        Ok((Self { app: app.into(), control, group: read_group(dirs, app)?, inode }, file))
+        let (group, lost) = (read_group(dirs, app)?, lost_record(dirs, app)?);
+        Ok((Self { app: app.into(), control, group, inode, lost }, file))
     }
 
-    /// Whether the control file is the one that Apache reads, as far as it has said so.
+    /// Whether the control file is the one that Apache reads, all of its processes, as far as they
+    /// have said so.
     pub fn is_read(&self) -> bool {
+        if self.lost {
+            return false;
+        }
         let reads = |group: &Group| group.reads(self.control.identity, self.inode);
         self.group.as_ref().is_none_or(reads)
     }
@@ -175,6 +184,17 @@ pub(crate) fn open(dirs: &Dirs, app: &str, write: bool) -> Result<(File, Control
     file.read_exact_at(&mut page, 0).map_err(|e| refused("read", &path, e))?;
     let control = Control::decode(&page).map_err(|damage| damaged(damage.to_string()))?;
     Ok((file, control))
+}
+
+/// Whether a process of Apache has lost the control file from sight. Where there is no count segment,
+/// nobody can say so.
+pub(crate) fn lost_record(dirs: &Dirs, app: &str) -> Result<bool, Error> {
+    let path = dirs.counts(app);
+    match map::open(&path, false, owner(dirs)) {
+        Ok((file, _)) => is_lost(&file, Lost::Record).map_err(|e| refused("read", &path, e)),
+        Err(OpenError::System(e)) if !map::is_absent(&e) => Err(refused("read", &path, e)),
+        Err(_) => Ok(false),
+    }
 }
 
 pub(crate) fn read_group(dirs: &Dirs, app: &str) -> Result<Option<Group>, Error> {

@@ -5,11 +5,13 @@ use super::{Apache, Doctor, Operator, RESTART, Severity};
 use crate::flip::lock;
 use crate::state::control::{Control, Damage, PAGE};
 use crate::state::counts;
-use crate::state::group::Group;
+use crate::state::group::{self, Group};
 use crate::state::make::keep_aside;
+use crate::state::map::cut::{Lost, is_lost};
 use crate::tally::may_live;
+use crate::view::lost_record;
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
@@ -17,7 +19,7 @@ impl Doctor<'_> {
     /// What is configured, and whether who wrote it is there.
     pub(super) fn group_file(&mut self, app: &str) -> (Apache, Option<Group>) {
         let path = self.dirs.group(app);
-        let mut file = match self.private(&path, Want::public()) {
+        let file = match self.private(&path, Want::public()) {
             Place::File(file, _) => file,
             Place::Absent => {
                 let what = "it is missing: Apache has not been started with this group since the \
@@ -27,8 +29,7 @@ impl Doctor<'_> {
             }
             Place::NotOurs(_) | Place::Hidden => return (Apache::Unknown, None),
         };
-        let mut text = Vec::new();
-        let group = file.read_to_end(&mut text).and_then(|_| Group::parse(&text));
+        let group = group::bounded(file).and_then(|text| Group::parse(&text));
         let group = match group {
             Ok(group) => group,
             Err(e) => {
@@ -119,7 +120,8 @@ impl Doctor<'_> {
         let path = self.dirs.control(app);
         if let (Apache::Running(pid), false) = (apache, self.is_read(app, group, control)) {
             let what = format!(
-                "it was replaced since Apache (pid {pid}) started, which reads another: nobody can flip"
+                "it was replaced or cut short since Apache (pid {pid}) started, which reads another: \
+                 nobody can flip"
             );
             self.find(Severity::Error, &path, what, "restart Apache, which then reads this one");
         }
@@ -134,7 +136,8 @@ impl Doctor<'_> {
     /// Whether the control file is the one that Apache said it reads.
     fn is_read(&self, app: &str, group: &Group, control: &Control) -> bool {
         let meta = fs::symlink_metadata(self.dirs.control(app));
-        meta.is_ok_and(|meta| group.reads(control.identity, meta.ino()))
+        !lost_record(self.dirs, app).unwrap_or(false)
+            && meta.is_ok_and(|meta| group.reads(control.identity, meta.ino()))
     }
 
     pub(super) fn counts(&mut self, app: &str, apache: Apache, group: &Group, control: &Control) {
@@ -146,7 +149,7 @@ impl Doctor<'_> {
             Place::Absent => "it is missing".to_owned(),
             Place::NotOurs(why) => why,
             Place::Hidden => return,
-            Place::File(file, meta) => match header_damage(&file, &meta, control) {
+            Place::File(file, meta) => match damage(&file, &meta, control, group) {
                 Some(why) => why.to_owned(),
                 None => return,
             },
@@ -166,14 +169,22 @@ fn decode(file: &File, meta: &Metadata) -> Result<Control, Damage> {
     Control::decode(&page)
 }
 
-fn header_damage(file: &File, meta: &Metadata, control: &Control) -> Option<&'static str> {
+fn damage(file: &File, meta: &Metadata, control: &Control, group: &Group) -> Option<&'static str> {
     let mut header = [0; 32];
     if counts::rows_in(meta.len() as usize) == 0 || file.read_exact_at(&mut header, 0).is_err() {
         return Some("it is too short");
+    }
+    if counts::rows_in(meta.len() as usize) > counts::MAX_ROWS {
+        return Some("it is too long");
     }
     let wanted = counts::header(control.identity);
     if header[..16] != wanted[..16] {
         return Some("its header is damaged, or of another version of mod_slot");
     }
-    (header != wanted).then_some("it belongs to another record")
+    if header != wanted {
+        return Some("it belongs to another record");
+    }
+    let is_made = group.segment.is_none_or(|made| made.is(meta));
+    let is_used = is_made && !is_lost(file, Lost::Counts).unwrap_or(false);
+    (!is_used).then_some("it was replaced or cut short since Apache started")
 }

@@ -1,18 +1,20 @@
 //! What requests need to know: the groups and their shared memory, and what each server makes of
 //! them. Built once at Apache's start, never changed while it serves.
 
-use super::host::{Proxy, Worker};
+use super::host::{Level, Proxy, Worker, log};
 use crate::lease;
 use crate::slot::{MAX_SLOTS, SlotIndex, Word};
 use crate::state::control::WORD;
 use crate::state::counts::Counts;
 use crate::state::map::Mapping;
-use crate::sync::Ordering;
+use crate::state::map::cut::{Lost, Survival, survive};
+use crate::sync::{Ordering, fence};
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::fs::File;
+use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 /// All groups. The same for all servers.
 #[derive(Debug)]
@@ -62,6 +64,10 @@ pub(super) struct Group {
     pub(super) slots: Vec<Slot>,
     page: Mapping,
     counts: Counts,
+    /// The last word that a process has seen: for all of them, should the page be cut off.
+    last: Mapping,
+    /// The error log has a line of a damaged word.
+    told: AtomicBool,
     /// From a slot's index in the control file to its place in `slots`.
     places: [u8; MAX_SLOTS],
 }
@@ -87,6 +93,7 @@ impl Group {
         name: &str,
         slots: Vec<Slot>,
         names: &[String],
+        word: Word,
         page: Mapping,
         counts: Counts,
     ) -> Self {
@@ -95,12 +102,78 @@ impl Group {
             let configured = slots.iter().position(|slot| slot.name.to_bytes() == known.as_bytes());
             *place = configured.map_or(NOWHERE, |at| at as u8);
         }
-        Self { name: name.into(), slots, page, counts, places }
+        let last = Mapping::anonymous(8).expect("there is memory for a page");
+        last.word(0).store(word.bits(), Ordering::Relaxed);
+        Self { name: name.into(), slots, page, counts, last, told: AtomicBool::new(false), places }
     }
 
     /// Enters the active slot: see [`lease`].
     pub(super) fn enter(&self, row: usize) -> Word {
-        lease::enter(self.page.word(WORD), |slot| self.counts.block(row, slot).in_flight())
+        let word =
+            lease::enter(self.page.word(WORD), |slot| self.counts.block(row, slot).in_flight());
+        if self.last.word(0).load(Ordering::Relaxed) == word.bits() {
+            return word;
+        }
+        self.remember(word, row)
+    }
+
+    /// A word that is not the last one: a flip, or damage. In a damaged word's place the last one is
+    /// entered, in the same way.
+    #[cold]
+    fn remember(&self, word: Word, row: usize) -> Word {
+        let in_flight = |word: Word| self.counts.block(row, word.active()).in_flight();
+        if word.is_valid() {
+            self.last.word(0).store(word.bits(), Ordering::Relaxed);
+            return word;
+        }
+        let last = Word::from_bits(self.last.word(0).load(Ordering::Relaxed));
+        if !self.told.swap(true, Ordering::Relaxed) {
+            let slot = self.place(last.active()).map(|at| &self.slots[at].name);
+            let text = format!(
+                "group {:?}: the control word {:#018x} is damaged; this process serves the last \
+                 slot that it knows of, {slot:?}, until it is not",
+                self.name,
+                word.bits()
+            );
+            log(Level::Error, &text);
+        }
+        in_flight(last).fetch_add(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        let now = self.page.word(WORD).load(Ordering::Acquire);
+        lease::leave(in_flight(word));
+        if now == word.bits() {
+            return last;
+        }
+        lease::leave(in_flight(last));
+        self.enter(row)
+    }
+
+    /// For a child, once: it serves on when its files are cut short, each for itself and on the last
+    /// slot that was seen, and the error log tells of it.
+    pub(super) fn survive(&'static self) -> io::Result<()> {
+        let Some(mark) = self.counts.mapping().file() else { return Ok(()) };
+        let (app, pid) = (&self.name, std::process::id());
+        let line = |what: &str| format!("[slot:error] [pid {pid}] group {app:?}: {what}\n");
+        let serves = |place: &u8| {
+            let slot = self.slots.get(usize::from(*place));
+            let name = slot.map_or("no slot".into(), |slot| format!("slot {:?}", slot.name));
+            line(&format!("{app}.slot was cut short; this process serves {name} until a restart"))
+        };
+        let counts = line(&format!(
+            "{app}.counts was cut short, or its file system is full; nobody can say what is in flight \
+             until a restart"
+        ));
+        let record = Survival {
+            lost: Lost::Record,
+            word: Some((WORD, &self.last)),
+            mark,
+            lines: self.places.iter().map(serves).collect(),
+            line_of: |word| Word::from_bits(word).active().get(),
+        };
+        survive(&self.page, false, record)?;
+        let counts =
+            Survival { lost: Lost::Counts, word: None, mark, lines: vec![counts], line_of: |_| 0 };
+        survive(self.counts.mapping(), true, counts)
     }
 
     /// Its count segment.
@@ -178,7 +251,8 @@ mod tests {
         let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
         let page = Mapping::anonymous(4096).unwrap();
         let counts = Counts::new(Mapping::anonymous(counts::size(1)).unwrap()).unwrap();
-        Group::new(name, slots.iter().map(slot).collect(), &names, page, counts)
+        let word = Word::from_bits(0);
+        Group::new(name, slots.iter().map(slot).collect(), &names, word, page, counts)
     }
 
     #[test]

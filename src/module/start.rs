@@ -15,7 +15,7 @@ use crate::state::control::{PAGE, WORD};
 use crate::state::counts::{self, Counts};
 use crate::state::instance::{self, Claim};
 use crate::state::map::{ByteLock, Mapping, lock_byte, share_byte};
-use crate::state::publish::PublishError;
+use crate::state::publish::{PublishError, Published};
 use crate::state::{Dirs, group, publish};
 use crate::sync::Ordering;
 use std::ffi::CString;
@@ -122,7 +122,9 @@ fn publish_all(dirs: &Dirs, groups: &[GroupLines], countable: bool) -> Vec<Group
 fn publish_group(dirs: &Dirs, lines: &GroupLines, countable: bool) -> Group {
     let slots = lines.slots.iter().map(SlotLine::serve).collect();
     match try_publish(dirs, lines, countable) {
-        Ok((names, page, counts)) => Group::new(&lines.name, slots, &names, page, counts),
+        Ok((Published { control, mapping, .. }, counts)) => {
+            Group::new(&lines.name, slots, &control.names, control.word, mapping, counts)
+        }
         Err(e) => {
             let default = &lines.slots[lines.default()].name;
             complain(
@@ -133,14 +135,15 @@ fn publish_group(dirs: &Dirs, lines: &GroupLines, countable: bool) -> Group {
                 ),
             );
             // Whatever record there is, nobody reads it: slotctl must not say that it flipped.
-            let _ = publish::group(dirs, &describe(dirs, lines, 0, 0, false));
+            let _ = publish::group(dirs, &describe(dirs, lines, 0, 0, None));
             let names: Vec<_> = lines.slots.iter().map(|slot| slot.name.clone()).collect();
-            Group::new(&lines.name, slots, &names, fixed_page(lines.default()), private_counts())
+            let (word, page) = fixed_page(lines.default());
+            Group::new(&lines.name, slots, &names, word, page, private_counts())
         }
     }
 }
 
-type Live = (Vec<String>, Mapping, Counts);
+type Live = (Published, Counts);
 
 fn try_publish(dirs: &Dirs, lines: &GroupLines, countable: bool) -> Result<Live, PublishError> {
     let names: Vec<_> = lines.slots.iter().map(|slot| slot.name.as_str()).collect();
@@ -152,17 +155,17 @@ fn try_publish(dirs: &Dirs, lines: &GroupLines, countable: bool) -> Result<Live,
     }
     let identity = published.control.identity;
     // Each child has a row, and the children of the generation before it have theirs.
-    let rows = (1 + 2 * max_daemons()).clamp(64, 8192);
+    let rows = (1 + 2 * max_daemons()).clamp(64, counts::MAX_ROWS);
     let counts = publish::counts(dirs, &lines.name, identity, rows).map_err(|e| {
         complain(&e, &format!("the requests of group {:?} are not counted", lines.name));
     });
-    let counted = countable && counts.is_ok();
+    let counted = counts.as_ref().ok().filter(|_| countable);
     let described = describe(dirs, lines, identity, published.inode, counted);
     let counts = counts.unwrap_or_else(|()| private_counts());
     if let Err(e) = publish::group(dirs, &described) {
         complain(&e, "slotctl does not know what is configured");
     }
-    Ok((published.control.names, published.mapping, counts))
+    Ok((published, counts))
 }
 
 fn describe(
@@ -170,8 +173,9 @@ fn describe(
     lines: &GroupLines,
     identity: u128,
     inode: u64,
-    counted: bool,
+    counts: Option<&Counts>,
 ) -> group::Group {
+    let segment = counts.and_then(|counts| counts.mapping().file()?.metadata().ok());
     let slot = |slot: &SlotLine| group::Slot {
         name: slot.name.clone(),
         address: slot.address.as_ref().map_or_else(|| "-".into(), |address| address.text.clone()),
@@ -186,17 +190,19 @@ fn describe(
         pid: std::process::id(),
         default: lines.slots[lines.default()].name.clone(),
         operator: lines.operator.as_ref().map(|(name, _)| name.clone()),
-        counted,
+        counted: counts.is_some(),
+        segment: segment.map(|meta| group::Segment::of(&meta)),
         slots: lines.slots.iter().map(slot).collect(),
     }
 }
 
 /// In place of a control file that cannot be had.
-fn fixed_page(default: usize) -> Mapping {
+fn fixed_page(default: usize) -> (Word, Mapping) {
     let page = Mapping::anonymous(PAGE).expect("there is memory for a page");
     let slot = SlotIndex::new(default).expect("a group has no more slots than indexes");
-    page.word(WORD).store(Word::first(slot).bits(), Ordering::Relaxed);
-    page
+    let word = Word::first(slot);
+    page.word(WORD).store(word.bits(), Ordering::Relaxed);
+    (word, page)
 }
 
 /// In place of a count segment that cannot be had.
@@ -253,6 +259,11 @@ pub(super) fn attach(setup: &Setup) {
     drop(retained().map(ManuallyDrop::into_inner));
     let Some(service) = &setup.main.config().service else { return };
     let site = &service.site;
+    // Before it touches them. Kept until the process ends: what it has mapped is never unmapped.
+    let kept: &'static Arc<Site> = Box::leak(Box::new(site.clone()));
+    if let Err(e) = kept.groups.iter().try_for_each(Group::survive) {
+        complain(&e, "this process ends when a file of its groups is cut short");
+    }
     if let Some(rows) = &site.rows {
         claim_row(site, rows);
     }

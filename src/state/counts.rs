@@ -39,6 +39,8 @@ pub const VERSION: u32 = 2;
 pub const ROW: usize = NOTES + MAX_NOTES * NOTE;
 /// How many requests in flight a process can make a note of, in each group.
 pub const MAX_NOTES: usize = 64;
+/// How many rows a segment has at most. A longer one is none of ours.
+pub const MAX_ROWS: usize = 8192;
 /// The longest text of a note, in bytes.
 pub const MAX_TEXT: usize = NOTE - 16;
 /// Classes of answers: 1xx, 2xx, 3xx, 4xx, 5xx, others.
@@ -88,6 +90,11 @@ impl Counts {
     /// Gives the mapping back when it is too short.
     pub fn new(mapping: Mapping) -> Result<Self, Mapping> {
         if rows_in(mapping.len()) == 0 { Err(mapping) } else { Ok(Self(mapping)) }
+    }
+
+    /// Where it lies.
+    pub fn mapping(&self) -> &Mapping {
+        &self.0
     }
 
     /// How many rows are mapped.

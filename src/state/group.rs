@@ -2,12 +2,18 @@
 //! start, so that httpd.conf stays the one source of truth and slotctl needs no file of its own.
 
 use super::Dirs;
+use super::map::{self, OpenError};
 use serde::{Deserialize, Serialize};
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::{fs, io};
 
 /// The form of the file.
 pub const VERSION: u32 = 1;
+
+/// No group file is longer, in bytes: 64 slots with docroots of the longest path have room.
+const LONGEST: u64 = 1 << 20;
 
 /// A group as it is configured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,8 +39,32 @@ pub struct Group {
     /// Whether the requests are counted where slotctl can see it.
     #[serde(default = "yes")]
     pub counted: bool,
+    /// The count segment that Apache writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment: Option<Segment>,
     /// In the order of the configuration.
     pub slots: Vec<Slot>,
+}
+
+/// What tells a count segment from one that was replaced, or cut short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    /// The file's number in its file system.
+    pub inode: u64,
+    /// Its size, in bytes. A later start may have made it longer.
+    pub size: u64,
+}
+
+impl Segment {
+    /// Of a file.
+    pub fn of(file: &Metadata) -> Self {
+        Self { inode: file.ino(), size: file.len() }
+    }
+
+    /// Whether `file` is this one, whole.
+    pub(crate) fn is(self, file: &Metadata) -> bool {
+        file.ino() == self.inode && file.len() >= self.size
+    }
 }
 
 fn yes() -> bool {
@@ -65,7 +95,12 @@ impl Group {
     ///
     /// What the system said, or `InvalidData` when it is no group file of this version.
     pub fn read(path: &Path) -> io::Result<Self> {
-        Self::parse(&fs::read(path)?)
+        let owner = fs::symlink_metadata(path)?.uid();
+        let (file, _) = map::open(path, false, owner).map_err(|e| match e {
+            OpenError::System(e) => e,
+            OpenError::NotOurs(why) => io::Error::new(io::ErrorKind::InvalidData, why),
+        })?;
+        Self::parse(&bounded(file)?)
     }
 
     /// Reads the text of a group file.
@@ -81,6 +116,20 @@ impl Group {
         }
         Ok(group)
     }
+}
+
+/// The text of a group file; what is too long for one is not read.
+///
+/// # Errors
+///
+/// What the system said, or `InvalidData`.
+pub(crate) fn bounded(file: File) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    file.take(LONGEST + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > LONGEST {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is too long"));
+    }
+    Ok(text)
 }
 
 /// Removes the group files of groups that are configured no more: the record stays, for they may come

@@ -2,6 +2,8 @@
 //! syncing, locking. The one place outside `module::host` that is `unsafe`.
 #![allow(unsafe_code, reason = "mmap, msync, futex and fcntl have no safe face")]
 
+pub mod cut;
+
 use crate::sync::AtomicU64;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
@@ -95,6 +97,7 @@ pub fn uid() -> u32 {
 pub struct Mapping {
     base: NonNull<u8>,
     len: usize,
+    file: Option<File>,
 }
 
 // SAFETY: the mapping is plain memory that lives until the drop, and `word` hands it out only as
@@ -105,7 +108,8 @@ unsafe impl Sync for Mapping {}
 
 impl Mapping {
     /// Maps the first `len` bytes of `file`, shared. The caller has checked by `fstat` that it has
-    /// them; a file that is cut short later costs its readers a SIGBUS. A mapping that is not to
+    /// them; a file that is cut short later costs its readers a SIGBUS, unless they [`cut::survive`].
+    /// A mapping that is not to
     /// be written never can be, if `file` was opened for reading only: `mprotect` then fails.
     ///
     /// # Errors
@@ -133,7 +137,19 @@ impl Mapping {
             return Err(io::Error::last_os_error());
         }
         let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self { base, len })
+        Ok(Self { base, len, file: None })
+    }
+
+    /// Keeps the file open for as long as it is mapped.
+    #[must_use]
+    pub fn keeping(mut self, file: File) -> Self {
+        self.file = Some(file);
+        self
+    }
+
+    /// The file, if it is kept open.
+    pub fn file(&self) -> Option<&File> {
+        self.file.as_ref()
     }
 
     /// Its size, in bytes.

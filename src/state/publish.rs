@@ -150,7 +150,9 @@ pub fn control(
     };
     // Whoever made the files, and was killed before their names were on the disk: a flip that is
     // acknowledged must not be in a file that a power cut takes away.
-    map::sync_directory(&dirs.state).map_err(system("cannot write", &dirs.state))?;
+    if let Err(e) = map::sync_directory(&dirs.state).map_err(system("cannot sync", &dirs.state)) {
+        notes.push(format!("{e}: a power cut may take the record away"));
+    }
     add_names(&path, &mut control, names)?;
     if !names.contains(&control.active()) {
         notes.push(fall_back(dirs, app, &mut control, default)?);
@@ -189,7 +191,7 @@ fn is_as_configured(control: &Control, names: &[&str]) -> bool {
     names.contains(&control.active()) && names.iter().all(|name| control.index_of(name).is_some())
 }
 
-/// Opens or makes the count segment of `app`, with room for `rows` processes.
+/// Opens or makes the count segment of `app`, with room for `rows` processes; its file stays open.
 ///
 /// # Errors
 ///
@@ -205,7 +207,7 @@ pub fn counts(dirs: &Dirs, app: &str, identity: u128, rows: usize) -> Result<Cou
     };
     let mut kept = None;
     if let Some((file, len)) = found
-        && len >= counts::size(1)
+        && (counts::size(1)..=counts::size(counts::MAX_ROWS)).contains(&len)
     {
         // Where it cannot be told, children of an older generation count there, perhaps.
         let mut found = [0; 32];
@@ -221,7 +223,8 @@ pub fn counts(dirs: &Dirs, app: &str, identity: u128, rows: usize) -> Result<Cou
     file.set_len(len as u64).map_err(system("cannot size", &path))?;
     map::reserve(&file, len).map_err(system("cannot make room for", &path))?;
     let mapping = Mapping::of(&file, len, true).map_err(system("cannot map", &path))?;
-    Counts::new(mapping).map_err(|_| system("cannot size", &path)(io::ErrorKind::Other.into()))
+    Counts::new(mapping.keeping(file))
+        .map_err(|_| system("cannot size", &path)(io::ErrorKind::Other.into()))
 }
 
 /// Opens or makes the file of the children's locks.

@@ -1,7 +1,9 @@
 //! The record of the active slot outlives everything: restarts, kills, other configurations, and
 //! the processes of older ones follow it too.
 
+mod cut;
 mod damage;
+mod every_field;
 mod rights;
 
 use crate::backend::{self, Backend};

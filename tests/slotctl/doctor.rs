@@ -273,7 +273,7 @@ fn a_record_that_is_missing_replaced_or_of_no_slot_is_found() {
     finds(&site, "error", "app.slot", "it is missing");
     fs::rename(&aside, &path).unwrap();
     publish::group(&site.dirs, &site.group("app", &TWO, 42)).unwrap();
-    finds(&site, "error", "app.slot", "it was replaced since Apache");
+    finds(&site, "error", "app.slot", "it was replaced or cut short since Apache");
     let identity = site.control("app").identity;
     let other = [("a", "-"), ("resin_standby", "-")];
     publish::group(&site.dirs, &site.group("app", &other, identity)).unwrap();

@@ -100,6 +100,7 @@ impl Site {
             default: slots[0].0.into(),
             operator: None,
             counted: true,
+            segment: None,
             slots: slots.iter().map(slot).collect(),
         }
     }

@@ -1,0 +1,266 @@
+//! A mapped file that is cut short: whoever touches a page behind its end gets a SIGBUS, and would
+//! die of it. Here a page of this process' own takes its place, and it serves on.
+#![allow(unsafe_code, reason = "a signal handler, and memory that changes under its address")]
+
+use super::Mapping;
+use crate::sync::AtomicU64;
+use libc::{c_int, c_void, siginfo_t};
+use std::fs::File;
+use std::io;
+use std::mem;
+use std::os::fd::{AsRawFd, RawFd};
+use std::ptr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+
+/// Of what a process has lost sight of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// The control file: it follows no flip any more.
+    Record,
+    /// The count segment: what it counts, nobody sees.
+    Counts,
+}
+
+impl Lost {
+    /// Which byte of the count segment is locked for it. Far behind its end: a lock needs no byte.
+    fn byte(self) -> libc::off_t {
+        (1 << 40) + self as libc::off_t
+    }
+}
+
+/// What is to be done when a mapping's file is cut short.
+#[derive(Debug)]
+pub struct Survival {
+    /// What is lost then.
+    pub lost: Lost,
+    /// The word at this offset of each new page is that of the mapping, at offset 0; all else is
+    /// zeros.
+    pub word: Option<(usize, &'static Mapping)>,
+    /// The count segment, opened for writing, where everybody can see that it happened: it is
+    /// locked until no process has this opening of it any more.
+    pub mark: &'static File,
+    /// What standard error is told, once: of the word, this makes the place of its line.
+    pub lines: Vec<String>,
+    /// See `lines`.
+    pub line_of: fn(u64) -> usize,
+}
+
+/// A mapping that is kept, and what for. Never freed, never moved.
+struct Kept {
+    base: usize,
+    len: usize,
+    writable: bool,
+    mark: RawFd,
+    survival: Survival,
+    told: AtomicBool,
+    next: *const Kept,
+}
+
+/// The first of a list; written in child_init, on the only thread there is.
+static KEPT: AtomicPtr<Kept> = AtomicPtr::new(ptr::null_mut());
+/// Whoever handled SIGBUS before, and the size of a page.
+static BEFORE: OnceLock<(libc::sigaction, usize)> = OnceLock::new();
+
+/// Has this process survive that the file of `mapping` is cut short. Once, in child_init.
+///
+/// # Errors
+///
+/// What `sigaction(2)` said: then it dies of it, as it would without this.
+pub fn survive(mapping: &'static Mapping, writable: bool, survival: Survival) -> io::Result<()> {
+    let kept = Box::new(Kept {
+        base: mapping.base.as_ptr() as usize,
+        len: mapping.len,
+        writable,
+        mark: survival.mark.as_raw_fd(),
+        survival,
+        told: AtomicBool::new(false),
+        next: KEPT.load(Ordering::Acquire),
+    });
+    KEPT.store(Box::into_raw(kept), Ordering::Release);
+    install()
+}
+
+fn install() -> io::Result<()> {
+    if BEFORE.get().is_some() {
+        return Ok(());
+    }
+    // SAFETY: sigaction is a C struct of integers and a nullable pointer, for which zeros are a
+    // value; sysconf has no precondition.
+    let (mut before, page): (libc::sigaction, _) =
+        unsafe { (mem::zeroed(), libc::sysconf(libc::_SC_PAGESIZE)) };
+    // SAFETY: a null action asks only.
+    if unsafe { libc::sigaction(libc::SIGBUS, ptr::null(), &raw mut before) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let page = usize::try_from(page).map_err(|_| io::ErrorKind::Unsupported)?;
+    let _ = BEFORE.set((before, page));
+    // SAFETY: as above.
+    let mut ours: libc::sigaction = unsafe { mem::zeroed() };
+    ours.sa_sigaction = on_sigbus as *const () as usize;
+    ours.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+    // SAFETY: the handler has the signature of SA_SIGINFO, and calls only what a handler may: see
+    // there. All that it reads is there before it is installed.
+    match unsafe { libc::sigaction(libc::SIGBUS, &raw const ours, ptr::null_mut()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// # Safety
+///
+/// Called by the kernel as a handler of SIGBUS. It takes no lock and no memory of the allocator's,
+/// and calls only mmap, mprotect, mremap, munmap, fcntl, write, sigaction and raise, which are bare
+/// system calls; atomics are all that it shares with the thread that it interrupts and with others.
+unsafe extern "C" fn on_sigbus(signal: c_int, info: *mut siginfo_t, _context: *mut c_void) {
+    // SAFETY: errno is this thread's; whom the signal interrupts must find it as it was.
+    let errno = unsafe { *libc::__errno_location() };
+    // SAFETY: the kernel passes what it knows of the signal.
+    let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
+    let mended = code > 0 && kept(address).is_some_and(|kept| replace(kept, address).is_some());
+    if !mended {
+        // A fault comes again when this returns, and a signal that was sent is sent again: whoever
+        // handled it before does so now.
+        if let Some((before, _)) = BEFORE.get() {
+            // SAFETY: the action is one that sigaction gave.
+            unsafe { libc::sigaction(signal, before, ptr::null_mut()) };
+        }
+        if code <= 0 {
+            // SAFETY: raise has no precondition; the signal waits until this handler has returned.
+            unsafe { libc::raise(signal) };
+        }
+    }
+    // SAFETY: as above.
+    unsafe { *libc::__errno_location() = errno };
+}
+
+fn kept(address: usize) -> Option<&'static Kept> {
+    let mut next: *const Kept = KEPT.load(Ordering::Acquire);
+    loop {
+        // SAFETY: what is in the list was leaked by `survive`, whole, before it was published.
+        let kept = unsafe { next.as_ref() }?;
+        if (kept.base..kept.base + kept.len).contains(&address) {
+            return Some(kept);
+        }
+        next = kept.next;
+    }
+}
+
+/// Puts a page of this process' own where `address` is. First it is made known: whoever cannot say
+/// that he sees the file no more had better die.
+fn replace(kept: &Kept, address: usize) -> Option<()> {
+    let (_, page) = BEFORE.get()?;
+    set_mark(kept.mark, kept.survival.lost)?;
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: a new mapping, at a place of the kernel's choice, overlaps nothing.
+    let fresh = unsafe { libc::mmap(ptr::null_mut(), *page, protection, flags, -1, 0) };
+    if fresh == libc::MAP_FAILED {
+        return None;
+    }
+    let mut word = 0;
+    if let Some((offset, last)) = kept.survival.word {
+        word = last.word(0).load(Ordering::Acquire);
+        // SAFETY: the offset is that of an aligned word within the page, which is this thread's
+        // alone until it is moved.
+        unsafe {
+            (*fresh.cast::<u8>().add(offset).cast::<AtomicU64>()).store(word, Ordering::Relaxed)
+        };
+    }
+    let at = (address & !(page - 1)) as *mut c_void;
+    // SAFETY: `fresh` is this function's. It is moved, as one step that no thread can see half
+    // done, over a page of a mapping that is never unmapped, that no `&` or `&mut` but to atomics
+    // points into, and of which the memory is no more: atomics of other values are what another
+    // process could have stored. A second thread that comes at the same time does the same.
+    unsafe {
+        if !kept.writable {
+            libc::mprotect(fresh, *page, libc::PROT_READ);
+        }
+        let moved =
+            libc::mremap(fresh, *page, *page, libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED, at);
+        if moved == libc::MAP_FAILED {
+            libc::munmap(fresh, *page);
+            return None;
+        }
+    }
+    if !kept.told.swap(true, Ordering::Relaxed)
+        && let Some(line) = kept.survival.lines.get((kept.survival.line_of)(word))
+    {
+        // SAFETY: `len` bytes of `line` are read. Where there is no standard error, nobody is told.
+        unsafe { libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), line.len()) };
+    }
+    Some(())
+}
+
+fn set_mark(file: RawFd, lost: Lost) -> Option<()> {
+    let lock = lock(lost, libc::F_WRLCK);
+    // SAFETY: F_OFD_SETLK reads the struct that it is given, and nothing else.
+    (unsafe { libc::fcntl(file, libc::F_OFD_SETLK, &raw const lock) } == 0).then_some(())
+}
+
+/// Whether a process of Apache has `lost` sight, as the count segment `file` tells. Only who may write
+/// the segment can say so.
+///
+/// # Errors
+///
+/// What `fcntl(2)` said.
+pub fn is_lost(file: &File, lost: Lost) -> io::Result<bool> {
+    // It asks for what only a writer's lock bars.
+    let mut lock = lock(lost, libc::F_RDLCK);
+    loop {
+        // SAFETY: F_OFD_GETLK reads and writes the struct that it is given, and nothing else.
+        let asked = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) };
+        match io::Error::last_os_error() {
+            _ if asked != -1 => return Ok(i32::from(lock.l_type) != libc::F_UNLCK),
+            e if e.kind() != io::ErrorKind::Interrupted => return Err(e),
+            _ => {}
+        }
+    }
+}
+
+fn lock(lost: Lost, kind: c_int) -> libc::flock {
+    // SAFETY: `flock` is a C struct of integers, for which zeros are a value.
+    let mut lock: libc::flock = unsafe { mem::zeroed() };
+    lock.l_type = kind as libc::c_short;
+    lock.l_whence = libc::SEEK_SET as libc::c_short;
+    lock.l_start = lost.byte();
+    lock.l_len = 1;
+    lock
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_cut_short_costs_its_reader_nothing() {
+        let mapped = |bytes: usize, write| {
+            let file = tempfile::tempfile().unwrap();
+            file.set_len(bytes as u64).unwrap();
+            let mapping = Mapping::of(&file, bytes, write).unwrap();
+            (Box::leak(Box::new(file)), &*Box::leak(Box::new(mapping)))
+        };
+        let (record, page) = mapped(4096, false);
+        let (segment, counts) = mapped(3 * 4096, true);
+        let last: &_ = Box::leak(Box::new(Mapping::anonymous(8).unwrap()));
+        let survival =
+            |lost, word| Survival { lost, word, mark: segment, lines: Vec::new(), line_of: |_| 0 };
+        survive(page, false, survival(Lost::Record, Some((64, last)))).unwrap();
+        survive(counts, true, survival(Lost::Counts, None)).unwrap();
+        // Another opening of the file, as slotctl has it.
+        let seen = File::open(format!("/proc/self/fd/{}", segment.as_raw_fd())).unwrap();
+        let lost = || [Lost::Record, Lost::Counts].map(|lost| is_lost(&seen, lost).unwrap());
+
+        last.word(0).store(42, Ordering::Relaxed);
+        assert_eq!((page.word(64).load(Ordering::Relaxed), lost()), (0, [false, false]));
+        record.set_len(0).unwrap();
+        assert_eq!((page.word(64).load(Ordering::Relaxed), lost()), (42, [true, false]));
+
+        counts.word(0).store(1, Ordering::Relaxed);
+        segment.set_len(100).unwrap();
+        assert_eq!((counts.word(0).load(Ordering::Relaxed), lost()), (1, [true, false]));
+        counts.word(8192).fetch_add(5, Ordering::Relaxed);
+        assert_eq!((counts.word(8192).load(Ordering::Relaxed), lost()), (5, [true, true]));
+        assert_eq!(segment.metadata().unwrap().len(), 100);
+    }
+}

@@ -1,0 +1,168 @@
+//! Files that are damaged while Apache serves: its processes live, and nobody is told a lie.
+
+use super::{assert_serves, control, started};
+use crate::site::{Site, end_all, text, until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// As `> app.slot` does it, and `cp backup app.slot` at first.
+fn cut(path: &Path, len: u64) {
+    File::options().write(true).open(path).unwrap().set_len(len).unwrap();
+}
+
+fn counts(site: &Site) -> PathBuf {
+    site.path().join("run/app.counts")
+}
+
+/// So many requests are answered by the slot, and none of the processes has ended.
+#[track_caller]
+fn serves_on(site: &Site, slot: &str, children: &[i32]) {
+    for n in 0..20 {
+        let answer = site.get("/name.txt");
+        assert_eq!(answer.text(), format!("slot={slot}\n"), "{n}: {}", site.log());
+    }
+    let now = site.children();
+    assert!(children.iter().all(|pid| now.contains(pid)), "{children:?}, {now:?}: {}", site.log());
+    assert!(!site.log().contains("Bus error"), "{}", site.log());
+}
+
+/// slotctl fails with this code and these words.
+#[track_caller]
+fn refuses(site: &Site, args: &[&str], code: i32, words: &str) {
+    let out = site.slotctl(args).output().unwrap();
+    assert_eq!(out.status.code(), Some(code), "{args:?}: {}", text(&out));
+    assert!(text(&out).contains(words), "{args:?}: {}", text(&out));
+}
+
+#[test]
+fn a_record_that_is_cut_short_under_apache_costs_no_process() {
+    let site = started(&["a", "b"]);
+    for (len, slot, other) in [(0, "b", "a"), (10, "b", "a"), (100, "b", "a"), (4095, "b", "a")] {
+        site.flip(slot);
+        assert_serves(&site, slot);
+        let (children, logged) = (site.children(), site.log().len());
+        let backup = fs::read(control(&site)).unwrap();
+        cut(&control(&site), len);
+        serves_on(&site, slot, &children);
+        let log = site.log().split_off(logged);
+        // Of a page that begins before the end, the rest is zeros: no fault, but perhaps no word.
+        let says = format!("app.slot was cut short; this process serves slot {slot:?}");
+        let told = log.matches(&says).count();
+        assert!(if len == 0 { (1..=children.len()).contains(&told) } else { told == 0 }, "{log}");
+        refuses(&site, &["flip", "app", other], 1, &format!("it has {len} bytes and not 4096"));
+        refuses(&site, &["doctor"], 1, &format!("it has {len} bytes and not 4096"));
+        assert_eq!(log.contains("the control word 0x"), len == 10, "{log}");
+
+        // What comes back is not what those processes see.
+        fs::write(control(&site), &backup).unwrap();
+        serves_on(&site, slot, &children);
+        if len == 0 {
+            refuses(&site, &["flip", "app", other], 1, "was replaced or cut short");
+            refuses(&site, &["drain", "app", other], 1, "was replaced or cut short");
+            refuses(&site, &["doctor"], 1, "was replaced or cut short");
+        }
+        site.restart();
+        assert_serves(&site, slot);
+        site.flip(other);
+        assert_serves(&site, other);
+    }
+}
+
+#[test]
+fn counts_that_are_cut_short_under_apache_cost_no_process_and_no_lie() {
+    let site = started(&["a", "b"]);
+    for len in [0, 100, 4095, 40_000] {
+        site.flip("a");
+        assert_serves(&site, "a");
+        let children = site.children();
+        let whole = fs::metadata(counts(&site)).unwrap().len();
+        site.run(&["drain", "app", "b"]);
+        cut(&counts(&site), len);
+        serves_on(&site, "a", &children);
+        refuses(&site, &["drain", "app", "b"], 1, "are not counted where slotctl can see it");
+        refuses(&site, &["doctor"], 1, "app.counts");
+        // A process that begins now finds them as they are.
+        let (first, children) = (children[0], &children[1..]);
+        end_all(&[first]);
+        until(|| site.children().len() > children.len()).unwrap();
+        serves_on(&site, "a", &site.children());
+        // Flips need no counts.
+        site.flip("b");
+        serves_on(&site, "b", children);
+        // Of its old length again: what the processes count is not there all the same.
+        cut(&counts(&site), whole);
+        serves_on(&site, "b", children);
+        refuses(&site, &["drain", "app", "a"], 1, "are not counted where slotctl can see it");
+        site.restart();
+        site.run(&["drain", "app", "a"]);
+    }
+}
+
+#[test]
+fn counts_that_are_replaced_under_apache_count_nothing() {
+    let site = started(&["a", "b"]);
+    let aside = site.path().join("aside");
+    fs::copy(counts(&site), &aside).unwrap();
+    fs::remove_file(counts(&site)).unwrap();
+    refuses(&site, &["drain", "app", "b"], 1, "are not counted where slotctl can see it");
+    fs::copy(&aside, counts(&site)).unwrap();
+    serves_on(&site, "a", &site.children());
+    refuses(&site, &["drain", "app", "b"], 1, "are not counted where slotctl can see it");
+    site.restart();
+    site.run(&["drain", "app", "b"]);
+}
+
+#[test]
+fn a_record_that_is_damaged_in_place_under_apache_costs_no_process() {
+    let site = started(&["a", "b"]);
+    site.flip("b");
+    let children = site.children();
+    let whole = fs::read(control(&site)).unwrap();
+    let file = File::options().write(true).open(control(&site)).unwrap();
+    // A bit of each field but the word: the processes look at that alone.
+    for at in [0, 8, 12, 16, 32, 40, 128, 132, 136, 184] {
+        file.write_all_at(&[whole[at] ^ 1], at as u64).unwrap();
+        serves_on(&site, "b", &children);
+        refuses(&site, &["flip", "app", "a"], 1, "is unusable: ");
+        refuses(&site, &["doctor"], 1, "app.slot");
+        file.write_all_at(&whole, 0).unwrap();
+    }
+    // Words of no slot, of a slot that is not, and of the other one, but for a bit.
+    let right = u64::from_ne_bytes(whole[64..72].try_into().unwrap());
+    for word in [0, u64::MAX, 63 << 26 | 5, 0x0123_4567_89ab_cdee, right ^ 1 << 26] {
+        file.write_all_at(&word.to_ne_bytes(), 64).unwrap();
+        serves_on(&site, "b", &children);
+        refuses(&site, &["flip", "app", "a"], 1, "its control word");
+    }
+    // What may be the slot of a newer configuration: none is better than a wrong one.
+    file.write_all_at(&0x0123_4567_89ab_cdef_u64.to_ne_bytes(), 64).unwrap();
+    assert_eq!(site.get("/name.txt").status(), 503);
+    let told = site.log().matches("the control word 0x").count();
+    assert!((1..=children.len()).contains(&told), "{}", site.log());
+    file.write_all_at(&whole, 0).unwrap();
+    serves_on(&site, "b", &children);
+    site.flip("a");
+    serves_on(&site, "a", &children);
+    // Gone, or another in its place: the processes have the one that they had.
+    fs::rename(control(&site), site.path().join("aside")).unwrap();
+    serves_on(&site, "a", &children);
+    refuses(&site, &["flip", "app", "b"], 7, "no group");
+    fs::write(control(&site), &whole).unwrap();
+    serves_on(&site, "a", &children);
+    refuses(&site, &["flip", "app", "a"], 1, "was replaced or cut short");
+}
+
+#[test]
+fn a_bus_error_that_is_not_ours_ends_the_process_as_it_always_did() {
+    let site = started(&["a", "b"]);
+    let child = site.children()[0];
+    kill(Pid::from_raw(child), Signal::SIGBUS).unwrap();
+    until(|| site.log().contains(&format!("child pid {child} exit signal Bus error")))
+        .unwrap_or_else(|| panic!("{}", site.log()));
+    until(|| !site.children().contains(&child)).unwrap();
+    assert_serves(&site, "a");
+    end_all(&[child]);
+}

@@ -1,0 +1,112 @@
+//! One start of Apache on many records, each damaged in a way of its own: it starts, says of each
+//! what it found, and serves the recorded slot where the damage means nothing, and else the default.
+
+use super::site;
+use mod_slot::flip::{Conditions, Who, flip};
+use mod_slot::state::Dirs;
+use mod_slot::state::control::{Control, PAGE, entry_offset};
+use std::fs;
+
+/// What becomes of a record.
+#[derive(Clone, Copy, Debug)]
+enum Damage {
+    Length(usize),
+    Bit(usize, u8),
+}
+
+impl Damage {
+    fn of(self, page: &[u8]) -> Vec<u8> {
+        let mut bytes = page.to_vec();
+        match self {
+            Self::Length(len) => bytes.resize(len, 0),
+            Self::Bit(at, bit) => bytes[at] ^= 1 << bit,
+        }
+        bytes
+    }
+}
+
+/// Each length at which a field begins or ends, and longer ones; a bit of each byte of the header;
+/// each bit of the word; bits of each part of the names, of what lies between, and of the rest.
+fn damages() -> Vec<Damage> {
+    let (first, second) = (entry_offset(0), entry_offset(1));
+    let lengths = [0, 1, 8, 12, 16, 32, 40, 44, 64, 68, 72, first, first + 9, second, 4095];
+    let mut all: Vec<_> =
+        lengths.into_iter().chain([4097, 8192, 1 << 20]).map(Damage::Length).collect();
+    all.extend((0..44).map(|at| Damage::Bit(at, (at % 8) as u8)));
+    all.extend((0..64).map(|bit| Damage::Bit(64 + bit / 8, (bit % 8) as u8)));
+    for entry in [first, second, entry_offset(2)] {
+        all.extend([0, 1, 3, 4, 5, 7, 8, 9, 20, 55].map(|at| Damage::Bit(entry + at, 2)));
+    }
+    all.extend([first, second, entry_offset(2)].map(|entry| Damage::Bit(entry, 0)));
+    all.extend(
+        [44, 50, 63, 72, 100, 127, entry_offset(63), 3711, 3712, 4095].map(|at| Damage::Bit(at, 5)),
+    );
+    all
+}
+
+#[test]
+fn apache_starts_whatever_became_of_any_field_of_a_record() {
+    let mut site = site();
+    let damages = damages();
+    let apps: Vec<_> = (0..damages.len()).map(|n| format!("g{n:03}")).collect();
+    let groups: String = apps
+        .iter()
+        .map(|app| {
+            format!(
+                "<SlotGroup {app}>\nSlot a - docroot=ROOT/a\nSlot b - docroot=ROOT/b\n</SlotGroup>\n\
+                 <VirtualHost *>\nServerName {app}.example\nSlotDocumentRoot {app}\n</VirtualHost>\n"
+            )
+        })
+        .collect();
+    site.start(&format!("{groups}<Directory ROOT>\nRequire all granted\n</Directory>\n"));
+    let dirs = Dirs { state: site.path().join("state"), runtime: site.path().join("run") };
+    for app in &apps {
+        flip(&dirs, app, Some("b"), &Conditions::default(), &Who::default()).unwrap();
+    }
+    site.stop();
+
+    let mut found = Vec::new();
+    for (app, damage) in apps.iter().zip(&damages) {
+        let page = fs::read(dirs.control(app)).unwrap();
+        let bytes = damage.of(&page);
+        let whole: Result<&[u8; PAGE], _> = bytes.as_slice().try_into();
+        let means_nothing = whole.is_ok_and(|page| Control::decode(page).is_ok());
+        fs::write(dirs.control(app), &bytes).unwrap();
+        found.push((app, damage, bytes, means_nothing));
+    }
+    let damaged = found.iter().filter(|(.., means_nothing)| !means_nothing).count();
+    println!("{} records, {damaged} of them of no use", found.len());
+    assert!(damaged > 120 && found.len() - damaged > 15, "{damaged} of {}", found.len());
+
+    let said = |args: &[&str]| {
+        let out = site.slotctl(args).output().unwrap();
+        (out.status.code(), crate::site::text(&out))
+    };
+    let (code, status) = said(&["status"]);
+    assert_eq!(code, Some(1), "{status}");
+    let (code, doctor) = said(&["doctor"]);
+    assert_eq!(code, Some(1), "{doctor}");
+    for (app, damage, _, means_nothing) in &found {
+        let says = format!("{app}.slot is unusable");
+        assert_eq!(status.matches(&says).count(), usize::from(!means_nothing), "{app}: {damage:?}");
+        assert_eq!(doctor.contains(&format!("{app}.slot")), !means_nothing, "{app}: {damage:?}");
+    }
+
+    let logged = site.log().len();
+    site.start_again();
+    let log = site.log().split_off(logged);
+    for (app, damage, bytes, means_nothing) in &found {
+        let answer = site.ask("GET", "/name.txt", &[&format!("Host: {app}.example")]);
+        let slot = if *means_nothing { "b" } else { "a" };
+        assert_eq!(answer.text(), format!("slot={slot}\n"), "{app}: {damage:?}: {log}");
+        let lines: Vec<_> = log.lines().filter(|line| line.contains(&format!("{app}."))).collect();
+        let aside = fs::read(dirs.state.join(format!("{app}.slot.damaged"))).ok();
+        if *means_nothing {
+            assert_eq!((&lines[..], aside), (&[][..], None), "{app}: {damage:?}");
+        } else {
+            assert!(lines.len() == 1 && lines[0].contains("is unusable ("), "{app}: {lines:?}");
+            assert!(aside.as_ref() == Some(bytes), "{app}: {damage:?}");
+        }
+    }
+    assert!(!log.contains("exit signal"), "{log}");
+}
