@@ -7,7 +7,7 @@ use crate::state::hold::{self, Content};
 use crate::state::{Dirs, history};
 use jiff::Timestamp;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -64,11 +64,13 @@ impl Doctor<'_> {
     }
 
     fn lines(&mut self, app: &str, path: &Path, mut file: File) {
-        let mut bytes = Vec::new();
-        if let Err(e) = file.read_to_end(&mut bytes) {
-            let what = format!("it cannot be read: {e}");
-            return self.find(Severity::Error, path, what, "see what the system's log says");
-        }
+        let bytes = match history::tail(&mut file) {
+            Ok(bytes) => bytes,
+            Err(e) => {
+                let what = format!("it cannot be read: {e}");
+                return self.find(Severity::Error, path, what, "see what the system's log says");
+            }
+        };
         let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
         let text = String::from_utf8_lossy(&bytes[..whole]);
         let lines = text.lines().filter(|line| !line.is_empty()).count();

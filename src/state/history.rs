@@ -12,6 +12,10 @@ use std::path::{Path, PathBuf};
 /// A history of this size, in bytes, is put aside before the next line.
 pub const LIMIT: u64 = 1 << 20;
 
+/// No more of a history is read, in bytes. It grows beyond [`LIMIT`] where those who flip may not
+/// put it aside.
+const READ: u64 = 8 * LIMIT;
+
 // Never through a link, and a pipe in the file's place must not hold the opener.
 const FLAGS: i32 = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK;
 
@@ -74,7 +78,7 @@ pub fn parse(text: &str) -> Vec<Entry> {
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
-/// Reads both files of the history at `path`, oldest first; `None` when there is none.
+/// Reads both files of the history at `path`, oldest first, the last 8 MiB of each; `None` when there is none.
 ///
 /// # Errors
 ///
@@ -93,11 +97,20 @@ pub fn read(path: &Path) -> io::Result<Option<Vec<Entry>>> {
     }
     let mut entries = Vec::new();
     for mut file in [older, newer].into_iter().flatten() {
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        entries.extend(parse(&String::from_utf8_lossy(&bytes)));
+        entries.extend(parse(&String::from_utf8_lossy(&tail(&mut file)?)));
     }
     Ok(Some(entries))
+}
+
+/// The last [`READ`] bytes of a history, or all of it; a line that begins before is left out.
+pub(crate) fn tail(file: &mut File) -> io::Result<Vec<u8>> {
+    let len = file.metadata()?.len();
+    let cut = len > READ;
+    file.seek(SeekFrom::Start(len.saturating_sub(READ)))?;
+    let mut bytes = Vec::new();
+    file.take(READ).read_to_end(&mut bytes)?;
+    let first = bytes.iter().position(|b| *b == b'\n').map_or(bytes.len(), |at| at + 1);
+    Ok(if cut { bytes.split_off(first) } else { bytes })
 }
 
 fn open(path: &Path) -> io::Result<Option<File>> {

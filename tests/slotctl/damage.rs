@@ -1,7 +1,9 @@
 //! Files that are not what they should be.
 
 use crate::site::{Site, TWO};
-use mod_slot::state::control::WORD;
+use mod_slot::state::control::{Control, PAGE, WORD};
+use mod_slot::state::{Dirs, publish};
+use mod_slot::view::View;
 use std::fs;
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::Path;
@@ -132,4 +134,56 @@ fn a_name_is_not_a_path() {
 
 fn last(path: &Path) -> String {
     path.file_name().unwrap().to_str().unwrap().to_owned()
+}
+
+/// What both sides make of a record of these bytes: `None` where neither uses it.
+fn both(dirs: &Dirs, bytes: &[u8]) -> Option<Control> {
+    fs::write(dirs.control("app"), bytes).unwrap();
+    let operator = View::read(dirs, "app").map(|view| view.control);
+    let names = TWO.map(|(name, _)| name);
+    let apache = publish::control(dirs, "app", &names, names[0], None).unwrap();
+    let kept = fs::remove_file(dirs.state.join("app.slot.damaged")).is_ok();
+    assert_eq!((kept, apache.notes.len()), (operator.is_err(), usize::from(kept)));
+    match operator {
+        Ok(control) => {
+            assert_eq!(control, apache.control);
+            Some(control)
+        }
+        Err(e) => {
+            assert!(e.to_string().contains("is unusable: "), "{e}");
+            assert_eq!(apache.control.active(), names[0]);
+            None
+        }
+    }
+}
+
+#[test]
+fn no_bit_and_no_length_of_a_record_is_taken_for_what_it_is_not() {
+    let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    let dirs = Dirs { state: dir.path().join("state"), runtime: dir.path().join("run") };
+    let names = TWO.map(|(name, _)| name);
+    publish::control(&dirs, "app", &names, names[0], None).unwrap();
+    let who = mod_slot::flip::Who::default();
+    let conditions = mod_slot::flip::Conditions::default();
+    mod_slot::flip::flip(&dirs, "app", Some(names[1]), &conditions, &who).unwrap();
+    let page = fs::read(dirs.control("app")).unwrap();
+    let right = both(&dirs, &page).unwrap();
+    assert_eq!(right.active(), names[1]);
+
+    let mut telling = 0;
+    for bit in 0..PAGE * 8 {
+        let mut bytes = page.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        match both(&dirs, &bytes) {
+            Some(control) => assert_eq!(control, right, "bit {bit}"),
+            None => telling += 1,
+        }
+    }
+    println!("{telling} of {} bits mean something", PAGE * 8);
+    assert!(telling > 8 * (44 + 8));
+    for len in (0..PAGE).chain([PAGE + 1, PAGE + 512, 2 * PAGE, 1 << 20]) {
+        let mut bytes = page.clone();
+        bytes.resize(len, 0);
+        assert_eq!(both(&dirs, &bytes), None, "{len} bytes");
+    }
 }

@@ -115,9 +115,11 @@ impl fmt::Display for Table {
         for row in &self.rows {
             let mut line = String::new();
             for ((cell, align), width) in row.iter().zip(&self.align).zip(&widths) {
+                // Not by `format!`, which panics where a width is beyond 65,535.
+                let blanks = " ".repeat(width - cell.chars().count());
                 line += &match align {
-                    Align::Left => format!("{cell:<width$}  "),
-                    Align::Right => format!("{cell:>width$}  "),
+                    Align::Left => format!("{cell}{blanks}  "),
+                    Align::Right => format!("{blanks}{cell}  "),
                 };
             }
             writeln!(f, "{}", line.trim_end())?;
@@ -146,6 +148,9 @@ mod tests {
             Table::new(&[("NAME", Align::Left), ("N", Align::Right), ("", Align::Left)]);
         table.row(["ä".into(), "1000".into(), String::new()]);
         assert_eq!(table.to_string(), "NAME     N\nä     1000\n");
+        let long = "x".repeat(70_000);
+        table.row([long.clone(), "1".into(), String::new()]);
+        assert!(table.to_string().ends_with(&format!("{long}     1\n")));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! What the real programs write is recorded, and each state that a disk may keep of it is looked at
 //! as Apache's next start and the next operator look at it. See [`disk`] for what a disk may do.
+//! `MOD_SLOT_SOAK=1` leaves each sync out of a longer story, too.
 
 mod disk;
 mod naive;
@@ -114,6 +115,7 @@ fn story() -> Story {
     story.slotctl(&["lock", "app", "--reason", &"\u{2}".repeat(190)]);
     story.slotctl(&["lock", "app", "--reason", &"\u{3}".repeat(200)]);
     story.slotctl(&["lock", "app", "--reason", "short"]);
+    assert_eq!(story.known.last().unwrap().hold.as_deref(), Some("short"));
     story.slotctl(&["flip", "app", "resin"]);
     story.slotctl(&["unlock", "app"]);
     story.start(&["resin", "a_slot_of_the_longest_name_that_a_slot_may_have", "third"]);
@@ -237,10 +239,8 @@ fn judge(root: &Path, before: &Known, after: &Known) -> Verdict {
         }
     }
     let new = found.history.iter().find(|entry| !before.history.contains(entry));
-    match new.filter(|entry| !after.history.contains(entry)) {
-        Some(entry) => Some(format!("torn: a line that nobody wrote: {entry:?}")),
-        None => None,
-    }
+    let new = new.filter(|entry| !after.history.contains(entry));
+    new.map(|entry| format!("torn: a line that nobody wrote: {entry:?}"))
 }
 
 /// Apache starts again on what it was last configured with, and the operators go on.
