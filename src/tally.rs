@@ -86,7 +86,7 @@ fn segment(dirs: &Dirs, app: &str, identity: u128) -> Result<Option<Counts>, Err
         Err(e) => return Err(unopened("read", &path, e)),
     };
     let mut header = [0; 32];
-    let len = meta.len() as usize;
+    let len = (meta.len() as usize).min(counts::size(counts::MAX_ROWS));
     if rows_in(len) == 0 {
         return Ok(None);
     }
@@ -95,6 +95,10 @@ fn segment(dirs: &Dirs, app: &str, identity: u128) -> Result<Option<Counts>, Err
         return Ok(None);
     }
     let mapping = Mapping::of(&file, len, false).map_err(|e| refused("read", &path, e))?;
+    // There was no room for it, and nobody counts there.
+    if mapping.look().is_err() {
+        return Ok(None);
+    }
     Ok(Counts::new(mapping).ok())
 }
 

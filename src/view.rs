@@ -177,9 +177,14 @@ pub(crate) fn open(dirs: &Dirs, app: &str, write: bool) -> Result<(File, Control
     Ok((file, control))
 }
 
-pub(crate) fn read_group(dirs: &Dirs, app: &str) -> Result<Option<Group>, Error> {
+/// The group file of `app`; `None` when there is none.
+///
+/// # Errors
+///
+/// [`Error::Group`], [`Error::Permission`], [`Error::System`].
+pub fn read_group(dirs: &Dirs, app: &str) -> Result<Option<Group>, Error> {
     let path = dirs.group(app);
-    match Group::read(&path) {
+    match Group::read(&path, owner(dirs)) {
         Ok(group) => Ok(Some(group)),
         Err(e) if map::is_absent(&e) => Ok(None),
         Err(e) => match e.kind() {

@@ -9,7 +9,7 @@ use crate::state::group::Group;
 use crate::state::make::keep_aside;
 use crate::tally::may_live;
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
@@ -17,7 +17,7 @@ impl Doctor<'_> {
     /// What is configured, and whether who wrote it is there.
     pub(super) fn group_file(&mut self, app: &str) -> (Apache, Option<Group>) {
         let path = self.dirs.group(app);
-        let mut file = match self.private(&path, Want::public()) {
+        let file = match self.private(&path, Want::public()) {
             Place::File(file, _) => file,
             Place::Absent => {
                 let what = "it is missing: Apache has not been started with this group since the \
@@ -27,8 +27,7 @@ impl Doctor<'_> {
             }
             Place::NotOurs(_) | Place::Hidden => return (Apache::Unknown, None),
         };
-        let mut text = Vec::new();
-        let group = file.read_to_end(&mut text).and_then(|_| Group::parse(&text));
+        let group = Group::text(&file).and_then(|text| Group::parse(&text));
         let group = match group {
             Ok(group) => group,
             Err(e) => {

@@ -5,9 +5,10 @@ use super::{Doctor, Operator, RESTART, Severity};
 use crate::flip::lock;
 use crate::state::hold::{self, Content};
 use crate::state::{Dirs, history};
+use crate::view::owner;
 use jiff::Timestamp;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -64,11 +65,13 @@ impl Doctor<'_> {
     }
 
     fn lines(&mut self, app: &str, path: &Path, mut file: File) {
-        let mut bytes = Vec::new();
-        if let Err(e) = file.read_to_end(&mut bytes) {
-            let what = format!("it cannot be read: {e}");
-            return self.find(Severity::Error, path, what, "see what the system's log says");
-        }
+        let bytes = match history::read_end(&mut file) {
+            Ok(bytes) => bytes,
+            Err(e) => {
+                let what = format!("it cannot be read: {e}");
+                return self.find(Severity::Error, path, what, "see what the system's log says");
+            }
+        };
         let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
         let text = String::from_utf8_lossy(&bytes[..whole]);
         let lines = text.lines().filter(|line| !line.is_empty()).count();
@@ -82,7 +85,7 @@ impl Doctor<'_> {
             let dirs = self.dirs;
             self.mend(Severity::Warning, path, what, || {
                 let _lock = lock(dirs, app).map_err(io::Error::other)?;
-                history::end_line(path)
+                history::end_line(path, owner(dirs))
             });
         }
     }

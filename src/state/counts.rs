@@ -37,6 +37,8 @@ use crate::sync::{AtomicU64, Ordering};
 pub const VERSION: u32 = 2;
 /// Bytes of a row.
 pub const ROW: usize = NOTES + MAX_NOTES * NOTE;
+/// The most rows that a segment has, 56 MiB of them; what is behind them is not ours.
+pub const MAX_ROWS: usize = 2048;
 /// How many requests in flight a process can make a note of, in each group.
 pub const MAX_NOTES: usize = 64;
 /// The longest text of a note, in bytes.
@@ -61,9 +63,9 @@ pub fn size(rows: usize) -> usize {
     (HEADER + rows * ROW).next_multiple_of(4096)
 }
 
-/// How many rows a segment of `len` bytes has.
+/// How many rows a segment of `len` bytes has, as far as we look.
 pub fn rows_in(len: usize) -> usize {
-    len.saturating_sub(HEADER) / ROW
+    (len.saturating_sub(HEADER) / ROW).min(MAX_ROWS)
 }
 
 /// The header of a segment that belongs to the control file `identity`.
@@ -262,6 +264,7 @@ mod tests {
     fn rows_and_blocks_are_cache_lines() {
         assert_eq!((ROW % 64, BLOCK % 64, HISTOGRAM + 8 * BUCKETS), (0, 0, BLOCK));
         assert_eq!((rows_in(size(1)), rows_in(size(256)), rows_in(10)), (1, 256, 0));
+        assert_eq!(rows_in(1 << 40), MAX_ROWS, "an absurd size is not believed");
     }
 
     #[test]

@@ -2,12 +2,17 @@
 //! start, so that httpd.conf stays the one source of truth and slotctl needs no file of its own.
 
 use super::Dirs;
+use super::map::{self, OpenError};
 use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::Path;
-use std::{fs, io};
 
 /// The form of the file.
 pub const VERSION: u32 = 1;
+
+/// No file is longer, in bytes: 64 slots of long addresses and paths.
+const LONGEST: u64 = 1 << 20;
 
 /// A group as it is configured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,13 +64,24 @@ impl Group {
         self.identity == format!("{identity:032x}") && (self.inode == 0 || self.inode == inode)
     }
 
-    /// Reads a group file.
+    /// Reads a group file of `owner`, or of root.
     ///
     /// # Errors
     ///
     /// What the system said, or `InvalidData` when it is no group file of this version.
-    pub fn read(path: &Path) -> io::Result<Self> {
-        Self::parse(&fs::read(path)?)
+    pub fn read(path: &Path, owner: u32) -> io::Result<Self> {
+        let (file, _) = map::open(path, false, owner).map_err(|e| match e {
+            OpenError::System(e) => e,
+            OpenError::NotOurs(why) => io::Error::new(io::ErrorKind::InvalidData, why),
+        })?;
+        Self::parse(&Self::text(&file)?)
+    }
+
+    /// What a group file holds: no more than one can.
+    pub(crate) fn text(file: &File) -> io::Result<Vec<u8>> {
+        let mut text = Vec::new();
+        file.take(LONGEST).read_to_end(&mut text)?;
+        Ok(text)
     }
 
     /// Reads the text of a group file.
@@ -95,8 +111,7 @@ pub fn forget(dirs: &Dirs, configured: &[&str]) -> io::Result<()> {
         let ours = |group: Group| Path::new(&group.control) == dirs.control(&group.app);
         if path.extension().is_some_and(|ending| ending == "json")
             && !configured.iter().any(|app| path == dirs.group(app))
-            && fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file())
-            && Group::read(&path).is_ok_and(ours)
+            && Group::read(&path, map::euid()).is_ok_and(ours)
         {
             outcome = outcome.and(fs::remove_file(&path));
         }

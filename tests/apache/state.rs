@@ -2,6 +2,7 @@
 //! the processes of older ones follow it too.
 
 mod damage;
+mod full;
 mod rights;
 
 use crate::backend::{self, Backend};

@@ -11,6 +11,7 @@ mod faults;
 mod flip;
 mod history;
 mod hold;
+mod hostile;
 mod kill;
 mod limits;
 mod look;
