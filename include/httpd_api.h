@@ -7,4 +7,5 @@
 #include <http_request.h>
 #include <ap_mpm.h>
 #include <mod_proxy.h>
+#include <unixd.h>
 #include <apr_strings.h>

@@ -7,7 +7,7 @@
 pub use crate::error::Error;
 pub use crate::state::who::Who;
 pub use crate::tally::{Request, Tally, requests, tally};
-pub use crate::view::{View, groups, is_group, read_history};
+pub use crate::view::{View, groups, is_group, read_group, read_history};
 
 use crate::error::{refused, unopened};
 use crate::slot::Word;
@@ -20,7 +20,6 @@ use crate::sync::{Ordering, fence};
 use crate::view::{open, owner};
 use std::fs::{File, TryLockError};
 use std::io;
-use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -98,7 +97,7 @@ pub fn flip(
     let started = view.group.is_some();
     let mut flipped = Flipped { from, to, generation, unrecorded: None, started, unreadable_hold };
     if changed {
-        let recorded = record(&dirs.history(app), &entry(&flipped, who));
+        let recorded = record(dirs, app, &entry(&flipped, who));
         flipped.unrecorded = recorded.err().map(|e| e.to_string());
     }
     Ok(flipped)
@@ -160,12 +159,13 @@ pub(crate) fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
 }
 
-/// Appends a line to a history, and waits until it is on the disk. For the holder of the writers'
-/// lock.
-pub(crate) fn record(path: &Path, entry: &Entry) -> io::Result<()> {
+/// Appends a line to the history of `app`, and waits until it is on the disk. For the holder of the
+/// writers' lock.
+pub(crate) fn record(dirs: &Dirs, app: &str, entry: &Entry) -> io::Result<()> {
+    let (path, owner) = (dirs.history(app), owner(dirs));
     // Who may not make files in the directory keeps appending; root's next change makes room.
-    let _ = history::rotate(path, history::LIMIT);
-    history::append(path, entry)
+    let _ = history::rotate(&path, history::LIMIT, owner);
+    history::append(&path, entry, owner)
 }
 
 /// Takes the writers' lock; it is free again when the file is closed, or its owner dead.

@@ -131,7 +131,7 @@ fn change(
         let _ = hold::write(&file, before.as_ref());
         return Err(Error::NotDurable { path, source });
     }
-    let recorded = record(&dirs.history(app), &entry(&control, action, who));
+    let recorded = record(dirs, app, &entry(&control, action, who));
     let unrecorded = recorded.err().map(|e| e.to_string());
     Ok(Done { hold: after.or(before), changed: true, unreadable, unrecorded })
 }

@@ -98,6 +98,10 @@ fn segment(dirs: &Dirs, app: &str, identity: u128) -> Result<Option<Counts>, Err
         return Ok(None);
     }
     let mapping = Mapping::of(&file, len, false).map_err(|e| refused("read", &path, e))?;
+    // There was no room for it, and nobody counts there.
+    if mapping.look().is_err() {
+        return Ok(None);
+    }
     match Counts::new(mapping.keeping(file)) {
         Ok(segment) if is_whole(dirs, app, &segment)? => Ok(Some(segment)),
         _ => Ok(None),

@@ -197,9 +197,14 @@ pub(crate) fn lost_record(dirs: &Dirs, app: &str) -> Result<bool, Error> {
     }
 }
 
-pub(crate) fn read_group(dirs: &Dirs, app: &str) -> Result<Option<Group>, Error> {
+/// The group file of `app`; `None` when there is none.
+///
+/// # Errors
+///
+/// [`Error::Group`], [`Error::Permission`], [`Error::System`].
+pub fn read_group(dirs: &Dirs, app: &str) -> Result<Option<Group>, Error> {
     let path = dirs.group(app);
-    match Group::read(&path) {
+    match Group::read(&path, owner(dirs)) {
         Ok(group) => Ok(Some(group)),
         Err(e) if map::is_absent(&e) => Ok(None),
         Err(e) => match e.kind() {

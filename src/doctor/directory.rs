@@ -3,6 +3,7 @@
 use super::file::Want;
 use super::{Doctor, Severity};
 use crate::state::map;
+use crate::state::trust::{self, Use};
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
@@ -17,7 +18,7 @@ impl Doctor<'_> {
             return false;
         };
         let follows = "Apache's start refuses it, serves SlotDefault, and nobody can flip";
-        self.owned(path, &meta, follows);
+        self.sound(path, &meta, follows);
         true
     }
 
@@ -25,7 +26,7 @@ impl Doctor<'_> {
         let path = &self.dirs.runtime;
         let follows = "Apache has not been started since the boot, as far as this tells";
         let Some(meta) = self.directory(path, Severity::Warning, follows) else { return };
-        self.owned(path, &meta, "Apache's start refuses it, and counts no requests");
+        self.sound(path, &meta, "Apache's start refuses it, and counts no requests");
         let rows = self.dirs.rows();
         if self.private(&rows, Want::private(super::Operator::None)).is_absent() {
             let what = "it is missing: which processes live can be told by their numbers only";
@@ -46,10 +47,28 @@ impl Doctor<'_> {
         None
     }
 
+    /// Where others can put another directory or file in the place of the one that was looked at,
+    /// nothing is repaired: it might be anything.
+    fn sound(&mut self, path: &Path, meta: &Metadata, follows: &str) {
+        let above = path.parent().map(|parent| trust::weakness(parent, Use::LeadsTo));
+        if let Some(Ok(Some(weak))) = above {
+            if !self.is_anothers_instance(meta.uid()) {
+                let what = format!("it {}: {follows}", weak.why);
+                let way_out = "make it root's, mode 0755, or give Apache another directory";
+                self.find(Severity::Error, &weak.path, what, way_out);
+            }
+            self.barred.get_or_insert(weak);
+        }
+        self.owned(path, meta, follows);
+        if let Ok(Some(weak)) = trust::weakness(path, Use::Holds) {
+            self.barred.get_or_insert(weak);
+        }
+    }
+
     fn owned(&mut self, path: &Path, meta: &Metadata, follows: &str) {
         let (uid, me) = (meta.uid(), map::euid());
         // Apache's parent has made it, as root as a rule, or as who asks.
-        if uid != 0 && uid != me && self.is_instance_of(uid) {
+        if self.is_anothers_instance(uid) {
             let what = format!("it belongs to user {uid}, as the other directory does");
             self.find(Severity::Note, path, what, "none, if Apache is that user's; or chown both");
         } else if uid != 0 && uid != me {
@@ -66,17 +85,20 @@ impl Doctor<'_> {
                 );
             }
         }
-        if meta.mode() & 0o002 != 0 {
-            let what = format!("it is writable by everybody: {follows}");
-            let mode = Permissions::from_mode(meta.mode() & 0o7775);
+        let theirs = if trust::is_own_group(meta.gid()) { 0o002 } else { 0o022 };
+        if meta.mode() & theirs != 0 {
+            let who = if meta.mode() & 0o002 != 0 { "everybody" } else { "a group" };
+            let what = format!("it is writable by {who}: {follows}");
+            let mode = Permissions::from_mode(meta.mode() & 0o7777 & !theirs);
             self.mend(Severity::Error, path, what, || opened(path)?.set_permissions(mode));
         }
     }
 
     /// A user may have an Apache of his own, and all of its files.
-    fn is_instance_of(&self, uid: u32) -> bool {
+    fn is_anothers_instance(&self, uid: u32) -> bool {
         let dirs = [&self.dirs.state, &self.dirs.runtime];
-        dirs.into_iter().all(|dir| fs::metadata(dir).is_ok_and(|meta| meta.uid() == uid))
+        let all = || dirs.into_iter().all(|dir| fs::metadata(dir).is_ok_and(|m| m.uid() == uid));
+        uid != 0 && uid != map::euid() && all()
     }
 }
 

@@ -10,6 +10,7 @@ mod record;
 mod writers;
 
 use crate::error::Error;
+use crate::state::trust::Weakness;
 use crate::state::{Dirs, map};
 use crate::view::owner;
 use nix::unistd::Group as UnixGroup;
@@ -65,7 +66,7 @@ pub fn examine(dirs: &Dirs, app: Option<&str>, repair: bool) -> Result<Vec<Findi
     if repair && map::euid() != 0 && map::euid() != owner(dirs) {
         return Err(Error::NotOwner { dir: dirs.state.clone() });
     }
-    let mut doctor = Doctor { dirs, app: None, repair, findings: Vec::new() };
+    let mut doctor = Doctor { dirs, app: None, repair, barred: None, findings: Vec::new() };
     if doctor.state_dir() {
         doctor.runtime_dir();
         for app in apps {
@@ -97,6 +98,8 @@ struct Doctor<'a> {
     /// The group that is being examined.
     app: Option<String>,
     repair: bool,
+    /// Why nothing is repaired all the same.
+    barred: Option<Weakness>,
     findings: Vec<Finding>,
 }
 
@@ -127,6 +130,10 @@ impl Doctor<'_> {
         self.find(severity, file, what, REPAIR);
         if self.repair {
             let finding = self.findings.last_mut().expect("it was just found");
+            if let Some(Weakness { path, why }) = &self.barred {
+                finding.way_out = format!("not repaired while {} {why}", path.display());
+                return;
+            }
             match mend() {
                 Ok(()) => finding.repaired = true,
                 Err(e) => finding.way_out = format!("it could not be repaired: {e}"),

@@ -5,6 +5,7 @@ use super::{Doctor, Operator, RESTART, Severity};
 use crate::flip::lock;
 use crate::state::hold::{self, Content};
 use crate::state::{Dirs, history};
+use crate::view::owner;
 use jiff::Timestamp;
 use std::fs::{self, File};
 use std::io;
@@ -84,7 +85,7 @@ impl Doctor<'_> {
             let dirs = self.dirs;
             self.mend(Severity::Warning, path, what, || {
                 let _lock = lock(dirs, app).map_err(io::Error::other)?;
-                history::end_line(path)
+                history::end_line(path, owner(dirs))
             });
         }
     }

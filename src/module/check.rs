@@ -2,7 +2,9 @@
 //! SlotDocumentRoot name groups that may stand further down.
 
 use super::config::{Config, GroupLines};
-use super::host::{Level, Line, Setup, for_each_directive, log};
+use super::host::{Level, Line, Setup, children, for_each_directive, log};
+use nix::unistd::{Gid, Uid, User, getgrouplist};
+use std::ffi::CString;
 use std::path::Path;
 
 /// check_config; `apachectl -t` ends with it.
@@ -50,6 +52,9 @@ fn check_member(group: &GroupLines, line: Line<'_>) -> Result<(), String> {
     if !["Slot", "SlotDefault", "SlotOperator"].iter().any(|known| line.is(known)) {
         return Err(format!("{} has no place in <SlotGroup {name}>: close that first", line.name));
     }
+    if let Some((operators, gid)) = group.operator.as_ref().filter(|_| line.is("SlotOperator")) {
+        check_operators(operators, *gid)?;
+    }
     let default = group.default.as_ref().filter(|_| line.is("SlotDefault"));
     match default.filter(|default| group.slots.iter().all(|slot| slot.name != **default)) {
         Some(default) => {
@@ -61,6 +66,22 @@ fn check_member(group: &GroupLines, line: Line<'_>) -> Result<(), String> {
         }
         None => Ok(()),
     }
+}
+
+/// Who takes over a child of Apache must not be an operator by that.
+fn check_operators(operators: &str, gid: u32) -> Result<(), String> {
+    let (uid, own) = children();
+    let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+    let name = user.as_ref().and_then(|user| CString::new(user.name.as_str()).ok());
+    let all = name.and_then(|name| getgrouplist(&name, Gid::from_raw(own)).ok());
+    if gid != own && !all.is_some_and(|all| all.contains(&Gid::from_raw(gid))) {
+        return Ok(());
+    }
+    let user = user.map_or_else(|| format!("#{uid}"), |user| user.name);
+    Err(format!(
+        "SlotOperator group={operators}: Apache's own User {user} is in that group, so whoever takes \
+         over one of its processes could flip: name another group"
+    ))
 }
 
 fn check_document_root(config: &Config, line: Line<'_>) -> Result<(), String> {

@@ -14,7 +14,7 @@ use crate::slot::{SlotIndex, Word};
 use crate::state::control::{PAGE, WORD};
 use crate::state::counts::{self, Counts};
 use crate::state::instance::{self, Claim};
-use crate::state::map::{ByteLock, Mapping, lock_byte, share_byte};
+use crate::state::map::{ByteLock, Mapping, lock_byte};
 use crate::state::publish::{PublishError, Published};
 use crate::state::{Dirs, group, publish};
 use crate::sync::Ordering;
@@ -24,6 +24,8 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 /// post_config, in the parent. Only mod_proxy's own refusal of an address stops it: whatever is
 /// wrong with the files, Apache starts.
@@ -34,12 +36,12 @@ pub(super) fn prepare(setup: &Setup) -> Result<(), String> {
     }
     let dirs = dirs(setup.pool, &config);
     claim(&dirs)?;
-    if let Err(e) = publish::directory(&dirs.runtime) {
-        complain(&e, "slotctl counts no requests");
-    }
+    let usable = publish::directory(&dirs.runtime)
+        .map_err(|e| complain(&e, "slotctl counts no requests"))
+        .is_ok();
     // Without it, nobody could tell whose counts are those of the living.
     let rows = publish::rows(&dirs).map_err(|e| complain(&e, "slotctl counts no requests")).ok();
-    let mut site = Site::new(publish_all(&dirs, &config.groups, rows.is_some()));
+    let mut site = Site::new(publish_all(&dirs, &config.groups, usable, rows.is_some()));
     site.rows = rows;
     site.rewrites = has_rewrite_rule();
     site.proxy = Proxy::find();
@@ -111,9 +113,9 @@ fn complain(error: &dyn std::fmt::Display, consequence: &str) {
     log(Level::Error, &format!("{error}: {consequence}"));
 }
 
-fn publish_all(dirs: &Dirs, groups: &[GroupLines], countable: bool) -> Vec<Group> {
+fn publish_all(dirs: &Dirs, groups: &[GroupLines], usable: bool, countable: bool) -> Vec<Group> {
     let configured: Vec<_> = groups.iter().map(|lines| lines.name.as_str()).collect();
-    if let Err(e) = group::forget(dirs, &configured) {
+    if usable && let Err(e) = group::forget(dirs, &configured) {
         complain(&e, "slotctl takes a group for served that is configured no more");
     }
     groups.iter().map(|lines| publish_group(dirs, lines, countable)).collect()
@@ -302,8 +304,15 @@ fn share_row(site: &Site, rows: &File) {
     if lock_byte(rows, 0, ByteLock::Alone).is_ok() {
         take_over(site, 0, 0);
     }
-    if let Err(e) = share_byte(rows, 0) {
-        complain(&e, "what this process has in flight is not counted");
+    // Not for as long as it takes: who has the row alone for longer than a moment is none of ours.
+    for _ in 0..100 {
+        match lock_byte(rows, 0, ByteLock::Together) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                thread::sleep(Duration::from_millis(1));
+            }
+            Err(e) => return complain(&e, "what this process has in flight is not counted"),
+            Ok(()) => return,
+        }
     }
 }
 

@@ -89,13 +89,12 @@ impl Group {
         self.identity == format!("{identity:032x}") && (self.inode == 0 || self.inode == inode)
     }
 
-    /// Reads a group file.
+    /// Reads a group file of `owner`, or of root.
     ///
     /// # Errors
     ///
     /// What the system said, or `InvalidData` when it is no group file of this version.
-    pub fn read(path: &Path) -> io::Result<Self> {
-        let owner = fs::symlink_metadata(path)?.uid();
+    pub fn read(path: &Path, owner: u32) -> io::Result<Self> {
         let (file, _) = map::open(path, false, owner).map_err(|e| match e {
             OpenError::System(e) => e,
             OpenError::NotOurs(why) => io::Error::new(io::ErrorKind::InvalidData, why),
@@ -144,8 +143,7 @@ pub fn forget(dirs: &Dirs, configured: &[&str]) -> io::Result<()> {
         let ours = |group: Group| Path::new(&group.control) == dirs.control(&group.app);
         if path.extension().is_some_and(|ending| ending == "json")
             && !configured.iter().any(|app| path == dirs.group(app))
-            && fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file())
-            && Group::read(&path).is_ok_and(ours)
+            && Group::read(&path, map::euid()).is_ok_and(ours)
         {
             outcome = outcome.and(fs::remove_file(&path));
         }

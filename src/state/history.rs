@@ -1,7 +1,7 @@
 //! The history `APP.history`: one line of JSON for each change, appended. What is older than the
 //! last [`LIMIT`] bytes or so is in `APP.history.1`, and what is older than that is gone.
 
-use super::map::{is_absent, sync_directory};
+use super::map::{OpenError, is_absent, ours, sync_directory};
 use super::who::Who;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -135,12 +135,21 @@ pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
+/// A file that is written to has to be that of `owner`, or root's, with no other name.
+fn checked(file: File, owner: u32) -> io::Result<File> {
+    match ours(&file, owner) {
+        Ok(_) => Ok(file),
+        Err(OpenError::System(e)) => Err(e),
+        Err(OpenError::NotOurs(why)) => Err(io::Error::other(why)),
+    }
+}
+
 /// Appends a line, and waits until it is on the disk. For the holder of the writers' lock.
-pub(crate) fn append(path: &Path, entry: &Entry) -> io::Result<()> {
+pub(crate) fn append(path: &Path, entry: &Entry, owner: u32) -> io::Result<()> {
     let line = serde_json::to_string(entry)?;
     let mut options = OpenOptions::new();
     options.read(true).append(true).create(true).mode(0o600).custom_flags(FLAGS);
-    let mut file = regular(options.open(path)?)?;
+    let mut file = checked(options.open(path)?, owner)?;
     // A line that a power cut tore must not take this one with it.
     let start = if ends_a_line(&mut file)? { "" } else { "\n" };
     file.write_all(format!("{start}{line}\n").as_bytes())?;
@@ -148,9 +157,10 @@ pub(crate) fn append(path: &Path, entry: &Entry) -> io::Result<()> {
 }
 
 /// Ends a torn last line, and keeps it. For the holder of the writers' lock.
-pub(crate) fn end_line(path: &Path) -> io::Result<()> {
+pub(crate) fn end_line(path: &Path, owner: u32) -> io::Result<()> {
     let mut options = OpenOptions::new();
-    let mut file = regular(options.read(true).append(true).custom_flags(FLAGS).open(path)?)?;
+    options.read(true).append(true).custom_flags(FLAGS);
+    let mut file = checked(options.open(path)?, owner)?;
     if !ends_a_line(&mut file)? {
         file.write_all(b"\n")?;
     }
@@ -169,10 +179,11 @@ fn ends_a_line(file: &mut File) -> io::Result<bool> {
 
 /// Puts a history of `limit` bytes or more aside as `….1`, in the place of the one before, and
 /// begins a new one of the same owner and mode. For the holder of the writers' lock.
-pub(crate) fn rotate(path: &Path, limit: u64) -> io::Result<()> {
+pub(crate) fn rotate(path: &Path, limit: u64, owner: u32) -> io::Result<()> {
     finish(path)?;
-    let meta = fs::symlink_metadata(path)?;
-    if !meta.is_file() || meta.len() < limit {
+    let file = OpenOptions::new().read(true).custom_flags(FLAGS).open(path)?;
+    let meta = checked(file, owner)?.metadata()?;
+    if meta.len() < limit {
         return Ok(());
     }
     // The new file is made first: who may not make one leaves all as it is.
@@ -184,7 +195,7 @@ pub(crate) fn rotate(path: &Path, limit: u64) -> io::Result<()> {
     let mut options = OpenOptions::new();
     let file = options.write(true).create_new(true).mode(0o600).custom_flags(FLAGS).open(&fresh)?;
     fchown(&file, Some(meta.uid()), Some(meta.gid()))?;
-    file.set_permissions(Permissions::from_mode(meta.mode() & 0o7777))?;
+    file.set_permissions(Permissions::from_mode(meta.mode() & 0o666))?;
     let (older, directory) = (beside(path, ".1"), above(path));
     fs::rename(path, &older)?;
     // Or a power cut may leave the second step without the first, and the lines without a name.
@@ -220,6 +231,7 @@ fn above(path: &Path) -> &Path {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::map::euid;
 
     fn entry(generation: u32) -> Entry {
         Entry {
@@ -244,21 +256,21 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("app.history");
         assert!(read(&path).unwrap().is_none());
-        append(&path, &entry(1)).unwrap();
+        append(&path, &entry(1), euid()).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o660)).unwrap();
         let before = fs::metadata(&path).unwrap();
 
-        rotate(&path, before.len() + 1).unwrap();
+        rotate(&path, before.len() + 1, euid()).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().ino(), before.ino(), "too short to be put aside");
-        rotate(&path, before.len()).unwrap();
+        rotate(&path, before.len(), euid()).unwrap();
         assert_eq!(fs::metadata(beside(&path, ".1")).unwrap().ino(), before.ino());
         let now = fs::metadata(&path).unwrap();
         assert_eq!((now.len(), now.mode(), now.gid()), (0, before.mode(), before.gid()));
-        append(&path, &entry(2)).unwrap();
+        append(&path, &entry(2), euid()).unwrap();
         assert_eq!(generations(&path), [1, 2]);
 
-        rotate(&path, 1).unwrap();
-        append(&path, &entry(3)).unwrap();
+        rotate(&path, 1, euid()).unwrap();
+        append(&path, &entry(3), euid()).unwrap();
         assert_eq!(generations(&path), [2, 3], "one is kept");
     }
 
@@ -266,10 +278,10 @@ mod tests {
     fn an_append_after_a_torn_line_is_whole() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("app.history");
-        append(&path, &entry(1)).unwrap();
+        append(&path, &entry(1), euid()).unwrap();
         fs::write(&path, [&fs::read(&path).unwrap()[..], b"{\"time\":\"20"].concat()).unwrap();
-        append(&path, &entry(2)).unwrap();
-        append(&path, &entry(3)).unwrap();
+        append(&path, &entry(2), euid()).unwrap();
+        append(&path, &entry(3), euid()).unwrap();
         assert_eq!(generations(&path), [1, 2, 3]);
         assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 4);
     }

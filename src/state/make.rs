@@ -18,12 +18,7 @@ pub(super) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Publis
         _ => {}
     }
     let write = || {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
-            .open(&fresh)?;
+        let mut file = self::fresh(&fresh, mode)?;
         file.write_all(bytes)?;
         file.set_permissions(Permissions::from_mode(mode))?;
         file.sync_all()?;
@@ -70,29 +65,30 @@ pub(crate) fn keep_aside(path: &Path) -> Result<PathBuf, PublishError> {
 /// A file that only writers open: root's, or the operator's group's.
 pub(super) fn private_file(path: &Path, operator: Option<u32>) -> Result<File, PublishError> {
     let mode = if operator.is_some() { 0o660 } else { 0o600 };
-    let created = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
-        .open(path);
-    let file = match created {
-        Ok(file) => file,
+    let file = match fresh(path, mode) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
             match map::open(path, true, map::euid()) {
-                Ok((file, _)) => file,
+                Ok((file, _)) => Ok(file),
+                // Once only: who puts things there faster than that is not to be outrun.
                 Err(e) if is_useless(&e) => {
                     keep_aside(path)?;
-                    return private_file(path, operator);
+                    fresh(path, mode)
                 }
                 Err(e) => return Err(unopened(path, e)),
             }
         }
-        Err(e) => return Err(system("cannot create", path)(e)),
+        created => created,
     };
+    let file = file.map_err(system("cannot create", path))?;
     own(&file, operator, mode).map_err(system("cannot set the owner and mode of", path))?;
     Ok(file)
+}
+
+/// A new file, where there is nothing.
+fn fresh(path: &Path, mode: u32) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true).mode(mode);
+    options.custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC).open(path)
 }
 
 pub(super) fn own(file: &File, group: Option<u32>, mode: u32) -> io::Result<()> {

@@ -56,6 +56,16 @@ pub fn open(path: &Path, write: bool, owner: u32) -> Result<(File, Metadata), Op
         Some(libc::EISDIR) => OpenError::NotOurs("it is a directory"),
         _ => e.into(),
     })?;
+    let meta = ours(&file, owner)?;
+    Ok((file, meta))
+}
+
+/// Whether an open file is a plain one, of one name, and of `owner` or root.
+///
+/// # Errors
+///
+/// What the system said, or what is wrong with the file.
+pub(crate) fn ours(file: &File, owner: u32) -> Result<Metadata, OpenError> {
     let meta = file.metadata()?;
     if !meta.is_file() {
         return Err(OpenError::NotOurs("it is not a regular file"));
@@ -66,7 +76,7 @@ pub fn open(path: &Path, write: bool, owner: u32) -> Result<(File, Metadata), Op
     if meta.uid() != owner && meta.uid() != 0 {
         return Err(OpenError::NotOurs("it belongs to another user"));
     }
-    Ok((file, meta))
+    Ok(meta)
 }
 
 /// Writes to the disk, and waits for it, which names are in a directory: a sync of a file is none of
@@ -152,6 +162,24 @@ impl Mapping {
         self.file.as_ref()
     }
 
+    /// Looks at all of it, so that what can't be had is an error, and no SIGBUS later. An older
+    /// kernel does not look.
+    ///
+    /// # Errors
+    ///
+    /// What `madvise(2)` said.
+    pub fn look(&self) -> io::Result<()> {
+        let (base, how) = (self.base.as_ptr().cast(), libc::MADV_POPULATE_READ);
+        // SAFETY: `base` and `len` are those of a live mapping, and no byte of it changes.
+        match unsafe { libc::madvise(base, self.len, how) } {
+            0 => Ok(()),
+            _ => match io::Error::last_os_error() {
+                e if e.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+                e => Err(e),
+            },
+        }
+    }
+
     /// Its size, in bytes.
     #[expect(clippy::len_without_is_empty, reason = "the kernel maps nothing empty")]
     pub fn len(&self) -> usize {
@@ -214,16 +242,6 @@ pub enum ByteLock {
     Alone,
     /// Others may hold it likewise.
     Together,
-}
-
-/// Locks byte `at` of `file` together with others, once nobody has it alone any more. See
-/// [`lock_byte`].
-///
-/// # Errors
-///
-/// What `fcntl(2)` said.
-pub fn share_byte(file: &File, at: usize) -> io::Result<()> {
-    byte_lock(file, libc::F_SETLKW, at, libc::F_RDLCK).map(|_| ())
 }
 
 /// Tries to lock byte `at` of `file` for this process: until it dies, or closes the file. Such a

@@ -9,6 +9,7 @@ pub mod instance;
 pub(crate) mod make;
 pub mod map;
 pub mod publish;
+pub mod trust;
 pub mod who;
 
 use std::path::{Path, PathBuf};

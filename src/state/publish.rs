@@ -7,6 +7,7 @@ use super::counts::{self, Counts};
 use super::group::Group;
 use super::make::{is_useless, keep_aside, own, private_file, reopen, replace, unopened};
 use super::map::{self, Mapping, OpenError};
+use super::trust::{self, Use, Weakness};
 use super::who::Who;
 use super::{Dirs, history};
 use crate::flip;
@@ -68,39 +69,45 @@ pub struct Published {
     pub notes: Vec<String>,
 }
 
-/// Makes a directory if it is not there, and refuses one that others could change files in.
+/// Makes a directory if it is not there, and refuses one that others could change files in, or put
+/// another in the place of.
 ///
 /// # Errors
 ///
 /// [`PublishError::System`], [`PublishError::Directory`].
 pub fn directory(path: &Path) -> Result<(), PublishError> {
-    make(path).map_err(system("cannot create the directory", path))?;
-    let meta = fs::metadata(path).map_err(system("cannot look at", path))?;
-    let refuse = |why| Err(PublishError::Directory { path: path.to_owned(), why });
-    if meta.uid() != map::euid() && meta.uid() != 0 {
-        return refuse("belongs to another user");
-    }
-    if meta.mode() & 0o002 != 0 {
-        return refuse("is writable by everybody");
-    }
-    Ok(())
+    make(path)?;
+    sound(path, Use::Holds)
 }
 
-/// Makes a directory and those above it, for all to look into, whatever the umask.
-fn make(path: &Path) -> io::Result<()> {
+fn sound(path: &Path, of: Use) -> Result<(), PublishError> {
+    match trust::weakness(path, of).map_err(system("cannot look at", path))? {
+        Some(Weakness { path, why }) => Err(PublishError::Directory { path, why }),
+        None => Ok(()),
+    }
+}
+
+/// Makes a directory and those above it, for all to look into, whatever the umask: nothing where
+/// others could lead it elsewhere meanwhile.
+fn make(path: &Path) -> Result<(), PublishError> {
+    let fail = || system("cannot create the directory", path);
     match fs::metadata(path) {
         Ok(meta) if meta.is_dir() => return Ok(()),
-        Ok(_) => return Err(io::ErrorKind::NotADirectory.into()),
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        Ok(_) => return Err(fail()(io::ErrorKind::NotADirectory.into())),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(fail()(e)),
         Err(_) => {}
     }
     let parent = path.parent().unwrap_or(Path::new("/"));
     if !parent.as_os_str().is_empty() {
         make(parent)?;
+        sound(parent, Use::LeadsTo)?;
     }
-    DirBuilder::new().mode(0o755).create(path)?;
-    fs::set_permissions(path, Permissions::from_mode(0o755))?;
-    map::sync_directory(parent)
+    let create = || {
+        DirBuilder::new().mode(0o755).create(path)?;
+        fs::set_permissions(path, Permissions::from_mode(0o755))?;
+        map::sync_directory(parent)
+    };
+    create().map_err(fail())
 }
 
 /// Opens or makes the control file of `app`, with its lock and its history, and sees to it that all
@@ -197,6 +204,7 @@ fn is_as_configured(control: &Control, names: &[&str]) -> bool {
 ///
 /// [`PublishError`].
 pub fn counts(dirs: &Dirs, app: &str, identity: u128, rows: usize) -> Result<Counts, PublishError> {
+    sound(&dirs.runtime, Use::Holds)?;
     let path = dirs.counts(app);
     let wanted = counts::size(rows);
     let header = counts::header(identity);
@@ -233,6 +241,7 @@ pub fn counts(dirs: &Dirs, app: &str, identity: u128, rows: usize) -> Result<Cou
 ///
 /// [`PublishError`].
 pub fn rows(dirs: &Dirs) -> Result<File, PublishError> {
+    sound(&dirs.runtime, Use::Holds)?;
     let path = dirs.rows();
     let file = private_file(&path, None)?;
     // Not every file system has locks.
@@ -241,12 +250,14 @@ pub fn rows(dirs: &Dirs) -> Result<File, PublishError> {
 }
 
 /// Writes the group file of what is configured. One that cannot be written is not left as it was:
-/// slotctl would believe it.
+/// slotctl would believe it. So in a directory that others could change it is written as well, but not
+/// where a link of another's leads to.
 ///
 /// # Errors
 ///
 /// [`PublishError`].
 pub fn group(dirs: &Dirs, group: &Group) -> Result<(), PublishError> {
+    sound(&dirs.runtime, Use::IsLedTo)?;
     let path = dirs.group(&group.app);
     let text = serde_json::to_string_pretty(group).expect("strings and numbers make JSON");
     replace(&path, (text + "\n").as_bytes(), 0o644).inspect_err(|_| {
@@ -342,7 +353,7 @@ fn fall_back(
     let who = Who { uid: map::uid(), reason, ..Who::default() };
     let generation = control.word.generation();
     let entry = history::Entry::of(flip::now(), "default", [&from, default], generation, &who);
-    let written = flip::record(&dirs.history(app), &entry);
+    let written = flip::record(dirs, app, &entry);
     let unwritten = written.err().map_or(String::new(), |e| format!(" (not in the history: {e})"));
     Ok(format!(
         "group {app:?}: slot {from:?} was active and is configured no more; slot {default:?} of \

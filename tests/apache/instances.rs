@@ -1,6 +1,9 @@
 //! Two Apaches, one state directory.
 
 use crate::site::{Site, text, until};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::Command;
 
 const GROUP: &str = "<SlotGroup app>\nSlot blue - docroot=ROOT/blue\nSlot green - \
@@ -43,6 +46,74 @@ fn configtest_of_a_running_apache_is_no_second_one() {
     assert!(good, "{said}");
     site.graceful();
     assert_eq!(site.get("/name.txt").status(), 200);
+}
+
+/// A script that lists what it has of its parent, and where; then `rest`.
+fn lister(site: &Site, name: &str, rest: &str) -> PathBuf {
+    let list = site.path().join(format!("{name}.list"));
+    let script = format!(
+        "#!/bin/sh\n{{ ls -l /proc/$$/fd; cat /proc/$$/maps; echo listed; }} >>{} 2>&1\n{rest}\n",
+        list.display()
+    );
+    let script = site.write(name, &script);
+    fs::set_permissions(script, fs::Permissions::from_mode(0o755)).unwrap();
+    list
+}
+
+#[test]
+fn a_program_that_apache_starts_inherits_no_descriptor_of_ours() {
+    let mut site = Site::new().with(&["rewrite"]);
+    site.docroots(&["blue", "green"]);
+    let lists = [
+        lister(&site, "logger", "exec cat >/dev/null"),
+        lister(&site, "errors", "exec cat >/dev/null"),
+        lister(&site, "map", "while read key; do echo \"$key\"; done"),
+    ];
+    // The main error log tells the tests of the start: this is another server's.
+    site.start(&format!(
+        "{GROUP}CustomLog |ROOT/logger \"%U\"\nRewriteEngine On\nRewriteMap same prg:ROOT/map\n\
+         RewriteRule ^/mapped(.*)$ ${{same:$1}}\n<VirtualHost 127.0.0.1:1>\nErrorLog \
+         |ROOT/errors\n</VirtualHost>\n"
+    ));
+    for restart in [Site::graceful, Site::restart, Site::graceful] {
+        restart(&site);
+        site.flip("green");
+        assert_eq!(site.get("/mapped/name.txt").text(), "slot=green\n", "{}", site.log());
+    }
+    for list in &lists {
+        let said = || fs::read_to_string(list).unwrap_or_default();
+        until(|| said().matches("listed").count() >= 4).unwrap_or_else(|| panic!("{}", said()));
+        for ours in ["/state", "/run", "slot.so"] {
+            assert!(!said().contains(ours), "{} inherits {ours}: {}", list.display(), said());
+        }
+    }
+}
+
+/// It is a fork of the parent, and goes on as who writes no record.
+#[test]
+fn the_daemon_of_mod_cgid_cannot_write_a_record() {
+    let mut site = Site::new().with(&["cgid"]);
+    site.docroots(&["blue", "green"]);
+    site.start(&format!("{GROUP}ScriptSock ROOT/cgi.sock\n"));
+    site.graceful();
+    site.flip("green");
+    let state = site.path().join("state");
+    let mut seen = 0;
+    for pid in site.children() {
+        let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+        let record = maps.lines().filter(|line| line.ends_with("/app.slot"));
+        assert!(record.clone().all(|line| line.contains(" r--s ")), "{pid}: {maps}");
+        let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+        let open = open.filter_map(|fd| fs::read_link(fd.path()).ok());
+        let ours: Vec<_> = open.filter(|path| path.starts_with(&state)).collect();
+        // The claim is the parent's lock: a fork has the descriptor, and no lock.
+        assert!(ours.iter().all(|path| path.ends_with(".instance")), "{pid}: {ours:?}");
+        seen += 1;
+    }
+    assert!(seen > 2, "the children and the daemon");
+    site.stop();
+    site.start_again();
+    assert_eq!(site.get("/name.txt").text(), "slot=green\n");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod cut;
 mod damage;
 mod every_field;
+mod full;
 mod rights;
 
 use crate::backend::{self, Backend};

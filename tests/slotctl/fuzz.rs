@@ -167,7 +167,7 @@ fn read_all(dirs: &Dirs) {
     said(flip::groups(dirs));
     said(flip::read_history(dirs, "app"));
     said(hold::read(dirs, "app"));
-    said(Group::read(&dirs.group("app")));
+    said(Group::read(&dirs.group("app"), mod_slot::state::map::euid()));
     if let Ok(view) = view::View::read(dirs, "app") {
         said(view.target(None));
         let slots: Vec<_> = (0..view.control.names.len()).filter_map(SlotIndex::new).collect();

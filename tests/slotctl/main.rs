@@ -12,6 +12,7 @@ mod flip;
 mod fuzz;
 mod history;
 mod hold;
+mod hostile;
 mod kill;
 mod limits;
 mod look;

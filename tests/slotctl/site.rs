@@ -39,7 +39,15 @@ pub(crate) struct Ran {
 impl Site {
     /// Where Apache has never been started.
     pub(crate) fn empty() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::within(tempfile::tempdir().unwrap())
+    }
+
+    /// The same where no disk is waited for, if there is such a place: for very many of them.
+    pub(crate) fn in_memory() -> Self {
+        Self::within(tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap())
+    }
+
+    fn within(dir: TempDir) -> Self {
         // Other users have to find the files.
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
         let dirs = Dirs { state: dir.path().join("state"), runtime: dir.path().join("run") };
@@ -85,6 +93,16 @@ impl Site {
 
     /// What Apache would write of a group; its parent is this process.
     pub(crate) fn group(&self, app: &str, slots: &[(&str, &str)], identity: u128) -> group::Group {
+        Self::group_in(&self.dirs, app, slots, identity)
+    }
+
+    /// The same, for files that are elsewhere.
+    pub(crate) fn group_in(
+        dirs: &Dirs,
+        app: &str,
+        slots: &[(&str, &str)],
+        identity: u128,
+    ) -> group::Group {
         let slot = |&(name, address): &(&str, &str)| group::Slot {
             name: name.into(),
             address: address.into(),
@@ -95,7 +113,7 @@ impl Site {
             app: app.into(),
             identity: format!("{identity:032x}"),
             inode: 0,
-            control: self.dirs.control(app).display().to_string(),
+            control: dirs.control(app).display().to_string(),
             pid: std::process::id(),
             default: slots[0].0.into(),
             operator: None,

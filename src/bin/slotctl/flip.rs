@@ -174,7 +174,7 @@ fn warnings(dirs: &Dirs, app: &str, flipped: &Flipped, checked: bool) -> Vec<Str
 }
 
 fn unreachable(dirs: &Dirs, app: &str, flipped: &Flipped) -> Option<String> {
-    let group = Group::read(&dirs.group(app)).ok()?;
+    let group = flip::read_group(dirs, app).ok()??;
     let address = address(&group, &flipped.to)?;
     let why = probe::probe(address).err()?;
     Some(format!(

@@ -105,9 +105,9 @@ impl Seen {
                 let is_read = view.is_read();
                 Ok(Self { control: Some(view.control), group: view.group, is_read })
             }
-            Err(refused @ Error::Permission { .. }) => match Group::read(&dirs.group(app)) {
-                Ok(group) => Ok(Self { control: None, group: Some(group), is_read: true }),
-                Err(_) => Err(refused),
+            Err(refused @ Error::Permission { .. }) => match flip::read_group(dirs, app) {
+                Ok(Some(group)) => Ok(Self { control: None, group: Some(group), is_read: true }),
+                _ => Err(refused),
             },
             Err(e) => Err(e),
         }

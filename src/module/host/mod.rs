@@ -25,8 +25,8 @@ pub(super) use record::ModuleRecord;
 pub(super) use request::{Kept, Request};
 pub(super) use reverse::ReverseMap;
 pub(super) use server::{
-    Pool, Server, Setup, has_module, max_daemons, restarts, retain, retained, runtime_path,
-    server_path, serves,
+    Pool, Server, Setup, children, has_module, max_daemons, restarts, retain, retained,
+    runtime_path, server_path, serves,
 };
 pub(super) use tree::{Line, for_each_directive};
 pub(super) use worker::Worker;

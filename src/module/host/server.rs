@@ -143,6 +143,12 @@ pub(in crate::module) fn serves() -> bool {
     state != sys::AP_SQ_MS_CREATE_PRE_CONFIG as c_int
 }
 
+/// The user and the group that children become when Apache is started by root.
+pub(in crate::module) fn children() -> (u32, u32) {
+    // SAFETY: a static of plain values, written while the configuration is read, on the only thread.
+    unsafe { (sys::ap_unixd_config.user_id, sys::ap_unixd_config.group_id) }
+}
+
 /// How many children the MPM may have at a time.
 pub(in crate::module) fn max_daemons() -> usize {
     ask_mpm(sys::AP_MPMQ_HARD_LIMIT_DAEMONS).max(1) as usize

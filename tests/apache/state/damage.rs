@@ -4,7 +4,7 @@ use super::{assert_serves, change, control, group, history, page, started};
 use crate::site::{Site, text};
 use nix::unistd::{User, geteuid};
 use std::fs::{self, File, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::path::Path;
 use std::process::Command;
 
@@ -193,7 +193,7 @@ fn a_record_that_apache_cannot_use_is_not_flipped() {
 }
 
 /// State directories that cannot be used, made at a path, and what Apache says of them.
-const PLACES: [(&str, Harm, &str); 4] = [
+const PLACES: [(&str, Harm, &str); 6] = [
     ("a file", |path| fs::write(path, "a file\n").unwrap(), "cannot create the directory"),
     ("a pipe", replace_by_pipe, "cannot create the directory"),
     (
@@ -212,12 +212,31 @@ const PLACES: [(&str, Harm, &str); 4] = [
         },
         "belongs to another user: make it root's, mode 0755",
     ),
+    (
+        "a link of another's",
+        |path| {
+            let there = path.with_file_name("elsewhere");
+            let _ = fs::create_dir(&there);
+            symlink(&there, path).unwrap();
+            lchown(path, Some(nobody()), None).unwrap();
+        },
+        "is a link that another user has made: make it root's, mode 0755",
+    ),
+    (
+        "another's group's",
+        |path| {
+            fs::create_dir(path).unwrap();
+            chown(path, None, Some(nobody())).unwrap();
+            fs::set_permissions(path, Permissions::from_mode(0o775)).unwrap();
+        },
+        "is writable by a group: make it root's, mode 0755",
+    ),
 ];
 
 #[test]
 fn without_a_state_directory_apache_serves_the_default_and_says_so() {
     for (name, make, why) in PLACES {
-        if name == "another's" && !geteuid().is_root() {
+        if name.contains("another's") && !geteuid().is_root() {
             continue;
         }
         let site = {
@@ -274,6 +293,32 @@ fn without_a_runtime_directory_flips_work_and_nothing_is_counted() {
 }
 
 #[test]
+fn a_runtime_directory_that_others_could_change_counts_nothing() {
+    for (name, make, why) in
+        PLACES.into_iter().filter(|(name, ..)| !["a file", "a pipe"].contains(name))
+    {
+        if name.contains("another's") && !geteuid().is_root() {
+            continue;
+        }
+        let mut site = super::site();
+        let run = site.path().join("run");
+        make(&run);
+        site.start(&group(&["a", "b"]));
+        site.flip("b");
+        assert_serves(&site, "b");
+        let log = site.log();
+        assert!(log.contains(why) && log.contains("slotctl counts no requests"), "{name}: {log}");
+        let elsewhere = fs::read_dir(site.path().join("elsewhere"));
+        assert_eq!(elsewhere.into_iter().flatten().count(), 0, "{name}");
+        assert!(!run.join("app.counts").exists() && !run.join("rows.lock").exists(), "{name}");
+        let out = site.slotctl(&["drain", "app", "a"]).output().unwrap();
+        // Where a link of his leads to, Apache says nothing at all.
+        let code = if name.contains("link") { 7 } else { 1 };
+        assert_eq!(out.status.code(), Some(code), "{name}: {}", text(&out));
+    }
+}
+
+#[test]
 fn a_record_put_in_the_place_of_the_one_that_apache_reads_is_not_flipped() {
     let site = started(&["a", "b"]);
     let (path, aside) = (control(&site), site.path().join("aside"));
@@ -292,7 +337,20 @@ fn a_record_put_in_the_place_of_the_one_that_apache_reads_is_not_flipped() {
 }
 
 /// Unmounted when dropped.
-struct Mount(std::path::PathBuf);
+pub(super) struct Mount(std::path::PathBuf);
+
+impl Mount {
+    /// Mounts at `at`, which is made; `None` where that may not be.
+    pub(super) fn new(at: &Path, args: &[&str]) -> Option<Self> {
+        fs::create_dir_all(at).unwrap();
+        let mounted = Command::new("mount").args(args).arg(at).status();
+        let mounted = mounted.is_ok_and(|done| done.success()).then(|| Self(at.to_owned()));
+        if mounted.is_none() {
+            println!("left out: {args:?} can't be mounted here");
+        }
+        mounted
+    }
+}
 
 impl Drop for Mount {
     fn drop(&mut self) {
@@ -315,12 +373,9 @@ fn a_record_that_came_with_a_container_image_is_flipped() {
         upper.display(),
         work.display()
     );
-    let mount = ["-t", "overlay", "overlay", "-o", &layers];
-    if !Command::new("mount").args(mount).arg(&state).status().is_ok_and(|done| done.success()) {
-        println!("left out: no overlay can be mounted here");
+    let Some(mount) = Mount::new(&state, &["-t", "overlay", "overlay", "-o", &layers]) else {
         return;
-    }
-    let mount = Mount(state);
+    };
     site.start_again();
     assert_serves(&site, "a");
     site.flip("b");

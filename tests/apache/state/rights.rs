@@ -81,10 +81,13 @@ fn a_tight_or_a_loose_umask_changes_no_mode() {
 
 /// slotctl, as another user and group, with no other groups.
 fn run_as(site: &Site, uid: u32, gid: u32, args: &[&str]) -> Output {
-    // Where it was built may not be open to all.
+    // Where it was built may not be open to all. A process of its own makes the copy: a file that
+    // this one has open for writing could not be executed meanwhile.
     let program = site.path().join("slotctl");
     if !program.exists() {
-        fs::copy(env!("CARGO_BIN_EXE_slotctl"), &program).unwrap();
+        let mut copy = std::process::Command::new("cp");
+        copy.arg(env!("CARGO_BIN_EXE_slotctl")).arg(&program);
+        assert!(copy.status().unwrap().success());
     }
     let asked = site.slotctl(args);
     let mut command = std::process::Command::new(program);

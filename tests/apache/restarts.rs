@@ -1,0 +1,142 @@
+//! Restarts leave nothing behind: no descriptor, no mapping, no memory, no file.
+
+use crate::site::Site;
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::Instant;
+
+/// Restarts of each kind; the first quarter is for what is only had once.
+fn rounds() -> usize {
+    if std::env::var_os("MOD_SLOT_SOAK").is_some() { 200 } else { 48 }
+}
+
+/// What a parent has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Had {
+    descriptors: BTreeMap<String, usize>,
+    mappings: usize,
+    files: usize,
+    /// KiB of no file, shared with its children or not.
+    memory: usize,
+}
+
+impl Had {
+    fn of(site: &Site) -> Self {
+        let pid = site.pid();
+        let mut descriptors = BTreeMap::new();
+        for fd in fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten() {
+            let Ok(target) = fs::read_link(fd.path()) else { continue };
+            // Pipes and sockets have a number that changes.
+            let name = target.display().to_string();
+            let kind = name.split(":[").next().unwrap_or_default().to_owned();
+            *descriptors.entry(kind).or_default() += 1;
+        }
+        let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap();
+        let rollup = read("smaps_rollup");
+        let memory = rollup.lines().find_map(|line| line.strip_prefix("Anonymous:"));
+        let memory = memory.and_then(|kib| kib.split_whitespace().next()?.parse().ok());
+        let files = ["state", "run"].map(|dir| site.path().join(dir));
+        let files = files.iter().filter_map(|dir| fs::read_dir(dir).ok()).flatten().count();
+        Self { descriptors, mappings: read("maps").lines().count(), files, memory: memory.unwrap() }
+    }
+}
+
+const FILES: &str = "<Directory ROOT>\nRequire all granted\n</Directory>\n";
+
+fn groups(names: &[&str]) -> String {
+    let group = |name: &&str| {
+        format!(
+            "<SlotGroup {name}>\nSlot a http://127.0.0.1:9 docroot=ROOT/a\nSlot b \
+             http://127.0.0.1:10 docroot=ROOT/b\n</SlotGroup>\n"
+        )
+    };
+    let groups: String = names.iter().map(group).collect();
+    format!("{groups}SlotDocumentRoot app\nProxyPass /api/ slot://app/\n{FILES}")
+}
+
+/// What one restart of a kind is, of a site that was started with the lines.
+struct Kind {
+    name: &'static str,
+    restart: fn(&Site),
+    /// The lines, in turn.
+    lines: [String; 2],
+}
+
+fn kinds() -> [Kind; 3] {
+    let (one, two) = (groups(&["app"]), groups(&["app", "other", "third"]));
+    [
+        Kind { name: "graceful", restart: Site::graceful, lines: [one.clone(), one.clone()] },
+        Kind { name: "restart", restart: Site::restart, lines: [one.clone(), one.clone()] },
+        Kind { name: "groups come and go", restart: Site::graceful, lines: [one, two] },
+    ]
+}
+
+/// What the parent has after a quarter of the restarts, and after all.
+fn restarted(mut site: Site, kind: &Kind, turn: impl Fn(&Site, usize)) -> [Had; 2] {
+    site.docroots(&["a", "b"]);
+    site.start(&kind.lines[0]);
+    let mut had = Vec::new();
+    for round in 1..=rounds() {
+        site.configure(&kind.lines[round % 2]);
+        (kind.restart)(&site);
+        turn(&site, round);
+        if [rounds() / 4, rounds()].contains(&round) {
+            had.push(Had::of(&site));
+        }
+    }
+    had.try_into().unwrap()
+}
+
+#[test]
+fn restarts_leave_nothing_behind() {
+    std::thread::scope(|scope| {
+        for kind in kinds() {
+            scope.spawn(move || assert_nothing_left(&kind));
+        }
+    });
+}
+
+fn assert_nothing_left(kind: &Kind) {
+    let began = Instant::now();
+    let flip = |site: &Site, round: usize| {
+        let slot = ["a", "b"][round % 2];
+        site.flip(slot);
+        assert_eq!(site.get("/name.txt").text(), format!("slot={slot}\n"), "{}", site.log());
+    };
+    let [early, late] = restarted(Site::new(), kind, flip);
+    let took = began.elapsed() / rounds() as u32;
+    let name = kind.name;
+    assert_eq!(late.descriptors, early.descriptors, "{name}");
+    assert_eq!(late.files, early.files, "{name}");
+
+    // Apache and its libraries have a growth of their own.
+    let ours = |line: &str| ["Slot", "slot", "ProxyPass"].iter().any(|word| line.contains(word));
+    let plain = |lines: &String| {
+        let kept = lines.lines().filter(|line| !ours(line)).map(|line| format!("{line}\n"));
+        "DocumentRoot ROOT/a\n".to_owned() + &kept.collect::<String>()
+    };
+    let plain = Kind { lines: kind.lines.each_ref().map(plain), ..*kind };
+    let asked = |site: &Site, _| assert_eq!(site.get("/name.txt").status(), 200);
+    let without = restarted(Site::new().without_slot(), &plain, asked);
+    let growth = |had: &[Had; 2], of: fn(&Had) -> usize| of(&had[1]).saturating_sub(of(&had[0]));
+    let ours = [early, late];
+    println!(
+        "{name}: {took:?} each; mappings {} -> {}, memory {} -> {} KiB; without mod_slot {} -> \
+         {}, {} -> {} KiB",
+        ours[0].mappings,
+        ours[1].mappings,
+        ours[0].memory,
+        ours[1].memory,
+        without[0].mappings,
+        without[1].mappings,
+        without[0].memory,
+        without[1].memory
+    );
+    // The heap may be one mapping more.
+    let mappings = growth(&ours, |had| had.mappings);
+    assert!(mappings <= growth(&without, |had| had.mappings) + 2, "{name}: {ours:?}");
+    // A page for each restart would be more.
+    let memory = growth(&ours, |had| had.memory);
+    let allowed = growth(&without, |had| had.memory) + 96;
+    assert!(memory <= allowed, "{name}: {memory} KiB, {allowed} allowed: {ours:?}");
+}

@@ -1,0 +1,40 @@
+//! Where the runtime directory's file system has no room for the counts, requests are served, slots
+//! flip, and slotctl lives.
+
+use super::damage::Mount;
+use super::{assert_serves, group};
+use crate::site::{Site, text};
+use std::fs;
+
+/// A site whose runtime directory has so much room, if one can be had.
+fn started(size: &str) -> Option<(Site, Mount)> {
+    let mut site = super::site();
+    let tmpfs = ["-t", "tmpfs", "tmpfs", "-o", &format!("mode=755,size={size}")];
+    let mount = Mount::new(&site.path().join("run"), &tmpfs)?;
+    site.start(&group(&["a", "b"]));
+    Some((site, mount))
+}
+
+/// Until nothing more fits.
+fn fill(site: &Site) {
+    let filled = fs::write(site.path().join("run/filled"), vec![0; 64 << 20]);
+    assert!(filled.is_err(), "there was room for all");
+}
+
+#[test]
+fn where_counts_find_no_room_apache_says_so_and_serves() {
+    let Some((mut site, mount)) = started("400k") else { return };
+    fill(&site);
+    for slot in ["b", "a"] {
+        site.flip(slot);
+        assert_serves(&site, slot);
+    }
+    let says = "the requests of group \"app\" are not counted";
+    assert!(site.log().contains("cannot make room for") && site.log().contains(says));
+    site.run(&["status"]);
+    let out = site.slotctl(&["drain", "app", "b"]).output().unwrap();
+    assert!(matches!(out.status.code(), Some(1 | 7)), "{}", text(&out));
+    assert!(!site.log().contains("exit signal"), "{}", site.log());
+    site.stop();
+    drop(mount);
+}

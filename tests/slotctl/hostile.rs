@@ -1,0 +1,342 @@
+//! Somebody who can write where our files are: whatever he puts there, before or during what root
+//! does, nothing outside is touched, nothing hangs, and slotctl answers as documented.
+
+mod reading;
+mod ways;
+
+use crate::site::{Site, TWO, ran};
+use mod_slot::flip::{self, Conditions, Who};
+use mod_slot::state::{Dirs, history, instance, publish};
+use nix::unistd::{User, geteuid};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+/// What an attacker puts in the place of a file; beside it is what he wants to be touched.
+type Trick = fn(&Path, &Outside);
+
+fn site() -> Site {
+    let site = Site::in_memory();
+    site.publish("app", &TWO, None);
+    site
+}
+
+/// What must stay as it is.
+struct Outside {
+    file: PathBuf,
+    dir: PathBuf,
+    root: PathBuf,
+}
+
+/// Of each file: its path, number, mode, owners, time of change, and content.
+type Looks = Vec<(PathBuf, [u64; 4], SystemTime, Vec<u8>)>;
+
+impl Outside {
+    fn beside(site: &Site) -> Self {
+        let root = site.path().join("outside");
+        let outside = Self { file: root.join("file"), dir: root.join("dir"), root };
+        fs::create_dir_all(&outside.dir).unwrap();
+        // It ends no line: who appended to it or ended it would show.
+        fs::write(&outside.file, "precious").unwrap();
+        fs::write(outside.dir.join("inner"), "precious too").unwrap();
+        set_mode(&outside.file, 0o606);
+        set_mode(&outside.dir, 0o757);
+        let long_ago = SystemTime::now() - Duration::from_secs(100_000);
+        fs::File::options()
+            .write(true)
+            .open(&outside.file)
+            .unwrap()
+            .set_modified(long_ago)
+            .unwrap();
+        outside
+    }
+
+    fn looks(&self) -> Looks {
+        let mut looks = Vec::new();
+        let mut places = vec![self.root.clone()];
+        while let Some(path) = places.pop() {
+            let meta = fs::symlink_metadata(&path).unwrap();
+            let mut content = Vec::new();
+            if meta.is_dir() {
+                places.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            } else {
+                content = fs::read(&path).unwrap();
+            }
+            let numbers = [meta.ino(), meta.mode().into(), meta.uid().into(), meta.gid().into()];
+            looks.push((path, numbers, meta.modified().unwrap(), content));
+        }
+        looks.sort();
+        looks
+    }
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+fn user(name: &str) -> (u32, u32) {
+    let user = User::from_name(name).unwrap().expect("the user is there");
+    (user.uid.as_raw(), user.gid.as_raw())
+}
+
+fn give(path: &Path, name: &str) {
+    let (uid, gid) = user(name);
+    chown(path, Some(uid), Some(gid)).unwrap();
+}
+
+fn is_root() -> bool {
+    let root = geteuid().is_root();
+    if !root {
+        eprintln!("SKIPPED: only root has something that others want; run it as root");
+    }
+    root
+}
+
+fn file_of(path: &Path, mode: u32, owner: &str) {
+    if !path.exists() {
+        fs::write(path, "planted\n").unwrap();
+    }
+    set_mode(path, mode);
+    give(path, owner);
+}
+
+fn directory_of(path: &Path, owner: &str) {
+    fs::create_dir(path).unwrap();
+    set_mode(path, 0o777);
+    give(path, owner);
+}
+
+fn device(path: &Path) {
+    let made = Command::new("mknod").arg(path).args(["c", "1", "3"]).status();
+    if !made.is_ok_and(|status| status.success()) {
+        symlink("/dev/null", path).unwrap();
+    }
+}
+
+/// Whether the file that is there goes first, and what comes then.
+const TRICKS: [(&str, bool, Trick); 15] = [
+    ("a link to a file", true, |path, outside| symlink(&outside.file, path).unwrap()),
+    ("a link to a directory", true, |path, outside| symlink(&outside.dir, path).unwrap()),
+    ("a link to nothing", true, |path, outside| symlink(outside.dir.join("new"), path).unwrap()),
+    ("a link to itself", true, |path, _| symlink(path, path).unwrap()),
+    ("a hard link", true, |path, outside| fs::hard_link(&outside.file, path).unwrap()),
+    ("a pipe", true, |path, _| {
+        assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+    }),
+    ("a directory", true, |path, _| directory_of(path, "root")),
+    ("a directory of nobody", true, |path, _| directory_of(path, "nobody")),
+    ("a socket", true, |path, _| drop(UnixListener::bind(path).unwrap())),
+    ("a device", true, |path, _| device(path)),
+    ("a file of nobody", true, |path, _| file_of(path, 0o644, "nobody")),
+    ("a file of www-data", true, |path, _| file_of(path, 0o600, "www-data")),
+    ("open to all", false, |path, _| file_of(path, 0o666, "root")),
+    ("closed to all", false, |path, _| file_of(path, 0, "root")),
+    ("setuid", false, |path, _| file_of(path, 0o6777, "nobody")),
+];
+
+/// All places of files, the temporary ones too.
+fn places(dirs: &Dirs) -> Vec<PathBuf> {
+    let state = ["app.slot", "app.new", "app.slot.new", "app.lock", "app.history"];
+    let state = state.iter().chain(&["app.history.1", "app.history.new", ".instance"]);
+    let state = state.chain(&["app.slot.damaged"]).map(|name| dirs.state.join(name));
+    let runtime = ["app.counts", "app.json", "app.new", "rows.lock"];
+    state.chain(runtime.map(|name| dirs.runtime.join(name))).collect()
+}
+
+/// What Apache's parent does at each start and graceful restart.
+fn start(dirs: &Dirs) -> Result<(), String> {
+    let dirs = dirs.clone();
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        let publish = || {
+            publish::directory(&dirs.runtime)?;
+            // The claim is a lock that ends when any descriptor of its file is closed.
+            instance::claim(&dirs, None)?;
+            let control =
+                publish::control(&dirs, "app", &["resin", "resin_standby"], "resin", None)?;
+            let identity = control.control.identity;
+            publish::counts(&dirs, "app", identity, 4)?;
+            publish::rows(&dirs)?;
+            let group = configured(&dirs, identity);
+            publish::group(&dirs, &group)
+        };
+        let _ = tell.send(publish().map_err(|e: publish::PublishError| e.to_string()));
+    });
+    told.recv_timeout(Duration::from_secs(60)).expect("a start ends")
+}
+
+fn configured(dirs: &Dirs, identity: u128) -> mod_slot::state::group::Group {
+    Site::group_in(dirs, "app", &TWO, identity)
+}
+
+const VERBS: [&[&str]; 10] = [
+    &["status", "--requests"],
+    &["flip", "app"],
+    &["history", "app"],
+    &["drain", "app", "--timeout", "0"],
+    &["wait", "app", "resin", "--for=active", "--timeout", "0"],
+    &["lock", "app", "--reason", "mine"],
+    &["unlock", "app"],
+    &["doctor"],
+    &["doctor", "--repair"],
+    &["flip", "app", "resin", "--wait", "--drain-timeout", "0"],
+];
+const CODES: [i32; 10] = [0, 1, 2, 3, 4, 5, 7, 8, 77, 124];
+
+/// Every verb answers with a code and a sentence of the manual's, and commands no terminal.
+fn ask_all(site: &Site, what: &str) {
+    for args in VERBS {
+        let ran = ran(&mut site.slotctl(args));
+        assert!(CODES.contains(&ran.code), "{what}: {args:?}: {ran:?}");
+        assert!(ran.code == 0 || ran.err.starts_with("slotctl: "), "{what}: {args:?}: {ran:?}");
+        let said = ran.out + &ran.err;
+        assert!(!said.contains("panicked") && !said.contains('\u{1b}'), "{what}: {args:?}: {said}");
+    }
+}
+
+#[test]
+fn whatever_lies_in_a_files_place_nothing_outside_is_touched() {
+    if !is_root() {
+        return;
+    }
+    let next = AtomicU32::new(0);
+    thread::scope(|scope| {
+        let work = || {
+            while let Some((name, replaces, trick)) =
+                TRICKS.get(next.fetch_add(1, Ordering::Relaxed) as usize)
+            {
+                for at in 0..places(&Site::in_memory().dirs).len() {
+                    let site = site();
+                    start(&site.dirs).unwrap();
+                    let outside = Outside::beside(&site);
+                    let path = &places(&site.dirs)[at];
+                    if *replaces {
+                        let _ = fs::remove_file(path);
+                    }
+                    trick(path, &outside);
+                    let before = outside.looks();
+                    let what = format!("{name} in the place of {}", path.display());
+                    ask_all(&site, &what);
+                    assert_eq!(outside.looks(), before, "{what}");
+                    // A temporary name that is a directory: that group can't be published anew.
+                    let started = start(&site.dirs);
+                    assert!(
+                        started.is_ok() || name.starts_with("a directory"),
+                        "{what}: {started:?}"
+                    );
+                    assert_eq!(outside.looks(), before, "{what}");
+                    if started.is_ok() {
+                        site.run(&["flip", "app"]).fails_not();
+                        assert_eq!(outside.looks(), before, "{what}");
+                    }
+                }
+            }
+        };
+        (0..4).for_each(|_| drop(scope.spawn(work)));
+    });
+}
+
+/// Where the directory is another's, files may be too; root works there and touches nothing else.
+#[test]
+fn in_a_directory_of_another_root_repairs_nothing_and_touches_nothing_outside() {
+    if !is_root() {
+        return;
+    }
+    for (name, replaces, trick) in &TRICKS {
+        for place in ["app.slot", "app.lock", "app.history", "app.history.1", "app.new"] {
+            let site = site();
+            start(&site.dirs).unwrap();
+            let outside = Outside::beside(&site);
+            for dir in [&site.dirs.state, &site.dirs.runtime] {
+                give(dir, "nobody");
+                set_mode(dir, 0o1777);
+            }
+            let path = site.dirs.state.join(place);
+            if *replaces {
+                let _ = fs::remove_file(&path);
+            }
+            trick(&path, &outside);
+            let (before, planted) = (outside.looks(), fs::symlink_metadata(&path).unwrap());
+            let what = format!("{name} in the place of {}", path.display());
+            site.run(&["doctor", "--repair"]);
+            let now = fs::symlink_metadata(&path).unwrap();
+            let numbers = |meta: &fs::Metadata| (meta.ino(), meta.mode(), meta.uid(), meta.gid());
+            assert_eq!(numbers(&now), numbers(&planted), "{what}");
+            ask_all(&site, &what);
+            assert_eq!(outside.looks(), before, "{what}");
+            let refused = start(&site.dirs).unwrap_err();
+            assert!(refused.contains("belongs to another user: make it root's"), "{refused}");
+            assert_eq!(outside.looks(), before, "{what}");
+        }
+    }
+}
+
+/// Puts `bait` in the place of `path` and takes it away again, until told to stop.
+fn swap(path: &Path, bait: &Path, rounds: &AtomicU32, over: &AtomicBool) {
+    let spare = path.with_extension("spare");
+    while !over.load(Ordering::Relaxed) {
+        let _ = fs::rename(path, &spare);
+        let _ = fs::rename(bait, path);
+        thread::yield_now();
+        let _ = fs::rename(path, bait);
+        let _ = fs::rename(&spare, path);
+        rounds.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// How often root is at work, and the attacker, in each place at least.
+const TURNS: u32 = 30;
+const SWAPS: u32 = 300;
+
+#[test]
+fn who_swaps_a_file_while_root_is_at_it_has_nothing_touched_outside() {
+    if !is_root() {
+        return;
+    }
+    let who = Who::default();
+    let mut flips = 0;
+    for place in ["app.slot", "app.lock", "app.history", "app.new", ".instance"] {
+        for hard in [true, false] {
+            let site = site();
+            start(&site.dirs).unwrap();
+            // So long that each flip puts it aside.
+            if place == "app.history" {
+                fs::write(site.dirs.history("app"), vec![b' '; history::LIMIT as usize]).unwrap();
+            }
+            let outside = Outside::beside(&site);
+            let (path, bait) = (site.dirs.state.join(place), site.path().join("bait"));
+            if hard {
+                fs::hard_link(&outside.file, &bait).unwrap();
+            } else {
+                symlink(&outside.file, &bait).unwrap();
+            }
+            let before = outside.looks();
+            let (over, rounds) = (AtomicBool::new(false), AtomicU32::new(0));
+            thread::scope(|scope| {
+                scope.spawn(|| swap(&path, &bait, &rounds, &over));
+                let mut turns = 0;
+                while turns < TURNS || rounds.load(Ordering::Relaxed) < SWAPS {
+                    if flip::flip(&site.dirs, "app", None, &Conditions::default(), &who).is_ok() {
+                        flips += 1;
+                    }
+                    let _ = mod_slot::doctor::examine(&site.dirs, None, true);
+                    let _ = start(&site.dirs);
+                    turns += 1;
+                    if outside.looks() != before {
+                        break;
+                    }
+                }
+                over.store(true, Ordering::Relaxed);
+            });
+            assert_eq!(outside.looks(), before, "{place}");
+        }
+    }
+    assert!(flips > 0, "no flip got through: nobody was raced");
+    println!("{flips} flips came through the swaps");
+}
