@@ -4,10 +4,10 @@ use crate::error::{Error, refused, unopened};
 use crate::slot::SlotIndex;
 use crate::state::Dirs;
 use crate::state::counts::{self, CLASSES, Counts, MAX_ROWS, Note, rows_in};
-use crate::state::map::cut::{Lost, is_lost};
+use crate::state::map::cut::Lost;
 use crate::state::map::{self, Mapping};
 use crate::sync::{Ordering, fence};
-use crate::view::{owner, read_group};
+use crate::view::{has_lost, owner, read_group};
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
@@ -43,12 +43,12 @@ pub fn tally(
     identity: u128,
     slots: &[SlotIndex],
 ) -> Result<Option<Vec<Tally>>, Error> {
-    let Some(segment) = segment(dirs, app, identity)? else { return Ok(None) };
+    let Some((segment, file)) = segment(dirs, app, identity)? else { return Ok(None) };
     fence(Ordering::SeqCst);
     let alive = Alive::of(dirs)?;
     let sums = slots.iter().map(|&slot| sum(&segment, slot, &alive)).collect();
     // A process that counted elsewhere meanwhile has said so before it did.
-    Ok(is_whole(dirs, app, &segment)?.then_some(sums))
+    Ok(is_whole(dirs, app, identity, &file)?.then_some(sums))
 }
 
 /// A request in flight, as its process has noted it. Untrusted: a child may write nonsense.
@@ -68,7 +68,7 @@ pub struct Request {
 ///
 /// [`Error::Permission`], [`Error::System`].
 pub fn requests(dirs: &Dirs, app: &str, identity: u128) -> Result<Option<Vec<Request>>, Error> {
-    let Some(segment) = segment(dirs, app, identity)? else { return Ok(None) };
+    let Some((segment, _)) = segment(dirs, app, identity)? else { return Ok(None) };
     let alive = Alive::of(dirs)?;
     let mut requests = Vec::new();
     for row in 0..segment.rows() {
@@ -81,7 +81,7 @@ pub fn requests(dirs: &Dirs, app: &str, identity: u128) -> Result<Option<Vec<Req
     Ok(Some(requests))
 }
 
-fn segment(dirs: &Dirs, app: &str, identity: u128) -> Result<Option<Counts>, Error> {
+fn segment(dirs: &Dirs, app: &str, identity: u128) -> Result<Option<(Counts, File)>, Error> {
     let path = dirs.counts(app);
     let (file, meta) = match map::open(&path, false, owner(dirs)) {
         Ok(opened) => opened,
@@ -102,21 +102,15 @@ fn segment(dirs: &Dirs, app: &str, identity: u128) -> Result<Option<Counts>, Err
     if mapping.look().is_err() {
         return Ok(None);
     }
-    match Counts::new(mapping.keeping(file)) {
-        Ok(segment) if is_whole(dirs, app, &segment)? => Ok(Some(segment)),
-        _ => Ok(None),
-    }
+    let Ok(segment) = Counts::new(mapping) else { return Ok(None) };
+    Ok(is_whole(dirs, app, identity, &file)?.then_some((segment, file)))
 }
 
 /// Whether the segment is the one that Apache made, no shorter, and all of its processes count there.
-fn is_whole(dirs: &Dirs, app: &str, segment: &Counts) -> Result<bool, Error> {
-    let Some(file) = segment.mapping().file() else { return Ok(true) };
-    let failed = |e| refused("read", &dirs.counts(app), e);
-    let meta = file.metadata().map_err(failed)?;
+fn is_whole(dirs: &Dirs, app: &str, identity: u128, file: &File) -> Result<bool, Error> {
+    let meta = file.metadata().map_err(|e| refused("read", &dirs.counts(app), e))?;
     let made = read_group(dirs, app)?.and_then(|group| group.segment);
-    Ok(meta.len() >= segment.mapping().len() as u64
-        && made.is_none_or(|made| made.is(&meta))
-        && !is_lost(file, Lost::Counts).map_err(failed)?)
+    Ok(made.is_none_or(|made| made.is(&meta)) && !has_lost(dirs, identity, Lost::Counts)?)
 }
 
 /// Children may write nonsense: whatever they wrote, this only adds, and never overflows.

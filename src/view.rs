@@ -81,7 +81,8 @@ impl View {
     pub(crate) fn of(dirs: &Dirs, app: &str, write: bool) -> Result<(Self, File), Error> {
         let (file, control) = open(dirs, app, write)?;
         let inode = file.metadata().map_err(|e| refused("read", &dirs.control(app), e))?.ino();
-        let (group, lost) = (read_group(dirs, app)?, lost_record(dirs, app)?);
+        let group = read_group(dirs, app)?;
+        let lost = has_lost(dirs, control.identity, Lost::Record)?;
         Ok((Self { app: app.into(), control, group, inode, lost }, file))
     }
 
@@ -186,12 +187,12 @@ pub(crate) fn open(dirs: &Dirs, app: &str, write: bool) -> Result<(File, Control
     Ok((file, control))
 }
 
-/// Whether a process of Apache has lost the control file from sight. Where there is no count segment,
-/// nobody can say so.
-pub(crate) fn lost_record(dirs: &Dirs, app: &str) -> Result<bool, Error> {
-    let path = dirs.counts(app);
+/// Whether a process of Apache has lost sight of a file of the group whose control file has this
+/// identity.
+pub(crate) fn has_lost(dirs: &Dirs, identity: u128, what: Lost) -> Result<bool, Error> {
+    let path = dirs.lost();
     match map::open(&path, false, owner(dirs)) {
-        Ok((file, _)) => is_lost(&file, Lost::Record).map_err(|e| refused("read", &path, e)),
+        Ok((file, _)) => is_lost(&file, identity, what).map_err(|e| refused("read", &path, e)),
         Err(OpenError::System(e)) if !map::is_absent(&e) => Err(refused("read", &path, e)),
         Err(_) => Ok(false),
     }

@@ -27,6 +27,7 @@ impl Doctor<'_> {
         let follows = "Apache has not been started since the boot, as far as this tells";
         let Some(meta) = self.directory(path, Severity::Warning, follows) else { return };
         self.sound(path, &meta, "Apache's start refuses it, and counts no requests");
+        self.private(&self.dirs.lost(), Want::public());
         let rows = self.dirs.rows();
         if self.private(&rows, Want::private(super::Operator::None)).is_absent() {
             let what = "it is missing: which processes live can be told by their numbers only";

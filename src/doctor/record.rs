@@ -7,9 +7,9 @@ use crate::state::control::{Control, Damage, PAGE};
 use crate::state::counts;
 use crate::state::group::{self, Group};
 use crate::state::make::keep_aside;
-use crate::state::map::cut::{Lost, is_lost};
+use crate::state::map::cut::Lost;
 use crate::tally::may_live;
-use crate::view::lost_record;
+use crate::view::has_lost;
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -136,8 +136,12 @@ impl Doctor<'_> {
     /// Whether the control file is the one that Apache said it reads.
     fn is_read(&self, app: &str, group: &Group, control: &Control) -> bool {
         let meta = fs::symlink_metadata(self.dirs.control(app));
-        !lost_record(self.dirs, app).unwrap_or(false)
+        !self.has_lost(control, Lost::Record)
             && meta.is_ok_and(|meta| group.reads(control.identity, meta.ino()))
+    }
+
+    fn has_lost(&self, control: &Control, what: Lost) -> bool {
+        has_lost(self.dirs, control.identity, what).unwrap_or(false)
     }
 
     pub(super) fn counts(&mut self, app: &str, apache: Apache, group: &Group, control: &Control) {
@@ -151,6 +155,7 @@ impl Doctor<'_> {
             Place::Hidden => return,
             Place::File(file, meta) => match damage(&file, &meta, control, group) {
                 Some(why) => why.to_owned(),
+                None if self.has_lost(control, Lost::Counts) => REPLACED.to_owned(),
                 None => return,
             },
         };
@@ -160,6 +165,8 @@ impl Doctor<'_> {
         self.find(severity, &path, what, RESTART);
     }
 }
+
+const REPLACED: &str = "it was replaced or cut short since Apache started";
 
 fn decode(file: &File, meta: &Metadata) -> Result<Control, Damage> {
     let mut page = [0; PAGE];
@@ -185,6 +192,5 @@ fn damage(file: &File, meta: &Metadata, control: &Control, group: &Group) -> Opt
         return Some("it belongs to another record");
     }
     let is_made = group.segment.is_none_or(|made| made.is(meta));
-    let is_used = is_made && !is_lost(file, Lost::Counts).unwrap_or(false);
-    (!is_used).then_some("it was replaced or cut short since Apache started")
+    (!is_made).then_some(REPLACED)
 }

@@ -7,7 +7,7 @@ use crate::slot::{MAX_SLOTS, SlotIndex, Word};
 use crate::state::control::WORD;
 use crate::state::counts::Counts;
 use crate::state::map::Mapping;
-use crate::state::map::cut::{Lost, Survival, survive};
+use crate::state::map::cut::{Lost, Mark, Survival, survive};
 use crate::sync::{Ordering, fence};
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -28,6 +28,8 @@ pub(super) struct Site {
     pub(super) rewrites: bool,
     /// The children's locks; `None` when there is no such file.
     pub(super) rows: Option<File>,
+    /// Where children say what they have lost sight of, and this start's place there.
+    pub(super) lost: Option<(File, u16)>,
     /// This child's row in every count segment. Row 0 is everybody's.
     pub(super) row: AtomicUsize,
     /// The workers that mod_proxy does not know of, for each child to make their pools.
@@ -62,6 +64,8 @@ pub(super) struct Group {
     pub(super) name: String,
     /// In the order of the configuration.
     pub(super) slots: Vec<Slot>,
+    /// That of the control file.
+    identity: u128,
     page: Mapping,
     counts: Counts,
     /// The last word that a process has seen: for all of them, should the page be cut off.
@@ -88,12 +92,13 @@ pub(super) struct Slot {
 const NOWHERE: u8 = u8::MAX;
 
 impl Group {
-    /// `names` is the table of the control file, of which `page` and `counts` are the memory.
+    /// `names` is the table of the control file, with its identity and its word, of which `page` and
+    /// `counts` are the memory.
     pub(super) fn new(
         name: &str,
         slots: Vec<Slot>,
         names: &[String],
-        word: Word,
+        (identity, word): (u128, Word),
         page: Mapping,
         counts: Counts,
     ) -> Self {
@@ -104,7 +109,8 @@ impl Group {
         }
         let last = Mapping::anonymous(8).expect("there is memory for a page");
         last.word(0).store(word.bits(), Ordering::Relaxed);
-        Self { name: name.into(), slots, page, counts, last, told: AtomicBool::new(false), places }
+        let told = AtomicBool::new(false);
+        Self { name: name.into(), slots, identity, page, counts, last, told, places }
     }
 
     /// Enters the active slot: see [`lease`].
@@ -150,8 +156,8 @@ impl Group {
 
     /// For a child, once: it serves on when its files are cut short, each for itself and on the last
     /// slot that was seen, and the error log tells of it.
-    pub(super) fn survive(&'static self) -> io::Result<()> {
-        let Some(mark) = self.counts.mapping().file() else { return Ok(()) };
+    pub(super) fn survive(&'static self, lost: &'static File, place: u16) -> io::Result<()> {
+        let mark = Mark { file: lost, identity: self.identity, place };
         let (app, pid) = (&self.name, std::process::id());
         let line = |what: &str| format!("[slot:error] [pid {pid}] group {app:?}: {what}\n");
         let serves = |place: &u8| {
@@ -199,6 +205,7 @@ impl Site {
             proxy: None,
             rewrites: false,
             rows: None,
+            lost: None,
             row: AtomicUsize::new(0),
             workers: Vec::new(),
         }
@@ -251,8 +258,8 @@ mod tests {
         let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
         let page = Mapping::anonymous(4096).unwrap();
         let counts = Counts::new(Mapping::anonymous(counts::size(1)).unwrap()).unwrap();
-        let word = Word::from_bits(0);
-        Group::new(name, slots.iter().map(slot).collect(), &names, word, page, counts)
+        let first = (0, Word::from_bits(0));
+        Group::new(name, slots.iter().map(slot).collect(), &names, first, page, counts)
     }
 
     #[test]

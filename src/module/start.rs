@@ -19,6 +19,7 @@ use crate::state::publish::{PublishError, Published};
 use crate::state::{Dirs, group, publish};
 use crate::sync::Ordering;
 use std::ffi::CString;
+use std::fs;
 use std::fs::File;
 use std::io;
 use std::mem::ManuallyDrop;
@@ -26,6 +27,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
+
+/// What follows where `lost.lock` cannot be had.
+const MORTAL: &str = "Apache's processes end when a file of a group is cut short";
 
 /// post_config, in the parent. Only mod_proxy's own refusal of an address stops it: whatever is
 /// wrong with the files, Apache starts.
@@ -43,6 +47,9 @@ pub(super) fn prepare(setup: &Setup) -> Result<(), String> {
     let rows = publish::rows(&dirs).map_err(|e| complain(&e, "slotctl counts no requests")).ok();
     let mut site = Site::new(publish_all(&dirs, &config.groups, usable, rows.is_some()));
     site.rows = rows;
+    let lost = publish::lost(&dirs).map_err(|e| complain(&e, MORTAL));
+    // Two starts that a child of each could outlive are hardly of the same microsecond.
+    site.lost = lost.ok().map(|file| (file, jiff::Timestamp::now().as_microsecond() as u16));
     site.rewrites = has_rewrite_rule();
     site.proxy = Proxy::find();
 
@@ -125,7 +132,8 @@ fn publish_group(dirs: &Dirs, lines: &GroupLines, countable: bool) -> Group {
     let slots = lines.slots.iter().map(SlotLine::serve).collect();
     match try_publish(dirs, lines, countable) {
         Ok((Published { control, mapping, .. }, counts)) => {
-            Group::new(&lines.name, slots, &control.names, control.word, mapping, counts)
+            let first = (control.identity, control.word);
+            Group::new(&lines.name, slots, &control.names, first, mapping, counts)
         }
         Err(e) => {
             let default = &lines.slots[lines.default()].name;
@@ -137,10 +145,10 @@ fn publish_group(dirs: &Dirs, lines: &GroupLines, countable: bool) -> Group {
                 ),
             );
             // Whatever record there is, nobody reads it: slotctl must not say that it flipped.
-            let _ = publish::group(dirs, &describe(dirs, lines, 0, 0, None));
+            let _ = publish::group(dirs, &describe(dirs, lines, 0, 0, false));
             let names: Vec<_> = lines.slots.iter().map(|slot| slot.name.clone()).collect();
             let (word, page) = fixed_page(lines.default());
-            Group::new(&lines.name, slots, &names, word, page, private_counts())
+            Group::new(&lines.name, slots, &names, (0, word), page, private_counts())
         }
     }
 }
@@ -161,7 +169,7 @@ fn try_publish(dirs: &Dirs, lines: &GroupLines, countable: bool) -> Result<Live,
     let counts = publish::counts(dirs, &lines.name, identity, rows).map_err(|e| {
         complain(&e, &format!("the requests of group {:?} are not counted", lines.name));
     });
-    let counted = counts.as_ref().ok().filter(|_| countable);
+    let counted = countable && counts.is_ok();
     let described = describe(dirs, lines, identity, published.inode, counted);
     let counts = counts.unwrap_or_else(|()| private_counts());
     if let Err(e) = publish::group(dirs, &described) {
@@ -175,9 +183,9 @@ fn describe(
     lines: &GroupLines,
     identity: u128,
     inode: u64,
-    counts: Option<&Counts>,
+    counted: bool,
 ) -> group::Group {
-    let segment = counts.and_then(|counts| counts.mapping().file()?.metadata().ok());
+    let segment = fs::symlink_metadata(dirs.counts(&lines.name)).ok().filter(|_| counted);
     let slot = |slot: &SlotLine| group::Slot {
         name: slot.name.clone(),
         address: slot.address.as_ref().map_or_else(|| "-".into(), |address| address.text.clone()),
@@ -192,7 +200,7 @@ fn describe(
         pid: std::process::id(),
         default: lines.slots[lines.default()].name.clone(),
         operator: lines.operator.as_ref().map(|(name, _)| name.clone()),
-        counted: counts.is_some(),
+        counted,
         segment: segment.map(|meta| group::Segment::of(&meta)),
         slots: lines.slots.iter().map(slot).collect(),
     }
@@ -263,8 +271,10 @@ pub(super) fn attach(setup: &Setup) {
     let site = &service.site;
     // Before it touches them. Kept until the process ends: what it has mapped is never unmapped.
     let kept: &'static Arc<Site> = Box::leak(Box::new(site.clone()));
-    if let Err(e) = kept.groups.iter().try_for_each(Group::survive) {
-        complain(&e, "this process ends when a file of its groups is cut short");
+    if let Some((lost, place)) = &kept.lost
+        && let Err(e) = kept.groups.iter().try_for_each(|group| group.survive(lost, *place))
+    {
+        complain(&e, MORTAL);
     }
     if let Some(rows) = &site.rows {
         claim_row(site, rows);

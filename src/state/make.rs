@@ -64,7 +64,11 @@ pub(crate) fn keep_aside(path: &Path) -> Result<PathBuf, PublishError> {
 
 /// A file that only writers open: root's, or the operator's group's.
 pub(super) fn private_file(path: &Path, operator: Option<u32>) -> Result<File, PublishError> {
-    let mode = if operator.is_some() { 0o660 } else { 0o600 };
+    kept_file(path, operator, if operator.is_some() { 0o660 } else { 0o600 })
+}
+
+/// A file that stays as it is where it is ours.
+pub(super) fn kept_file(path: &Path, group: Option<u32>, mode: u32) -> Result<File, PublishError> {
     let file = match fresh(path, mode) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
             match map::open(path, true, map::euid()) {
@@ -80,7 +84,7 @@ pub(super) fn private_file(path: &Path, operator: Option<u32>) -> Result<File, P
         created => created,
     };
     let file = file.map_err(system("cannot create", path))?;
-    own(&file, operator, mode).map_err(system("cannot set the owner and mode of", path))?;
+    own(&file, group, mode).map_err(system("cannot set the owner and mode of", path))?;
     Ok(file)
 }
 

@@ -107,7 +107,6 @@ pub fn uid() -> u32 {
 pub struct Mapping {
     base: NonNull<u8>,
     len: usize,
-    file: Option<File>,
 }
 
 // SAFETY: the mapping is plain memory that lives until the drop, and `word` hands it out only as
@@ -147,19 +146,7 @@ impl Mapping {
             return Err(io::Error::last_os_error());
         }
         let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self { base, len, file: None })
-    }
-
-    /// Keeps the file open for as long as it is mapped.
-    #[must_use]
-    pub fn keeping(mut self, file: File) -> Self {
-        self.file = Some(file);
-        self
-    }
-
-    /// The file, if it is kept open.
-    pub fn file(&self) -> Option<&File> {
-        self.file.as_ref()
+        Ok(Self { base, len })
     }
 
     /// Looks at all of it, so that what can't be had is an error, and no SIGBUS later. An older

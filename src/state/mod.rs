@@ -60,6 +60,11 @@ impl Dirs {
     pub fn rows(&self) -> PathBuf {
         self.runtime.join("rows.lock")
     }
+
+    /// Where processes of Apache say that they have lost sight of a file: [`map::cut`].
+    pub fn lost(&self) -> PathBuf {
+        self.runtime.join("lost.lock")
+    }
 }
 
 fn file(dir: &Path, app: &str, ending: &str) -> PathBuf {

@@ -5,7 +5,9 @@
 use super::control::{Control, Damage, PAGE, encode_name, entry_offset};
 use super::counts::{self, Counts};
 use super::group::Group;
-use super::make::{is_useless, keep_aside, own, private_file, reopen, replace, unopened};
+use super::make::{
+    is_useless, keep_aside, kept_file, own, private_file, reopen, replace, unopened,
+};
 use super::map::{self, Mapping, OpenError};
 use super::trust::{self, Use, Weakness};
 use super::who::Who;
@@ -198,7 +200,7 @@ fn is_as_configured(control: &Control, names: &[&str]) -> bool {
     names.contains(&control.active()) && names.iter().all(|name| control.index_of(name).is_some())
 }
 
-/// Opens or makes the count segment of `app`, with room for `rows` processes; its file stays open.
+/// Opens or makes the count segment of `app`, with room for `rows` processes.
 ///
 /// # Errors
 ///
@@ -231,8 +233,7 @@ pub fn counts(dirs: &Dirs, app: &str, identity: u128, rows: usize) -> Result<Cou
     file.set_len(len as u64).map_err(system("cannot size", &path))?;
     map::reserve(&file, len).map_err(system("cannot make room for", &path))?;
     let mapping = Mapping::of(&file, len, true).map_err(system("cannot map", &path))?;
-    Counts::new(mapping.keeping(file))
-        .map_err(|_| system("cannot size", &path)(io::ErrorKind::Other.into()))
+    Counts::new(mapping).map_err(|_| system("cannot size", &path)(io::ErrorKind::Other.into()))
 }
 
 /// Opens or makes the file of the children's locks.
@@ -247,6 +248,16 @@ pub fn rows(dirs: &Dirs) -> Result<File, PublishError> {
     // Not every file system has locks.
     map::byte_owner(&file, 0).map_err(system("cannot lock", &path))?;
     Ok(file)
+}
+
+/// Opens or makes the file that says what children have lost sight of: for all to read.
+///
+/// # Errors
+///
+/// [`PublishError`].
+pub fn lost(dirs: &Dirs) -> Result<File, PublishError> {
+    sound(&dirs.runtime, Use::Holds)?;
+    kept_file(&dirs.lost(), None, 0o644)
 }
 
 /// Writes the group file of what is configured. One that cannot be written is not left as it was:

@@ -145,7 +145,7 @@ fn places(dirs: &Dirs) -> Vec<PathBuf> {
     let state = ["app.slot", "app.new", "app.slot.new", "app.lock", "app.history"];
     let state = state.iter().chain(&["app.history.1", "app.history.new", ".instance"]);
     let state = state.chain(&["app.slot.damaged"]).map(|name| dirs.state.join(name));
-    let runtime = ["app.counts", "app.json", "app.new", "rows.lock"];
+    let runtime = ["app.counts", "app.json", "app.new", "lost.lock", "rows.lock"];
     state.chain(runtime.map(|name| dirs.runtime.join(name))).collect()
 }
 

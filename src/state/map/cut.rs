@@ -8,7 +8,7 @@ use libc::{c_int, c_void, siginfo_t};
 use std::fs::File;
 use std::io;
 use std::mem;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
@@ -23,10 +23,27 @@ pub enum Lost {
 }
 
 impl Lost {
-    /// Which byte of the count segment is locked for it. Far behind its end: a lock needs no byte.
-    fn byte(self) -> libc::off_t {
-        (1 << 40) + self as libc::off_t
+    /// The first of the [`PLACES`] bytes of `lost.lock` of which one is locked for it, for the group
+    /// whose control file has this identity. A lock needs no byte in the file.
+    fn first_byte(self, identity: u128) -> libc::off_t {
+        let group = identity as libc::off_t & ((1 << 44) - 1);
+        (group * 2 + self as libc::off_t) * PLACES
     }
+}
+
+/// How many there can be who lock a byte for the same: the openings of `lost.lock` by starts of Apache,
+/// each of which has a place.
+const PLACES: libc::off_t = 1 << 16;
+
+/// Where a process says what it has lost sight of: `lost.lock`, opened for writing by the parent.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    /// A byte of it is locked until no process has this opening of it any more.
+    pub file: &'static File,
+    /// That of the group's control file.
+    pub identity: u128,
+    /// Another one for each opening.
+    pub place: u16,
 }
 
 /// What is to be done when a mapping's file is cut short.
@@ -37,9 +54,8 @@ pub struct Survival {
     /// The word at this offset of each new page is that of the mapping, at offset 0; all else is
     /// zeros.
     pub word: Option<(usize, &'static Mapping)>,
-    /// The count segment, opened for writing, where everybody can see that it happened: it is
-    /// locked until no process has this opening of it any more.
-    pub mark: &'static File,
+    /// Where everybody can see that it happened.
+    pub mark: Mark,
     /// What standard error is told, once: of the word, this makes the place of its line.
     pub lines: Vec<String>,
     /// See `lines`.
@@ -51,7 +67,6 @@ struct Kept {
     base: usize,
     len: usize,
     writable: bool,
-    mark: RawFd,
     survival: Survival,
     told: AtomicBool,
     next: *const Kept,
@@ -72,7 +87,6 @@ pub fn survive(mapping: &'static Mapping, writable: bool, survival: Survival) ->
         base: mapping.base.as_ptr() as usize,
         len: mapping.len,
         writable,
-        mark: survival.mark.as_raw_fd(),
         survival,
         told: AtomicBool::new(false),
         next: KEPT.load(Ordering::Acquire),
@@ -150,7 +164,7 @@ fn kept(address: usize) -> Option<&'static Kept> {
 /// that he sees the file no more had better die.
 fn replace(kept: &Kept, address: usize) -> Option<()> {
     let (_, page) = BEFORE.get()?;
-    set_mark(kept.mark, kept.survival.lost)?;
+    set_mark(kept.survival.mark, kept.survival.lost)?;
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     // SAFETY: a new mapping, at a place of the kernel's choice, overlaps nothing.
@@ -192,21 +206,24 @@ fn replace(kept: &Kept, address: usize) -> Option<()> {
     Some(())
 }
 
-fn set_mark(file: RawFd, lost: Lost) -> Option<()> {
-    let lock = lock(lost, libc::F_WRLCK);
+fn set_mark(mark: Mark, lost: Lost) -> Option<()> {
+    let at = lost.first_byte(mark.identity) + libc::off_t::from(mark.place);
+    let lock = lock(libc::F_WRLCK, at, 1);
     // SAFETY: F_OFD_SETLK reads the struct that it is given, and nothing else.
-    (unsafe { libc::fcntl(file, libc::F_OFD_SETLK, &raw const lock) } == 0).then_some(())
+    let set = unsafe { libc::fcntl(mark.file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
+    // SAFETY: errno is this thread's.
+    (set == 0 || unsafe { *libc::__errno_location() } == libc::EAGAIN).then_some(())
 }
 
-/// Whether a process of Apache has `lost` sight, as the count segment `file` tells. Only who may write
-/// the segment can say so.
+/// Whether a process of Apache has `lost` sight of a file of the group whose control file has this
+/// identity, as `lost.lock` tells. Only who may write that file can say so.
 ///
 /// # Errors
 ///
 /// What `fcntl(2)` said.
-pub fn is_lost(file: &File, lost: Lost) -> io::Result<bool> {
+pub fn is_lost(file: &File, identity: u128, lost: Lost) -> io::Result<bool> {
     // It asks for what only a writer's lock bars.
-    let mut lock = lock(lost, libc::F_RDLCK);
+    let mut lock = lock(libc::F_RDLCK, lost.first_byte(identity), PLACES);
     loop {
         // SAFETY: F_OFD_GETLK reads and writes the struct that it is given, and nothing else.
         let asked = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) };
@@ -218,13 +235,13 @@ pub fn is_lost(file: &File, lost: Lost) -> io::Result<bool> {
     }
 }
 
-fn lock(lost: Lost, kind: c_int) -> libc::flock {
+fn lock(kind: c_int, start: libc::off_t, len: libc::off_t) -> libc::flock {
     // SAFETY: `flock` is a C struct of integers, for which zeros are a value.
     let mut lock: libc::flock = unsafe { mem::zeroed() };
     lock.l_type = kind as libc::c_short;
     lock.l_whence = libc::SEEK_SET as libc::c_short;
-    lock.l_start = lost.byte();
-    lock.l_len = 1;
+    lock.l_start = start;
+    lock.l_len = len;
     lock
 }
 
@@ -243,13 +260,15 @@ mod tests {
         let (record, page) = mapped(4096, false);
         let (segment, counts) = mapped(3 * 4096, true);
         let last: &_ = Box::leak(Box::new(Mapping::anonymous(8).unwrap()));
-        let survival =
-            |lost, word| Survival { lost, word, mark: segment, lines: Vec::new(), line_of: |_| 0 };
+        let marks: &_ = Box::leak(Box::new(tempfile::tempfile().unwrap()));
+        let mark = Mark { file: marks, identity: u128::MAX, place: u16::MAX };
+        let survival = |lost, word| Survival { lost, word, mark, lines: vec![], line_of: |_| 0 };
         survive(page, false, survival(Lost::Record, Some((64, last)))).unwrap();
         survive(counts, true, survival(Lost::Counts, None)).unwrap();
         // Another opening of the file, as slotctl has it.
-        let seen = File::open(format!("/proc/self/fd/{}", segment.as_raw_fd())).unwrap();
-        let lost = || [Lost::Record, Lost::Counts].map(|lost| is_lost(&seen, lost).unwrap());
+        let seen = File::open(format!("/proc/self/fd/{}", marks.as_raw_fd())).unwrap();
+        let lost =
+            || [Lost::Record, Lost::Counts].map(|lost| is_lost(&seen, u128::MAX, lost).unwrap());
 
         last.word(0).store(42, Ordering::Relaxed);
         assert_eq!((page.word(64).load(Ordering::Relaxed), lost()), (0, [false, false]));
@@ -262,5 +281,6 @@ mod tests {
         counts.word(8192).fetch_add(5, Ordering::Relaxed);
         assert_eq!((counts.word(8192).load(Ordering::Relaxed), lost()), (5, [true, true]));
         assert_eq!(segment.metadata().unwrap().len(), 100);
+        assert!(!is_lost(&seen, 1, Lost::Record).unwrap(), "that is another group's");
     }
 }

@@ -130,13 +130,14 @@ fn a_record_that_others_could_write_is_closed_to_them_and_stays() {
 }
 
 /// All other files, and one that a killed start may have left.
-const OTHERS: [&str; 7] = [
+const OTHERS: [&str; 8] = [
     "state/app.lock",
     "state/app.history",
     "state/app.slot.new",
     "run/app.counts",
     "run/app.counts.new",
     "run/app.json",
+    "run/lost.lock",
     "run/rows.lock",
 ];
 

@@ -33,13 +33,14 @@ fn assert_files(site: &Site, record: u32, private: u32, operators: u32) {
         ("run", 0o755, own),
         ("run/app.counts", 0o644, own),
         ("run/app.json", 0o644, own),
+        ("run/lost.lock", 0o644, own),
         ("run/rows.lock", 0o600, own),
     ] {
         let meta = fs::symlink_metadata(site.path().join(name)).unwrap();
         let found = (meta.mode() & 0o7777, meta.uid(), meta.gid());
         assert_eq!(found, (mode, root, gid), "{name}: {:o}", found.0);
     }
-    for (dir, number) in [("state", 4), ("run", 3)] {
+    for (dir, number) in [("state", 4), ("run", 4)] {
         let files = fs::read_dir(site.path().join(dir)).unwrap();
         assert_eq!(files.count(), number, "no other file is left in {dir}");
     }
