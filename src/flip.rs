@@ -155,11 +155,17 @@ pub(crate) fn change(mapping: &Mapping, before: Word, word: Word) -> io::Result<
     })
 }
 
-/// Publishes `word` and waits until it is on the disk. See [`crate::lease`] for the fence.
-fn store(mapping: &Mapping, word: Word) -> io::Result<()> {
+/// Makes `word` the control word, for every process at once: the moment of a flip. It is not on the
+/// disk yet. See [`crate::lease`] for the fence.
+pub fn publish(mapping: &Mapping, word: Word) {
     mapping.word(WORD).store(word.bits(), Ordering::Release);
     fence(Ordering::SeqCst);
     mapping.wake(WORD);
+}
+
+/// Publishes `word` and waits until it is on the disk.
+fn store(mapping: &Mapping, word: Word) -> io::Result<()> {
+    publish(mapping, word);
     mapping.sync()
 }
 
