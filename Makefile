@@ -66,9 +66,11 @@ instructions: check-build check-valgrind ## Count the instructions of a request,
 	@$(CARGO) rustc --release --lib --crate-type cdylib
 	@MOD_SLOT=$(module) $(target)/debug/examples/instructions $(ROWS)
 
+# `make bench CHAPTERS="lease flip"` measures these; `make bench QUICK=1` sees whether all runs.
 bench: check-build check-bench ## Measure all, beside all rivals, and write benches/RESULTS.md
 	$(CARGO) build --release --bin slotctl
 	$(CARGO) rustc --release --lib --crate-type cdylib
+	$(if $(filter lease,$(or $(CHAPTERS),lease)),$(CARGO) bench --bench lease -- $(if $(QUICK),--quick))
 	MOD_SLOT=$(abspath $(module)) SLOTCTL=$(abspath $(slotctl)) $(CARGO) bench --bench compare -- $(CHAPTERS)
 
 install: ## Install what `make` built; DESTDIR, prefix, bindir, libexecdir and statedir are heard
@@ -128,7 +130,7 @@ find_tomcat = test -e $${CATALINA_HOME:-/usr/share/tomcat10}/bin/bootstrap.jar
 need_build = cc:gcc httpd:apache2 apxs:apache2-dev libclang:libclang-dev
 need_test = $(need_build) openssl:openssl strace:strace tomcat:tomcat10
 need_valgrind = valgrind:valgrind
-need_bench = $(need_valgrind) wrk:wrk ab:apache2-utils h2load:nghttp2-client nginx:nginx-light haproxy:haproxy caddy:caddy
+need_bench = $(need_valgrind) strace:strace wrk:wrk ab:apache2-utils h2load:nghttp2-client nginx:nginx-light haproxy:haproxy caddy:caddy
 need_all = $(need_test) $(need_valgrind)
 
 # The packages of $(1) that are not there.

@@ -44,11 +44,12 @@ impl Plot {
     fn bars(&self, area: &Area<'_>, bars: &[(String, f64)]) -> Drawn {
         let most = bars.iter().map(|(_, value)| *value).fold(0.0, f64::max);
         let count = bars.len() as i32;
+        let longest = bars.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0);
         let mut chart = ChartBuilder::on(area)
             .caption(&self.caption, ("sans-serif", 18))
             .margin(12)
             .x_label_area_size(40)
-            .y_label_area_size(190)
+            .y_label_area_size(20 + 7 * longest as i32)
             .build_cartesian_2d(0.0..most.max(f64::MIN_POSITIVE) * 1.15, 0..count)?;
         chart
             .configure_mesh()

@@ -1,6 +1,7 @@
 //! What a chapter found, kept as JSON in the target directory, and the page that all of them make.
 
 use crate::plot::Plot;
+use crate::quick;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -74,7 +75,7 @@ pub(crate) fn keep(name: &str, mut chapter: Chapter) -> io::Result<()> {
 pub(crate) fn write(names: &[&str], machine: &str, beyond: &str) -> io::Result<PathBuf> {
     let chapters: Vec<_> =
         names.iter().filter_map(|name| Some((*name, Chapter::kept(name).ok()?))).collect();
-    let plots = benches().join("plots");
+    let plots = page_dir().join("plots");
     fs::create_dir_all(&plots)?;
     let mut page = String::from(HEAD);
     page += machine;
@@ -83,7 +84,7 @@ pub(crate) fn write(names: &[&str], machine: &str, beyond: &str) -> io::Result<P
         page += &text(name, chapter, &plots)?;
     }
     page += beyond;
-    let path = benches().join("RESULTS.md");
+    let path = page_dir().join("RESULTS.md");
     fs::write(&path, page)?;
     Ok(path)
 }
@@ -138,13 +139,16 @@ fn markdown(table: &Table) -> String {
 
 /// Where the measured chapters are kept.
 fn kept() -> PathBuf {
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("target"),
-        |dir| Path::new(env!("CARGO_MANIFEST_DIR")).join(dir),
-    );
-    target.join("bench")
+    target().join(if quick() { "bench-quick" } else { "bench" })
 }
 
-fn benches() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("benches")
+/// Where cargo builds.
+pub(crate) fn target() -> PathBuf {
+    let dir = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(dir)
+}
+
+/// Where the page is.
+fn page_dir() -> PathBuf {
+    if quick() { kept() } else { Path::new(env!("CARGO_MANIFEST_DIR")).join("benches") }
 }
