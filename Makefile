@@ -66,6 +66,13 @@ instructions: check-build check-valgrind ## Count the instructions of a request,
 	@$(CARGO) rustc --release --lib --crate-type cdylib
 	@MOD_SLOT=$(module) $(target)/debug/examples/instructions $(ROWS)
 
+# `make bench CHAPTERS="lease flip"` measures these; `make bench QUICK=1` sees whether all runs.
+bench: check-build check-bench ## Measure all, beside all rivals, and write benches/RESULTS.md
+	$(CARGO) build --release --bin slotctl
+	$(CARGO) rustc --release --lib --crate-type cdylib
+	$(if $(filter lease,$(or $(CHAPTERS),lease)),$(CARGO) bench --bench lease -- $(if $(QUICK),--quick))
+	MOD_SLOT=$(abspath $(module)) SLOTCTL=$(abspath $(slotctl)) $(CARGO) bench --bench compare -- $(CHAPTERS)
+
 install: ## Install what `make` built; DESTDIR, prefix, bindir, libexecdir and statedir are heard
 	@test -f $(module) && test -f $(slotctl) || { echo "Nothing is built yet: run make first." >&2; exit 1; }
 	$(INSTALL) -D -m 0755 $(slotctl) $(DESTDIR)$(bindir)/slotctl
@@ -112,11 +119,18 @@ find_libclang = ls $(libclangs) 2>/dev/null | grep -q .
 find_openssl = command -v openssl
 find_strace = command -v strace
 find_valgrind = command -v valgrind
+find_wrk = command -v wrk
+find_ab = command -v ab
+find_h2load = command -v h2load
+find_nginx = command -v nginx || test -x /usr/sbin/nginx
+find_haproxy = command -v haproxy || test -x /usr/sbin/haproxy
+find_caddy = command -v caddy
 find_tomcat = test -e $${CATALINA_HOME:-/usr/share/tomcat10}/bin/bootstrap.jar
 
 need_build = cc:gcc httpd:apache2 apxs:apache2-dev libclang:libclang-dev
 need_test = $(need_build) openssl:openssl strace:strace tomcat:tomcat10
 need_valgrind = valgrind:valgrind
+need_bench = $(need_valgrind) strace:strace wrk:wrk ab:apache2-utils h2load:nghttp2-client nginx:nginx-light haproxy:haproxy caddy:caddy
 need_all = $(need_test) $(need_valgrind)
 
 # The packages of $(1) that are not there.
@@ -149,8 +163,8 @@ deps: ## Install what build and tests need (root, apt-get), or say what is missi
 	@$(call provide,$(need_all))
 	@echo "All that mod_slot's build and tests need is there."
 
-check-build check-test check-valgrind: check-%:
+check-build check-test check-valgrind check-bench: check-%:
 	@$(call provide,$(need_$*))
 
-.PHONY: all help demo test soak model sanitize lint instructions install uninstall clean deps
-.PHONY: check-build check-test check-valgrind
+.PHONY: all help demo test soak model sanitize lint instructions bench install uninstall clean deps
+.PHONY: check-build check-test check-valgrind check-bench

@@ -20,6 +20,7 @@ use crate::sync::{Ordering, fence};
 use crate::view::{open, owner};
 use std::fs::{File, TryLockError};
 use std::io;
+use std::ops::Deref;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -63,6 +64,9 @@ impl Flipped {
 /// Makes `slot` (or the only other one) the active slot of `app`. On return it is so, in every
 /// Apache process and on the disk.
 ///
+/// `who` may be lazy: unless there is a hold, it is asked for behind the store, for a login name can
+/// come from a directory server that takes its time.
+///
 /// # Errors
 ///
 /// [`Error`]; then nothing is changed. Where `slot` is active already, another's hold is none.
@@ -71,7 +75,7 @@ pub fn flip(
     app: &str,
     slot: Option<&str>,
     conditions: &Conditions,
-    who: &Who,
+    who: impl Deref<Target = Who>,
 ) -> Result<Flipped, Error> {
     // A name that cannot be a group's must not become a path.
     if !is_group(dirs, app)? {
@@ -86,7 +90,7 @@ pub fn flip(
     let (to, index) = view.target(slot)?;
     let changed = view.control.active() != to;
     check(&view, conditions, slot.is_some() && !changed)?;
-    let unreadable_hold = changed && is_held(dirs, app, &lock, who)?;
+    let unreadable_hold = changed && is_held(dirs, app, &lock, &who)?;
     let mapping = Mapping::of(&file, PAGE, true);
     let mapping = mapping.map_err(|source| Error::System { path: path.clone(), source })?;
 
@@ -97,7 +101,7 @@ pub fn flip(
     let started = view.group.is_some();
     let mut flipped = Flipped { from, to, generation, unrecorded: None, started, unreadable_hold };
     if changed {
-        let recorded = record(dirs, app, &entry(&flipped, who));
+        let recorded = record(dirs, app, &entry(now(), &flipped, &who));
         flipped.unrecorded = recorded.err().map(|e| e.to_string());
     }
     Ok(flipped)
@@ -123,7 +127,12 @@ fn check(view: &View, conditions: &Conditions, already: bool) -> Result<(), Erro
 }
 
 /// Refuses where somebody else has a hold; says whether there is one that cannot be read.
-fn is_held(dirs: &Dirs, app: &str, lock: &File, who: &Who) -> Result<bool, Error> {
+fn is_held(
+    dirs: &Dirs,
+    app: &str,
+    lock: &File,
+    who: &impl Deref<Target = Who>,
+) -> Result<bool, Error> {
     let content = hold::read(lock).map_err(|e| refused("read", &dirs.lock(app), e))?;
     match content.in_force(jiff::Timestamp::now()) {
         Some(hold) if !hold.who.is(who) => {
@@ -133,8 +142,8 @@ fn is_held(dirs: &Dirs, app: &str, lock: &File, who: &Who) -> Result<bool, Error
     }
 }
 
-fn entry(flipped: &Flipped, who: &Who) -> Entry {
-    Entry::of(now(), "flip", [&flipped.from, &flipped.to], flipped.generation, who)
+fn entry(time: String, flipped: &Flipped, who: &Who) -> Entry {
+    Entry::of(time, "flip", [&flipped.from, &flipped.to], flipped.generation, who)
 }
 
 /// Publishes `word` in the place of `before`, or takes it back.
@@ -146,11 +155,17 @@ pub(crate) fn change(mapping: &Mapping, before: Word, word: Word) -> io::Result<
     })
 }
 
-/// Publishes `word` and waits until it is on the disk. See [`crate::lease`] for the fence.
-fn store(mapping: &Mapping, word: Word) -> io::Result<()> {
+/// Makes `word` the control word, for every process at once: the moment of a flip. It is not on the
+/// disk yet. See [`crate::lease`] for the fence.
+pub fn publish(mapping: &Mapping, word: Word) {
     mapping.word(WORD).store(word.bits(), Ordering::Release);
     fence(Ordering::SeqCst);
     mapping.wake(WORD);
+}
+
+/// Publishes `word` and waits until it is on the disk.
+fn store(mapping: &Mapping, word: Word) -> io::Result<()> {
+    publish(mapping, word);
     mapping.sync()
 }
 

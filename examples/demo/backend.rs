@@ -18,8 +18,8 @@ pub(crate) struct Backend {
 }
 
 impl Backend {
-    /// Starts it on a free port of the loopback device. It thinks for `pause` about a GET, and four
-    /// times as long about a POST.
+    /// Starts it on a free port of the loopback device. It thinks for `pause` about a GET, four times
+    /// as long about a POST, and not at all about a path that ends in `/now`.
     pub(crate) fn start(slot: &'static str, pause: Duration) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
@@ -59,7 +59,9 @@ fn serve(stream: TcpStream, slot: &str, pause: Duration, busy: &AtomicUsize) -> 
 fn answer(request: &Message, slot: &str, pause: Duration) -> String {
     let mut words = request.start.split(' ');
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    thread::sleep(if method == "POST" { pause * 4 } else { pause });
+    if !path.ends_with("/now") {
+        thread::sleep(if method == "POST" { pause * 4 } else { pause });
+    }
     let body = format!("slot={slot} {method} {path} bytes={}\n", request.body.len());
     format!(
         "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nCache-Control: no-store\r\n\

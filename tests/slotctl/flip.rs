@@ -1,6 +1,7 @@
 //! `flip`: to where, once, checked, and said.
 
 use crate::site::{Site, TWO, closed_port, open_port, ran};
+use crate::strace;
 use serde_json::json;
 use std::fs::{self, File};
 use std::os::unix::net::UnixListener;
@@ -144,6 +145,19 @@ fn who_flipped_and_why_is_recorded() {
     assert_eq!(entry.user, me.map(|me| me.name));
     assert_eq!(entry.sudo_user.as_deref(), Some("alice"));
     assert_eq!(entry.reason.as_deref(), Some("release 4.2"));
+}
+
+/// A directory server that is slow, or gone, must not keep the old slot active.
+#[test]
+fn a_flip_does_not_wait_for_the_users_name() {
+    let site = Site::new();
+    let calls = strace::calls(&site, &["flip"]);
+    let first = |words: &[&str]| {
+        calls.iter().position(|call| words.iter().any(|word| call.line.contains(word)))
+    };
+    let (stored, asked) = (first(&["msync("]), first(&["nscd", "nsswitch", "/etc/passwd"]));
+    assert!(stored.is_some() && asked.is_some() && stored < asked, "{calls:?}");
+    assert!(site.history("app")[0].user.is_some());
 }
 
 #[test]

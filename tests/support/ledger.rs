@@ -1,5 +1,6 @@
 //! The ledger: what was asked, what came back, and whether that is as it should be.
 
+use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
@@ -29,6 +30,16 @@ struct Book {
     examples: Vec<String>,
     /// The latest flip, and when its slot first answered.
     first: (usize, Option<Instant>),
+    took: Took,
+}
+
+/// How long all took, right or not, in microseconds.
+struct Took(Histogram<u64>);
+
+impl Default for Took {
+    fn default() -> Self {
+        Self(Histogram::new(3).expect("three digits are possible"))
+    }
 }
 
 /// Its figures at one moment.
@@ -108,6 +119,12 @@ impl Ledger {
         Totals { requests: book.right + failed + stale, failed, stale }
     }
 
+    /// How long it took at most until a request was over, of this share of them: 0.5 is the median, 1
+    /// the slowest.
+    pub(crate) fn took(&self, share: f64) -> Duration {
+        Duration::from_micros(self.book.lock().unwrap().took.0.value_at_quantile(share))
+    }
+
     /// The figures of each kind of request.
     pub(crate) fn kinds(&self) -> BTreeMap<&'static str, Figures> {
         self.book.lock().unwrap().kinds.clone()
@@ -185,6 +202,7 @@ impl Ledger {
         let verdict = answer.and_then(|answer| self.slot_of(&answer));
         let mut book = self.book.lock().unwrap();
         let Sent { number, kind, flips, at } = sent;
+        let _ = book.took.0.record(at.elapsed().as_micros() as u64);
         match verdict {
             Err(why) => book.fails(format!("request {number}, {kind}: {why}")),
             Ok(slot) if (*flips..=begun).any(|flip| flip % 2 == slot) => {

@@ -8,6 +8,7 @@ use mod_slot::drain::{self, Active};
 use mod_slot::flip::{self, Conditions, Error, Flipped, View};
 use mod_slot::state::{Dirs, group::Group};
 use serde::Serialize;
+use std::cell::LazyCell;
 use std::time::{Duration, Instant};
 
 /// What `flip --json` says.
@@ -51,9 +52,9 @@ pub(crate) fn run(dirs: &Dirs, args: &args::Flip, json: bool) -> Result<Answer, 
         slot = Some(checked(dirs, &app, slot.as_deref())?);
     }
     let conditions = Conditions { active: args.if_active.clone(), generation: args.if_generation };
-    let who = who(args.reason.as_deref());
+    let who = LazyCell::new(|| who(args.reason.as_deref()));
     // Without a name, the library chooses under the lock: of two toggles at once, both count.
-    let flipped = flip::flip(dirs, &app, slot.as_deref(), &conditions, &who)?;
+    let flipped = flip::flip(dirs, &app, slot.as_deref(), &conditions, who)?;
     let mut answer =
         Answer { warnings: warnings(dirs, &app, &flipped, args.check), ..Answer::default() };
     let warnings = answer.warnings.clone();

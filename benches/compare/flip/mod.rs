@@ -1,0 +1,30 @@
+//! Chapter `flip`: what a flip costs its operator, and what it does to the traffic; beside all others.
+
+mod cost;
+mod pairs;
+mod probe;
+mod rivals;
+mod site;
+mod store;
+mod tell;
+mod traffic;
+
+use crate::report::Chapter;
+
+/// Measures all of it.
+///
+/// # Errors
+///
+/// What could not be run.
+pub(crate) fn measure() -> Result<Chapter, String> {
+    let mut chapter = Chapter {
+        title: "A flip".into(),
+        method: [pairs::METHOD, store::METHOD, traffic::METHOD].join("\n"),
+        ..Chapter::default()
+    };
+    pairs::measure(&mut chapter)?;
+    cost::measure(&mut chapter)?;
+    store::measure(&mut chapter)?;
+    traffic::measure(&mut chapter)?;
+    Ok(chapter)
+}

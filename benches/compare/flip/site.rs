@@ -1,0 +1,62 @@
+//! The files of a group without an Apache, for what concerns slotctl alone.
+
+use super::rivals::SLOTS;
+use crate::backend::Backend;
+use mod_slot::state::{Dirs, group, publish};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// The group `app`: its files, and its backends, for slotctl connects to the one that it flips to.
+pub(crate) struct Site {
+    _root: TempDir,
+    dirs: Dirs,
+    _backends: [Backend; 2],
+}
+
+impl Site {
+    /// Makes them in a directory of their own in `parent`.
+    pub(crate) fn new(parent: &Path) -> Result<Self, String> {
+        let root = tempfile::tempdir_in(parent).map_err(|e| e.to_string())?;
+        let dirs = Dirs { state: root.path().join("state"), runtime: root.path().join("run") };
+        let backends = backends()?;
+        let made = publish::control(&dirs, "app", &SLOTS, SLOTS[0], None);
+        let made = made.map_err(|e| e.to_string())?;
+        let slot = |backend: &Backend| group::Slot {
+            name: backend.slot.into(),
+            address: format!("http://{}", backend.address),
+            docroot: None,
+        };
+        let group = group::Group {
+            version: group::VERSION,
+            app: "app".into(),
+            identity: format!("{:032x}", made.control.identity),
+            inode: made.inode,
+            control: dirs.control("app").display().to_string(),
+            pid: std::process::id(),
+            default: SLOTS[0].into(),
+            operator: None,
+            counted: true,
+            segment: None,
+            slots: backends.iter().map(slot).collect(),
+        };
+        publish::directory(&dirs.runtime).map_err(|e| e.to_string())?;
+        publish::group(&dirs, &group).map_err(|e| e.to_string())?;
+        Ok(Self { _root: root, dirs, _backends: backends })
+    }
+
+    /// `command`, told where the files are; nobody sees what it says.
+    pub(crate) fn told<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command
+            .env("SLOT_STATE_DIR", &self.dirs.state)
+            .env("SLOT_RUNTIME_DIR", &self.dirs.runtime)
+            .stdout(Stdio::null())
+    }
+}
+
+/// Two backends that think for 2 ms about a GET.
+pub(crate) fn backends() -> Result<[Backend; 2], String> {
+    let start = |slot| Backend::start(slot, Duration::from_millis(2)).map_err(|e| e.to_string());
+    Ok([start(SLOTS[0])?, start(SLOTS[1])?])
+}

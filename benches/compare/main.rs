@@ -1,0 +1,104 @@
+//! The comparisons with what else there is, and the page of all measurements.
+//!
+//! `make bench` builds what it needs and runs all chapters; `CHAPTERS="flip scale"` names some of
+//! them. Figures of a chapter that is not measured now are those of the last time. `QUICK=1` tries all
+//! in small numbers, to see that it works: that page stays in the target directory.
+#![forbid(unsafe_code)]
+
+#[path = "../../tests/support/apache.rs"]
+#[allow(dead_code, reason = "shared with the tests, which do more with Apache")]
+mod apache;
+#[path = "../../examples/demo/backend.rs"]
+#[allow(dead_code, reason = "shared with the demo, which watches its backends")]
+mod backend;
+mod flip;
+#[path = "../../tests/support/http.rs"]
+#[allow(dead_code, reason = "shared with the tests, which look at all of an answer")]
+mod http;
+mod lease;
+#[path = "../../tests/support/load.rs"]
+#[allow(dead_code, reason = "shared with the tests, which also restart under load")]
+mod load;
+mod machine;
+mod plot;
+mod report;
+mod stats;
+
+use report::Chapter;
+use std::env;
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+
+/// A chapter's name, and who measures it.
+type Measure = fn() -> Result<Chapter, String>;
+
+/// In the order of the page.
+const CHAPTERS: [(&str, Measure); 2] = [("lease", lease::measure), ("flip", flip::measure)];
+
+const BEYOND: &str = include_str!("beyond.md");
+
+/// Whether this is to see that it works, and no measurement.
+pub(crate) fn quick() -> bool {
+    env::var_os("QUICK").is_some_and(|value| !value.is_empty())
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("bench: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), String> {
+    // Cargo adds `--bench`.
+    let asked: Vec<String> = env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    let names = CHAPTERS.map(|(name, _)| name);
+    if let Some(unknown) = asked.iter().find(|name| !names.contains(&name.as_str())) {
+        return Err(format!("there is no chapter {unknown:?}; there is {}", names.join(", ")));
+    }
+    for (name, measure) in CHAPTERS {
+        if asked.is_empty() || asked.iter().any(|asked| asked == name) {
+            eprintln!("bench: {name} ...");
+            let chapter = measure().map_err(|why| format!("{name}: {why}"))?;
+            for target in &chapter.targets {
+                let met = if target.met { "met" } else { "MISSED" };
+                eprintln!("bench: {met}: {}: {}", target.claim, target.measured);
+            }
+            report::keep(name, chapter).map_err(|e| e.to_string())?;
+        }
+    }
+    let page = report::write(&names, &machine::describe(), BEYOND).map_err(|e| e.to_string())?;
+    eprintln!("bench: {}", page.display());
+    Ok(())
+}
+
+/// How often something is done.
+fn number(times: usize) -> usize {
+    if quick() { (times / 10).max(2) } else { times }
+}
+
+/// A command as an operator's shell starts it: cargo gives its own a path of libraries, in which
+/// the loader would search.
+fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.env_remove("LD_LIBRARY_PATH").stdin(Stdio::null());
+    command
+}
+
+/// The program that is measured.
+fn slotctl() -> Result<PathBuf, String> {
+    let path = env::var_os("SLOTCTL").map_or_else(|| apache::built("slotctl"), PathBuf::from);
+    match path.exists() {
+        true => Ok(path),
+        false => Err(format!("{} is not built: run `make bench`", path.display())),
+    }
+}
+
+/// Apache, and the module that is measured.
+fn parts() -> Result<apache::Parts, String> {
+    apache::Parts::find()
+}
