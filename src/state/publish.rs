@@ -260,7 +260,7 @@ pub fn group(dirs: &Dirs, group: &Group) -> Result<(), PublishError> {
     sound(&dirs.runtime, Use::IsLedTo)?;
     let path = dirs.group(&group.app);
     let text = serde_json::to_string_pretty(group).expect("strings and numbers make JSON");
-    replace(&path, (text + "\n").as_bytes(), 0o644).inspect_err(|_| {
+    replace(&path, (text + "\n").as_bytes(), 0o644, false).inspect_err(|_| {
         let _ = fs::remove_file(&path);
     })
 }
@@ -299,12 +299,12 @@ fn create(dirs: &Dirs, app: &str, names: &[&str], default: &str) -> Result<Contr
         names: names.iter().map(|&name| name.into()).collect(),
         word: Word::first(active),
     };
-    replace(&path, &control.encode(), 0o644)?;
+    replace(&path, &control.encode(), 0o644, true)?;
     Ok(control)
 }
 
 fn create_counts(path: &Path, header: &[u8]) -> Result<File, PublishError> {
-    replace(path, header, 0o644)?;
+    replace(path, header, 0o644, false)?;
     Ok(reopen(path, true)?.0)
 }
 
