@@ -70,6 +70,8 @@ pub(super) struct Group {
     told: AtomicBool,
     /// From a slot's index in the control file to its place in `slots`.
     places: [u8; MAX_SLOTS],
+    /// How many slots the control file names.
+    known: usize,
 }
 
 /// A slot, as requests see it.
@@ -104,7 +106,8 @@ impl Group {
         }
         let last = Mapping::anonymous(8).expect("there is memory for a page");
         last.word(0).store(word.bits(), Ordering::Relaxed);
-        Self { name: name.into(), slots, page, counts, last, told: AtomicBool::new(false), places }
+        let (told, known) = (AtomicBool::new(false), names.len());
+        Self { name: name.into(), slots, page, counts, last, told, places, known }
     }
 
     /// Enters the active slot: see [`lease`].
@@ -174,6 +177,11 @@ impl Group {
         let counts =
             Survival { lost: Lost::Counts, word: None, mark, lines: vec![counts], line_of: |_| 0 };
         survive(self.counts.mapping(), true, counts)
+    }
+
+    /// For the process of this number, which holds the lock of a row: see [`Counts::take_over`].
+    pub(super) fn take_over(&self, row: usize, pid: u32) {
+        self.counts.take_over(row, self.known, pid);
     }
 
     /// Its count segment.

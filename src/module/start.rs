@@ -318,6 +318,6 @@ fn share_row(site: &Site, rows: &File) {
 
 fn take_over(site: &Site, row: usize, pid: u32) {
     for group in &site.groups {
-        group.counts().take_over(row, pid);
+        group.take_over(row, pid);
     }
 }

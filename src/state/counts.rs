@@ -68,6 +68,16 @@ pub fn rows_in(len: usize) -> usize {
     len.saturating_sub(HEADER) / ROW
 }
 
+/// Where a row begins in a segment, in bytes.
+pub(crate) fn row_at(row: usize) -> usize {
+    HEADER + row * ROW
+}
+
+/// Where the first cache line of a slot's block is: all of it but the histogram.
+pub(crate) fn block_at(row: usize, slot: SlotIndex) -> usize {
+    row_at(row) + 64 + slot.get() * BLOCK
+}
+
 /// The header of a segment that belongs to the control file `identity`.
 pub fn header(identity: u128) -> [u8; 32] {
     let mut bytes = [0; 32];
@@ -165,9 +175,11 @@ impl Counts {
         places.filter_map(|place| read_note(self.note_at(row, place))).collect()
     }
 
-    /// For the new owner of `row`, which holds its lock: what the last one had in flight is void.
-    pub fn take_over(&self, row: usize, pid: u32) {
-        for slot in (0..MAX_SLOTS).filter_map(SlotIndex::new) {
+    /// For the new owner of `row`, which holds its lock: what the last one had in flight is void. It
+    /// was in one of the first `known` slots, as many as the control file names. The blocks of others
+    /// are not looked at: in a file in memory, that alone would take pages for them.
+    pub fn take_over(&self, row: usize, known: usize, pid: u32) {
+        for slot in (0..known).filter_map(SlotIndex::new) {
             // Nothing is written where nothing was, or each child would touch all of its pages.
             let in_flight = self.block(row, slot).in_flight();
             if in_flight.load(Ordering::Relaxed) != 0 {
@@ -296,7 +308,7 @@ mod tests {
         assert!(places.iter().all(Option::is_some));
         assert_eq!(counts.note(1, slot, 0, b"GET", b"/"), None);
         assert_eq!(counts.notes(1).len(), MAX_NOTES);
-        counts.take_over(1, 42);
+        counts.take_over(1, 6, 42);
         assert_eq!((counts.notes(1), counts.pid(1)), (vec![], 42));
     }
 
@@ -313,7 +325,7 @@ mod tests {
         let slot = SlotIndex::new(5).unwrap();
         counts.block(1, slot).in_flight().store(7, Ordering::Relaxed);
         counts.block(1, slot).finished(200, 900);
-        counts.take_over(1, 42);
+        counts.take_over(1, 6, 42);
         assert_eq!(counts.block(1, slot).in_flight().load(Ordering::Relaxed), 0);
         assert_eq!(counts.block(1, slot).class(1).load(Ordering::Relaxed), 1);
         assert_eq!(counts.block(1, slot).bucket(10).load(Ordering::Relaxed), 1);
