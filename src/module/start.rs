@@ -277,11 +277,12 @@ pub(super) fn attach(setup: &Setup) {
     }
 }
 
-/// Takes the first row whose lock is free. Without one, row 0, which is shared: there, what a dead
+/// Takes a row whose lock is free. Without one, row 0, which is shared: there, what a dead
 /// child had in flight is void only when all others that share it are gone too.
 fn claim_row(site: &Site, rows: &File) {
     let most = site.groups.iter().map(|group| group.counts().rows()).min().unwrap_or(1);
-    let free = (1..most).find_map(|row| match lock_byte(rows, row, ByteLock::Alone) {
+    let mut order = counts::in_trying_order(most, std::process::id());
+    let free = order.find_map(|row| match lock_byte(rows, row, ByteLock::Alone) {
         Ok(()) => Some(Ok(row)),
         Err(e) if e.kind() == io::ErrorKind::WouldBlock => None,
         Err(e) => Some(Err(e)),

@@ -49,6 +49,7 @@ pub const CLASSES: usize = 6;
 pub const BUCKETS: usize = 32;
 
 const MAGIC: &[u8; 8] = b"slotcnts";
+const NEAR: usize = 64;
 const HEADER: usize = 4096;
 const BLOCK: usize = 320;
 const CLASS: usize = 8;
@@ -66,6 +67,14 @@ pub fn size(rows: usize) -> usize {
 /// How many rows a segment of `len` bytes has.
 pub fn rows_in(len: usize) -> usize {
     len.saturating_sub(HEADER) / ROW
+}
+
+/// In which order process `pid` tries the `rows` of a segment for a free one. The lowest come first, so
+/// that few pages of the file are used. Behind them each process begins elsewhere: the kernel goes
+/// through all locks of the file for each try, and with thousands of children the tries would be many.
+pub fn in_trying_order(rows: usize, pid: u32) -> impl Iterator<Item = usize> {
+    let far = rows.min(NEAR)..rows;
+    (1..far.start).chain((0..far.len()).map(move |at| far.start + (pid as usize + at) % far.len()))
 }
 
 /// Where a row begins in a segment, in bytes.
@@ -281,6 +290,18 @@ mod tests {
     fn rows_and_blocks_are_cache_lines() {
         assert_eq!((ROW % 64, BLOCK % 64, HISTOGRAM + 8 * BUCKETS), (0, 0, BLOCK));
         assert_eq!((rows_in(size(1)), rows_in(size(256)), rows_in(10)), (1, 256, 0));
+    }
+
+    #[test]
+    fn each_row_but_the_shared_one_is_tried_and_not_by_all_in_one_order() {
+        for rows in [1, 2, 63, 64, 65, 66, 1025] {
+            let order: Vec<_> = in_trying_order(rows, 7).collect();
+            let mut sorted = order.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, (1..rows).collect::<Vec<_>>());
+        }
+        let behind = |pid| in_trying_order(1025, pid).nth(63).unwrap();
+        assert_eq!((behind(0), behind(1), behind(961)), (64, 65, 64));
     }
 
     #[test]
