@@ -48,7 +48,7 @@ impl Processors {
         let several = all > 1;
         Self {
             apache: several.then(|| "0".into()),
-            others: several.then(|| format!("1-{}", all - 1)),
+            others: several.then(|| if all > 2 { format!("1-{}", all - 1) } else { "1".into() }),
         }
     }
 }

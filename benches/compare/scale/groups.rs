@@ -1,5 +1,7 @@
-//! A thousand groups: how long Apache takes to start, and what a child takes, beside Apache's own ways to as many backends.
+//! A thousand groups: how long Apache takes to start, and what a child takes, beside Apache's own
+//! ways to as many backends.
 
+use super::operator::slotctl;
 use super::usage::{Process, occupied};
 use super::{SLOTS, groups, tell};
 use crate::http::Client;
@@ -24,13 +26,14 @@ struct Way {
     path: fn(usize) -> String,
 }
 
-/// What one took.
+/// What one took; milliseconds.
 struct Taken {
     first: f64,
     later: f64,
     idle: Process,
     busy: Process,
-    runtime: [u64; 2],
+    /// Bytes of the runtime directory: at first, after `slotctl status`, after traffic.
+    runtime: [u64; 3],
 }
 
 pub(super) fn measure(chapter: &mut Chapter, many: usize) -> Result<(), String> {
@@ -50,55 +53,93 @@ pub(super) fn measure(chapter: &mut Chapter, many: usize) -> Result<(), String> 
         ),
     );
     let backend = Backend::start(None)?;
-    let (mut rows, mut starts, mut taken) = (Vec::new(), Vec::new(), Vec::new());
+    let mut taken = Vec::new();
     for way in ways(many) {
         let found = take(&way, many, backend.address).map_err(|e| format!("{}: {e}", way.name))?;
-        rows.push(row(way.name, &found));
-        starts.push((way.name.to_owned(), found.later));
-        taken.push(found);
+        taken.push((way.name, found));
     }
-    let [_, lines, balancers, slots] = &taken[..] else { return Err("a way is missing".into()) };
-    let rival = lines.later.max(balancers.later);
-    chapter.target(
-        &format!(
-            "{} groups: a later start is no slower than the slower of Apache's own ways",
-            count(many)
-        ),
-        format!("{}, against {}", millis(slots.later), millis(rival)),
-        slots.later <= rival,
-    );
-    let rival = lines.idle.proportional.max(balancers.idle.proportional);
-    chapter.target(
-        &format!("{} groups: an idle child takes at most a tenth more memory than the larger of Apache's own ways", count(many)),
-        format!("{}, against {}", bytes(slots.idle.proportional), bytes(rival)),
-        slots.idle.proportional <= rival + rival / 10,
-    );
+    targets(chapter, many, &taken);
+    let rows = |cells: fn(&Taken) -> Vec<String>| {
+        let row = |(name, taken): &(&str, Taken)| [vec![(*name).into()], cells(taken)].concat();
+        taken.iter().map(row).collect()
+    };
+    let table = |caption: &str, head: &[&str], rows| Table {
+        caption: format!("{} groups of {SLOTS} slots: {caption}", count(many)),
+        head: head.iter().map(|&cell| cell.to_owned()).collect(),
+        rows,
+    };
+    let starts = rows(|taken| {
+        let Taken { first, later, runtime: [idle, looked, busy], .. } = taken;
+        let mut cells = vec![millis(*first), millis(*later)];
+        cells.extend([idle, looked, busy].map(|size| bytes(*size)));
+        cells
+    });
     let head = [
         "",
         "first start",
         "later start",
+        "runtime directory",
+        "after `slotctl status`",
+        "after traffic",
+    ];
+    chapter.tables.push(table("Apache's start, and its files in memory", &head, starts));
+    let children = rows(|Taken { idle, busy, .. }| {
+        let cells = |of: &Process| {
+            let sizes = [of.private, of.proportional, of.tables].map(bytes);
+            [sizes.to_vec(), vec![of.descriptors.to_string()]].concat()
+        };
+        [cells(idle), cells(busy)].concat()
+    });
+    let head = [
+        "",
         "private",
         "share",
         "tables",
+        "open files",
         "private, after traffic",
-        "share, after traffic",
-        "runtime directory",
-        "after traffic",
+        "share",
+        "tables",
+        "open files",
     ];
-    chapter.tables.push(Table {
-        caption: format!(
-            "{} groups of {SLOTS} slots: Apache's start, and a child's memory",
-            count(many)
-        ),
-        head: head.map(str::to_owned).to_vec(),
-        rows,
-    });
+    chapter.tables.push(table("a child", &head, children));
     chapter.plots.push(Plot {
         caption: format!("A later start of Apache with {all} backends"),
         unit: "milliseconds".into(),
-        kind: Kind::Bars(starts),
+        kind: Kind::Bars(taken.iter().map(|(name, taken)| ((*name).into(), taken.later)).collect()),
     });
     Ok(())
+}
+
+fn targets(chapter: &mut Chapter, many: usize, taken: &[(&str, Taken)]) {
+    let [_, (_, lines), (_, balancers), (_, slots)] = taken else { return };
+    let mut target = |claim: &str, measured, met| {
+        chapter.target(&format!("{} groups: {claim}", count(many)), measured, met);
+    };
+    let rival = lines.later.max(balancers.later);
+    target(
+        "a later start is no slower than the slower of Apache's own ways",
+        format!("{}, against {}", millis(slots.later), millis(rival)),
+        slots.later <= rival,
+    );
+    let rival = lines.idle.proportional.max(balancers.idle.proportional);
+    target(
+        "a child takes at most a tenth more memory than with the larger of Apache's own ways",
+        format!("{}, against {}", bytes(slots.idle.proportional), bytes(rival)),
+        slots.idle.proportional <= rival + rival / 10,
+    );
+    let rival = lines.idle.descriptors.max(balancers.idle.descriptors);
+    target(
+        "a child has at most 8 files more open than with Apache's own ways",
+        format!("{}, against {rival}", slots.idle.descriptors),
+        slots.idle.descriptors <= rival + 8,
+    );
+    let [idle, looked, _] = slots.runtime;
+    let each = idle / many as u64;
+    target(
+        "at most 32 KiB of memory for the files of each, and no more for looking at them",
+        format!("{} each; {} in all, {} after a look", bytes(each), bytes(idle), bytes(looked)),
+        each <= 32 * 1024 && looked <= idle,
+    );
 }
 
 fn ways(many: usize) -> [Way; 4] {
@@ -157,6 +198,10 @@ fn take(way: &Way, many: usize, backend: SocketAddr) -> Result<Taken, String> {
     thread::sleep(Duration::from_secs(2));
     let runtime = || occupied(&place.dirs().runtime, |_| true);
     let (idle, before) = (Process::median(&pids), runtime());
+    if before > 0 {
+        slotctl(&place.dirs(), &["status".to_owned()])?;
+    }
+    let looked = runtime();
     if !way.text.is_empty() {
         ask(place.address, many, way.path)?;
     }
@@ -166,7 +211,7 @@ fn take(way: &Way, many: usize, backend: SocketAddr) -> Result<Taken, String> {
         later: median(&later),
         idle,
         busy,
-        runtime: [before, after],
+        runtime: [before, looked, after],
     })
 }
 
@@ -180,21 +225,4 @@ fn ask(to: SocketAddr, many: usize, path: fn(usize) -> String) -> Result<(), Str
         }
     }
     Ok(())
-}
-
-fn row(name: &str, taken: &Taken) -> Vec<String> {
-    let Taken { first, later, idle, busy, runtime } = taken;
-    let [before, after] = runtime;
-    vec![
-        name.into(),
-        millis(*first),
-        millis(*later),
-        bytes(idle.private),
-        bytes(idle.proportional),
-        bytes(idle.tables),
-        bytes(busy.private),
-        bytes(busy.proportional),
-        bytes(*before),
-        bytes(*after),
-    ]
 }
