@@ -70,8 +70,10 @@ instructions: check-build check-valgrind ## Count the instructions of a request,
 bench: check-build check-bench ## Measure all, beside all rivals, and write benches/RESULTS.md
 	$(CARGO) build --release --bin slotctl
 	$(CARGO) rustc --release --lib --crate-type cdylib
+	$(CARGO) build --example instructions
 	$(if $(filter lease,$(or $(CHAPTERS),lease)),$(CARGO) bench --bench lease -- $(if $(QUICK),--quick))
-	MOD_SLOT=$(abspath $(module)) SLOTCTL=$(abspath $(slotctl)) $(CARGO) bench --bench compare -- $(CHAPTERS)
+	MOD_SLOT=$(abspath $(module)) SLOTCTL=$(abspath $(slotctl)) \
+		INSTRUCTIONS=$(abspath $(target)/debug/examples/instructions) $(CARGO) bench --bench compare -- $(CHAPTERS)
 
 install: ## Install what `make` built; DESTDIR, prefix, bindir, libexecdir and statedir are heard
 	@test -f $(module) && test -f $(slotctl) || { echo "Nothing is built yet: run make first." >&2; exit 1; }

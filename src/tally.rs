@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 /// What the count segment says of one slot, summed over all processes.
@@ -45,8 +46,10 @@ pub fn tally(
 ) -> Result<Option<Vec<Tally>>, Error> {
     let Some((segment, file)) = segment(dirs, app, identity)? else { return Ok(None) };
     fence(Ordering::SeqCst);
+    // Behind the fence: whoever entered before has a page for it by now.
+    let filled = Filled::of(&segment, &file);
     let alive = Alive::of(dirs)?;
-    let sums = slots.iter().map(|&slot| sum(&segment, slot, &alive)).collect();
+    let sums = slots.iter().map(|&slot| sum(&segment, &filled, slot, &alive)).collect();
     // A process that counted elsewhere meanwhile has said so before it did.
     Ok(is_whole(dirs, app, identity, &file)?.then_some(sums))
 }
@@ -68,10 +71,10 @@ pub struct Request {
 ///
 /// [`Error::Permission`], [`Error::System`].
 pub fn requests(dirs: &Dirs, app: &str, identity: u128) -> Result<Option<Vec<Request>>, Error> {
-    let Some((segment, _)) = segment(dirs, app, identity)? else { return Ok(None) };
-    let alive = Alive::of(dirs)?;
+    let Some((segment, file)) = segment(dirs, app, identity)? else { return Ok(None) };
+    let (filled, alive) = (Filled::of(&segment, &file), Alive::of(dirs)?);
     let mut requests = Vec::new();
-    for row in 0..segment.rows() {
+    for row in (0..segment.rows()).filter(|row| filled.has(counts::row_at(*row))) {
         let (notes, pid) = (segment.notes(row), segment.pid(row));
         if !notes.is_empty() && alive.owns(row, pid) {
             requests.extend(notes.into_iter().map(|note| Request { pid, note }));
@@ -98,10 +101,6 @@ fn segment(dirs: &Dirs, app: &str, identity: u128) -> Result<Option<(Counts, Fil
         return Ok(None);
     }
     let mapping = Mapping::of(&file, len, false).map_err(|e| refused("read", &path, e))?;
-    // There was no room for it, and nobody counts there.
-    if mapping.look().is_err() {
-        return Ok(None);
-    }
     let Ok(segment) = Counts::new(mapping) else { return Ok(None) };
     Ok(is_whole(dirs, app, identity, &file)?.then_some((segment, file)))
 }
@@ -113,11 +112,27 @@ fn is_whole(dirs: &Dirs, app: &str, identity: u128, file: &File) -> Result<bool,
     Ok(made.is_none_or(|made| made.is(&meta)) && !has_lost(dirs, identity, Lost::Counts)?)
 }
 
+/// Where a segment holds anything. It is made for as many children as there may ever be, in memory:
+/// to look at what no child has used would take that memory, or be a SIGBUS where there is none left.
+struct Filled(Vec<Range<usize>>);
+
+impl Filled {
+    fn of(segment: &Counts, file: &File) -> Self {
+        Self(map::filled(file, counts::size(segment.rows())))
+    }
+
+    fn has(&self, at: usize) -> bool {
+        // They are in order.
+        let next = self.0.partition_point(|part| part.end <= at);
+        self.0.get(next).is_some_and(|part| part.contains(&at))
+    }
+}
+
 /// Children may write nonsense: whatever they wrote, this only adds, and never overflows.
-fn sum(segment: &Counts, slot: SlotIndex, alive: &Alive) -> Tally {
+fn sum(segment: &Counts, filled: &Filled, slot: SlotIndex, alive: &Alive) -> Tally {
     let mut tally = Tally::default();
     let add = |to: &mut u64, n: u64| *to = to.saturating_add(n);
-    for row in 0..segment.rows() {
+    for row in (0..segment.rows()).filter(|row| filled.has(counts::block_at(*row, slot))) {
         let block = segment.block(row, slot);
         let in_flight = block.in_flight().load(Ordering::Acquire);
         if in_flight != 0 && alive.owns(row, segment.pid(row)) {
@@ -166,6 +181,31 @@ pub(crate) fn may_live(pid: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::slot::MAX_SLOTS;
+    use crate::state::publish;
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn a_look_takes_no_memory_for_what_no_child_has_used() {
+        // Elsewhere nothing is at stake.
+        let Ok(root) = tempfile::tempdir_in("/dev/shm") else { return };
+        let dirs = Dirs { state: root.path().join("state"), runtime: root.path().into() };
+        publish::directory(&dirs.state).unwrap();
+        let segment = publish::counts(&dirs, "app", 7, 64).unwrap();
+        let slots: Vec<_> = (0..MAX_SLOTS).filter_map(SlotIndex::new).collect();
+        segment.take_over(3, 2, std::process::id());
+        segment.block(3, slots[1]).finished(200, 5);
+        segment.block(60, slots[40]).finished(200, 5);
+        let size = || fs::metadata(dirs.counts("app")).unwrap().blocks() * 512;
+        let before = size();
+        assert_eq!(before, 3 * 4096, "the header, and a page of two rows each");
+        let tallies = tally(&dirs, "app", 7, &slots).unwrap().unwrap();
+        assert_eq!(requests(&dirs, "app", 7).unwrap(), Some(vec![]));
+        assert_eq!(tallies.iter().map(Tally::requests).sum::<u64>(), 2);
+        assert_eq!((tallies[1].requests(), tallies[40].requests()), (1, 1));
+        assert_eq!(size(), before);
+    }
 
     #[test]
     fn a_process_is_dead_only_when_the_system_says_so() {

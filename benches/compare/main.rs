@@ -15,6 +15,7 @@ mod flip;
 #[path = "../../tests/support/http.rs"]
 #[allow(dead_code, reason = "shared with the tests, which look at all of an answer")]
 mod http;
+mod instructions;
 mod lease;
 #[path = "../../tests/support/load.rs"]
 #[allow(dead_code, reason = "shared with the tests, which also restart under load")]
@@ -22,7 +23,13 @@ mod load;
 mod machine;
 mod plot;
 mod report;
+#[path = "../../examples/instructions/rivals.rs"]
+#[allow(dead_code, reason = "shared with the counting of instructions")]
+mod rivals;
+mod scale;
+mod server;
 mod stats;
+mod throughput;
 
 use report::Chapter;
 use std::env;
@@ -34,7 +41,13 @@ use std::process::{Command, ExitCode, Stdio};
 type Measure = fn() -> Result<Chapter, String>;
 
 /// In the order of the page.
-const CHAPTERS: [(&str, Measure); 2] = [("lease", lease::measure), ("flip", flip::measure)];
+const CHAPTERS: [(&str, Measure); 5] = [
+    ("lease", lease::measure),
+    ("flip", flip::measure),
+    ("instructions", instructions::measure),
+    ("throughput", throughput::measure),
+    ("scale", scale::measure),
+];
 
 const BEYOND: &str = include_str!("beyond.md");
 

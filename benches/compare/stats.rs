@@ -1,5 +1,6 @@
 //! What is said of a series of measured values.
 
+use std::fmt;
 use std::time::Duration;
 
 /// The value in the middle. NaN of none.
@@ -13,6 +14,53 @@ pub(crate) fn quantile(values: &[f64], share: f64) -> f64 {
     sorted.sort_by(f64::total_cmp);
     let rank = (share * sorted.len() as f64).ceil() as usize;
     sorted.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
+}
+
+/// A median, and how sure it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    /// The 95 % interval of the median, by bootstrap.
+    pub(crate) low: f64,
+    pub(crate) high: f64,
+    pub(crate) least: f64,
+    pub(crate) most: f64,
+}
+
+impl Spread {
+    pub(crate) fn of(values: &[f64]) -> Self {
+        let mut random = Random(0x5eed);
+        let mut drawn = vec![0.0; values.len()];
+        let medians: Vec<f64> = (0..2000)
+            .map(|_| {
+                drawn.fill_with(|| values[random.below(values.len())]);
+                median(&drawn)
+            })
+            .collect();
+        Self {
+            median: median(values),
+            low: quantile(&medians, 0.025),
+            high: quantile(&medians, 0.975),
+            least: quantile(values, 0.0),
+            most: quantile(values, 1.0),
+        }
+    }
+}
+
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.3} (95 %: {:.3} to {:.3})", self.median, self.low, self.high)
+    }
+}
+
+/// The same numbers in each run, so that the same measurements make the same page.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (self.0 >> 33) as usize % end
+    }
 }
 
 /// For a table's cell.
@@ -36,4 +84,11 @@ pub(crate) fn bytes(size: u64) -> String {
         kib if kib >= 1024.0 => format!("{:.1} MiB", kib / 1024.0),
         kib => format!("{kib:.0} KiB"),
     }
+}
+
+/// With commas between the thousands.
+pub(crate) fn count(number: usize) -> String {
+    let digits = number.to_string();
+    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
+    groups.join(",")
 }

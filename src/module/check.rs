@@ -1,17 +1,25 @@
 //! What can only be checked when the whole configuration is read: `slot://` URLs and
 //! SlotDocumentRoot name groups that may stand further down.
 
-use super::config::{Config, GroupLines};
+use super::config::GroupLines;
 use super::host::{Level, Line, Setup, children, for_each_directive, log};
 use nix::unistd::{Gid, Uid, User, getgrouplist};
+use std::collections::HashMap;
 use std::ffi::CString;
 use std::path::Path;
+
+/// All groups, and their places by name in lower case: each line of each group asks.
+struct Groups<'a> {
+    all: &'a [GroupLines],
+    by_name: HashMap<String, usize>,
+}
 
 /// check_config; `apachectl -t` ends with it.
 pub(super) fn check(setup: &Setup) -> Result<(), String> {
     let config = setup.main.config();
+    let groups = Groups::new(&config.groups);
     for_each_directive(|line| {
-        check_line(config, line).map_err(|why| format!("Syntax error on {line}: {why}"))
+        check_line(&groups, line).map_err(|why| format!("Syntax error on {line}: {why}"))
     })?;
     for group in &config.groups {
         warn(group);
@@ -19,19 +27,27 @@ pub(super) fn check(setup: &Setup) -> Result<(), String> {
     Ok(())
 }
 
-fn check_line(config: &Config, line: Line<'_>) -> Result<(), String> {
+impl<'a> Groups<'a> {
+    fn new(all: &'a [GroupLines]) -> Self {
+        let places = all.iter().enumerate();
+        let by_name = places.map(|(at, group)| (group.name.to_ascii_lowercase(), at)).collect();
+        Self { all, by_name }
+    }
+}
+
+fn check_line(groups: &Groups<'_>, line: Line<'_>) -> Result<(), String> {
     if let Some(name) = line.within("SlotGroup") {
-        return check_member(find(config, name, line.name)?, line);
+        return check_member(find(groups, name, line.name)?, line);
     }
     if line.is("SlotDocumentRoot") {
-        return check_document_root(config, line);
+        return check_document_root(groups, line);
     }
     if !can_name_a_slot_url(line) {
         return Ok(());
     }
     for name in groups_in(line.args) {
         let url = format!("slot://{name}");
-        let group = find(config, name, &url)?;
+        let group = find(groups, name, &url)?;
         if let Some(slot) = group.slots.iter().find(|slot| slot.address.is_none()) {
             return Err(format!(
                 "{url}: slot {:?} has no backend, its address is -: give it one, or take the path \
@@ -84,9 +100,9 @@ fn check_operators(operators: &str, gid: u32) -> Result<(), String> {
     ))
 }
 
-fn check_document_root(config: &Config, line: Line<'_>) -> Result<(), String> {
+fn check_document_root(groups: &Groups<'_>, line: Line<'_>) -> Result<(), String> {
     let name = line.args.trim().trim_matches('"');
-    let group = find(config, name, "SlotDocumentRoot")?;
+    let group = find(groups, name, "SlotDocumentRoot")?;
     match group.slots.iter().find(|slot| slot.docroot.is_none()) {
         Some(slot) => Err(format!(
             "SlotDocumentRoot {name}: slot {:?} has no docroot=path, and would serve no files",
@@ -96,10 +112,10 @@ fn check_document_root(config: &Config, line: Line<'_>) -> Result<(), String> {
     }
 }
 
-fn find<'a>(config: &'a Config, name: &str, what: &str) -> Result<&'a GroupLines, String> {
-    let found = config.groups.iter().find(|group| group.name.eq_ignore_ascii_case(name));
+fn find<'a>(groups: &Groups<'a>, name: &str, what: &str) -> Result<&'a GroupLines, String> {
+    let found = groups.by_name.get(&name.to_ascii_lowercase()).map(|at| &groups.all[*at]);
     found.ok_or_else(|| {
-        let names: Vec<_> = config.groups.iter().map(|group| group.name.as_str()).collect();
+        let names: Vec<_> = groups.all.iter().map(|group| group.name.as_str()).collect();
         let there_are = match names[..] {
             [] => "there is none".into(),
             _ => format!("there is {}", names.join(", ")),

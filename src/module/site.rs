@@ -74,6 +74,8 @@ pub(super) struct Group {
     told: AtomicBool,
     /// From a slot's index in the control file to its place in `slots`.
     places: [u8; MAX_SLOTS],
+    /// How many slots the control file names.
+    known: usize,
 }
 
 /// A slot, as requests see it.
@@ -109,8 +111,8 @@ impl Group {
         }
         let last = Mapping::anonymous(8).expect("there is memory for a page");
         last.word(0).store(word.bits(), Ordering::Relaxed);
-        let told = AtomicBool::new(false);
-        Self { name: name.into(), slots, identity, page, counts, last, told, places }
+        let (told, known) = (AtomicBool::new(false), names.len());
+        Self { name: name.into(), slots, identity, page, counts, last, told, places, known }
     }
 
     /// Enters the active slot: see [`lease`].
@@ -180,6 +182,11 @@ impl Group {
         let counts =
             Survival { lost: Lost::Counts, word: None, mark, lines: vec![counts], line_of: |_| 0 };
         survive(self.counts.mapping(), true, counts)
+    }
+
+    /// For the process of this number, which holds the lock of a row: see [`Counts::take_over`].
+    pub(super) fn take_over(&self, row: usize, pid: u32) {
+        self.counts.take_over(row, self.known, pid);
     }
 
     /// Its count segment.

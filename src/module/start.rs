@@ -28,6 +28,18 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+/// The room that the counts of all groups together take at the start, in bytes, at most.
+const RESERVED: usize = 64 << 20;
+
+/// How the counts are had.
+#[derive(Clone, Copy)]
+struct How {
+    /// It can be told whose they are.
+    countable: bool,
+    /// They take all of their room at the start.
+    reserved: bool,
+}
+
 /// What follows where `lost.lock` cannot be had.
 const MORTAL: &str = "Apache's processes end when a file of a group is cut short";
 
@@ -125,12 +137,16 @@ fn publish_all(dirs: &Dirs, groups: &[GroupLines], usable: bool, countable: bool
     if usable && let Err(e) = group::forget(dirs, &configured) {
         complain(&e, "slotctl takes a group for served that is configured no more");
     }
-    groups.iter().map(|lines| publish_group(dirs, lines, countable)).collect()
+    // Of very many groups, most rows are never used: they get their room when they are, and whoever
+    // finds none goes on without (`map::cut`).
+    let reserved = groups.len() * counts::size(rows()) <= RESERVED;
+    let how = How { countable, reserved };
+    groups.iter().map(|lines| publish_group(dirs, lines, how)).collect()
 }
 
-fn publish_group(dirs: &Dirs, lines: &GroupLines, countable: bool) -> Group {
+fn publish_group(dirs: &Dirs, lines: &GroupLines, how: How) -> Group {
     let slots = lines.slots.iter().map(SlotLine::serve).collect();
-    match try_publish(dirs, lines, countable) {
+    match try_publish(dirs, lines, how) {
         Ok((Published { control, mapping, .. }, counts)) => {
             let first = (control.identity, control.word);
             Group::new(&lines.name, slots, &control.names, first, mapping, counts)
@@ -155,7 +171,7 @@ fn publish_group(dirs: &Dirs, lines: &GroupLines, countable: bool) -> Group {
 
 type Live = (Published, Counts);
 
-fn try_publish(dirs: &Dirs, lines: &GroupLines, countable: bool) -> Result<Live, PublishError> {
+fn try_publish(dirs: &Dirs, lines: &GroupLines, how: How) -> Result<Live, PublishError> {
     let names: Vec<_> = lines.slots.iter().map(|slot| slot.name.as_str()).collect();
     let default = names[lines.default()];
     let operator = lines.operator.as_ref().map(|(_, gid)| *gid);
@@ -164,18 +180,34 @@ fn try_publish(dirs: &Dirs, lines: &GroupLines, countable: bool) -> Result<Live,
         log(Level::Error, note);
     }
     let identity = published.control.identity;
-    // Each child has a row, and the children of the generation before it have theirs.
-    let rows = (1 + 2 * max_daemons()).clamp(64, counts::MAX_ROWS);
-    let counts = publish::counts(dirs, &lines.name, identity, rows).map_err(|e| {
+    let counts = publish_counts(dirs, lines, identity, how.reserved).map_err(|e| {
         complain(&e, &format!("the requests of group {:?} are not counted", lines.name));
     });
-    let counted = countable && counts.is_ok();
+    let counted = how.countable && counts.is_ok();
     let described = describe(dirs, lines, identity, published.inode, counted);
     let counts = counts.unwrap_or_else(|()| private_counts());
     if let Err(e) = publish::group(dirs, &described) {
         complain(&e, "slotctl does not know what is configured");
     }
     Ok((published, counts))
+}
+
+/// Each child has a row, and the children of the generation before it have theirs.
+fn rows() -> usize {
+    (1 + 2 * max_daemons()).clamp(64, counts::MAX_ROWS)
+}
+
+fn publish_counts(
+    dirs: &Dirs,
+    lines: &GroupLines,
+    identity: u128,
+    reserved: bool,
+) -> Result<Counts, PublishError> {
+    let counts = publish::counts(dirs, &lines.name, identity, rows())?;
+    if reserved {
+        publish::reserve(dirs, &lines.name)?;
+    }
+    Ok(counts)
 }
 
 fn describe(
@@ -287,11 +319,12 @@ pub(super) fn attach(setup: &Setup) {
     }
 }
 
-/// Takes the first row whose lock is free. Without one, row 0, which is shared: there, what a dead
+/// Takes a row whose lock is free. Without one, row 0, which is shared: there, what a dead
 /// child had in flight is void only when all others that share it are gone too.
 fn claim_row(site: &Site, rows: &File) {
     let most = site.groups.iter().map(|group| group.counts().rows()).min().unwrap_or(1);
-    let free = (1..most).find_map(|row| match lock_byte(rows, row, ByteLock::Alone) {
+    let mut order = counts::in_trying_order(most, std::process::id());
+    let free = order.find_map(|row| match lock_byte(rows, row, ByteLock::Alone) {
         Ok(()) => Some(Ok(row)),
         Err(e) if e.kind() == io::ErrorKind::WouldBlock => None,
         Err(e) => Some(Err(e)),
@@ -328,6 +361,6 @@ fn share_row(site: &Site, rows: &File) {
 
 fn take_over(site: &Site, row: usize, pid: u32) {
     for group in &site.groups {
-        group.counts().take_over(row, pid);
+        group.take_over(row, pid);
     }
 }

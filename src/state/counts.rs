@@ -49,6 +49,7 @@ pub const CLASSES: usize = 6;
 pub const BUCKETS: usize = 32;
 
 const MAGIC: &[u8; 8] = b"slotcnts";
+const NEAR: usize = 64;
 const HEADER: usize = 4096;
 const BLOCK: usize = 320;
 const CLASS: usize = 8;
@@ -66,6 +67,24 @@ pub fn size(rows: usize) -> usize {
 /// How many rows a segment of `len` bytes has.
 pub fn rows_in(len: usize) -> usize {
     len.saturating_sub(HEADER) / ROW
+}
+
+/// In which order process `pid` tries the `rows` of a segment for a free one. The lowest come first, so
+/// that few pages of the file are used. Behind them each process begins elsewhere: the kernel goes
+/// through all locks of the file for each try, and with thousands of children the tries would be many.
+pub fn in_trying_order(rows: usize, pid: u32) -> impl Iterator<Item = usize> {
+    let far = rows.min(NEAR)..rows;
+    (1..far.start).chain((0..far.len()).map(move |at| far.start + (pid as usize + at) % far.len()))
+}
+
+/// Where a row begins in a segment, in bytes.
+pub(crate) fn row_at(row: usize) -> usize {
+    HEADER + row * ROW
+}
+
+/// Where the first cache line of a slot's block is: all of it but the histogram.
+pub(crate) fn block_at(row: usize, slot: SlotIndex) -> usize {
+    row_at(row) + 64 + slot.get() * BLOCK
 }
 
 /// The header of a segment that belongs to the control file `identity`.
@@ -165,9 +184,11 @@ impl Counts {
         places.filter_map(|place| read_note(self.note_at(row, place))).collect()
     }
 
-    /// For the new owner of `row`, which holds its lock: what the last one had in flight is void.
-    pub fn take_over(&self, row: usize, pid: u32) {
-        for slot in (0..MAX_SLOTS).filter_map(SlotIndex::new) {
+    /// For the new owner of `row`, which holds its lock: what the last one had in flight is void. It
+    /// was in one of the first `known` slots, as many as the control file names. The blocks of others
+    /// are not looked at: in a file in memory, that alone would take pages for them.
+    pub fn take_over(&self, row: usize, known: usize, pid: u32) {
+        for slot in (0..known).filter_map(SlotIndex::new) {
             // Nothing is written where nothing was, or each child would touch all of its pages.
             let in_flight = self.block(row, slot).in_flight();
             if in_flight.load(Ordering::Relaxed) != 0 {
@@ -272,6 +293,18 @@ mod tests {
     }
 
     #[test]
+    fn each_row_but_the_shared_one_is_tried_and_not_by_all_in_one_order() {
+        for rows in [1, 2, 63, 64, 65, 66, 1025] {
+            let order: Vec<_> = in_trying_order(rows, 7).collect();
+            let mut sorted = order.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, (1..rows).collect::<Vec<_>>());
+        }
+        let behind = |pid| in_trying_order(1025, pid).nth(63).unwrap();
+        assert_eq!((behind(0), behind(1), behind(961)), (64, 65, 64));
+    }
+
+    #[test]
     fn a_request_is_noted_until_it_is_over() {
         let counts = Counts::new(Mapping::anonymous(size(2)).unwrap()).unwrap();
         let slot = SlotIndex::new(63).unwrap();
@@ -296,7 +329,7 @@ mod tests {
         assert!(places.iter().all(Option::is_some));
         assert_eq!(counts.note(1, slot, 0, b"GET", b"/"), None);
         assert_eq!(counts.notes(1).len(), MAX_NOTES);
-        counts.take_over(1, 42);
+        counts.take_over(1, 6, 42);
         assert_eq!((counts.notes(1), counts.pid(1)), (vec![], 42));
     }
 
@@ -313,7 +346,7 @@ mod tests {
         let slot = SlotIndex::new(5).unwrap();
         counts.block(1, slot).in_flight().store(7, Ordering::Relaxed);
         counts.block(1, slot).finished(200, 900);
-        counts.take_over(1, 42);
+        counts.take_over(1, 6, 42);
         assert_eq!(counts.block(1, slot).in_flight().load(Ordering::Relaxed), 0);
         assert_eq!(counts.block(1, slot).class(1).load(Ordering::Relaxed), 1);
         assert_eq!(counts.block(1, slot).bucket(10).load(Ordering::Relaxed), 1);

@@ -4,6 +4,7 @@
 use super::Dirs;
 use super::map::{self, OpenError};
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -138,11 +139,12 @@ pub(crate) fn bounded(file: File) -> io::Result<Vec<u8>> {
 ///
 /// What the system said; the others are removed all the same.
 pub fn forget(dirs: &Dirs, configured: &[&str]) -> io::Result<()> {
+    let configured: HashSet<_> = configured.iter().map(|app| dirs.group(app)).collect();
     let mut outcome = Ok(());
     for path in fs::read_dir(&dirs.runtime)?.flatten().map(|entry| entry.path()) {
         let ours = |group: Group| Path::new(&group.control) == dirs.control(&group.app);
         if path.extension().is_some_and(|ending| ending == "json")
-            && !configured.iter().any(|app| path == dirs.group(app))
+            && !configured.contains(&path)
             && Group::read(&path, map::euid()).is_ok_and(ours)
         {
             outcome = outcome.and(fs::remove_file(&path));

@@ -8,8 +8,14 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// Temporary file, fsync, rename, fsync of the directory: whole, or not at all.
-pub(super) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PublishError> {
+/// Temporary file, rename: whole, or not at all. And, for what must survive a power cut, fsync of the
+/// file before it and of the directory behind it; of the runtime directory nothing has to.
+pub(super) fn replace(
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    durable: bool,
+) -> Result<(), PublishError> {
     let fresh = path.with_extension("new");
     match fs::remove_file(&fresh) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => {
@@ -21,6 +27,9 @@ pub(super) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Publis
         let mut file = self::fresh(&fresh, mode)?;
         file.write_all(bytes)?;
         file.set_permissions(Permissions::from_mode(mode))?;
+        if !durable {
+            return fs::rename(&fresh, path);
+        }
         file.sync_all()?;
         fs::rename(&fresh, path)?;
         map::sync_directory(path.parent().unwrap_or(Path::new("/")))

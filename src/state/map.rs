@@ -7,6 +7,7 @@ pub mod cut;
 use crate::sync::AtomicU64;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -149,24 +150,6 @@ impl Mapping {
         Ok(Self { base, len })
     }
 
-    /// Looks at all of it, so that what can't be had is an error, and no SIGBUS later. An older
-    /// kernel does not look.
-    ///
-    /// # Errors
-    ///
-    /// What `madvise(2)` said.
-    pub fn look(&self) -> io::Result<()> {
-        let (base, how) = (self.base.as_ptr().cast(), libc::MADV_POPULATE_READ);
-        // SAFETY: `base` and `len` are those of a live mapping, and no byte of it changes.
-        match unsafe { libc::madvise(base, self.len, how) } {
-            0 => Ok(()),
-            _ => match io::Error::last_os_error() {
-                e if e.raw_os_error() == Some(libc::EINVAL) => Ok(()),
-                e => Err(e),
-            },
-        }
-    }
-
     /// Its size, in bytes.
     #[expect(clippy::len_without_is_empty, reason = "the kernel maps nothing empty")]
     pub fn len(&self) -> usize {
@@ -220,6 +203,40 @@ impl Drop for Mapping {
         // SAFETY: `base` and `len` are those of a live mapping, which nothing borrows any more.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
     }
+}
+
+/// The parts of a file in memory (tmpfs) that hold anything: a look at the others, through a mapping,
+/// takes memory for them. All `len` bytes, where it lies elsewhere or the system does not say.
+pub(crate) fn filled(file: &File, len: usize) -> Vec<Range<usize>> {
+    let mut parts = Vec::new();
+    let all = || std::iter::once(0..len).collect();
+    let mut at = if is_in_memory(file) { 0 } else { return all() };
+    loop {
+        match (seek(file, at, libc::SEEK_DATA), seek(file, at, libc::SEEK_HOLE)) {
+            (Err(e), _) if e.raw_os_error() == Some(libc::ENXIO) => return parts,
+            // The hole that was found is before the data.
+            (Ok(start), Ok(hole)) if hole <= start && start > at => at = start,
+            (Ok(start), Ok(end)) if start < end => {
+                parts.push(start..end);
+                at = end;
+            }
+            _ => return all(),
+        }
+    }
+}
+
+fn is_in_memory(file: &File) -> bool {
+    // SAFETY: `statfs` is a C struct of integers, for which zeros are a value.
+    let mut system: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the call writes the struct that it is given, and nothing else.
+    let asked = unsafe { libc::fstatfs(file.as_raw_fd(), &raw mut system) };
+    asked == 0 && system.f_type == libc::TMPFS_MAGIC
+}
+
+fn seek(file: &File, from: usize, whence: i32) -> io::Result<usize> {
+    // SAFETY: lseek changes the place of the descriptor, which nobody reads or writes by.
+    let found = unsafe { libc::lseek(file.as_raw_fd(), from as libc::off_t, whence) };
+    usize::try_from(found).map_err(|_| io::Error::last_os_error())
 }
 
 /// How to lock a byte of a file.

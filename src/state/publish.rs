@@ -231,9 +231,20 @@ pub fn counts(dirs: &Dirs, app: &str, identity: u128, rows: usize) -> Result<Cou
     // Rows are only ever added: children of an older generation still have theirs.
     let len = len.max(wanted);
     file.set_len(len as u64).map_err(system("cannot size", &path))?;
-    map::reserve(&file, len).map_err(system("cannot make room for", &path))?;
     let mapping = Mapping::of(&file, len, true).map_err(system("cannot map", &path))?;
     Counts::new(mapping).map_err(|_| system("cannot size", &path)(io::ErrorKind::Other.into()))
+}
+
+/// Has the file system give the count segment of `app` all of its room now, so that it is not full when
+/// a child needs some of it.
+///
+/// # Errors
+///
+/// [`PublishError`]: that it is full now, as a rule.
+pub fn reserve(dirs: &Dirs, app: &str) -> Result<(), PublishError> {
+    let path = dirs.counts(app);
+    let (file, meta) = reopen(&path, true)?;
+    map::reserve(&file, meta.len() as usize).map_err(system("cannot make room for", &path))
 }
 
 /// Opens or makes the file of the children's locks.
@@ -271,7 +282,7 @@ pub fn group(dirs: &Dirs, group: &Group) -> Result<(), PublishError> {
     sound(&dirs.runtime, Use::IsLedTo)?;
     let path = dirs.group(&group.app);
     let text = serde_json::to_string_pretty(group).expect("strings and numbers make JSON");
-    replace(&path, (text + "\n").as_bytes(), 0o644).inspect_err(|_| {
+    replace(&path, (text + "\n").as_bytes(), 0o644, false).inspect_err(|_| {
         let _ = fs::remove_file(&path);
     })
 }
@@ -310,12 +321,12 @@ fn create(dirs: &Dirs, app: &str, names: &[&str], default: &str) -> Result<Contr
         names: names.iter().map(|&name| name.into()).collect(),
         word: Word::first(active),
     };
-    replace(&path, &control.encode(), 0o644)?;
+    replace(&path, &control.encode(), 0o644, true)?;
     Ok(control)
 }
 
 fn create_counts(path: &Path, header: &[u8]) -> Result<File, PublishError> {
-    replace(path, header, 0o644)?;
+    replace(path, header, 0o644, false)?;
     Ok(reopen(path, true)?.0)
 }
 

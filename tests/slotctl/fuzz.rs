@@ -207,7 +207,7 @@ fn start(dirs: &Dirs) {
             assert!(names.contains(&control.active()), "{control:?}");
             let counts = publish::counts(dirs, "app", control.identity, 4).unwrap();
             assert!(counts.rows() <= MAX_ROWS);
-            counts.take_over(1, 1);
+            counts.take_over(1, 2, 1);
             let view = Control::decode(&fs::read(dirs.control("app")).unwrap().try_into().unwrap());
             assert_eq!(view.unwrap(), control);
         }

@@ -126,7 +126,7 @@ fn everybody_sees_the_status_but_for_what_they_may_not_read() {
 fn busy(site: &Site, pid: u32) -> mod_slot::state::counts::Counts {
     let counts = publish::counts(&site.dirs, "app", site.control("app").identity, 4).unwrap();
     publish::rows(&site.dirs).unwrap();
-    counts.take_over(1, pid);
+    counts.take_over(1, 2, pid);
     let in_flight = counts.block(1, mod_slot::slot::SlotIndex::new(0).unwrap()).in_flight();
     in_flight.store(1, mod_slot::sync::Ordering::Relaxed);
     counts
@@ -149,7 +149,7 @@ fn who_may_not_ask_for_the_rows_locks_takes_a_living_process_for_their_owner() {
     assert_eq!((in_flight(&operator), in_flight(&|args| site.run(args))), (1.into(), 0.into()));
     let mut child = Command::new("true").spawn().unwrap();
     child.wait().unwrap();
-    counts.take_over(2, 0);
+    counts.take_over(2, 2, 0);
     busy(&site, child.id());
     assert_eq!(in_flight(&operator), 0);
 }

@@ -190,7 +190,7 @@ impl Busy {
         let counts = publish::counts(&site.dirs, app, identity, 4).unwrap();
         let rows = publish::rows(&site.dirs).unwrap();
         lock_byte(&rows, 1, ByteLock::Alone).unwrap();
-        counts.take_over(1, std::process::id());
+        counts.take_over(1, 2, std::process::id());
         Self { counts, _lock: rows }
     }
 

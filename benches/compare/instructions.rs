@@ -1,0 +1,136 @@
+//! What a request costs in instructions: the measuring program of `make instructions`, as a table.
+
+use crate::plot::{Kind, Plot};
+use crate::quick;
+use crate::report::{Chapter, Table};
+use crate::rivals::{RIVALS, Rival};
+use std::env;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// `slot://` costs so much less than a fixed ProxyPass, at least.
+const LESS: f64 = 1000.0;
+/// SlotDocumentRoot costs so much more than a DocumentRoot, at most.
+const MORE: f64 = 400.0;
+/// What is called flat: the most may be so much more than the least.
+const FLAT: f64 = 100.0;
+
+/// What a rival costs, in an Apache with so many groups.
+struct Price {
+    rival: &'static Rival,
+    groups: usize,
+    instructions: f64,
+}
+
+pub(crate) fn measure() -> Result<Chapter, String> {
+    let prices = prices(&said()?);
+    if prices.is_empty() {
+        return Err("the measuring program said nothing".into());
+    }
+    let mut chapter = Chapter {
+        title: "Instructions".into(),
+        method: METHOD.into(),
+        tables: vec![table(&prices)],
+        ..Chapter::default()
+    };
+    targets(&mut chapter, &prices);
+    if prices.iter().any(|price| price.groups > 1) {
+        chapter.plots.push(plot(&prices));
+    }
+    Ok(chapter)
+}
+
+const METHOD: &str = "\
+`make instructions`: Apache runs under callgrind as one process (`-X`), once for 300 and once for 1,300 requests on one
+kept connection, to a backend outside; the difference, over 1,000, is the price of a request, without start and end.
+The system's own instructions are not counted, and the compared configurations differ in the lines that do the work
+only. Unlike time, this is the same on a busy machine: it moves by some tens between runs.";
+
+/// It fails where a promise is broken; what it says is then of interest all the more.
+fn said() -> Result<String, String> {
+    let program = env::var_os("INSTRUCTIONS").map(PathBuf::from);
+    let program = program.ok_or("INSTRUCTIONS does not say where the program is: make bench")?;
+    let rows: &[&str] = if quick() { &["proxypass", "slot"] } else { &[] };
+    let out = Command::new(&program).args(rows).stderr(Stdio::inherit()).output();
+    let out = out.map_err(|e| format!("{}: {e}", program.display()))?;
+    Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
+/// Of lines as "slot 61478 ...", or "slot@100 61478 ..." with a hundred groups.
+fn prices(said: &str) -> Vec<Price> {
+    let line = |line: &str| {
+        let mut words = line.split_whitespace();
+        let (name, groups) = match words.next()?.split_once('@') {
+            Some((name, groups)) => (name, groups.parse().ok()?),
+            None => (line.split_whitespace().next()?, 1),
+        };
+        let rival = RIVALS.iter().find(|rival| rival.name == name)?;
+        Some(Price { rival, groups, instructions: words.next()?.parse().ok()? })
+    };
+    said.lines().filter_map(line).collect()
+}
+
+/// Of the rival with that name, by the number of groups.
+fn of(prices: &[Price], name: &str) -> Vec<(f64, f64)> {
+    let own = prices.iter().filter(|price| price.rival.name == name);
+    own.map(|price| (price.groups as f64, price.instructions)).collect()
+}
+
+/// With one group.
+fn one(prices: &[Price], name: &str) -> Option<f64> {
+    of(prices, name).first().map(|(_, instructions)| *instructions)
+}
+
+fn targets(chapter: &mut Chapter, prices: &[Price]) {
+    let more = |name: &str, than: &str| Some(one(prices, name)? - one(prices, than)?);
+    if let Some(more) = more("slot", "proxypass") {
+        let claim = "`slot://`: at least 1,000 instructions below a fixed ProxyPass";
+        chapter.target(claim, format!("{more:+.0}"), more <= -LESS);
+    }
+    let flat = of(prices, "slot");
+    if flat.len() > 1 {
+        let costs = || flat.iter().map(|(_, instructions)| *instructions);
+        let spread = costs().fold(0.0, f64::max) - costs().fold(f64::INFINITY, f64::min);
+        let groups = flat.iter().map(|(groups, _)| *groups).fold(0.0, f64::max);
+        let claim = format!("`slot://`: flat up to {groups} groups, within {FLAT} instructions");
+        chapter.target(&claim, format!("{spread:.0}"), spread <= FLAT);
+    }
+    if let Some(more) = more("slotroot", "documentroot") {
+        let claim = "SlotDocumentRoot: at most 400 instructions above a DocumentRoot";
+        chapter.target(claim, format!("{more:+.0}"), more <= MORE);
+    }
+}
+
+fn table(prices: &[Price]) -> Table {
+    let row = |price: &Price| {
+        let Price { rival, groups, instructions } = price;
+        let than = one(prices, rival.than).filter(|_| rival.than != rival.name);
+        vec![
+            rival.name.into(),
+            rival.note.into(),
+            groups.to_string(),
+            format!("{instructions:.0}"),
+            than.map_or(String::new(), |than| format!("{:+.0}", instructions - than)),
+        ]
+    };
+    Table {
+        caption:
+            "Instructions per request, and how many more than the row above that it is compared to"
+                .into(),
+        head: ["", "what", "groups", "instructions", "more"].map(str::to_owned).to_vec(),
+        rows: prices.iter().map(row).collect(),
+    }
+}
+
+fn plot(prices: &[Price]) -> Plot {
+    let names = ["proxypass", "slot", "documentroot", "slotroot"];
+    let lines = names.map(|name| (name.to_owned(), of(prices, name)));
+    Plot {
+        caption: "Instructions per request, over the number of groups".into(),
+        unit: "instructions".into(),
+        kind: Kind::Lines {
+            over: "groups".into(),
+            lines: lines.into_iter().filter(|(_, points)| !points.is_empty()).collect(),
+        },
+    }
+}

@@ -1,0 +1,58 @@
+//! Much of everything: a thousand groups, hundreds of children, a hundred thousand flips.
+
+mod children;
+mod flips;
+mod groups;
+mod operator;
+mod usage;
+
+use crate::quick;
+use crate::report::Chapter;
+
+/// How much of each.
+struct Sizes {
+    groups: usize,
+    children: usize,
+    flips: usize,
+}
+
+/// Slots of a group.
+const SLOTS: usize = 8;
+
+impl Sizes {
+    fn get() -> Self {
+        match quick() {
+            false => Self { groups: 1000, children: 512, flips: 100_000 },
+            true => Self { groups: 50, children: 40, flips: 300 },
+        }
+    }
+}
+
+pub(crate) fn measure() -> Result<Chapter, String> {
+    let sizes = Sizes::get();
+    let mut chapter = Chapter { title: "Scale".into(), ..Chapter::default() };
+    groups::measure(&mut chapter, sizes.groups)?;
+    operator::measure(&mut chapter, sizes.groups)?;
+    children::measure(&mut chapter, sizes.children)?;
+    flips::measure(&mut chapter, sizes.flips)?;
+    Ok(chapter)
+}
+
+/// Adds a paragraph to what was done.
+fn tell(chapter: &mut Chapter, text: &str) {
+    chapter.method += text;
+    chapter.method += "\n\n";
+}
+
+/// Groups of [`SLOTS`] slots each, whose backends are paths of one address.
+fn groups(many: usize) -> String {
+    let mut text = String::new();
+    for group in 0..many {
+        text += &format!("<SlotGroup app{group}>\n");
+        for slot in 0..SLOTS {
+            text += &format!("    Slot s{slot} http://BACKEND/{group}/{slot}\n");
+        }
+        text += &format!("</SlotGroup>\nProxyPass /app{group}/ slot://app{group}/\n");
+    }
+    text
+}

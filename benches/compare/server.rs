@@ -1,0 +1,192 @@
+//! What is measured: Apaches with a configuration each, in the foreground of this machine, and the
+//! backend behind all of them.
+
+use crate::apache::{self, Apache, Parts};
+use mod_slot::state::Dirs;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, SystemTime};
+use std::{fs, thread};
+use tempfile::TempDir;
+
+/// Which MPM, and how many of what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mpm {
+    Prefork { children: usize },
+    Event { children: usize, threads: usize },
+}
+
+impl Mpm {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Prefork { .. } => "prefork",
+            Self::Event { .. } => "event",
+        }
+    }
+
+    /// As many processes as are asked for, from the start to the end.
+    fn lines(self) -> String {
+        match self {
+            Self::Prefork { children: n } => format!(
+                "StartServers {n}\nMinSpareServers {n}\nMaxSpareServers {n}\nServerLimit {n}\n\
+                 MaxRequestWorkers {n}\n"
+            ),
+            Self::Event { children: n, threads } => format!(
+                "StartServers {n}\nServerLimit {n}\nThreadLimit {threads}\nThreadsPerChild {threads}\n\
+                 MaxRequestWorkers {all}\nMinSpareThreads 1\nMaxSpareThreads {all}\n",
+                all = n * threads
+            ),
+        }
+    }
+}
+
+/// An Apache's directories and its configuration; it can be started more than once.
+pub(crate) struct Place {
+    parts: Parts,
+    root: TempDir,
+    /// In memory, where the system has such a directory, as Apache's runtime directory is.
+    runtime: TempDir,
+    pub(crate) address: SocketAddr,
+}
+
+impl Place {
+    /// `modules` beyond mod_proxy and mod_proxy_http; `text` says ROOT for a directory of its own, and
+    /// MOD_SLOT for the lines that load mod_slot and say where its files are.
+    pub(crate) fn new(mpm: Mpm, modules: &[&str], text: &str) -> Result<Self, String> {
+        let parts = Parts::find()?;
+        let root = apache::directory("mod_slot-bench-").map_err(|e| e.to_string())?;
+        let memory = Path::new("/dev/shm");
+        let memory = if memory.is_dir() { memory } else { root.path() };
+        let runtime = tempfile::Builder::new().prefix("mod_slot-bench-").tempdir_in(memory);
+        let runtime = runtime.map_err(|e| e.to_string())?;
+        let open = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(runtime.path(), open).map_err(|e| e.to_string())?;
+        let address = apache::free_port().map_err(|e| e.to_string())?;
+        let mpm_module = format!("mpm_{}", mpm.name());
+        let own = [&mpm_module, "unixd", "authz_core", "log_config", "proxy", "proxy_http"];
+        let place = Self { parts, root, runtime, address };
+        let Dirs { state, runtime } = place.dirs();
+        let slots = format!(
+            "LoadModule slot_module {}\nSlotStateDir {}\nSlotRuntimeDir {}\n",
+            place.parts.module.display(),
+            state.display(),
+            runtime.display()
+        );
+        let text = text.replace("MOD_SLOT", &slots);
+        let text = text.replace("ROOT", &place.root().display().to_string());
+        let conf = apache::preamble(place.root(), address)
+            + &place.parts.load(&own)
+            + &place.parts.load(modules)
+            + &mpm.lines()
+            + &text;
+        fs::write(place.root().join("httpd.conf"), conf).map_err(|e| e.to_string())?;
+        Ok(place)
+    }
+
+    /// Runs Apache on these processors only, as taskset(1) writes them.
+    pub(crate) fn pinned(mut self, processors: &str) -> Result<Self, String> {
+        let script = self.root.path().join("pinned");
+        let httpd = self.parts.httpd.display();
+        let text = format!("#!/bin/sh\nexec taskset -c {processors} {httpd} \"$@\"\n");
+        fs::write(&script, text).map_err(|e| e.to_string())?;
+        let executable = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(&script, executable).map_err(|e| e.to_string())?;
+        self.parts.httpd = script;
+        Ok(self)
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    pub(crate) fn dirs(&self) -> Dirs {
+        Dirs { state: self.root.path().join("state"), runtime: self.runtime.path().join("slots") }
+    }
+
+    /// Starts it; says how long that took, by the time of the line in the error log that says so.
+    pub(crate) fn start(&self) -> Result<(Apache, Duration), String> {
+        let before = SystemTime::now();
+        let apache = Apache::start(&self.parts, self.root.path(), self.address)?;
+        let log = fs::metadata(self.root.path().join("error.log"));
+        let ready = log.and_then(|meta| meta.modified()).map_err(|e| e.to_string())?;
+        Ok((apache, ready.duration_since(before).unwrap_or_default()))
+    }
+}
+
+/// nginx, one process, which answers each request from memory. Ended when dropped.
+pub(crate) struct Backend {
+    nginx: Child,
+    pub(crate) address: SocketAddr,
+    keeper: Child,
+    _root: TempDir,
+}
+
+impl Backend {
+    /// On these processors only, where any are named.
+    pub(crate) fn start(processors: Option<&str>) -> Result<Self, String> {
+        let root = apache::directory("mod_slot-bench-").map_err(|e| e.to_string())?;
+        let address = apache::free_port().map_err(|e| e.to_string())?;
+        let path = root.path().display();
+        let conf = format!(
+            "daemon off; master_process off; pid {path}/nginx.pid; error_log {path}/nginx.log;\n\
+             events {{ worker_connections 20000; }}\n\
+             http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 3600;\n\
+             client_body_temp_path {path}/b; proxy_temp_path {path}/p; fastcgi_temp_path {path}/f;\n\
+             uwsgi_temp_path {path}/u; scgi_temp_path {path}/s;\n\
+             server {{ listen {address} backlog=4096; location / {{ default_type text/plain;\n\
+             return 200 \"slot=blue\\n\"; }} }} }}\n"
+        );
+        let file = root.path().join("nginx.conf");
+        fs::write(&file, conf).map_err(|e| e.to_string())?;
+        let mut command = pinned("nginx", processors);
+        let log = root.path().join("nginx.log");
+        command.arg("-e").arg(log).arg("-c").arg(file).stdin(Stdio::null());
+        let mut nginx = command.spawn().map_err(|e| format!("nginx: {e}"))?;
+        if !apache::await_port(address, || matches!(nginx.try_wait(), Ok(None))) {
+            return Err("nginx does not start".into());
+        }
+        let keeper = apache::keeper(root.path(), nginx.id()).map_err(|e| e.to_string())?;
+        Ok(Self { nginx, address, keeper, _root: root })
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        let _ = self.nginx.kill();
+        let _ = self.nginx.wait();
+        drop(self.keeper.stdin.take());
+        let _ = self.keeper.wait();
+    }
+}
+
+/// A program, on these processors only, where any are named.
+pub(crate) fn pinned(program: &str, processors: Option<&str>) -> Command {
+    match processors {
+        None => Command::new(program),
+        Some(processors) => {
+            let mut command = Command::new("taskset");
+            command.args(["-c", processors, program]);
+            command
+        }
+    }
+}
+
+/// The children of a process.
+pub(crate) fn children(of: u32) -> Vec<u32> {
+    let text = fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
+    text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
+/// Waits until a process has so many children.
+pub(crate) fn await_children(of: u32, many: usize) -> Result<Vec<u32>, String> {
+    for _ in 0..6000 {
+        let found = children(of);
+        if found.len() >= many {
+            return Ok(found);
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    Err(format!("Apache has {} children, and not {many}", children(of).len()))
+}

@@ -1,0 +1,141 @@
+//! The load: one short run of wrk, ab or h2load, and what it says.
+
+use crate::server::pinned;
+use crate::stats::quantile;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// How many connections are kept. With HTTP/2 a fourth of them, with four requests at a time on each.
+pub(super) const CONNECTIONS: usize = 16;
+
+/// A program that makes load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tool {
+    Wrk,
+    Ab,
+    H2load,
+}
+
+/// What it found in one run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    /// Requests per second.
+    pub(super) rate: f64,
+    /// Milliseconds.
+    pub(super) p50: f64,
+    /// Milliseconds.
+    pub(super) p99: f64,
+}
+
+impl Tool {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Wrk => "wrk",
+            Self::Ab => "ab",
+            Self::H2load => "h2load, HTTP/2",
+        }
+    }
+
+    /// Asks for `url` for a second. All answers must be good ones.
+    ///
+    /// # Errors
+    ///
+    /// What the tool says, where one was not.
+    pub(super) fn run(
+        self,
+        url: &str,
+        processors: Option<&str>,
+        scratch: &Path,
+    ) -> Result<Run, String> {
+        let file = scratch.join("latencies");
+        let _ = fs::remove_file(&file);
+        let mut command = pinned(self.program(), processors);
+        match self {
+            Self::Wrk => command.args(["-t1", &format!("-c{CONNECTIONS}"), "-d1s", "--latency"]),
+            // More requests than can be in a second: -t alone means 50,000 at most.
+            Self::Ab => command
+                .args(["-q", "-k", &format!("-c{CONNECTIONS}"), "-t1", "-n300000", "-e"])
+                .arg(&file),
+            Self::H2load => command
+                .args(["-D1", &format!("-c{}", CONNECTIONS / 4), "-m4", "--log-file"])
+                .arg(&file),
+        };
+        let said = said(command.arg(url))?;
+        let listed = || fs::read_to_string(&file).unwrap_or_default();
+        let run = match self {
+            Self::Wrk => wrk(&said),
+            Self::Ab => ab(&said, &listed()),
+            Self::H2load => h2load(&said, &listed()),
+        };
+        run.ok_or_else(|| format!("{} {url}:\n{said}", self.program()))
+    }
+
+    fn program(self) -> &'static str {
+        match self {
+            Self::Wrk => "wrk",
+            Self::Ab => "ab",
+            Self::H2load => "h2load",
+        }
+    }
+}
+
+fn said(command: &mut Command) -> Result<String, String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let out = command.output().map_err(|e| format!("{program}: {e}"))?;
+    Ok([out.stdout, out.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat())
+}
+
+/// What stands behind `name` in the line that begins with it.
+fn behind<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| line.trim_start().strip_prefix(name)).map(str::trim)
+}
+
+fn number(text: &str) -> Option<f64> {
+    text.split_whitespace().next()?.parse().ok()
+}
+
+fn wrk(said: &str) -> Option<Run> {
+    if said.contains("Non-2xx") || said.contains("Socket errors") {
+        return None;
+    }
+    let latency = |share| duration(behind(said, share)?);
+    let rate = number(behind(said, "Requests/sec:")?)?;
+    Some(Run { rate, p50: latency("50%")?, p99: latency("99%")? })
+}
+
+/// Milliseconds of a text as "612.00us".
+fn duration(text: &str) -> Option<f64> {
+    let units = [("us", 0.001), ("ms", 1.0), ("s", 1000.0)];
+    units.iter().find_map(|(unit, worth)| {
+        text.strip_suffix(unit)?.parse::<f64>().ok().map(|value| value * worth)
+    })
+}
+
+fn ab(said: &str, percentages: &str) -> Option<Run> {
+    let failed = number(behind(said, "Failed requests:")?)?;
+    if failed > 0.0 || said.contains("Non-2xx responses:") {
+        return None;
+    }
+    let latency = |share| number(behind(percentages, share)?);
+    let rate = number(behind(said, "Requests per second:")?)?;
+    Some(Run { rate, p50: latency("50,")?, p99: latency("99,")? })
+}
+
+fn h2load(said: &str, log: &str) -> Option<Run> {
+    let took = said.lines().find_map(|line| {
+        let (_, rate) = line.strip_prefix("finished in ")?.split_once(", ")?;
+        number(rate)
+    });
+    // Start in microseconds, status, duration in microseconds.
+    let mut durations = Vec::new();
+    for line in log.lines() {
+        let mut cells = line.split_whitespace();
+        if cells.nth(1)? != "200" {
+            return None;
+        }
+        durations.push(cells.next()?.parse::<f64>().ok()? / 1000.0);
+    }
+    let (p50, p99) = (quantile(&durations, 0.5), quantile(&durations, 0.99));
+    took.filter(|_| !durations.is_empty()).map(|rate| Run { rate, p50, p99 })
+}
