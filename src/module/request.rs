@@ -1,11 +1,11 @@
 //! What every request has in common: it enters the active slot of a group once, and is counted
 //! there when it is over.
 
-use super::config::Config;
-use super::host::{Answer, Kept, Level, Request, Worker};
-use super::site::{Group, Service, Site};
+use super::host::{Answer, Decimal, Held, Kept, Level, Request, Worker};
+use super::site::{Group, Service};
 use crate::lease;
 use crate::slot::{SlotIndex, Word};
+use crate::state::counts::{Row, Words};
 use std::cell::{Cell, OnceCell};
 use std::ffi::CStr;
 
@@ -14,31 +14,16 @@ use std::ffi::CStr;
 pub(super) struct State {
     /// The groups that it has entered. With the request that the client made; sub-requests and
     /// internal redirects share them.
-    pins: Pins,
+    pins: Held<Pin>,
     /// Whom mod_proxy shall send it to.
     pub(super) worker: Cell<Option<Worker>>,
-    /// Its environment says which slot it is in.
-    told: Cell<bool>,
+    /// Its environment says which slot it is in, and this generation.
+    told: OnceCell<Decimal>,
 }
 
-/// A request's slots, one for each group that it has entered. Nearly always there is one.
-#[derive(Debug, Default)]
-struct Pins {
-    first: OnceCell<Pin>,
-    rest: OnceCell<Box<Pins>>,
-}
-
-impl Pins {
-    fn iter(&self) -> impl Iterator<Item = &Pin> {
-        std::iter::successors(Some(self), |pins| pins.rest.get().map(|rest| &**rest))
-            .filter_map(|pins| pins.first.get())
-    }
-
-    fn add(&self, pin: Pin) -> &Pin {
-        if self.first.get().is_some() {
-            return self.rest.get_or_init(Box::default).add(pin);
-        }
-        self.first.get_or_init(|| pin)
+impl State {
+    fn pins(&self) -> &Held<Pin> {
+        &self.pins
     }
 }
 
@@ -50,10 +35,10 @@ pub(super) struct Pin {
     /// The slot's place in the group; `None` when this process does not know the slot.
     pub(super) slot: Option<usize>,
     word: Word,
-    row: usize,
+    /// This process's row in the group's counts.
+    row: Kept<Words>,
     /// Where the row has its note of this request.
     note: Option<u8>,
-    config: Kept<Config>,
 }
 
 impl Pin {
@@ -61,43 +46,50 @@ impl Pin {
         self.word.active()
     }
 
-    fn site(&self) -> Option<&Site> {
-        self.config.service.as_ref().map(|service| &*service.site)
+    fn row(&self) -> Row<'_> {
+        Row::of(&self.row)
     }
 }
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        if let Some(site) = self.site() {
-            let counts = site.groups[self.group].counts();
-            if let Some(note) = self.note {
-                counts.strike(self.row, note);
-            }
-            lease::leave(counts.block(self.row, self.index()).in_flight());
+        if let Some(note) = self.note {
+            self.row().strike(note);
         }
+        lease::leave(self.row().block(self.index()).in_flight());
     }
 }
 
 /// Enters the active slot of a group, unless the request is in one already: the client's request,
 /// its sub-requests, its internal redirects are in the same slot, always.
-pub(super) fn enter<'a>(root: &'a Request, service: &Service, group: usize) -> &'a Pin {
-    let pins = &root.state::<State>().pins;
+fn enter<'a>(root: &'a Request, service: Kept<Service>, group: usize) -> &'a Pin {
+    let pins = root.state::<State>().pins();
     if let Some(pin) = pins.iter().find(|pin| pin.group == group) {
         return pin;
     }
-    let (row, entered) = (service.site.row(), &service.site.groups[group]);
-    let word = entered.enter(row);
+    let row = service.part(|service| service.site.groups[group].words(service.site.row()));
+    let entered = &service.site.groups[group];
+    let word = entered.enter(Row::of(&row));
     let slot = entered.place(word.active());
-    let (began, method, path) = root.head();
-    let note = entered.counts().note(row, word.active(), began, method, path);
-    pins.add(Pin { group, slot, word, row, note, config: root.kept_config() })
+    let (began, line) = root.head();
+    let note = Row::of(&row).note(word.active(), began, line);
+    root.hold(State::pins, Pin { group, slot, word, row, note })
+}
+
+/// The group of this name. Nearly always the request is in it, and nothing is to be looked up.
+pub(super) fn find_group(root: &Request, service: &Service, name: &[u8]) -> Option<usize> {
+    let known = root.known_state::<State>().and_then(|state| state.pins.first());
+    match known {
+        Some(pin) if service.site.groups[pin.group].name.as_bytes() == name => Some(pin.group),
+        _ => service.site.find(name),
+    }
 }
 
 /// Enters a group's active slot on behalf of `request`, and has its environment say so. Returns the
 /// slot's place in the group.
 pub(super) fn enter_and_mark(
     request: &Request,
-    service: &Service,
+    service: Kept<Service>,
     group: usize,
 ) -> Result<usize, Answer> {
     let root = request.root();
@@ -105,9 +97,9 @@ pub(super) fn enter_and_mark(
     let Some(slot) = pin.slot else {
         return Err(unknown(request, &service.site.groups[group], pin));
     };
-    tell(request, &service.site, pin);
+    tell(request, &service, pin);
     if !root.is(request) {
-        tell(&root, &service.site, pin);
+        tell(&root, &service, pin);
     }
     Ok(slot)
 }
@@ -131,26 +123,27 @@ const SLOT: &CStr = c"SLOT";
 const GENERATION: &CStr = c"SLOT_GENERATION";
 
 /// A request in several slots tells the first.
-fn tell(request: &Request, site: &Site, pin: &Pin) {
+fn tell(request: &Request, service: &Service, pin: &Pin) {
     let Some(slot) = pin.slot else { return };
-    if !request.state::<State>().told.replace(true) {
-        request.set_env(SLOT, &site.groups[pin.group].slots[slot].name);
-        request.set_env(GENERATION, request.decimal(pin.word.generation()));
+    let told = &request.state::<State>().told;
+    if told.get().is_none() {
+        let generation = told.get_or_init(|| Decimal::of(pin.word.generation())).text();
+        let name = &service.site.groups[pin.group].slots[slot].name;
+        request.set_env([(SLOT, name), (GENERATION, generation)]);
     }
 }
 
 /// fixups: a sub-request, or an internal redirect, has an environment of its own.
 pub(super) fn mark(request: &mut Request) -> Answer {
-    let config = request.kept_config();
-    let Some(service) = &config.service else { return Answer::Declined };
+    let Some(service) = request.service() else { return Answer::Declined };
     if let Some(answer) = super::proxy::enter_by_handler(request, service) {
         return answer;
     }
-    let root = request.root();
-    if !root.is(request)
-        && let Some(pin) = root.known_state::<State>().and_then(|state| state.pins.iter().next())
-    {
-        tell(request, &service.site, pin);
+    if request.is_root() {
+        return Answer::Declined;
+    }
+    if let Some(pin) = request.root().known_state::<State>().and_then(|state| state.pins.first()) {
+        tell(request, &service, pin);
     }
     Answer::Declined
 }
@@ -158,14 +151,10 @@ pub(super) fn mark(request: &mut Request) -> Answer {
 /// log_transaction: the answer is out.
 pub(super) fn account(request: &mut Request) -> Answer {
     let Some(state) = request.known_state::<State>() else { return Answer::Declined };
-    let mut pins = state.pins.iter().peekable();
-    if pins.peek().is_some() {
+    if state.pins.first().is_some() {
         let (status, micros) = (request.final_status(), request.age());
-        for pin in pins {
-            if let Some(site) = pin.site() {
-                let counts = site.groups[pin.group].counts();
-                counts.block(pin.row, pin.index()).finished(status, micros);
-            }
+        for pin in state.pins.iter() {
+            pin.row().block(pin.index()).finished(status, micros);
         }
     }
     Answer::Declined

@@ -5,7 +5,7 @@ use super::host::{Level, Proxy, Worker, log};
 use crate::lease;
 use crate::slot::{MAX_SLOTS, SlotIndex, Word};
 use crate::state::control::WORD;
-use crate::state::counts::Counts;
+use crate::state::counts::{Counts, Row, Words};
 use crate::state::map::Mapping;
 use crate::state::map::cut::{Lost, Survival, survive};
 use crate::sync::{Ordering, fence};
@@ -78,8 +78,8 @@ pub(super) struct Slot {
     pub(super) name: CString,
     /// Where its backend is: `Address::base`, and a slash.
     pub(super) base: Option<CString>,
-    /// Whether mod_proxy_http speaks to it.
-    pub(super) is_http: bool,
+    /// Where mod_proxy_http speaks to it: `proxy:`, and the base.
+    pub(super) http_name: Option<CString>,
     /// Whether the backend is told the path of a file.
     pub(super) wants_file: bool,
     pub(super) docroot: Option<CString>,
@@ -107,10 +107,9 @@ impl Group {
         Self { name: name.into(), slots, page, counts, last, told: AtomicBool::new(false), places }
     }
 
-    /// Enters the active slot: see [`lease`].
-    pub(super) fn enter(&self, row: usize) -> Word {
-        let word =
-            lease::enter(self.page.word(WORD), |slot| self.counts.block(row, slot).in_flight());
+    /// Enters the active slot, in a row of the counts: see [`lease`].
+    pub(super) fn enter(&self, row: Row<'_>) -> Word {
+        let word = lease::enter(self.page.word(WORD), |slot| row.block(slot).in_flight());
         if self.last.word(0).load(Ordering::Relaxed) == word.bits() {
             return word;
         }
@@ -120,8 +119,8 @@ impl Group {
     /// A word that is not the last one: a flip, or damage. In a damaged word's place the last one is
     /// entered, in the same way.
     #[cold]
-    fn remember(&self, word: Word, row: usize) -> Word {
-        let in_flight = |word: Word| self.counts.block(row, word.active()).in_flight();
+    fn remember(&self, word: Word, row: Row<'_>) -> Word {
+        let in_flight = |word: Word| row.block(word.active()).in_flight();
         if word.is_valid() {
             self.last.word(0).store(word.bits(), Ordering::Relaxed);
             return word;
@@ -174,6 +173,11 @@ impl Group {
         let counts =
             Survival { lost: Lost::Counts, word: None, mark, lines: vec![counts], line_of: |_| 0 };
         survive(self.counts.mapping(), true, counts)
+    }
+
+    /// A row of the counts.
+    pub(super) fn words(&self, row: usize) -> &Words {
+        self.counts.words(row)
     }
 
     /// Its count segment.
@@ -244,7 +248,7 @@ mod tests {
         let slot = |name: &&str| Slot {
             name: CString::new(*name).unwrap(),
             base: None,
-            is_http: false,
+            http_name: None,
             wants_file: false,
             docroot: None,
         };

@@ -220,7 +220,9 @@ impl SlotLine {
         Slot {
             name: c_string(&self.name),
             base: address.map(|address| c_string(&format!("{}/", address.base))),
-            is_http: address.is_some_and(Address::is_http),
+            http_name: address
+                .filter(|address| address.is_http())
+                .map(|address| c_string(&format!("proxy:{}/", address.base))),
             wants_file: address.is_some_and(Address::wants_file),
             docroot: self.docroot.as_deref().map(c_string),
         }

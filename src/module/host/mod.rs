@@ -20,9 +20,10 @@ mod worker;
 pub(super) use directive::{Directive, Place, Scope};
 pub(super) use hooks::{Answer, Hooks};
 pub(super) use log::{Level, log};
+pub(super) use pool::Held;
 pub(super) use proxy::Proxy;
 pub(super) use record::ModuleRecord;
-pub(super) use request::{Kept, Request};
+pub(super) use request::{Decimal, Kept, Request};
 pub(super) use reverse::ReverseMap;
 pub(super) use server::{
     Pool, Server, Setup, children, has_module, max_daemons, restarts, retain, retained,
