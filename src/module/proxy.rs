@@ -15,10 +15,16 @@ const PROXY: &CStr = c"proxy:";
 
 /// map_to_storage, before all others: the slot is known before `<If>` and `<Proxy>` are looked at.
 pub(super) fn enter(request: &mut Request) -> Answer {
-    let Some(service) = request.service() else { return Answer::Declined };
+    let Some(service) = request.service() else { return Answer::DECLINED };
     let Some(url) = request.filename_behind(PROXY).map(CStr::to_bytes) else {
-        return Answer::Declined;
+        return Answer::DECLINED;
     };
+    enter_proxied(request, service, url)
+}
+
+/// Not inline: files are not to pay for it.
+#[inline(never)]
+fn enter_proxied(request: &Request, service: Kept<Service>, url: &[u8]) -> Answer {
     let Some(unwrapped) = unwrap(request, &service, url) else {
         return enter_url(request, service, url);
     };
@@ -28,22 +34,26 @@ pub(super) fn enter(request: &mut Request) -> Answer {
 
 /// fixups: `SetHandler "proxy:slot://…"`. Whether that is the handler.
 pub(super) fn enter_by_handler(request: &Request, service: Kept<Service>) -> Option<Answer> {
-    let url = request.handler_behind(PROXY)?.to_bytes();
+    handler_url(request, service, request.handler_behind(PROXY)?.to_bytes())
+}
+
+#[inline(never)]
+fn handler_url(request: &Request, service: Kept<Service>, url: &[u8]) -> Option<Answer> {
     split_slot_url(url)?;
     Some(enter_url(request, service, url))
 }
 
 fn enter_url(request: &Request, service: Kept<Service>, url: &[u8]) -> Answer {
-    let Some((name, _)) = split_slot_url(url) else { return Answer::Declined };
+    let Some((name, _)) = split_slot_url(url) else { return Answer::DECLINED };
     if request.is_forward_proxied() {
-        return Answer::Declined;
+        return Answer::DECLINED;
     }
     let Some(group) = find_group(&request.root(), &service, name) else {
         return no_group(request, name);
     };
     match enter_and_mark(request, service, group) {
-        Ok(_) => Answer::Declined,
-        Err(answer) => answer,
+        Some(_) => Answer::DECLINED,
+        None => Answer::UNAVAILABLE,
     }
 }
 
@@ -66,7 +76,7 @@ fn unwrap<'a>(request: &Request, service: &Service, url: &'a [u8]) -> Option<&'a
 /// canon_handler: has mod_proxy's own modules canonicalise the URL of the slot, so that the backend
 /// is sent what a ProxyPass to it would send.
 pub(super) fn canonicalise(request: &mut Request, url: &CStr) -> Answer {
-    let Some(service) = request.service() else { return Answer::Declined };
+    let Some(service) = request.service() else { return Answer::DECLINED };
     let whole = url.to_bytes();
     let plain = unwrap(request, &service, whole).unwrap_or(whole);
     let Some((name, path)) = split_slot_url(plain).filter(|_| request.is_reverse_proxied()) else {
@@ -74,21 +84,17 @@ pub(super) fn canonicalise(request: &mut Request, url: &CStr) -> Answer {
         if let Some(state) = request.known_state::<State>() {
             state.worker.set(None);
         }
-        return Answer::Declined;
+        return Answer::DECLINED;
     };
     let Some(group) = find_group(&request.root(), &service, name) else {
         return no_group(request, name);
     };
-    let slot = match enter_and_mark(request, service, group) {
-        Ok(slot) => slot,
-        Err(answer) => return answer,
-    };
-    let chosen = &service.site.groups[group].slots[slot];
+    let Some(chosen) = enter_and_mark(request, service, group) else { return Answer::UNAVAILABLE };
     let (Some(base), Some(mod_proxy)) = (&chosen.base, &service.site.proxy) else {
-        return no_backend(request, chosen);
+        return no_backend(request, &chosen);
     };
-    let worker = service.worker(group, slot, path);
-    let answer = if let Some((prefix, path)) = path_of_handler(request, chosen) {
+    let worker = service.worker(group, chosen.place, path);
+    let answer = if let Some((prefix, path)) = path_of_handler(request, &chosen) {
         mod_proxy.canonicalise(request, &[base.to_bytes(), prefix, path])
     } else if let Some(name) = &chosen.http_name
         && matches!(path.first(), Some(b'/') | None)
@@ -98,7 +104,7 @@ pub(super) fn canonicalise(request: &mut Request, url: &CStr) -> Answer {
     } else {
         mod_proxy.canonicalise(request, &[base.to_bytes(), path.strip_prefix(b"/").unwrap_or(path)])
     };
-    if answer == Answer::Ok {
+    if answer == Answer::OK {
         request.state::<State>().worker.set(worker);
     }
     answer

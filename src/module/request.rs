@@ -2,11 +2,11 @@
 //! there when it is over.
 
 use super::host::{Answer, Decimal, Held, Kept, Level, Request, Worker};
-use super::site::{Group, Service};
+use super::site::{Group, Service, Slot};
 use crate::lease;
 use crate::slot::{SlotIndex, Word};
 use crate::state::counts::{Row, Words};
-use std::cell::{Cell, OnceCell};
+use std::cell::Cell;
 use std::ffi::CStr;
 
 /// What we keep with a request.
@@ -17,8 +17,10 @@ pub(super) struct State {
     pins: Held<Pin>,
     /// Whom mod_proxy shall send it to.
     pub(super) worker: Cell<Option<Worker>>,
-    /// Its environment says which slot it is in, and this generation.
-    told: OnceCell<Decimal>,
+    /// Its DOCUMENT_ROOT: the docroot of its slot.
+    pub(super) docroot: Cell<Option<Kept<CStr>>>,
+    /// Its environment says which slot it is in.
+    told: Cell<bool>,
 }
 
 impl State {
@@ -29,12 +31,14 @@ impl State {
 
 /// A request in a slot: in flight there until this is dropped, with the request.
 #[derive(Debug)]
-pub(super) struct Pin {
+struct Pin {
     /// The group's place among all groups.
-    pub(super) group: usize,
-    /// The slot's place in the group; `None` when this process does not know the slot.
-    pub(super) slot: Option<usize>,
+    group: usize,
+    /// The slot; `None` when this process does not know it.
+    slot: Option<Kept<Slot>>,
     word: Word,
+    /// The generation, to be read.
+    generation: Decimal,
     /// This process's row in the group's counts.
     row: Kept<Words>,
     /// Where the row has its note of this request.
@@ -60,20 +64,27 @@ impl Drop for Pin {
     }
 }
 
-/// Enters the active slot of a group, unless the request is in one already: the client's request,
-/// its sub-requests, its internal redirects are in the same slot, always.
-fn enter<'a>(root: &'a Request, service: Kept<Service>, group: usize) -> &'a Pin {
-    let pins = root.state::<State>().pins();
-    if let Some(pin) = pins.iter().find(|pin| pin.group == group) {
-        return pin;
-    }
-    let row = service.part(|service| service.site.groups[group].words(service.site.row()));
-    let entered = &service.site.groups[group];
-    let word = entered.enter(Row::of(&row));
-    let slot = entered.place(word.active());
+/// Where the request is in a group, if it is: the client's request, its sub-requests and its internal
+/// redirects are in the same slot, always.
+fn pinned(root: &Request, group: usize) -> Option<&Pin> {
+    root.known_state::<State>()?.pins.iter().find(|pin| pin.group == group)
+}
+
+fn enter(root: &Request, service: Kept<Service>, group: usize) -> &Pin {
+    let entered = service.part(|service| &service.site.groups[group]);
+    let words = entered.part(|entered| entered.words(service.site.row()));
+    let row = Row::of(&words);
+    let word = entered.enter(row);
     let (began, line) = root.head();
-    let note = Row::of(&row).note(word.active(), began, line);
-    root.hold(State::pins, Pin { group, slot, word, row, note })
+    let pin = Pin {
+        group,
+        slot: entered.try_part(|entered| entered.slot(word.active())),
+        word,
+        generation: Decimal::of(word.generation()),
+        row: words,
+        note: row.note(word.active(), began, line),
+    };
+    root.hold(State::pins, pin)
 }
 
 /// The group of this name. Nearly always the request is in it, and nothing is to be looked up.
@@ -85,28 +96,30 @@ pub(super) fn find_group(root: &Request, service: &Service, name: &[u8]) -> Opti
     }
 }
 
-/// Enters a group's active slot on behalf of `request`, and has its environment say so. Returns the
-/// slot's place in the group.
+/// Enters a group's active slot on behalf of `request`, and has its environment say so. `None`, and
+/// a line in the log, when this process does not know the slot: [`Answer::UNAVAILABLE`].
 pub(super) fn enter_and_mark(
     request: &Request,
     service: Kept<Service>,
     group: usize,
-) -> Result<usize, Answer> {
+) -> Option<Kept<Slot>> {
     let root = request.root();
-    let pin = enter(&root, service, group);
+    let pin = pinned(&root, group).unwrap_or_else(|| enter(&root, service, group));
     let Some(slot) = pin.slot else {
-        return Err(unknown(request, &service.site.groups[group], pin));
+        unknown(request, &service.site.groups[group], pin);
+        return None;
     };
-    tell(request, &service, pin);
+    tell(request, pin, &slot);
     if !root.is(request) {
-        tell(&root, &service, pin);
+        tell(&root, pin, &slot);
     }
-    Ok(slot)
+    Some(slot)
 }
 
 /// This child has an older configuration than the one that brought the slot. It answers nothing
 /// rather than to answer from the wrong slot.
-fn unknown(request: &Request, group: &Group, pin: &Pin) -> Answer {
+#[cold]
+fn unknown(request: &Request, group: &Group, pin: &Pin) {
     let text = format!(
         "group {:?}: the active slot (entry {}, generation {}) is not in the configuration that \
          this process was started with; it serves until its last connection ends, or stop it: \
@@ -116,46 +129,50 @@ fn unknown(request: &Request, group: &Group, pin: &Pin) -> Answer {
         pin.word.generation()
     );
     request.log(Level::Error, &text);
-    Answer::UNAVAILABLE
 }
 
 const SLOT: &CStr = c"SLOT";
 const GENERATION: &CStr = c"SLOT_GENERATION";
 
 /// A request in several slots tells the first.
-fn tell(request: &Request, service: &Service, pin: &Pin) {
-    let Some(slot) = pin.slot else { return };
-    let told = &request.state::<State>().told;
-    if told.get().is_none() {
-        let generation = told.get_or_init(|| Decimal::of(pin.word.generation())).text();
-        let name = &service.site.groups[pin.group].slots[slot].name;
-        request.set_env([(SLOT, name), (GENERATION, generation)]);
+#[inline]
+fn tell(request: &Request, pin: &Pin, slot: &Slot) {
+    if !request.state::<State>().told.replace(true) {
+        request.set_env([(SLOT, &slot.name), (GENERATION, pin.generation.text())]);
     }
 }
 
 /// fixups: a sub-request, or an internal redirect, has an environment of its own.
 pub(super) fn mark(request: &mut Request) -> Answer {
-    let Some(service) = request.service() else { return Answer::Declined };
+    let Some(service) = request.service() else { return Answer::DECLINED };
     if let Some(answer) = super::proxy::enter_by_handler(request, service) {
         return answer;
     }
-    if request.is_root() {
-        return Answer::Declined;
+    if !request.is_root() {
+        mark_like_root(request);
     }
-    if let Some(pin) = request.root().known_state::<State>().and_then(|state| state.pins.first()) {
-        tell(request, &service, pin);
+    Answer::DECLINED
+}
+
+#[inline(never)]
+fn mark_like_root(request: &Request) {
+    let root = request.root();
+    let pin = root.known_state::<State>().and_then(|state| state.pins.first());
+    if let Some(pin) = pin
+        && let Some(slot) = pin.slot
+    {
+        tell(request, pin, &slot);
     }
-    Answer::Declined
 }
 
 /// log_transaction: the answer is out.
 pub(super) fn account(request: &mut Request) -> Answer {
-    let Some(state) = request.known_state::<State>() else { return Answer::Declined };
+    let Some(state) = request.known_state::<State>() else { return Answer::DECLINED };
     if state.pins.first().is_some() {
         let (status, micros) = (request.final_status(), request.age());
         for pin in state.pins.iter() {
             pin.row().block(pin.index()).finished(status, micros);
         }
     }
-    Answer::Declined
+    Answer::DECLINED
 }

@@ -75,6 +75,8 @@ pub(super) struct Group {
 /// A slot, as requests see it.
 #[derive(Debug)]
 pub(super) struct Slot {
+    /// Its place in the group.
+    pub(super) place: usize,
     pub(super) name: CString,
     /// Where its backend is: `Address::base`, and a slash.
     pub(super) base: Option<CString>,
@@ -127,7 +129,7 @@ impl Group {
         }
         let last = Word::from_bits(self.last.word(0).load(Ordering::Relaxed));
         if !self.told.swap(true, Ordering::Relaxed) {
-            let slot = self.place(last.active()).map(|at| &self.slots[at].name);
+            let slot = self.slot(last.active()).map(|slot| &slot.name);
             let text = format!(
                 "group {:?}: the control word {:#018x} is damaged; this process serves the last \
                  slot that it knows of, {slot:?}, until it is not",
@@ -187,8 +189,8 @@ impl Group {
 
     /// The slot with this index; `None` when it is not in this configuration. That takes a child of
     /// an older one, which meets the name of a slot that a newer one has added.
-    pub(super) fn place(&self, slot: SlotIndex) -> Option<usize> {
-        Some(usize::from(self.places[slot.get()])).filter(|at| *at < self.slots.len())
+    pub(super) fn slot(&self, slot: SlotIndex) -> Option<&Slot> {
+        self.slots.get(usize::from(self.places[slot.get()]))
     }
 }
 
@@ -245,7 +247,8 @@ mod tests {
     use crate::state::counts;
 
     fn group(name: &str, slots: &[&str], names: &[&str]) -> Group {
-        let slot = |name: &&str| Slot {
+        let slot = |(place, name): (usize, &&str)| Slot {
+            place,
             name: CString::new(*name).unwrap(),
             base: None,
             http_name: None,
@@ -256,13 +259,13 @@ mod tests {
         let page = Mapping::anonymous(4096).unwrap();
         let counts = Counts::new(Mapping::anonymous(counts::size(1)).unwrap()).unwrap();
         let word = Word::from_bits(0);
-        Group::new(name, slots.iter().map(slot).collect(), &names, word, page, counts)
+        Group::new(name, slots.iter().enumerate().map(slot).collect(), &names, word, page, counts)
     }
 
     #[test]
     fn a_slot_is_known_by_its_name_not_by_its_place() {
         let group = group("app", &["b", "c", "a"], &["a", "gone", "b", "c"]);
-        let place = |index| group.place(SlotIndex::new(index).unwrap());
+        let place = |index| group.slot(SlotIndex::new(index).unwrap()).map(|slot| slot.place);
         assert_eq!([0, 1, 2, 3, 4].map(place), [Some(2), None, Some(0), Some(1), None]);
     }
 

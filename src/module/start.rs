@@ -122,7 +122,7 @@ fn publish_all(dirs: &Dirs, groups: &[GroupLines], usable: bool, countable: bool
 }
 
 fn publish_group(dirs: &Dirs, lines: &GroupLines, countable: bool) -> Group {
-    let slots = lines.slots.iter().map(SlotLine::serve).collect();
+    let slots = lines.slots.iter().enumerate().map(|(at, slot)| slot.serve(at)).collect();
     match try_publish(dirs, lines, countable) {
         Ok((Published { control, mapping, .. }, counts)) => {
             Group::new(&lines.name, slots, &control.names, control.word, mapping, counts)
@@ -214,10 +214,11 @@ fn private_counts() -> Counts {
 }
 
 impl SlotLine {
-    fn serve(&self) -> Slot {
+    fn serve(&self, place: usize) -> Slot {
         let c_string = |text: &str| CString::new(text).expect("Apache's words hold no NUL");
         let address = self.address.as_ref();
         Slot {
+            place,
             name: c_string(&self.name),
             base: address.map(|address| c_string(&format!("{}/", address.base))),
             http_name: address

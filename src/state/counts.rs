@@ -29,6 +29,8 @@
 //! the children that found no row free. What a dead process had in flight is void; what it had
 //! finished stays in the totals.
 
+use super::note;
+pub use super::note::Note;
 use crate::slot::{MAX_SLOTS, SlotIndex};
 use crate::state::map::Mapping;
 use crate::sync::{AtomicU64, Ordering};
@@ -57,7 +59,7 @@ const HISTOGRAM: usize = 64;
 const TAKEN: usize = 8;
 const BLOCKS: usize = 64;
 const NOTES: usize = BLOCKS + MAX_SLOTS * BLOCK;
-const NOTE: usize = 128;
+pub(super) const NOTE: usize = 128;
 
 /// The size of a segment of `rows` rows, in bytes.
 pub fn size(rows: usize) -> usize {
@@ -134,7 +136,7 @@ impl Counts {
         let row = self.row(row);
         let taken = row.taken().load(Ordering::Acquire);
         let places = (0..MAX_NOTES as u8).filter(|place| taken >> place & 1 == 1);
-        places.filter_map(|place| read_note(row.note_at(place))).collect()
+        places.filter_map(|place| note::read(row.note_at(place))).collect()
     }
 
     /// For the new owner of `row`, which holds its lock: what the last one had in flight is void.
@@ -189,7 +191,7 @@ impl<'a> Row<'a> {
         };
         let [head, start, text @ ..] = self.note_at(place);
         start.store(began, Ordering::Relaxed);
-        write_text(text, line);
+        note::write(text, line);
         head.store(slot.get() as u64 + 1, Ordering::Release);
         Some(place)
     }
@@ -212,67 +214,6 @@ impl<'a> Row<'a> {
 /// `N` words of a row from the byte `offset` on.
 fn part<const N: usize>(words: &Words, offset: usize) -> &[AtomicU64; N] {
     words[offset / 8..].first_chunk().expect("the layout keeps its parts within the row")
-}
-
-/// Writes the method and the path of a request's first line: up to the space behind the path, or
-/// its first `;` or `?`. As many words as they need, and a zero behind them. Eight bytes at a time,
-/// for all requests come here.
-fn write_text(words: &[AtomicU64; MAX_TEXT / 8], line: &[u8]) {
-    let (mut words, mut in_method) = (words.iter(), true);
-    let (whole, rest) = line.as_chunks::<8>();
-    let mut last = [0; 8];
-    last[..rest.len()].copy_from_slice(rest);
-    for bytes in whole.iter().chain([&last]) {
-        let Some(word) = words.next() else { return };
-        let bytes = u64::from_le_bytes(*bytes);
-        let spaces = equal_to(bytes, b' ');
-        // With this bit, which is all that they differ in, `;` and `?` are one.
-        let mut ends = spaces | equal_to(bytes | splat(b';' ^ b'?'), b'?');
-        if in_method {
-            ends &= !(spaces & spaces.wrapping_neg());
-            in_method = spaces == 0;
-        }
-        let kept =
-            if ends == 0 { bytes } else { bytes & ((1 << (ends.trailing_zeros() & !7)) - 1) };
-        word.store(kept.to_le(), Ordering::Relaxed);
-        if ends != 0 {
-            return;
-        }
-    }
-}
-
-const fn splat(byte: u8) -> u64 {
-    u64::from_ne_bytes([byte; 8])
-}
-
-/// The highest bit of each of the eight bytes that is `byte`; no other bit.
-fn equal_to(bytes: u64, byte: u8) -> u64 {
-    const LOW: u64 = splat(0x7f);
-    let differs = bytes ^ splat(byte);
-    !(((differs & LOW) + LOW) | differs | LOW)
-}
-
-fn read_note([head, start, text @ ..]: &[AtomicU64; NOTE / 8]) -> Option<Note> {
-    let look = || [head, start].map(|word| word.load(Ordering::Acquire));
-    let before = look();
-    let slot = usize::try_from(before[0]).ok()?.checked_sub(1).and_then(SlotIndex::new)?;
-    let mut bytes: Vec<u8> =
-        text.iter().flat_map(|word| word.load(Ordering::Acquire).to_ne_bytes()).collect();
-    bytes.truncate(bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len()));
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    // Another request's by now: not worth a second look, it has only just begun.
-    (look() == before).then_some(Note { slot, began: before[1], text })
-}
-
-/// A request in flight, as its process has noted it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
-    /// Where it is.
-    pub slot: SlotIndex,
-    /// When it began, microseconds since 1970.
-    pub began: u64,
-    /// Method and path, as the client sent them: to be escaped before they are shown.
-    pub text: String,
 }
 
 /// The counters of one slot in one row.

@@ -67,7 +67,8 @@ impl<T> Held<T> {
                 return self.rest.get_or_init(new).as_ref().add(pool, value);
             }
         }
-        self.first.get_or_init(|| value)
+        let _ = self.first.set(value);
+        self.first.get().expect("it was set")
     }
 }
 

@@ -122,7 +122,7 @@ impl Proxy {
         // SAFETY: the request is live, and its pool keeps the URL, which the handlers may write.
         unsafe {
             let url = pool::concat((*request.raw()).pool, parts);
-            (self.run_canon_handler)(request.raw(), url).into()
+            Answer::of((self.run_canon_handler)(request.raw(), url))
         }
     }
 
@@ -172,7 +172,7 @@ impl Proxy {
                 return Answer::FORBIDDEN;
             }
         }
-        Answer::Ok
+        Answer::OK
     }
 
     /// The worker that `server` declares for `url` (`<Proxy>`, ProxyPass), by the longest match.

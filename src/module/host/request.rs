@@ -3,7 +3,7 @@
 use super::log::{Level, log_request};
 use super::pool::Held;
 use super::record::config_of;
-use super::{Answer, pool, sys};
+use super::{Answer, Decimal, pool, sys};
 use crate::module::config::Config;
 use crate::module::site::Service;
 use crate::module::slot_module;
@@ -207,7 +207,7 @@ impl Request {
         // APR makes of it.
         unsafe {
             if (*r).proxyreq != 0 || (*r).uri.is_null() || *(*r).uri != b'/' as c_char {
-                return Answer::Declined;
+                return Answer::DECLINED;
             }
             let mut path = CStr::from_ptr((*r).uri).to_bytes_with_nul();
             // ServerPath: the part of the path that a client without a Host header says instead.
@@ -217,13 +217,12 @@ impl Request {
             {
                 path = rest;
             }
-            while let [b'/', rest @ ..] = path {
-                path = rest;
-            }
             let file = if is_canonical(root.to_bytes(), path) {
-                let slash = if root.to_bytes().ends_with(b"/") { &b""[..] } else { b"/" };
-                pool::concat((*r).pool, &[root.to_bytes(), slash, &path[..path.len() - 1]])
+                pool::concat((*r).pool, &[root.to_bytes(), &path[..path.len() - 1]])
             } else {
+                while let [b'/', rest @ ..] = path {
+                    path = rest;
+                }
                 match self.merge(root, path) {
                     Some(file) => file,
                     None => return Answer::FORBIDDEN,
@@ -232,7 +231,7 @@ impl Request {
             (*r).filename = file;
             (*r).canonical_filename = file;
         }
-        Answer::Ok
+        Answer::OK
     }
 
     /// APR's way to the file `path`, which a NUL ends, below `root`: with every dot resolved.
@@ -306,46 +305,14 @@ impl Request {
     }
 }
 
-/// Whether APR's merge of the two, of which `path` has no slash before it and a NUL behind it, is
-/// nothing but one behind the other: nothing goes up or nowhere, and nothing is too long.
+/// Whether APR's merge of the two, of which `path` has a NUL behind it, is nothing but one behind the
+/// other: a single slash is between them, nothing goes up or nowhere, and nothing is too long.
 fn is_canonical(root: &[u8], path: &[u8]) -> bool {
     const LONGEST: usize = 4000;
-    let mut before = b'/';
-    let plain = path.iter().all(|&byte| {
-        let plain = before != b'/' || !matches!(byte, b'/' | b'.');
-        before = byte;
-        plain
-    });
-    plain && root.len() + path.len() < LONGEST
-}
-
-/// A number in decimal, as a C string.
-#[derive(Debug)]
-pub(in crate::module) struct Decimal {
-    text: [u8; Self::MOST],
-    start: u8,
-}
-
-impl Decimal {
-    /// The longest has ten digits, and a NUL.
-    const MOST: usize = 11;
-
-    pub(in crate::module) fn of(mut number: u32) -> Self {
-        let (mut text, mut start) = ([0; Self::MOST], Self::MOST - 1);
-        loop {
-            start -= 1;
-            text[start] = b'0' + (number % 10) as u8;
-            number /= 10;
-            if number == 0 {
-                return Self { text, start: start as u8 };
-            }
-        }
-    }
-
-    pub(in crate::module) fn text(&self) -> &CStr {
-        // SAFETY: what lies from the first digit on are digits, and the NUL at the end.
-        unsafe { CStr::from_bytes_with_nul_unchecked(&self.text[usize::from(self.start)..]) }
-    }
+    path.starts_with(b"/")
+        && path.windows(2).all(|two| two[0] != b'/' || !matches!(two[1], b'/' | b'.'))
+        && !root.ends_with(b"/")
+        && root.len() + path.len() < LONGEST
 }
 
 /// What the configuration owns, kept with a request.
@@ -396,21 +363,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_written_in_decimal() {
-        for number in [0, 7, 10, 42, 99_999, u32::MAX] {
-            assert_eq!(Decimal::of(number).text().to_str(), Ok(&*number.to_string()));
-        }
-    }
-
-    #[test]
     fn what_a_merge_would_change_is_not_canonical() {
         let plain = |path: &str| is_canonical(b"/srv/app", format!("{path}\0").as_bytes());
-        for path in ["", "a", "a/", "a/b.txt", "a./b", "a../b...", "\u{e9}"] {
+        for path in ["/", "/a", "/a/", "/a/b.txt", "/a./b", "/a../b...", "/\u{e9}"] {
             assert!(plain(path), "{path:?}");
         }
-        for path in [".", "..", "../x", "a/..", "a/../b", "a/./b", "a//b", "a//", ".htaccess"] {
+        for path in ["", "a", "/.", "/..", "/../x", "/a/..", "/a/./b", "//", "/a//b", "/.htaccess"]
+        {
             assert!(!plain(path), "{path:?}");
         }
-        assert!(!plain(&"x".repeat(4000)));
+        assert!(!plain(&format!("/{}", "x".repeat(4000))) && !is_canonical(b"/", b"/a\0"));
     }
 }
