@@ -9,7 +9,7 @@ use crate::state::counts::{Counts, Row, Words};
 use crate::state::map::Mapping;
 use crate::state::map::cut::{Lost, Survival, survive};
 use crate::sync::{Ordering, fence};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
@@ -20,8 +20,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 #[derive(Debug)]
 pub(super) struct Site {
     pub(super) groups: Vec<Group>,
-    /// By name, in lower case: mod_proxy may change the case of a URL's host.
-    by_name: HashMap<Box<[u8]>, usize>,
+    /// By name, as it is configured and in lower case: mod_proxy may change the case of a URL's host.
+    by_name: FxHashMap<Box<[u8]>, usize>,
     /// mod_proxy, when it is loaded.
     pub(super) proxy: Option<Proxy>,
     /// A RewriteRule names a `slot://` URL.
@@ -42,14 +42,13 @@ pub(super) struct Service {
     pub(super) document_root: Option<usize>,
     /// By group and slot.
     pub(super) workers: Arc<Vec<Vec<Option<Worker>>>>,
-    /// `slot://` URLs with workers of their own, the longest first.
-    pub(super) routes: Arc<Vec<Route>>,
+    /// By group: `slot://` URLs with workers of their own, the longest first.
+    pub(super) routes: Arc<FxHashMap<usize, Vec<Route>>>,
 }
 
 /// A ProxyPass to a `slot://` URL that has parameters.
 #[derive(Clone, Debug)]
 pub(super) struct Route {
-    pub(super) group: usize,
     /// What the path behind the group starts with.
     pub(super) prefix: Vec<u8>,
     /// By slot.
@@ -196,11 +195,13 @@ impl Group {
 
 impl Site {
     pub(super) fn new(groups: Vec<Group>) -> Self {
-        let by_name = groups.iter().enumerate();
-        let by_name =
-            by_name.map(|(at, group)| (group.name.to_ascii_lowercase().into_bytes().into(), at));
+        let mut by_name = FxHashMap::default();
+        for (at, group) in groups.iter().enumerate() {
+            by_name.insert(group.name.to_ascii_lowercase().into_bytes().into(), at);
+            by_name.insert(group.name.clone().into_bytes().into(), at);
+        }
         Self {
-            by_name: by_name.collect(),
+            by_name,
             groups,
             proxy: None,
             rewrites: false,
@@ -212,9 +213,8 @@ impl Site {
 
     /// The group of this name, in whatever case.
     pub(super) fn find(&self, name: &[u8]) -> Option<usize> {
-        if let [only] = &self.groups[..] {
-            let only = only.name.as_bytes();
-            return (only == name || only.eq_ignore_ascii_case(name)).then_some(0);
+        if let Some(found) = self.by_name.get(name) {
+            return Some(*found);
         }
         let mut lower = [0; crate::slot::MAX_NAME];
         let lower = lower.get_mut(..name.len())?;
@@ -232,10 +232,8 @@ impl Site {
 impl Service {
     /// The worker for a slot of a group, and for a path behind its name.
     pub(super) fn worker(&self, group: usize, slot: usize, path: &[u8]) -> Option<Worker> {
-        let route = self
-            .routes
-            .iter()
-            .find(|route| route.group == group && path.starts_with(&route.prefix));
+        let routes = self.routes.get(&group);
+        let route = routes.and_then(|all| all.iter().find(|route| path.starts_with(&route.prefix)));
         let workers = route.map_or_else(|| self.workers.get(group), |route| Some(&route.workers));
         workers.and_then(|workers| workers.get(slot).copied()).flatten()
     }
