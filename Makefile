@@ -61,10 +61,12 @@ lint: check-build ## Check the format, clippy and rustdoc, with and without the 
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --lib
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --lib --no-default-features
 
+# How many applications are configured; `TSV=1` is for programs, `ROWS=` chooses among the rows.
+APPS ?= 1 100 1000
 instructions: check-build check-valgrind ## Count the instructions of a request, slot:// and its rivals
 	@$(CARGO) build --example instructions
 	@$(CARGO) rustc --release --lib --crate-type cdylib
-	@MOD_SLOT=$(module) $(target)/debug/examples/instructions $(ROWS)
+	@MOD_SLOT=$(module) $(target)/debug/examples/instructions $(APPS) $(ROWS) $(if $(TSV),--tsv)
 
 # `make bench CHAPTERS="lease flip"` measures these; `make bench QUICK=1` sees whether all runs.
 bench: check-build check-bench ## Measure all, beside all rivals, and write benches/RESULTS.md

@@ -50,22 +50,19 @@ only. Unlike time, this is the same on a busy machine: it moves by some tens bet
 fn said() -> Result<String, String> {
     let program = env::var_os("INSTRUCTIONS").map(PathBuf::from);
     let program = program.ok_or("INSTRUCTIONS does not say where the program is: make bench")?;
-    let rows: &[&str] = if quick() { &["proxypass", "slot"] } else { &[] };
-    let out = Command::new(&program).args(rows).stderr(Stdio::inherit()).output();
+    let rows: &[&str] = if quick() { &["proxypass", "slot", "1"] } else { &["1", "100", "1000"] };
+    let out = Command::new(&program).arg("--tsv").args(rows).stderr(Stdio::inherit()).output();
     let out = out.map_err(|e| format!("{}: {e}", program.display()))?;
     Ok(String::from_utf8_lossy(&out.stdout).into_owned())
 }
 
-/// Of lines as "slot 61478 ...", or "slot@100 61478 ..." with a hundred groups.
+/// Of lines of columns: the row, how many applications, instructions, and more.
 fn prices(said: &str) -> Vec<Price> {
     let line = |line: &str| {
-        let mut words = line.split_whitespace();
-        let (name, groups) = match words.next()?.split_once('@') {
-            Some((name, groups)) => (name, groups.parse().ok()?),
-            None => (line.split_whitespace().next()?, 1),
-        };
-        let rival = RIVALS.iter().find(|rival| rival.name == name)?;
-        Some(Price { rival, groups, instructions: words.next()?.parse().ok()? })
+        let mut columns = line.split('\t');
+        let rival = columns.next().and_then(|name| RIVALS.iter().find(|r| r.name == name))?;
+        let groups = columns.next()?.parse().ok()?;
+        Some(Price { rival, groups, instructions: columns.next()?.parse().ok()? })
     };
     said.lines().filter_map(line).collect()
 }
@@ -104,7 +101,9 @@ fn targets(chapter: &mut Chapter, prices: &[Price]) {
 fn table(prices: &[Price]) -> Table {
     let row = |price: &Price| {
         let Price { rival, groups, instructions } = price;
-        let than = one(prices, rival.than).filter(|_| rival.than != rival.name);
+        let same = |(of, _): &&(f64, f64)| *of == *groups as f64;
+        let than = of(prices, rival.than).iter().find(same).map(|(_, than)| *than);
+        let than = than.filter(|_| rival.than != rival.name);
         vec![
             rival.name.into(),
             rival.note.into(),

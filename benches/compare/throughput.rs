@@ -121,6 +121,9 @@ fn method(processors: &Processors, alone: Run) -> String {
     )
 }
 
+/// The application, as the rivals' lines name it.
+const APP: &str = "app0";
+
 struct Bench<'a> {
     processors: Processors,
     backend: SocketAddr,
@@ -155,21 +158,22 @@ impl Bench<'_> {
         let http2 = ["http2"];
         let modules = [rival.modules, if mpm.name() == "event" { &http2[..] } else { &[] }];
         let protocols = if mpm.name() == "event" { "Protocols h2c http/1.1\n" } else { "" };
-        let slots = "MOD_SLOT<SlotGroup app>\n    Slot blue http://BACKEND docroot=ROOT/blue\n    \
+        let slots = "MOD_SLOT<SlotGroup APP>\n    Slot blue http://BACKEND docroot=ROOT/blue\n    \
                      Slot green http://127.0.0.1:9 docroot=ROOT/green\n</SlotGroup>\n";
         let text = format!(
-            "CustomLog access.log \"%h %l %u %t \\\"%r\\\" %>s %b\"\n{protocols}{}{}\n",
+            "CustomLog access.log \"%h %l %u %t \\\"%r\\\" %>s %b\"\n{protocols}{}{}\n{}\n",
             if rival.slot { slots } else { "" },
-            rival.says
+            rival.once,
+            rival.each,
         );
-        let text = text.replace("BACKEND", &self.backend.to_string());
+        let text = text.replace("APP", APP).replace("BACKEND", &self.backend.to_string());
         let mut place = Place::new(mpm, &modules.concat(), &text)?;
         if let Some(processors) = &self.processors.apache {
             place = place.pinned(processors)?;
         }
         lay_out(place.root(), self.backend).map_err(|e| e.to_string())?;
         let (apache, _) = place.start()?;
-        let url = format!("http://{}{}", place.address, rival.path);
+        let url = format!("http://{}{}", place.address, rival.path.replace("APP", APP));
         Ok(Stand { name: name.into(), than, url, close, _apache: apache, _place: place })
     }
 
@@ -209,7 +213,7 @@ fn lay_out(root: &Path, backend: SocketAddr) -> std::io::Result<()> {
         fs::create_dir(root.join(slot))?;
         fs::write(root.join(slot).join("hello.txt"), format!("slot={slot}\n"))?;
     }
-    fs::write(root.join("app.txt"), format!("active {backend}\n"))
+    fs::write(root.join("active.txt"), format!("{APP} {backend}\n"))
 }
 
 fn table(mpm: Mpm, tool: Tool, stands: &[Stand], found: &[Found]) -> Table {

@@ -3,19 +3,31 @@
 use crate::apache::{self, Parts};
 use crate::http::Client;
 use crate::rivals::Rival;
+use std::collections::HashMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
-/// The instructions of an Apache that starts, answers `requests`, and ends.
+/// What a program, or a request, has cost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cost {
+    pub(crate) instructions: f64,
+    /// Calls of malloc and its kin.
+    pub(crate) allocations: f64,
+}
+
+/// The cost of an Apache with `apps` applications that starts, answers `requests`, and ends.
 pub(crate) fn count(
     parts: &Parts,
     rival: &Rival,
     backend: SocketAddr,
+    apps: usize,
     requests: u64,
-) -> Result<u64, String> {
+) -> Result<Cost, String> {
     let fault = |e: std::io::Error| e.to_string();
     let root = apache::directory("mod_slot-instructions-").map_err(fault)?;
     let path = root.path();
@@ -28,14 +40,15 @@ pub(crate) fn count(
         fs::create_dir(path.join(slot)).map_err(fault)?;
     }
     fs::write(path.join("blue/hello.txt"), "slot=blue\n").map_err(fault)?;
-    fs::write(path.join("app.txt"), format!("active {backend}\n")).map_err(fault)?;
-    let text = configuration(parts, rival, path, address, backend);
-    fs::write(path.join("httpd.conf"), text).map_err(fault)?;
+    let apps = Apps { backend, number: apps };
+    let active = apps.all().map(|app| format!("{} {}\n", app.name, app.blue));
+    fs::write(path.join("active.txt"), active.collect::<String>()).map_err(fault)?;
+    fs::write(path.join("httpd.conf"), configuration(parts, rival, path, address, &apps))
+        .map_err(fault)?;
 
     let mut server = Running(start(parts, path)?);
-    let process = &mut server.0;
-    let asked = if apache::await_port(address, || matches!(process.try_wait(), Ok(None))) {
-        ask(address, rival.path, requests)
+    let asked = if server.is_ready(path) {
+        ask(address, &rival.path.replace("APP", &apps.asked().name), requests)
     } else {
         Err("it did not start".to_owned())
     };
@@ -76,9 +89,53 @@ fn ask(address: SocketAddr, path: &str, requests: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// The whole program's count, of callgrind's file.
-fn total(file: &str) -> Option<u64> {
-    file.lines().find_map(|line| line.strip_prefix("totals: "))?.trim().parse().ok()
+/// The whole program's cost, of callgrind's file.
+fn total(file: &str) -> Option<Cost> {
+    let instructions = file.lines().find_map(|line| line.strip_prefix("totals: "))?;
+    let (mut names, mut called, mut allocations) = (HashMap::new(), "", 0.0);
+    // A function's name stands behind its number where it comes first, and nowhere else.
+    for line in file.lines() {
+        let function = line.strip_prefix("fn=").or_else(|| line.strip_prefix("cfn="));
+        if let Some((number, name)) = function.map(|f| f.split_once(' ').unwrap_or((f, ""))) {
+            called = *names.entry(number).or_insert(name);
+        } else if let Some(calls) = line.strip_prefix("calls=")
+            && matches!(called, "malloc" | "calloc" | "realloc" | "posix_memalign")
+        {
+            allocations += calls.split(' ').next()?.parse::<f64>().ok()?;
+        }
+    }
+    Some(Cost { instructions: instructions.trim().parse().ok()?, allocations })
+}
+
+/// The applications. The one that is asked for is in their middle.
+struct Apps {
+    backend: SocketAddr,
+    number: usize,
+}
+
+/// An application, and where its slots are.
+struct App {
+    name: String,
+    blue: String,
+    green: String,
+}
+
+impl Apps {
+    fn all(&self) -> impl Iterator<Item = App> {
+        (0..self.number).map(|at| self.app(at))
+    }
+
+    fn asked(&self) -> App {
+        self.app(self.number / 2)
+    }
+
+    /// Nobody is at the addresses of those that are not asked for.
+    fn app(&self, at: usize) -> App {
+        let nobody = |port| format!("127.1.{}.{}:{port}", at / 250, 1 + at % 250);
+        let asked = at == self.number / 2;
+        let blue = if asked { self.backend.to_string() } else { nobody(8081) };
+        App { name: format!("app{at:03}"), blue, green: nobody(8082) }
+    }
 }
 
 fn configuration(
@@ -86,32 +143,52 @@ fn configuration(
     rival: &Rival,
     root: &Path,
     listen: SocketAddr,
-    backend: SocketAddr,
+    apps: &Apps,
 ) -> String {
     let modules = ["mpm_prefork", "unixd", "authz_core", "log_config", "proxy", "proxy_http"];
-    let directory = root.display();
+    let (directory, asked) = (root.display(), apps.asked());
     let mut text = apache::preamble(root, listen) + &parts.load(&modules);
     text += &parts.load(rival.modules);
+    // The counts have room for as many processes as there may be: here, one.
+    text += "ServerLimit 1\nMaxRequestWorkers 1\n";
     text += "CustomLog access.log \"%h %l %u %t \\\"%r\\\" %>s %b\"\n";
     if rival.slot {
         text += &format!(
-            "LoadModule slot_module {}\nSlotStateDir {directory}/state\nSlotRuntimeDir {directory}/run\n\
-             <SlotGroup app>\n    Slot blue http://{backend} docroot={directory}/blue\n\
-             \x20   Slot green http://127.0.0.1:9 docroot={directory}/green\n</SlotGroup>\n",
+            "LoadModule slot_module {}\nSlotStateDir {directory}/state\nSlotRuntimeDir {directory}/run\n",
             parts.module.display()
         );
+        for App { name, blue, green } in apps.all() {
+            text += &format!(
+                "<SlotGroup {name}>\n    Slot blue http://{blue} docroot={directory}/blue\n\
+                 \x20   Slot green http://{green} docroot={directory}/green\n</SlotGroup>\n"
+            );
+        }
     }
-    text + &rival
-        .says
-        .replace("BACKEND", &backend.to_string())
-        .replace("ROOT", &directory.to_string())
-        + "\n"
+    let root = directory.to_string();
+    text += &(rival.once.replace("APP", &asked.name).replace("ROOT", &root) + "\n");
+    let others = apps.all().filter(|app| app.name != asked.name);
+    for app in std::iter::once(apps.asked()).chain(others) {
+        text += &(rival.each.replace("APP", &app.name).replace("BACKEND", &app.blue) + "\n");
+    }
+    text
 }
 
 /// Apache under valgrind; ended when dropped.
 struct Running(Child);
 
 impl Running {
+    /// Waits until it serves: it listens long before, but then it writes its process id.
+    fn is_ready(&mut self, root: &Path) -> bool {
+        let deadline = Instant::now() + Duration::from_secs(300);
+        while !root.join("httpd.pid").exists() {
+            if !matches!(self.0.try_wait(), Ok(None)) || Instant::now() > deadline {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        true
+    }
+
     /// Asks it to end, and waits until callgrind has written its file.
     fn end(&mut self) {
         if let Ok(None) = self.0.try_wait() {

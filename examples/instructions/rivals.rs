@@ -6,29 +6,35 @@ pub(crate) struct Rival {
     pub(crate) name: &'static str,
     /// The row that it is compared to; its own name for none.
     pub(crate) than: &'static str,
-    /// It may not cost more than that row: mod_slot's promise.
-    pub(crate) promised: bool,
-    /// What is asked for.
+    /// How many instructions it may cost more than that row, and not one allocation:
+    /// mod_slot's promise.
+    pub(crate) at_most: Option<f64>,
+    /// What is asked for. APP is filled in.
     pub(crate) path: &'static str,
     /// Modules that it needs beyond mod_proxy and mod_proxy_http.
     pub(crate) modules: &'static [&'static str],
-    /// Whether mod_slot is loaded, with a group.
+    /// Whether mod_slot is loaded, with a group of two slots for each application.
     pub(crate) slot: bool,
     /// What it does.
     pub(crate) note: &'static str,
-    /// Its directives. BACKEND and ROOT are filled in.
-    pub(crate) says: &'static str,
+    /// Its directives. APP and ROOT are filled in.
+    pub(crate) once: &'static str,
+    /// Its directives for each application, the one that is asked for being the first: so what
+    /// grows is not mod_proxy's search for the ProxyPass line, which is the same for all. APP and
+    /// BACKEND are filled in.
+    pub(crate) each: &'static str,
 }
 
 const PROXIED: Rival = Rival {
     name: "proxypass",
     than: "proxypass",
-    promised: false,
-    path: "/api/hello?a=1",
+    at_most: None,
+    path: "/APP/hello?a=1",
     modules: &[],
     slot: false,
     note: "ProxyPass to a fixed address, without mod_slot",
-    says: r#"ProxyPass "/api/" "http://BACKEND/api/""#,
+    once: "",
+    each: r#"ProxyPass "/APP/" "http://BACKEND/APP/""#,
 };
 
 const STATIC: Rival = Rival {
@@ -36,7 +42,8 @@ const STATIC: Rival = Rival {
     than: "documentroot",
     path: "/hello.txt",
     note: "a file below a fixed DocumentRoot, without mod_slot",
-    says: r#"DocumentRoot "ROOT/blue""#,
+    once: r#"DocumentRoot "ROOT/blue""#,
+    each: "",
     ..PROXIED
 };
 
@@ -45,10 +52,10 @@ pub(crate) const RIVALS: [Rival; 7] = [
     PROXIED,
     Rival {
         name: "slot",
-        promised: true,
+        at_most: Some(0.0),
         slot: true,
-        note: "ProxyPass to slot://app",
-        says: r#"ProxyPass "/api/" "slot://app/api/""#,
+        note: "ProxyPass to slot://",
+        each: r#"ProxyPass "/APP/" "slot://APP/APP/""#,
         ..PROXIED
     },
     Rival {
@@ -60,9 +67,9 @@ pub(crate) const RIVALS: [Rival; 7] = [
     Rival {
         name: "balancer",
         modules: &["slotmem_shm", "lbmethod_byrequests", "proxy_balancer"],
-        note: "ProxyPass to balancer://app of one member",
-        says: r#"ProxyPass "/api/" "balancer://app/api/"
-<Proxy balancer://app>
+        note: "ProxyPass to a balancer:// of one member",
+        each: r#"ProxyPass "/APP/" "balancer://APP/APP/"
+<Proxy balancer://APP>
     BalancerMember http://BACKEND
 </Proxy>"#,
         ..PROXIED
@@ -71,20 +78,23 @@ pub(crate) const RIVALS: [Rival; 7] = [
         name: "rewritemap",
         modules: &["rewrite"],
         note: "RewriteMap txt: and RewriteRule [P]",
-        says: r#"RewriteEngine On
-RewriteMap app txt:ROOT/app.txt
-RewriteRule "^/api/(.*)" "http://${app:active}/api/$1" [P]
-<Proxy http://BACKEND>
-    ProxySet keepalive=On
-</Proxy>"#,
+        once: r#"RewriteEngine On
+RewriteMap active txt:ROOT/active.txt
+RewriteRule "^/(app[0-9]+)/(.*)" "http://${active:$1}/$1/$2" [P]"#,
+        each: "<Proxy http://BACKEND>\n    ProxySet keepalive=On\n</Proxy>",
         ..PROXIED
     },
     STATIC,
     Rival {
         name: "slotroot",
+        at_most: Some(FILE),
         slot: true,
         note: "a file below SlotDocumentRoot",
-        says: "SlotDocumentRoot app",
+        once: "SlotDocumentRoot APP",
         ..STATIC
     },
 ];
+
+/// What a file may cost more: to enter the slot and to leave it, its count, its note, its two
+/// variables.
+const FILE: f64 = 700.0;

@@ -1,38 +1,24 @@
 //! `SlotDocumentRoot`: static files come from the docroot of the request's slot.
 
 use super::host::{Answer, Request};
-use super::request::enter_and_mark;
-use super::site::Service;
-use std::ffi::CStr;
+use super::request::{State, enter_and_mark};
 
 /// translate_name, before all others: what they map, they map below the slot's docroot.
 pub(super) fn enter(request: &mut Request) -> Answer {
-    match docroot(request.kept_config().service.as_ref(), request) {
-        Ok(Some(docroot)) => {
-            request.set_document_root(docroot);
-            Answer::Declined
-        }
-        Ok(None) => Answer::Declined,
-        Err(answer) => answer,
+    let Some(service) = request.service() else { return Answer::DECLINED };
+    let Some(group) = service.document_root else { return Answer::DECLINED };
+    let Some(slot) = enter_and_mark(request, service, group) else { return Answer::UNAVAILABLE };
+    if let Some(docroot) = slot.try_part(|slot| slot.docroot.as_deref()) {
+        request.set_document_root(&docroot);
+        request.state::<State>().docroot.set(Some(docroot));
     }
+    Answer::DECLINED
 }
 
 /// translate_name, when nobody else knew what to do: what the core would do with its DocumentRoot.
 pub(super) fn map(request: &mut Request) -> Answer {
-    let config = request.kept_config();
-    match docroot(config.service.as_ref(), request) {
-        Ok(Some(docroot)) => request.map_below(docroot),
-        Ok(None) => Answer::Declined,
-        Err(answer) => answer,
+    match request.known_state::<State>().and_then(|state| state.docroot.get()) {
+        Some(docroot) => request.map_below(&docroot),
+        None => Answer::DECLINED,
     }
-}
-
-fn docroot<'a>(
-    service: Option<&'a Service>,
-    request: &Request,
-) -> Result<Option<&'a CStr>, Answer> {
-    let Some(service) = service else { return Ok(None) };
-    let Some(group) = service.document_root else { return Ok(None) };
-    let slot = enter_and_mark(request, service, group)?;
-    Ok(service.site.groups[group].slots[slot].docroot.as_deref())
 }

@@ -6,43 +6,54 @@
 //! in mod_proxy's canon_handler.
 
 use super::address::split_slot_url;
-use super::host::{Answer, Level, Request, Worker};
-use super::request::{State, enter_and_mark};
+use super::host::{Answer, Kept, Level, Request, Worker};
+use super::request::{State, enter_and_mark, find_group};
 use super::site::{Service, Slot};
 use std::ffi::CStr;
 
-const PROXY: &[u8] = b"proxy:";
+const PROXY: &CStr = c"proxy:";
 
 /// map_to_storage, before all others: the slot is known before `<If>` and `<Proxy>` are looked at.
 pub(super) fn enter(request: &mut Request) -> Answer {
-    let config = request.kept_config();
-    let Some(service) = &config.service else { return Answer::Declined };
-    let Some(url) = request.filename().and_then(|name| name.to_bytes().strip_prefix(PROXY)) else {
-        return Answer::Declined;
+    let Some(service) = request.service() else { return Answer::DECLINED };
+    let Some(url) = request.filename_behind(PROXY).map(CStr::to_bytes) else {
+        return Answer::DECLINED;
     };
-    let Some(unwrapped) = unwrap(request, service, url) else {
+    enter_proxied(request, service, url)
+}
+
+/// Not inline: files are not to pay for it.
+#[inline(never)]
+fn enter_proxied(request: &Request, service: Kept<Service>, url: &[u8]) -> Answer {
+    let Some(unwrapped) = unwrap(request, &service, url) else {
         return enter_url(request, service, url);
     };
-    request.set_filename(&[PROXY, unwrapped]);
+    request.set_filename(&[PROXY.to_bytes(), unwrapped]);
     enter_url(request, service, unwrapped)
 }
 
 /// fixups: `SetHandler "proxy:slot://…"`. Whether that is the handler.
-pub(super) fn enter_by_handler(request: &Request, service: &Service) -> Option<Answer> {
-    let url = request.handler()?.to_bytes().strip_prefix(PROXY)?;
+pub(super) fn enter_by_handler(request: &Request, service: Kept<Service>) -> Option<Answer> {
+    handler_url(request, service, request.handler_behind(PROXY)?.to_bytes())
+}
+
+#[inline(never)]
+fn handler_url(request: &Request, service: Kept<Service>, url: &[u8]) -> Option<Answer> {
     split_slot_url(url)?;
     Some(enter_url(request, service, url))
 }
 
-fn enter_url(request: &Request, service: &Service, url: &[u8]) -> Answer {
-    let Some((name, _)) = split_slot_url(url) else { return Answer::Declined };
+fn enter_url(request: &Request, service: Kept<Service>, url: &[u8]) -> Answer {
+    let Some((name, _)) = split_slot_url(url) else { return Answer::DECLINED };
     if request.is_forward_proxied() {
-        return Answer::Declined;
+        return Answer::DECLINED;
     }
-    let Some(group) = service.site.find(name) else { return no_group(request, name) };
+    let Some(group) = find_group(&request.root(), &service, name) else {
+        return no_group(request, name);
+    };
     match enter_and_mark(request, service, group) {
-        Ok(_) => Answer::Declined,
-        Err(answer) => answer,
+        Some(_) => Answer::DECLINED,
+        None => Answer::UNAVAILABLE,
     }
 }
 
@@ -65,36 +76,35 @@ fn unwrap<'a>(request: &Request, service: &Service, url: &'a [u8]) -> Option<&'a
 /// canon_handler: has mod_proxy's own modules canonicalise the URL of the slot, so that the backend
 /// is sent what a ProxyPass to it would send.
 pub(super) fn canonicalise(request: &mut Request, url: &CStr) -> Answer {
-    let config = request.kept_config();
-    let Some(service) = &config.service else { return Answer::Declined };
+    let Some(service) = request.service() else { return Answer::DECLINED };
     let whole = url.to_bytes();
-    let plain = unwrap(request, service, whole).unwrap_or(whole);
+    let plain = unwrap(request, &service, whole).unwrap_or(whole);
     let Some((name, path)) = split_slot_url(plain).filter(|_| request.is_reverse_proxied()) else {
         // Whatever this request was before, it is none of ours now.
         if let Some(state) = request.known_state::<State>() {
             state.worker.set(None);
         }
-        return Answer::Declined;
+        return Answer::DECLINED;
     };
-    let Some(group) = service.site.find(name) else { return no_group(request, name) };
-    let slot = match enter_and_mark(request, service, group) {
-        Ok(slot) => slot,
-        Err(answer) => return answer,
+    let Some(group) = find_group(&request.root(), &service, name) else {
+        return no_group(request, name);
     };
-    let chosen = &service.site.groups[group].slots[slot];
+    let Some(chosen) = enter_and_mark(request, service, group) else { return Answer::UNAVAILABLE };
     let (Some(base), Some(mod_proxy)) = (&chosen.base, &service.site.proxy) else {
-        return no_backend(request, chosen);
+        return no_backend(request, &chosen);
     };
-    let worker = service.worker(group, slot, path);
-    let answer = if let Some((prefix, path)) = path_of_handler(request, chosen) {
+    let worker = service.worker(group, chosen.place, path);
+    let answer = if let Some((prefix, path)) = path_of_handler(request, &chosen) {
         mod_proxy.canonicalise(request, &[base.to_bytes(), prefix, path])
-    } else if chosen.is_http && matches!(path.first(), Some(b'/') | None) {
+    } else if let Some(name) = &chosen.http_name
+        && matches!(path.first(), Some(b'/') | None)
+    {
         let start = whole.len() - path.len();
-        mod_proxy.canonicalise_http(request, base, &url[start + usize::from(!path.is_empty())..])
+        mod_proxy.canonicalise_http(request, name, &url[start + usize::from(!path.is_empty())..])
     } else {
         mod_proxy.canonicalise(request, &[base.to_bytes(), path.strip_prefix(b"/").unwrap_or(path)])
     };
-    if answer == Answer::Ok {
+    if answer == Answer::OK {
         request.state::<State>().worker.set(worker);
     }
     answer
@@ -106,7 +116,7 @@ fn path_of_handler<'a>(request: &'a Request, slot: &Slot) -> Option<(&'a [u8], &
     if slot.wants_file || !request.is_by_handler() {
         return None;
     }
-    let (_, prefix) = split_slot_url(request.handler()?.to_bytes().strip_prefix(PROXY)?)?;
+    let (_, prefix) = split_slot_url(request.handler_behind(PROXY)?.to_bytes())?;
     // The slot's base ends in a slash, and the path begins with one.
     let prefix = prefix.strip_prefix(b"/").unwrap_or(prefix);
     let path = request.path()?.to_bytes();

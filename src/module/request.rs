@@ -1,12 +1,12 @@
 //! What every request has in common: it enters the active slot of a group once, and is counted
 //! there when it is over.
 
-use super::config::Config;
-use super::host::{Answer, Kept, Level, Request, Worker};
-use super::site::{Group, Service, Site};
+use super::host::{Answer, Decimal, Held, Kept, Level, Request, Worker};
+use super::site::{Group, Service, Slot};
 use crate::lease;
 use crate::slot::{SlotIndex, Word};
-use std::cell::{Cell, OnceCell};
+use crate::state::counts::{Row, Words};
+use std::cell::Cell;
 use std::ffi::CStr;
 
 /// What we keep with a request.
@@ -14,46 +14,35 @@ use std::ffi::CStr;
 pub(super) struct State {
     /// The groups that it has entered. With the request that the client made; sub-requests and
     /// internal redirects share them.
-    pins: Pins,
+    pins: Held<Pin>,
     /// Whom mod_proxy shall send it to.
     pub(super) worker: Cell<Option<Worker>>,
+    /// Its DOCUMENT_ROOT: the docroot of its slot.
+    pub(super) docroot: Cell<Option<Kept<CStr>>>,
     /// Its environment says which slot it is in.
     told: Cell<bool>,
 }
 
-/// A request's slots, one for each group that it has entered. Nearly always there is one.
-#[derive(Debug, Default)]
-struct Pins {
-    first: OnceCell<Pin>,
-    rest: OnceCell<Box<Pins>>,
-}
-
-impl Pins {
-    fn iter(&self) -> impl Iterator<Item = &Pin> {
-        std::iter::successors(Some(self), |pins| pins.rest.get().map(|rest| &**rest))
-            .filter_map(|pins| pins.first.get())
-    }
-
-    fn add(&self, pin: Pin) -> &Pin {
-        if self.first.get().is_some() {
-            return self.rest.get_or_init(Box::default).add(pin);
-        }
-        self.first.get_or_init(|| pin)
+impl State {
+    fn pins(&self) -> &Held<Pin> {
+        &self.pins
     }
 }
 
 /// A request in a slot: in flight there until this is dropped, with the request.
 #[derive(Debug)]
-pub(super) struct Pin {
+struct Pin {
     /// The group's place among all groups.
-    pub(super) group: usize,
-    /// The slot's place in the group; `None` when this process does not know the slot.
-    pub(super) slot: Option<usize>,
+    group: usize,
+    /// The slot; `None` when this process does not know it.
+    slot: Option<Kept<Slot>>,
     word: Word,
-    row: usize,
+    /// The generation, to be read.
+    generation: Decimal,
+    /// This process's row in the group's counts.
+    row: Kept<Words>,
     /// Where the row has its note of this request.
     note: Option<u8>,
-    config: Kept<Config>,
 }
 
 impl Pin {
@@ -61,60 +50,76 @@ impl Pin {
         self.word.active()
     }
 
-    fn site(&self) -> Option<&Site> {
-        self.config.service.as_ref().map(|service| &*service.site)
+    fn row(&self) -> Row<'_> {
+        Row::of(&self.row)
     }
 }
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        if let Some(site) = self.site() {
-            let counts = site.groups[self.group].counts();
-            if let Some(note) = self.note {
-                counts.strike(self.row, note);
-            }
-            lease::leave(counts.block(self.row, self.index()).in_flight());
+        if let Some(note) = self.note {
+            self.row().strike(note);
         }
+        lease::leave(self.row().block(self.index()).in_flight());
     }
 }
 
-/// Enters the active slot of a group, unless the request is in one already: the client's request,
-/// its sub-requests, its internal redirects are in the same slot, always.
-pub(super) fn enter<'a>(root: &'a Request, service: &Service, group: usize) -> &'a Pin {
-    let pins = &root.state::<State>().pins;
-    if let Some(pin) = pins.iter().find(|pin| pin.group == group) {
-        return pin;
-    }
-    let (row, entered) = (service.site.row(), &service.site.groups[group]);
+/// Where the request is in a group, if it is: the client's request, its sub-requests and its internal
+/// redirects are in the same slot, always.
+fn pinned(root: &Request, group: usize) -> Option<&Pin> {
+    root.known_state::<State>()?.pins.iter().find(|pin| pin.group == group)
+}
+
+fn enter(root: &Request, service: Kept<Service>, group: usize) -> &Pin {
+    let entered = service.part(|service| &service.site.groups[group]);
+    let words = entered.part(|entered| entered.words(service.site.row()));
+    let row = Row::of(&words);
     let word = entered.enter(row);
-    let slot = entered.place(word.active());
-    let (began, method, path) = root.head();
-    let note = entered.counts().note(row, word.active(), began, method, path);
-    pins.add(Pin { group, slot, word, row, note, config: root.kept_config() })
+    let (began, line) = root.head();
+    let pin = Pin {
+        group,
+        slot: entered.try_part(|entered| entered.slot(word.active())),
+        word,
+        generation: Decimal::of(word.generation()),
+        row: words,
+        note: row.note(word.active(), began, line),
+    };
+    root.hold(State::pins, pin)
 }
 
-/// Enters a group's active slot on behalf of `request`, and has its environment say so. Returns the
-/// slot's place in the group.
+/// The group of this name. Nearly always the request is in it, and nothing is to be looked up.
+pub(super) fn find_group(root: &Request, service: &Service, name: &[u8]) -> Option<usize> {
+    let known = root.known_state::<State>().and_then(|state| state.pins.first());
+    match known {
+        Some(pin) if service.site.groups[pin.group].name.as_bytes() == name => Some(pin.group),
+        _ => service.site.find(name),
+    }
+}
+
+/// Enters a group's active slot on behalf of `request`, and has its environment say so. `None`, and
+/// a line in the log, when this process does not know the slot: [`Answer::UNAVAILABLE`].
 pub(super) fn enter_and_mark(
     request: &Request,
-    service: &Service,
+    service: Kept<Service>,
     group: usize,
-) -> Result<usize, Answer> {
+) -> Option<Kept<Slot>> {
     let root = request.root();
-    let pin = enter(&root, service, group);
+    let pin = pinned(&root, group).unwrap_or_else(|| enter(&root, service, group));
     let Some(slot) = pin.slot else {
-        return Err(unknown(request, &service.site.groups[group], pin));
+        unknown(request, &service.site.groups[group], pin);
+        return None;
     };
-    tell(request, &service.site, pin);
+    tell(request, pin, &slot);
     if !root.is(request) {
-        tell(&root, &service.site, pin);
+        tell(&root, pin, &slot);
     }
-    Ok(slot)
+    Some(slot)
 }
 
 /// This child has an older configuration than the one that brought the slot. It answers nothing
 /// rather than to answer from the wrong slot.
-fn unknown(request: &Request, group: &Group, pin: &Pin) -> Answer {
+#[cold]
+fn unknown(request: &Request, group: &Group, pin: &Pin) {
     let text = format!(
         "group {:?}: the active slot (entry {}, generation {}) is not in the configuration that \
          this process was started with; it serves until its last connection ends, or stop it: \
@@ -124,49 +129,50 @@ fn unknown(request: &Request, group: &Group, pin: &Pin) -> Answer {
         pin.word.generation()
     );
     request.log(Level::Error, &text);
-    Answer::UNAVAILABLE
 }
 
 const SLOT: &CStr = c"SLOT";
 const GENERATION: &CStr = c"SLOT_GENERATION";
 
 /// A request in several slots tells the first.
-fn tell(request: &Request, site: &Site, pin: &Pin) {
-    let Some(slot) = pin.slot else { return };
+#[inline]
+fn tell(request: &Request, pin: &Pin, slot: &Slot) {
     if !request.state::<State>().told.replace(true) {
-        request.set_env(SLOT, &site.groups[pin.group].slots[slot].name);
-        request.set_env(GENERATION, request.decimal(pin.word.generation()));
+        request.set_env([(SLOT, &slot.name), (GENERATION, pin.generation.text())]);
     }
 }
 
 /// fixups: a sub-request, or an internal redirect, has an environment of its own.
 pub(super) fn mark(request: &mut Request) -> Answer {
-    let config = request.kept_config();
-    let Some(service) = &config.service else { return Answer::Declined };
+    let Some(service) = request.service() else { return Answer::DECLINED };
     if let Some(answer) = super::proxy::enter_by_handler(request, service) {
         return answer;
     }
-    let root = request.root();
-    if !root.is(request)
-        && let Some(pin) = root.known_state::<State>().and_then(|state| state.pins.iter().next())
-    {
-        tell(request, &service.site, pin);
+    if !request.is_root() {
+        mark_like_root(request);
     }
-    Answer::Declined
+    Answer::DECLINED
+}
+
+#[inline(never)]
+fn mark_like_root(request: &Request) {
+    let root = request.root();
+    let pin = root.known_state::<State>().and_then(|state| state.pins.first());
+    if let Some(pin) = pin
+        && let Some(slot) = pin.slot
+    {
+        tell(request, pin, &slot);
+    }
 }
 
 /// log_transaction: the answer is out.
 pub(super) fn account(request: &mut Request) -> Answer {
-    let Some(state) = request.known_state::<State>() else { return Answer::Declined };
-    let mut pins = state.pins.iter().peekable();
-    if pins.peek().is_some() {
+    let Some(state) = request.known_state::<State>() else { return Answer::DECLINED };
+    if state.pins.first().is_some() {
         let (status, micros) = (request.final_status(), request.age());
-        for pin in pins {
-            if let Some(site) = pin.site() {
-                let counts = site.groups[pin.group].counts();
-                counts.block(pin.row, pin.index()).finished(status, micros);
-            }
+        for pin in state.pins.iter() {
+            pin.row().block(pin.index()).finished(status, micros);
         }
     }
-    Answer::Declined
+    Answer::DECLINED
 }

@@ -5,11 +5,11 @@ use super::host::{Level, Proxy, Worker, log};
 use crate::lease;
 use crate::slot::{MAX_SLOTS, SlotIndex, Word};
 use crate::state::control::WORD;
-use crate::state::counts::Counts;
+use crate::state::counts::{Counts, Row, Words};
 use crate::state::map::Mapping;
 use crate::state::map::cut::{Lost, Mark, Survival, survive};
 use crate::sync::{Ordering, fence};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
@@ -20,8 +20,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 #[derive(Debug)]
 pub(super) struct Site {
     pub(super) groups: Vec<Group>,
-    /// By name, in lower case: mod_proxy may change the case of a URL's host.
-    by_name: HashMap<Box<[u8]>, usize>,
+    /// By name, as it is configured and in lower case: mod_proxy may change the case of a URL's host.
+    by_name: FxHashMap<Box<[u8]>, usize>,
     /// mod_proxy, when it is loaded.
     pub(super) proxy: Option<Proxy>,
     /// A RewriteRule names a `slot://` URL.
@@ -44,14 +44,13 @@ pub(super) struct Service {
     pub(super) document_root: Option<usize>,
     /// By group and slot.
     pub(super) workers: Arc<Vec<Vec<Option<Worker>>>>,
-    /// `slot://` URLs with workers of their own, the longest first.
-    pub(super) routes: Arc<Vec<Route>>,
+    /// By group: `slot://` URLs with workers of their own, the longest first.
+    pub(super) routes: Arc<FxHashMap<usize, Vec<Route>>>,
 }
 
 /// A ProxyPass to a `slot://` URL that has parameters.
 #[derive(Clone, Debug)]
 pub(super) struct Route {
-    pub(super) group: usize,
     /// What the path behind the group starts with.
     pub(super) prefix: Vec<u8>,
     /// By slot.
@@ -81,11 +80,13 @@ pub(super) struct Group {
 /// A slot, as requests see it.
 #[derive(Debug)]
 pub(super) struct Slot {
+    /// Its place in the group.
+    pub(super) place: usize,
     pub(super) name: CString,
     /// Where its backend is: `Address::base`, and a slash.
     pub(super) base: Option<CString>,
-    /// Whether mod_proxy_http speaks to it.
-    pub(super) is_http: bool,
+    /// Where mod_proxy_http speaks to it: `proxy:`, and the base.
+    pub(super) http_name: Option<CString>,
     /// Whether the backend is told the path of a file.
     pub(super) wants_file: bool,
     pub(super) docroot: Option<CString>,
@@ -115,10 +116,9 @@ impl Group {
         Self { name: name.into(), slots, identity, page, counts, last, told, places, known }
     }
 
-    /// Enters the active slot: see [`lease`].
-    pub(super) fn enter(&self, row: usize) -> Word {
-        let word =
-            lease::enter(self.page.word(WORD), |slot| self.counts.block(row, slot).in_flight());
+    /// Enters the active slot, in a row of the counts: see [`lease`].
+    pub(super) fn enter(&self, row: Row<'_>) -> Word {
+        let word = lease::enter(self.page.word(WORD), |slot| row.block(slot).in_flight());
         if self.last.word(0).load(Ordering::Relaxed) == word.bits() {
             return word;
         }
@@ -128,15 +128,15 @@ impl Group {
     /// A word that is not the last one: a flip, or damage. In a damaged word's place the last one is
     /// entered, in the same way.
     #[cold]
-    fn remember(&self, word: Word, row: usize) -> Word {
-        let in_flight = |word: Word| self.counts.block(row, word.active()).in_flight();
+    fn remember(&self, word: Word, row: Row<'_>) -> Word {
+        let in_flight = |word: Word| row.block(word.active()).in_flight();
         if word.is_valid() {
             self.last.word(0).store(word.bits(), Ordering::Relaxed);
             return word;
         }
         let last = Word::from_bits(self.last.word(0).load(Ordering::Relaxed));
         if !self.told.swap(true, Ordering::Relaxed) {
-            let slot = self.place(last.active()).map(|at| &self.slots[at].name);
+            let slot = self.slot(last.active()).map(|slot| &slot.name);
             let text = format!(
                 "group {:?}: the control word {:#018x} is damaged; this process serves the last \
                  slot that it knows of, {slot:?}, until it is not",
@@ -189,6 +189,11 @@ impl Group {
         self.counts.take_over(row, self.known, pid);
     }
 
+    /// A row of the counts.
+    pub(super) fn words(&self, row: usize) -> &Words {
+        self.counts.words(row)
+    }
+
     /// Its count segment.
     pub(super) fn counts(&self) -> &Counts {
         &self.counts
@@ -196,18 +201,20 @@ impl Group {
 
     /// The slot with this index; `None` when it is not in this configuration. That takes a child of
     /// an older one, which meets the name of a slot that a newer one has added.
-    pub(super) fn place(&self, slot: SlotIndex) -> Option<usize> {
-        Some(usize::from(self.places[slot.get()])).filter(|at| *at < self.slots.len())
+    pub(super) fn slot(&self, slot: SlotIndex) -> Option<&Slot> {
+        self.slots.get(usize::from(self.places[slot.get()]))
     }
 }
 
 impl Site {
     pub(super) fn new(groups: Vec<Group>) -> Self {
-        let by_name = groups.iter().enumerate();
-        let by_name =
-            by_name.map(|(at, group)| (group.name.to_ascii_lowercase().into_bytes().into(), at));
+        let mut by_name = FxHashMap::default();
+        for (at, group) in groups.iter().enumerate() {
+            by_name.insert(group.name.to_ascii_lowercase().into_bytes().into(), at);
+            by_name.insert(group.name.clone().into_bytes().into(), at);
+        }
         Self {
-            by_name: by_name.collect(),
+            by_name,
             groups,
             proxy: None,
             rewrites: false,
@@ -220,9 +227,8 @@ impl Site {
 
     /// The group of this name, in whatever case.
     pub(super) fn find(&self, name: &[u8]) -> Option<usize> {
-        if let [only] = &self.groups[..] {
-            let only = only.name.as_bytes();
-            return (only == name || only.eq_ignore_ascii_case(name)).then_some(0);
+        if let Some(found) = self.by_name.get(name) {
+            return Some(*found);
         }
         let mut lower = [0; crate::slot::MAX_NAME];
         let lower = lower.get_mut(..name.len())?;
@@ -240,10 +246,8 @@ impl Site {
 impl Service {
     /// The worker for a slot of a group, and for a path behind its name.
     pub(super) fn worker(&self, group: usize, slot: usize, path: &[u8]) -> Option<Worker> {
-        let route = self
-            .routes
-            .iter()
-            .find(|route| route.group == group && path.starts_with(&route.prefix));
+        let routes = self.routes.get(&group);
+        let route = routes.and_then(|all| all.iter().find(|route| path.starts_with(&route.prefix)));
         let workers = route.map_or_else(|| self.workers.get(group), |route| Some(&route.workers));
         workers.and_then(|workers| workers.get(slot).copied()).flatten()
     }
@@ -255,10 +259,11 @@ mod tests {
     use crate::state::counts;
 
     fn group(name: &str, slots: &[&str], names: &[&str]) -> Group {
-        let slot = |name: &&str| Slot {
+        let slot = |(place, name): (usize, &&str)| Slot {
+            place,
             name: CString::new(*name).unwrap(),
             base: None,
-            is_http: false,
+            http_name: None,
             wants_file: false,
             docroot: None,
         };
@@ -266,13 +271,13 @@ mod tests {
         let page = Mapping::anonymous(4096).unwrap();
         let counts = Counts::new(Mapping::anonymous(counts::size(1)).unwrap()).unwrap();
         let first = (0, Word::from_bits(0));
-        Group::new(name, slots.iter().map(slot).collect(), &names, first, page, counts)
+        Group::new(name, slots.iter().enumerate().map(slot).collect(), &names, first, page, counts)
     }
 
     #[test]
     fn a_slot_is_known_by_its_name_not_by_its_place() {
         let group = group("app", &["b", "c", "a"], &["a", "gone", "b", "c"]);
-        let place = |index| group.place(SlotIndex::new(index).unwrap());
+        let place = |index| group.slot(SlotIndex::new(index).unwrap()).map(|slot| slot.place);
         assert_eq!([0, 1, 2, 3, 4].map(place), [Some(2), None, Some(0), Some(1), None]);
     }
 

@@ -145,7 +145,7 @@ fn publish_all(dirs: &Dirs, groups: &[GroupLines], usable: bool, countable: bool
 }
 
 fn publish_group(dirs: &Dirs, lines: &GroupLines, how: How) -> Group {
-    let slots = lines.slots.iter().map(SlotLine::serve).collect();
+    let slots = lines.slots.iter().enumerate().map(|(at, slot)| slot.serve(at)).collect();
     match try_publish(dirs, lines, how) {
         Ok((Published { control, mapping, .. }, counts)) => {
             let first = (control.identity, control.word);
@@ -254,13 +254,16 @@ fn private_counts() -> Counts {
 }
 
 impl SlotLine {
-    fn serve(&self) -> Slot {
+    fn serve(&self, place: usize) -> Slot {
         let c_string = |text: &str| CString::new(text).expect("Apache's words hold no NUL");
         let address = self.address.as_ref();
         Slot {
+            place,
             name: c_string(&self.name),
             base: address.map(|address| c_string(&format!("{}/", address.base))),
-            is_http: address.is_some_and(Address::is_http),
+            http_name: address
+                .filter(|address| address.is_http())
+                .map(|address| c_string(&format!("proxy:{}/", address.base))),
             wants_file: address.is_some_and(Address::wants_file),
             docroot: self.docroot.as_deref().map(c_string),
         }

@@ -5,11 +5,13 @@ use super::address::split_slot_url;
 use super::config::GroupLines;
 use super::host::{Pool, Proxy, Server, Worker};
 use super::site::Route;
+use rustc_hash::FxHashMap;
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
 
 type ByGroup = Arc<Vec<Vec<Option<Worker>>>>;
+type Routes = FxHashMap<usize, Vec<Route>>;
 
 /// Makes the workers for one server after the other.
 pub(super) struct Workers<'a> {
@@ -20,7 +22,7 @@ pub(super) struct Workers<'a> {
     /// For the servers that declare none themselves; by group and slot.
     shared: ByGroup,
     /// By mod_proxy's worker of the `slot://` URL: virtual hosts inherit it from the main server.
-    routes: HashMap<Worker, Option<Route>>,
+    routes: HashMap<Worker, Option<(usize, Route)>>,
     /// All that were made here, so that mod_proxy does not know of them.
     pub(super) own: Vec<Worker>,
 }
@@ -63,22 +65,26 @@ impl<'a> Workers<'a> {
     /// # Errors
     ///
     /// What mod_proxy says of an address.
-    pub(super) fn of(&mut self, server: Server) -> Result<(ByGroup, Vec<Route>), String> {
+    pub(super) fn of(&mut self, server: Server) -> Result<(ByGroup, Routes), String> {
         let known = self.proxy.workers(server);
         let ours = |name: &str| split_slot_url(name.as_bytes()).is_some();
         let mut table = self.shared.clone();
         if known.iter().any(|(name, _)| !ours(name)) {
             table = self.declared(server);
         }
-        let mut routes = Vec::new();
+        let mut routes = Routes::default();
         for (name, worker) in known.iter().filter(|(name, _)| ours(name)) {
             if !self.routes.contains_key(worker) {
                 let route = self.route(name, *worker, &table)?;
                 self.routes.insert(*worker, route);
             }
-            routes.extend(self.routes[worker].clone());
+            if let Some((group, route)) = self.routes[worker].clone() {
+                routes.entry(group).or_default().push(route);
+            }
         }
-        routes.sort_by_key(|route| std::cmp::Reverse(route.prefix.len()));
+        for of_group in routes.values_mut() {
+            of_group.sort_by_key(|route| std::cmp::Reverse(route.prefix.len()));
+        }
         Ok((table, routes))
     }
 
@@ -101,13 +107,13 @@ impl<'a> Workers<'a> {
         table
     }
 
-    /// `None` for a URL without parameters, or without a group.
+    /// With its group. `None` for a URL without parameters, or without a group.
     fn route(
         &mut self,
         name: &str,
         like: Worker,
         table: &ByGroup,
-    ) -> Result<Option<Route>, String> {
+    ) -> Result<Option<(usize, Route)>, String> {
         let Some((group, path)) = split_slot_url(name.as_bytes()) else { return Ok(None) };
         let found = self.groups.iter().position(|g| g.name.as_bytes().eq_ignore_ascii_case(group));
         let Some(group) = found.filter(|_| like.has_parameters()) else { return Ok(None) };
@@ -122,6 +128,6 @@ impl<'a> Workers<'a> {
                 worker.inherit(like);
             }
         }
-        Ok(Some(Route { group, prefix: path[..end].to_vec(), workers }))
+        Ok(Some((group, Route { prefix: path[..end].to_vec(), workers })))
     }
 }

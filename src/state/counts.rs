@@ -29,6 +29,8 @@
 //! the children that found no row free. What a dead process had in flight is void; what it had
 //! finished stays in the totals.
 
+use super::note;
+pub use super::note::Note;
 use crate::slot::{MAX_SLOTS, SlotIndex};
 use crate::state::map::Mapping;
 use crate::sync::{AtomicU64, Ordering};
@@ -56,8 +58,9 @@ const CLASS: usize = 8;
 const MICROS: usize = 56;
 const HISTOGRAM: usize = 64;
 const TAKEN: usize = 8;
-const NOTES: usize = 64 + MAX_SLOTS * BLOCK;
-const NOTE: usize = 128;
+const BLOCKS: usize = 64;
+const NOTES: usize = BLOCKS + MAX_SLOTS * BLOCK;
+pub(super) const NOTE: usize = 128;
 
 /// The size of a segment of `rows` rows, in bytes.
 pub fn size(rows: usize) -> usize {
@@ -99,7 +102,10 @@ pub fn header(identity: u128) -> [u8; 32] {
 
 /// A mapped segment.
 #[derive(Debug)]
-pub struct Counts(Mapping);
+pub struct Counts {
+    mapping: Mapping,
+    rows: usize,
+}
 
 impl Counts {
     /// Over a mapping of a segment: at least the header and row 0.
@@ -108,45 +114,90 @@ impl Counts {
     ///
     /// Gives the mapping back when it is too short.
     pub fn new(mapping: Mapping) -> Result<Self, Mapping> {
-        if rows_in(mapping.len()) == 0 { Err(mapping) } else { Ok(Self(mapping)) }
+        match rows_in(mapping.len()) {
+            0 => Err(mapping),
+            rows => Ok(Self { mapping, rows }),
+        }
     }
 
     /// Where it lies.
     pub fn mapping(&self) -> &Mapping {
-        &self.0
+        &self.mapping
     }
 
     /// How many rows are mapped.
     pub fn rows(&self) -> usize {
-        rows_in(self.0.len())
+        self.rows
     }
 
-    /// Where a row begins; a row beyond the mapping is row 0.
-    fn row(&self, row: usize) -> usize {
-        HEADER + if row < self.rows() { row * ROW } else { 0 }
+    /// The words of a row, for [`Row::of`]; a row beyond the mapping is row 0.
+    pub fn words(&self, row: usize) -> &Words {
+        self.mapping.words(HEADER + if row < self.rows { row * ROW } else { 0 })
+    }
+
+    /// A row; a row beyond the mapping is row 0.
+    pub fn row(&self, row: usize) -> Row<'_> {
+        Row(self.words(row))
     }
 
     /// The counters of a slot in a row; a row beyond the mapping is row 0.
     pub fn block(&self, row: usize, slot: SlotIndex) -> Block<'_> {
-        Block(self.0.words(self.row(row) + 64 + slot.get() * BLOCK))
+        self.row(row).block(slot)
     }
 
     /// The process that owns the row, or owned it last.
     pub fn pid(&self, row: usize) -> u32 {
-        self.0.word(self.row(row)).load(Ordering::Relaxed) as u32
+        self.words(row)[0].load(Ordering::Relaxed) as u32
     }
 
-    /// Makes a note of a request in flight: who asks `slotctl` shall see it. Returns its place in
-    /// the row, for [`Counts::strike`]; `None` when the row is full, and the request is only counted.
-    pub fn note(
-        &self,
-        row: usize,
-        slot: SlotIndex,
-        began: u64,
-        method: &[u8],
-        path: &[u8],
-    ) -> Option<u8> {
-        let taken = self.0.word(self.row(row) + TAKEN);
+    /// The notes of a row. Whatever lies there: a child may write nonsense, and may write meanwhile.
+    pub fn notes(&self, row: usize) -> Vec<Note> {
+        let row = self.row(row);
+        let taken = row.taken().load(Ordering::Acquire);
+        let places = (0..MAX_NOTES as u8).filter(|place| taken >> place & 1 == 1);
+        places.filter_map(|place| note::read(row.note_at(place))).collect()
+    }
+
+    /// For the new owner of `row`, which holds its lock: what the last one had in flight is void. It
+    /// was in one of the first `known` slots, as many as the control file names. The blocks of others
+    /// are not looked at: in a file in memory, that alone would take pages for them.
+    pub fn take_over(&self, row: usize, known: usize, pid: u32) {
+        let row = self.row(row);
+        for slot in (0..known).filter_map(SlotIndex::new) {
+            // Nothing is written where nothing was, or each child would touch all of its pages.
+            let in_flight = row.block(slot).in_flight();
+            if in_flight.load(Ordering::Relaxed) != 0 {
+                in_flight.store(0, Ordering::SeqCst);
+            }
+        }
+        row.taken().store(0, Ordering::Relaxed);
+        row.0[0].store(pid.into(), Ordering::Relaxed);
+    }
+}
+
+/// A row, as it lies in the mapping.
+pub type Words = [AtomicU64; ROW / 8];
+
+/// A row: found once, it costs its process no more search.
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'a>(&'a Words);
+
+impl<'a> Row<'a> {
+    /// The row that has these words.
+    pub fn of(words: &'a Words) -> Self {
+        Self(words)
+    }
+
+    /// The counters of a slot.
+    pub fn block(self, slot: SlotIndex) -> Block<'a> {
+        Block(part(self.0, BLOCKS + slot.get() % MAX_SLOTS * BLOCK))
+    }
+
+    /// Makes a note of a request in flight: who asks `slotctl` shall see it. `line` is the request's
+    /// first line. Returns the note's place in the row, for [`Row::strike`]; `None` when the row is
+    /// full, and the request is only counted.
+    pub fn note(self, slot: SlotIndex, began: u64, line: &[u8]) -> Option<u8> {
+        let taken = self.taken();
         let mut seen = taken.load(Ordering::Relaxed);
         let place = loop {
             let place = seen.trailing_ones();
@@ -159,83 +210,31 @@ impl Counts {
                 Err(now) => seen = now,
             }
         };
-        let [head, start, text @ ..] = self.note_at(row, place);
+        let [head, start, text @ ..] = self.note_at(place);
         start.store(began, Ordering::Relaxed);
-        write_text(text, method, path);
+        note::write(text, line);
         head.store(slot.get() as u64 + 1, Ordering::Release);
         Some(place)
     }
 
     /// Takes a note back.
-    pub fn strike(&self, row: usize, place: u8) {
-        self.note_at(row, place)[0].store(0, Ordering::Relaxed);
-        let taken = self.0.word(self.row(row) + TAKEN);
-        taken.fetch_and(!(1 << (place as usize % MAX_NOTES)), Ordering::Release);
+    pub fn strike(self, place: u8) {
+        self.note_at(place)[0].store(0, Ordering::Relaxed);
+        self.taken().fetch_and(!(1 << (place as usize % MAX_NOTES)), Ordering::Release);
     }
 
-    fn note_at(&self, row: usize, place: u8) -> &[AtomicU64; NOTE / 8] {
-        self.0.words(self.row(row) + NOTES + (place as usize % MAX_NOTES) * NOTE)
+    fn taken(self) -> &'a AtomicU64 {
+        &self.0[TAKEN / 8]
     }
 
-    /// The notes of a row. Whatever lies there: a child may write nonsense, and may write meanwhile.
-    pub fn notes(&self, row: usize) -> Vec<Note> {
-        let taken = self.0.word(self.row(row) + TAKEN).load(Ordering::Acquire);
-        let places = (0..MAX_NOTES as u8).filter(|place| taken >> place & 1 == 1);
-        places.filter_map(|place| read_note(self.note_at(row, place))).collect()
-    }
-
-    /// For the new owner of `row`, which holds its lock: what the last one had in flight is void. It
-    /// was in one of the first `known` slots, as many as the control file names. The blocks of others
-    /// are not looked at: in a file in memory, that alone would take pages for them.
-    pub fn take_over(&self, row: usize, known: usize, pid: u32) {
-        for slot in (0..known).filter_map(SlotIndex::new) {
-            // Nothing is written where nothing was, or each child would touch all of its pages.
-            let in_flight = self.block(row, slot).in_flight();
-            if in_flight.load(Ordering::Relaxed) != 0 {
-                in_flight.store(0, Ordering::SeqCst);
-            }
-        }
-        self.0.word(self.row(row) + TAKEN).store(0, Ordering::Relaxed);
-        self.0.word(self.row(row)).store(pid.into(), Ordering::Relaxed);
+    fn note_at(self, place: u8) -> &'a [AtomicU64; NOTE / 8] {
+        part(self.0, NOTES + place as usize % MAX_NOTES * NOTE)
     }
 }
 
-/// Writes as many words as the text needs, and a zero behind it.
-fn write_text(words: &[AtomicU64], method: &[u8], path: &[u8]) {
-    let end = path.iter().position(|b| matches!(b, b';' | b'?')).unwrap_or(path.len());
-    let mut text = [0; MAX_TEXT];
-    let mut len = 0;
-    for part in [method, b" ", &path[..end]] {
-        let fits = part.len().min(MAX_TEXT - len);
-        text[len..len + fits].copy_from_slice(&part[..fits]);
-        len += fits;
-    }
-    for (word, bytes) in words.iter().zip(text.chunks_exact(8)).take(len / 8 + 1) {
-        word.store(u64::from_ne_bytes(bytes.try_into().expect("8 bytes")), Ordering::Relaxed);
-    }
-}
-
-fn read_note([head, start, text @ ..]: &[AtomicU64; NOTE / 8]) -> Option<Note> {
-    let look = || [head, start].map(|word| word.load(Ordering::Acquire));
-    let before = look();
-    let slot = usize::try_from(before[0]).ok()?.checked_sub(1).and_then(SlotIndex::new)?;
-    let mut bytes: Vec<u8> =
-        text.iter().flat_map(|word| word.load(Ordering::Acquire).to_ne_bytes()).collect();
-    bytes.truncate(bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len()));
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    // Another request's by now: not worth a second look, it has only just begun.
-    (look() == before).then_some(Note { slot, began: before[1], text })
-}
-
-/// A request in flight, as its process has noted it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
-    /// Where it is.
-    pub slot: SlotIndex,
-    /// When it began, microseconds since 1970.
-    pub began: u64,
-    /// Method and path, as the client sent them: to be escaped before they are shown.
-    pub text: String,
+/// `N` words of a row from the byte `offset` on.
+fn part<const N: usize>(words: &Words, offset: usize) -> &[AtomicU64; N] {
+    words[offset / 8..].first_chunk().expect("the layout keeps its parts within the row")
 }
 
 /// The counters of one slot in one row.
@@ -308,16 +307,43 @@ mod tests {
     fn a_request_is_noted_until_it_is_over() {
         let counts = Counts::new(Mapping::anonymous(size(2)).unwrap()).unwrap();
         let slot = SlotIndex::new(63).unwrap();
-        let long = [&b"/"[..], &[b'x'; 200]].concat();
-        let first = counts.note(1, slot, 5, b"GET", b"/a;jsessionid=secret?q").unwrap();
-        let second = counts.note(1, slot, 6, b"POST", &long).unwrap();
+        let long = [&b"POST /"[..], &[b'x'; 200]].concat();
+        let row = counts.row(1);
+        let first = row.note(slot, 5, b"GET /a;jsessionid=secret?q HTTP/1.1").unwrap();
+        let second = row.note(slot, 6, &long).unwrap();
         let notes = counts.notes(1);
         assert_eq!(notes[0], Note { slot, began: 5, text: "GET /a".into() });
         assert_eq!(notes[1].text.len(), MAX_TEXT);
-        counts.strike(1, first);
+        row.strike(first);
         assert_eq!(counts.notes(1).len(), 1);
-        counts.strike(1, second);
+        row.strike(second);
         assert_eq!((counts.notes(1), counts.notes(0)), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_note_has_the_method_and_the_path_and_nothing_behind_them() {
+        let counts = Counts::new(Mapping::anonymous(size(1)).unwrap()).unwrap();
+        let (row, slot) = (counts.row(0), SlotIndex::new(0).unwrap());
+        let text = |line: &str| {
+            // What an earlier request has left there does not show through.
+            let other = row.note(slot, 0, &[b'#'; MAX_TEXT]).unwrap();
+            row.strike(other);
+            let place = row.note(slot, 0, line.as_bytes()).unwrap();
+            let text = counts.notes(0).remove(0).text;
+            row.strike(place);
+            text
+        };
+        for path in ["/", "/a", "/abc", "/abcd", "/a/b%20c/d", "/1234567890/!\u{e9}/:>", "*"] {
+            for method in ["GET", "PATCH", "OPTIONS", "PROPFIND", "BASELINE-CONTROL"] {
+                let both = format!("{method} {path}");
+                for behind in ["", " HTTP/1.1", "?a b", ";x?y HTTP/1.1", "?", " "] {
+                    assert_eq!(text(&format!("{both}{behind}")), both, "{behind:?}");
+                }
+            }
+        }
+        assert_eq!([text(""), text("x"), text("x;y z"), text(" ")], ["", "x", "x", " "]);
+        let long = "/".repeat(MAX_TEXT - 4);
+        assert_eq!(text(&format!("GET {long}?x")), format!("GET {long}"));
     }
 
     #[test]
@@ -325,9 +351,9 @@ mod tests {
         let counts = Counts::new(Mapping::anonymous(size(2)).unwrap()).unwrap();
         let slot = SlotIndex::new(0).unwrap();
         let places: Vec<_> =
-            (0..MAX_NOTES).map(|_| counts.note(1, slot, 0, b"GET", b"/")).collect();
+            (0..MAX_NOTES).map(|_| counts.row(1).note(slot, 0, b"GET /")).collect();
         assert!(places.iter().all(Option::is_some));
-        assert_eq!(counts.note(1, slot, 0, b"GET", b"/"), None);
+        assert_eq!(counts.row(1).note(slot, 0, b"GET /"), None);
         assert_eq!(counts.notes(1).len(), MAX_NOTES);
         counts.take_over(1, 6, 42);
         assert_eq!((counts.notes(1), counts.pid(1)), (vec![], 42));

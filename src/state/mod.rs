@@ -8,6 +8,7 @@ pub mod hold;
 pub mod instance;
 pub(crate) mod make;
 pub mod map;
+mod note;
 pub mod publish;
 pub mod trust;
 pub mod who;

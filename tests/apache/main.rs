@@ -8,6 +8,7 @@ mod faults;
 mod flips;
 mod hostile;
 mod instances;
+mod kernel;
 mod kill;
 mod protocols;
 mod restarts;

@@ -203,7 +203,8 @@ impl Busy {
     /// A request in the slot of this index began so many microseconds after 1970.
     pub(crate) fn note(&self, slot: usize, began: u64, path: &str) {
         let slot = SlotIndex::new(slot).unwrap();
-        self.counts.note(1, slot, began, b"GET", path.as_bytes()).unwrap();
+        let line = format!("GET {path} HTTP/1.1");
+        self.counts.row(1).note(slot, began, line.as_bytes()).unwrap();
         self.counts.block(1, slot).in_flight().fetch_add(1, Ordering::SeqCst);
     }
 }

@@ -1,47 +1,31 @@
 //! The bridges from Apache's hooks to ours: one `extern "C"` function per C signature, each with
 //! the guard, and a method to register it.
 
-use super::guard::guard;
+use super::guard::{guard, guard_or};
 use super::log::{Level, log, log_request};
 use super::{Proxy, Request, Setup, Worker, item, sys};
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
 
-/// What a hook answers.
+/// What a hook answers, as Apache has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::module) enum Answer {
-    /// Not ours, or not only ours: the next module goes on.
-    Declined,
-    /// Done: no other module is asked.
-    Ok,
-    /// The request ends with this status.
-    Status(c_int),
-}
+#[repr(transparent)]
+pub(in crate::module) struct Answer(c_int);
 
 impl Answer {
-    pub(in crate::module) const BAD_REQUEST: Self = Self::Status(sys::HTTP_BAD_REQUEST);
-    pub(in crate::module) const SERVER_ERROR: Self = Self::Status(sys::HTTP_INTERNAL_SERVER_ERROR);
-    pub(in crate::module) const UNAVAILABLE: Self = Self::Status(sys::HTTP_SERVICE_UNAVAILABLE);
-    pub(in crate::module) const FORBIDDEN: Self = Self::Status(sys::HTTP_FORBIDDEN);
-}
+    /// Not ours, or not only ours: the next module goes on.
+    pub(in crate::module) const DECLINED: Self = Self(sys::DECLINED);
+    /// Done: no other module is asked.
+    pub(in crate::module) const OK: Self = Self(sys::OK as c_int);
+    // The request ends with one of these.
+    pub(in crate::module) const BAD_REQUEST: Self = Self(sys::HTTP_BAD_REQUEST);
+    pub(in crate::module) const SERVER_ERROR: Self = Self(sys::HTTP_INTERNAL_SERVER_ERROR);
+    pub(in crate::module) const UNAVAILABLE: Self = Self(sys::HTTP_SERVICE_UNAVAILABLE);
+    pub(in crate::module) const FORBIDDEN: Self = Self(sys::HTTP_FORBIDDEN);
 
-impl From<Answer> for c_int {
-    fn from(answer: Answer) -> Self {
-        match answer {
-            Answer::Declined => sys::DECLINED,
-            Answer::Ok => sys::OK as Self,
-            Answer::Status(status) => status,
-        }
-    }
-}
-
-impl From<c_int> for Answer {
-    fn from(answer: c_int) -> Self {
-        match answer {
-            sys::DECLINED => Self::Declined,
-            0 => Self::Ok,
-            status => Self::Status(status),
-        }
+    /// What one of Apache's own hooks has answered.
+    pub(super) fn of(answer: c_int) -> Self {
+        Self(answer)
     }
 }
 
@@ -56,14 +40,18 @@ unsafe fn for_request(
 ) -> c_int {
     // SAFETY: the caller promises the request.
     let mut request = unsafe { Request::lend(r) };
-    match guard(|| body(&mut request)) {
-        Ok(answer) => answer.into(),
-        Err(panic) => {
-            // SAFETY: as above.
-            unsafe { log_request(r, Level::Critical, &panic) };
-            sys::HTTP_INTERNAL_SERVER_ERROR
-        }
-    }
+    // SAFETY: as above.
+    guard_or(|| body(&mut request).0, |panic| unsafe { fail(r, panic) })
+}
+
+/// # Safety
+///
+/// As for [`for_request`].
+#[cold]
+unsafe fn fail(r: *mut sys::request_rec, panic: &str) -> c_int {
+    // SAFETY: the caller promises the request.
+    unsafe { log_request(r, Level::Critical, panic) };
+    sys::HTTP_INTERNAL_SERVER_ERROR
 }
 
 unsafe extern "C" fn on_request<F>(r: *mut sys::request_rec) -> c_int
@@ -103,9 +91,9 @@ where
         for_request(r, |request| match item::<F>()(request) {
             Some(chosen) if (*balancer).is_null() => {
                 *worker = chosen.raw();
-                Answer::Ok
+                Answer::OK
             }
-            _ => Answer::Declined,
+            _ => Answer::DECLINED,
         })
     }
 }

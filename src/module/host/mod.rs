@@ -3,6 +3,7 @@
 //! Nothing here knows of slots; nothing outside names [`sys`].
 #![allow(unsafe_code, reason = "this is the border to C")]
 
+mod decimal;
 mod directive;
 mod guard;
 mod hooks;
@@ -17,9 +18,11 @@ mod sys;
 mod tree;
 mod worker;
 
+pub(super) use decimal::Decimal;
 pub(super) use directive::{Directive, Place, Scope};
 pub(super) use hooks::{Answer, Hooks};
 pub(super) use log::{Level, log};
+pub(super) use pool::Held;
 pub(super) use proxy::Proxy;
 pub(super) use record::ModuleRecord;
 pub(super) use request::{Kept, Request};

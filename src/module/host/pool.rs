@@ -1,7 +1,9 @@
 //! APR's pools: memory, and whatever else is to end together.
 
 use super::sys;
+use std::cell::OnceCell;
 use std::ffi::{CStr, c_char, c_void};
+use std::ptr::NonNull;
 
 /// Puts `value` into the pool's own memory; it is dropped when the pool is cleared (`pconf`: at a
 /// restart; a request's: when its answer is out).
@@ -27,6 +29,46 @@ pub(super) unsafe fn place<T>(pool: *mut sys::apr_pool_t, value: T) -> *mut T {
             sys::apr_pool_cleanup_register(pool, at.cast(), Some(release::<T>), child_cleanup);
         }
         at
+    }
+}
+
+/// A list that only grows. Its first value lies in it: nearly always there is but one.
+#[derive(Debug)]
+pub(in crate::module) struct Held<T> {
+    first: OnceCell<T>,
+    rest: OnceCell<NonNull<Self>>,
+}
+
+impl<T> Default for Held<T> {
+    fn default() -> Self {
+        Self { first: OnceCell::new(), rest: OnceCell::new() }
+    }
+}
+
+impl<T> Held<T> {
+    pub(in crate::module) fn first(&self) -> Option<&T> {
+        self.first.get()
+    }
+
+    pub(in crate::module) fn iter(&self) -> impl Iterator<Item = &T> {
+        // SAFETY: what `add` has put there lives as long as the list.
+        let rest = |held: &&Self| held.rest.get().map(|rest| unsafe { rest.as_ref() });
+        std::iter::successors(Some(self), rest).filter_map(Self::first)
+    }
+
+    /// # Safety
+    ///
+    /// `pool` is live, and lives as long as the list.
+    pub(super) unsafe fn add(&self, pool: *mut sys::apr_pool_t, value: T) -> &T {
+        if self.first.get().is_some() {
+            // SAFETY: the caller promises the pool, and with it what is placed there.
+            unsafe {
+                let new = || NonNull::new_unchecked(place(pool, Self::default()));
+                return self.rest.get_or_init(new).as_ref().add(pool, value);
+            }
+        }
+        let _ = self.first.set(value);
+        self.first.get().expect("it was set")
     }
 }
 
@@ -68,4 +110,22 @@ pub(super) unsafe fn concat(pool: *mut sys::apr_pool_t, parts: &[&[u8]]) -> *mut
 pub(super) unsafe fn borrow<'a>(text: *const c_char) -> Option<&'a CStr> {
     // SAFETY: the caller promises the string.
     if text.is_null() { None } else { Some(unsafe { CStr::from_ptr(text) }) }
+}
+
+/// As [`borrow`], for what is behind `prefix`; `None` when the text starts otherwise. Most do, and
+/// most of them at once: no length is taken, of neither.
+///
+/// # Safety
+///
+/// As for [`borrow`].
+pub(super) unsafe fn strip<'a>(text: *const c_char, prefix: &CStr) -> Option<&'a CStr> {
+    // SAFETY: the caller promises the string; no byte behind its NUL is read, for the prefix has no
+    // NUL that could be equal to it.
+    unsafe {
+        let differs = |(at, byte): (usize, &u8)| text.add(at).cast::<u8>().read() != *byte;
+        if text.is_null() || prefix.to_bytes().iter().enumerate().any(differs) {
+            return None;
+        }
+        Some(CStr::from_ptr(text.add(prefix.to_bytes().len())))
+    }
 }

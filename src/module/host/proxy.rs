@@ -122,58 +122,57 @@ impl Proxy {
         // SAFETY: the request is live, and its pool keeps the URL, which the handlers may write.
         unsafe {
             let url = pool::concat((*request.raw()).pool, parts);
-            (self.run_canon_handler)(request.raw(), url).into()
+            Answer::of((self.run_canon_handler)(request.raw(), url))
         }
     }
 
     /// What mod_proxy_http's canon_handler does with `http://host/` and the `path` behind that, which
     /// starts without a slash: the same URL from the same parts, and the same refusals. It is done
-    /// here, for `origin` is known to be canonical, and taking it apart for each request costs more
-    /// than all the rest.
+    /// here, for the host is known to be canonical, and taking it apart for each request costs more
+    /// than all the rest. `name` is that of a file: `proxy:http://host/`.
     pub(in crate::module) fn canonicalise_http(
         &self,
         request: &Request,
-        origin: &CStr,
+        name: &CStr,
         path: &CStr,
     ) -> Answer {
         let r = request.raw();
-        // SAFETY: the request is live, and so are its tables and pool; all strings are C strings.
-        unsafe {
-            let has = |note: &CStr| !sys::apr_table_get((*r).notes, note.as_ptr()).is_null();
-            let (raw, encoded) = (has(c"proxy-nocanon"), has(c"proxy-noencode"));
-            let search = if raw { None } else { pool::borrow((*r).args) };
-            let path = if raw || encoded {
-                if !is_printable(path) {
-                    request
-                        .log(Level::Error, "the path to forward has control characters or spaces");
-                    return Answer::FORBIDDEN;
-                }
-                path
-            } else {
-                let len = path.to_bytes().len() as c_int;
-                let flags = request.slash_flags();
-                let kind = (sys::enc_path, (*r).proxyreq);
-                match pool::borrow((self.encode)(
-                    (*r).pool,
-                    path.as_ptr(),
-                    len,
-                    kind.0,
-                    flags,
-                    kind.1,
-                )) {
-                    Some(path) => path,
-                    None => return Answer::BAD_REQUEST,
-                }
+        let raw = request.has_note(c"proxy-nocanon");
+        // SAFETY: as in `Request::filename_behind`.
+        let search = if raw { None } else { unsafe { pool::borrow((*r).args) } };
+        let path = if raw || request.has_note(c"proxy-noencode") {
+            if !is_printable(path) {
+                request.log(Level::Error, "the path to forward has control characters or spaces");
+                return Answer::FORBIDDEN;
+            }
+            path
+        } else if is_encoded(path) {
+            path
+        } else {
+            let (len, flags) = (path.to_bytes().len() as c_int, request.slash_flags());
+            // SAFETY: the request, and so its pool, is live; what is returned lies there.
+            let encoded = unsafe {
+                let (pool, kind) = ((*r).pool, (*r).proxyreq);
+                (self.encode)(pool, path.as_ptr(), len, sys::enc_path, flags, kind)
             };
-            if search.is_some_and(|search| !is_printable(search)) {
+            // SAFETY: null, or a C string in the request's pool.
+            match unsafe { pool::borrow(encoded) } {
+                Some(path) => path,
+                None => return Answer::BAD_REQUEST,
+            }
+        };
+        match search {
+            None => request.set_filename(&[name.to_bytes(), path.to_bytes()]),
+            Some(search) if is_printable(search) => {
+                let parts = [name.to_bytes(), path.to_bytes(), b"?", search.to_bytes()];
+                request.set_filename(&parts);
+            }
+            Some(_) => {
                 request.log(Level::Error, "the query to forward has control characters or spaces");
                 return Answer::FORBIDDEN;
             }
-            let search = search.map_or([&b""[..], b""], |search| [b"?", search.to_bytes()]);
-            let parts = [b"proxy:", origin.to_bytes(), path.to_bytes(), search[0], search[1]];
-            request.set_filename(&parts);
         }
-        Answer::Ok
+        Answer::OK
     }
 
     /// The worker that `server` declares for `url` (`<Proxy>`, ProxyPass), by the longest match.
@@ -246,6 +245,21 @@ impl Proxy {
             sys::ap_get_module_config((*server.raw()).module_config, self.module.as_ptr()).cast()
         }
     }
+}
+
+/// Whether mod_proxy's encoding of a path would change nothing: it knows no way to write a letter, a
+/// digit, or one of these marks but as it is.
+fn is_encoded(path: &CStr) -> bool {
+    const PLAIN: [bool; 256] = {
+        let (mut plain, mut byte) = ([false; 256], 0);
+        while byte < 256 {
+            plain[byte] = (byte as u8).is_ascii_alphanumeric()
+                || matches!(byte as u8, b'/' | b'-' | b'_' | b'.');
+            byte += 1;
+        }
+        plain
+    };
+    path.to_bytes().iter().all(|byte| PLAIN[usize::from(*byte)])
 }
 
 /// Whether there is neither a control character nor a space in it.

@@ -1,9 +1,11 @@
 //! A request, for the length of one hook.
 
 use super::log::{Level, log_request};
+use super::pool::Held;
 use super::record::config_of;
-use super::{Answer, pool, sys};
+use super::{Answer, Decimal, pool, sys};
 use crate::module::config::Config;
+use crate::module::site::Service;
 use crate::module::slot_module;
 use std::ffi::{CStr, c_char, c_int};
 use std::ops::Deref;
@@ -27,15 +29,22 @@ impl Request {
         self.0.as_ptr()
     }
 
-    /// The configuration of the server that took the request, to be kept with the request.
-    pub(in crate::module) fn kept_config(&self) -> Kept<Config> {
+    /// What the server that took the request serves, to be kept with the request.
+    pub(in crate::module) fn service(&self) -> Option<Kept<Service>> {
         // SAFETY: the request is live, and so is its server; each server has a configuration.
-        Kept(unsafe { NonNull::new_unchecked(config_of((*self.raw()).server)) })
+        let config = Kept(unsafe { NonNull::new_unchecked(config_of((*self.raw()).server)) });
+        config.try_part(|config: &Config| config.service.as_ref())
     }
 
     /// Whether both are one request.
     pub(in crate::module) fn is(&self, other: &Self) -> bool {
         self.0 == other.0
+    }
+
+    /// Whether the client made it.
+    pub(in crate::module) fn is_root(&self) -> bool {
+        // SAFETY: the request is live.
+        unsafe { (*self.raw()).main.is_null() && (*self.raw()).prev.is_null() }
     }
 
     /// The request that the client made: above all sub-requests and internal redirects.
@@ -67,28 +76,39 @@ impl Request {
         }
     }
 
+    /// Adds to a list in what we keep with this request. It lies in the request's pool, and is
+    /// dropped with it.
+    pub(in crate::module) fn hold<S, T>(&self, list: fn(&S) -> &Held<T>, value: T) -> &T
+    where
+        S: Default + 'static,
+    {
+        // SAFETY: the request's pool is live; the list is part of what lies in it, for a function
+        // can take it from nowhere else.
+        unsafe { list(self.state()).add((*self.raw()).pool, value) }
+    }
+
     /// What we keep with this request, if anything.
     pub(in crate::module) fn known_state<T: 'static>(&self) -> Option<&T> {
         // SAFETY: as in `state`.
         unsafe { (*slot_module.place_in((*self.raw()).request_config)).cast::<T>().as_ref() }
     }
 
-    /// `proxy:…` or the file that the request is for.
-    pub(in crate::module) fn filename(&self) -> Option<&CStr> {
+    /// `proxy:…` or the file that the request is for, without the `prefix` that it starts with.
+    pub(in crate::module) fn filename_behind(&self, prefix: &CStr) -> Option<&CStr> {
         // SAFETY: null, or a C string in the request's pool, which outlives the hook. Who gives the
         // request another name puts another string there.
-        unsafe { pool::borrow((*self.raw()).filename) }
+        unsafe { pool::strip((*self.raw()).filename, prefix) }
     }
 
     /// The file that the request was first mapped to, before any rewriting in a directory.
     pub(in crate::module) fn mapped_file(&self) -> Option<&CStr> {
-        // SAFETY: as in `filename`.
+        // SAFETY: as in `filename_behind`.
         unsafe { pool::borrow((*self.raw()).canonical_filename) }
     }
 
     /// The path of its URL, decoded.
     pub(in crate::module) fn path(&self) -> Option<&CStr> {
-        // SAFETY: as in `filename`.
+        // SAFETY: as in `filename_behind`.
         unsafe { pool::borrow((*self.raw()).uri) }
     }
 
@@ -121,31 +141,35 @@ impl Request {
         }
     }
 
-    /// When it began, microseconds since 1970; its method; its path, decoded.
-    pub(in crate::module) fn head(&self) -> (u64, &[u8], &[u8]) {
-        // SAFETY: as in `filename`.
-        let (began, method) = unsafe {
+    /// When it began, microseconds since 1970, and its first line, as the client sent it.
+    pub(in crate::module) fn head(&self) -> (u64, &[u8]) {
+        // SAFETY: as in `filename_behind`.
+        let (began, line) = unsafe {
             let r = &raw const *self.raw();
-            ((*r).request_time, pool::borrow((*r).method))
+            ((*r).request_time, pool::borrow((*r).the_request))
         };
-        (
-            u64::try_from(began).unwrap_or(0),
-            method.map_or(b"", CStr::to_bytes),
-            self.path().map_or(b"", CStr::to_bytes),
-        )
+        (u64::try_from(began).unwrap_or(0), line.map_or(b"", CStr::to_bytes))
     }
 
     /// Whether SetHandler made it mod_proxy's.
     pub(in crate::module) fn is_by_handler(&self) -> bool {
-        // SAFETY: the request, and so its table of notes, is live.
-        let note = unsafe { sys::apr_table_get((*self.raw()).notes, c"proxy-sethandler".as_ptr()) };
-        !note.is_null()
+        self.has_note(c"proxy-sethandler")
     }
 
-    /// The handler that the configuration chose.
-    pub(in crate::module) fn handler(&self) -> Option<&CStr> {
-        // SAFETY: as in `filename`.
-        unsafe { pool::borrow((*self.raw()).handler) }
+    /// Whether modules have left this note with the request. Nearly always, they have left none.
+    pub(super) fn has_note(&self, name: &CStr) -> bool {
+        // SAFETY: the request, and so its table of notes, is live.
+        unsafe {
+            let notes = (*self.raw()).notes;
+            sys::apr_is_empty_table(notes) == 0
+                && !sys::apr_table_get(notes, name.as_ptr()).is_null()
+        }
+    }
+
+    /// The handler that the configuration chose, without the `prefix` that it starts with.
+    pub(in crate::module) fn handler_behind(&self, prefix: &CStr) -> Option<&CStr> {
+        // SAFETY: as in `filename_behind`.
+        unsafe { pool::strip((*self.raw()).handler, prefix) }
     }
 
     /// Puts `parts` into the place of the file's name.
@@ -154,34 +178,20 @@ impl Request {
         unsafe { (*self.raw()).filename = pool::concat((*self.raw()).pool, parts) };
     }
 
-    /// Sets a variable of the request's environment. The caller's strings live as long as the
-    /// configuration does.
-    pub(in crate::module) fn set_env(&self, name: &'static CStr, value: &CStr) {
-        // SAFETY: the table is the request's. It keeps the pointers: a literal, and a string of the
-        // configuration or of this request's pool, by the caller's word.
-        unsafe { sys::apr_table_setn((*self.raw()).subprocess_env, name.as_ptr(), value.as_ptr()) }
-    }
-
-    /// A number as a C string in the request's pool.
-    pub(in crate::module) fn decimal(&self, mut number: u32) -> &CStr {
-        const MOST: usize = 11;
-        // SAFETY: the request, and so its pool, is live; the memory is nobody else's yet.
-        let text = unsafe {
-            let text = sys::apr_palloc((*self.raw()).pool, MOST).cast::<[u8; MOST]>();
-            text.write([0; MOST]);
-            &mut *text
-        };
-        let mut at = MOST - 1;
-        loop {
-            at -= 1;
-            text[at] = b'0' + (number % 10) as u8;
-            number /= 10;
-            if number == 0 {
-                break;
+    /// Sets variables of the request's environment, two different ones. The caller's strings live as
+    /// long as the configuration does, or with this request's state.
+    pub(in crate::module) fn set_env(&self, variables: [(&'static CStr, &CStr); 2]) {
+        // SAFETY: the table is the request's. It keeps the pointers: literals, and strings that live
+        // as long as the table, by the caller's word.
+        unsafe {
+            let table = (*self.raw()).subprocess_env;
+            // Where nothing is, there is nothing to be replaced, and to be looked for.
+            let empty = sys::apr_is_empty_table(table) != 0;
+            let set = if empty { sys::apr_table_addn } else { sys::apr_table_setn };
+            for (name, value) in variables {
+                set(table, name.as_ptr(), value.as_ptr());
             }
         }
-        // SAFETY: what lies from the first digit on ends with a NUL.
-        unsafe { CStr::from_bytes_with_nul_unchecked(&text[at..]) }
     }
 
     /// Makes `root` this request's DOCUMENT_ROOT. It lives as long as the configuration.
@@ -197,7 +207,7 @@ impl Request {
         // APR makes of it.
         unsafe {
             if (*r).proxyreq != 0 || (*r).uri.is_null() || *(*r).uri != b'/' as c_char {
-                return Answer::Declined;
+                return Answer::DECLINED;
             }
             let mut path = CStr::from_ptr((*r).uri).to_bytes_with_nul();
             // ServerPath: the part of the path that a client without a Host header says instead.
@@ -207,29 +217,47 @@ impl Request {
             {
                 path = rest;
             }
-            while let [b'/', rest @ ..] = path {
-                path = rest;
-            }
-            let how = sys::APR_FILEPATH_TRUENAME | sys::APR_FILEPATH_SECUREROOT;
-            let mut file = std::ptr::null_mut();
-            let merged = sys::apr_filepath_merge(
+            let file = if is_canonical(root.to_bytes(), path) {
+                pool::concat((*r).pool, &[root.to_bytes(), &path[..path.len() - 1]])
+            } else {
+                while let [b'/', rest @ ..] = path {
+                    path = rest;
+                }
+                match self.merge(root, path) {
+                    Some(file) => file,
+                    None => return Answer::FORBIDDEN,
+                }
+            };
+            (*r).filename = file;
+            (*r).canonical_filename = file;
+        }
+        Answer::OK
+    }
+
+    /// APR's way to the file `path`, which a NUL ends, below `root`: with every dot resolved.
+    ///
+    /// # Safety
+    ///
+    /// `path` ends with a NUL.
+    unsafe fn merge(&self, root: &CStr, path: &[u8]) -> Option<*mut c_char> {
+        let how = sys::APR_FILEPATH_TRUENAME | sys::APR_FILEPATH_SECUREROOT;
+        let mut file = std::ptr::null_mut();
+        // SAFETY: C strings, by the caller's word, and the pool of a live request.
+        let merged = unsafe {
+            sys::apr_filepath_merge(
                 &raw mut file,
                 root.as_ptr(),
                 path.as_ptr().cast(),
                 how as _,
-                (*r).pool,
-            );
-            if merged != sys::APR_SUCCESS as sys::apr_status_t {
-                self.log(
-                    Level::Error,
-                    &format!("cannot map {:?} to a file", CStr::from_ptr((*r).uri)),
-                );
-                return Answer::FORBIDDEN;
-            }
-            (*r).filename = file;
-            (*r).canonical_filename = file;
+                (*self.raw()).pool,
+            )
+        };
+        if merged != sys::APR_SUCCESS as sys::apr_status_t {
+            let path = String::from_utf8_lossy(path.strip_suffix(b"\0").unwrap_or(path));
+            self.log(Level::Error, &format!("cannot map {path:?} to a file"));
+            return None;
         }
-        Answer::Ok
+        Some(file)
     }
 
     /// How mod_rewrite qualifies a URL that has no scheme it knows: `http://this.host:port/`.
@@ -240,10 +268,11 @@ impl Request {
             let scheme = CStr::from_ptr(sys::ap_run_http_scheme(r)).to_bytes();
             let host = CStr::from_ptr(sys::ap_get_server_name_for_url(r)).to_bytes();
             let port = sys::ap_get_server_port(r);
+            let written = Decimal::of(port.into());
             let port = if port == sys::ap_run_default_port(r) {
                 [&b""[..], b""]
             } else {
-                [b":", self.decimal(port.into()).to_bytes()]
+                [b":", written.text().to_bytes()]
             };
             let parts = [scheme, b"://", host, port[0], port[1], b"/"];
             CStr::from_ptr(pool::concat((*r).pool, &parts))
@@ -276,6 +305,16 @@ impl Request {
     }
 }
 
+/// Whether APR's merge of the two, of which `path` has a NUL behind it, is nothing but one behind the
+/// other: a single slash is between them, nothing goes up or nowhere, and nothing is too long.
+fn is_canonical(root: &[u8], path: &[u8]) -> bool {
+    const LONGEST: usize = 4000;
+    path.starts_with(b"/")
+        && path.windows(2).all(|two| two[0] != b'/' || !matches!(two[1], b'/' | b'.'))
+        && !root.ends_with(b"/")
+        && root.len() + path.len() < LONGEST
+}
+
 /// What the configuration owns, kept with a request.
 ///
 /// A request's pool is below the configuration's, and APR clears what is below a pool before it
@@ -283,21 +322,56 @@ impl Request {
 /// keeps, and the drop of it. Hooks get one from a request only, and have nowhere to keep it but
 /// with the request.
 #[derive(Debug)]
-pub(in crate::module) struct Kept<T>(NonNull<T>);
+pub(in crate::module) struct Kept<T: ?Sized>(NonNull<T>);
 
-impl<T> Clone for Kept<T> {
+impl<T> Kept<T> {
+    /// A part of it, kept in its place.
+    pub(in crate::module) fn part<U: ?Sized>(self, of: impl FnOnce(&T) -> &U) -> Kept<U> {
+        // SAFETY: as in `deref`; what is borrowed from it lives and stays as long as the whole does.
+        Kept(NonNull::from(of(unsafe { self.0.as_ref() })))
+    }
+
+    /// A part that there may be.
+    pub(in crate::module) fn try_part<U: ?Sized>(
+        self,
+        of: impl FnOnce(&T) -> Option<&U>,
+    ) -> Option<Kept<U>> {
+        // SAFETY: as in `part`.
+        of(unsafe { self.0.as_ref() }).map(|part| Kept(NonNull::from(part)))
+    }
+}
+
+impl<T: ?Sized> Clone for Kept<T> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<T> Copy for Kept<T> {}
+impl<T: ?Sized> Copy for Kept<T> {}
 
-impl<T> Deref for Kept<T> {
+impl<T: ?Sized> Deref for Kept<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
         // SAFETY: see the type. While requests are served, nobody writes the configuration.
         unsafe { self.0.as_ref() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_merge_would_change_is_not_canonical() {
+        let plain = |path: &str| is_canonical(b"/srv/app", format!("{path}\0").as_bytes());
+        for path in ["/", "/a", "/a/", "/a/b.txt", "/a./b", "/a../b...", "/\u{e9}"] {
+            assert!(plain(path), "{path:?}");
+        }
+        for path in ["", "a", "/.", "/..", "/../x", "/a/..", "/a/./b", "//", "/a//b", "/.htaccess"]
+        {
+            assert!(!plain(path), "{path:?}");
+        }
+        assert!(!plain(&format!("/{}", "x".repeat(4000))) && !is_canonical(b"/", b"/a\0"));
     }
 }

@@ -35,7 +35,7 @@ const HOST: &str = "Host: www.example.com";
 
 /// Each is asked for by GET. Those with `.jsp` or `/p/` are for the pattern, those with `/a/` for
 /// the mapped prefix.
-const PATHS: [&str; 91] = [
+const PATHS: [&str; 83] = [
     "/",
     "/index.html",
     "/p/x.jsp",
@@ -69,30 +69,22 @@ const PATHS: [&str; 91] = [
     "/p/%2e%2e/a",
     "/p/%2E%2E/a",
     "/p/.%2e/a",
-    "/p/a%2fb",
     "/p/a%2Fb",
     "/p/%2F",
     "/p/%2f%2e%2e%2fa",
-    "/p/a%5cb",
     "/p/a\\b",
     "/p/%0d%0aX:y",
     "/p/%0a",
     "/p/%00",
     "/p/a%00.jsp",
-    "/p/a%09b",
-    "/p/a%7fb",
-    "/p/a%20b",
     "/p/a+b",
     "/p/a%2Bb",
-    "/p/a%25b",
     "/p/a%2525b",
     "/p/a%252fb",
     "/p/a%",
     "/p/a%z",
     "/p/a%2",
-    "/p/a%3fb",
     "/p/a%3Fb=c?d",
-    "/p/a%23b",
     "/p/a#b",
     "/p/a;b",
     "/p/a;b=c;d",
@@ -137,7 +129,10 @@ fn paths() -> impl Iterator<Item = Case> {
         format!("/p/{}", "x".repeat(9000)),
     ];
     let get = |path: &str| case(&format!("GET {path} HTTP/1.1"), &[HOST], b"");
-    PATHS.iter().map(move |path| get(path)).chain(long.map(|path| get(&path)))
+    // Each byte by itself, among others that need no encoding.
+    let marks = (1..=128u8).filter(|byte| !byte.is_ascii_alphanumeric());
+    let marked = marks.map(|byte| format!("/p/a%{byte:02x}b"));
+    PATHS.map(get).into_iter().chain(marked.chain(long).map(move |path| get(&path)))
 }
 
 const METHODS: [&str; 14] = [
