@@ -38,3 +38,28 @@ fn where_counts_find_no_room_apache_says_so_and_serves() {
     site.stop();
     drop(mount);
 }
+
+/// So many groups do not take the memory of all their rows at the start.
+#[test]
+fn many_groups_take_memory_as_they_use_it_and_serve_on_where_there_is_none() {
+    let mut site = super::site();
+    let tmpfs = ["-t", "tmpfs", "tmpfs", "-o", "mode=755,size=2m"];
+    let Some(mount) = Mount::new(&site.path().join("run"), &tmpfs) else { return };
+    let more: String = (0..40)
+        .map(|n| {
+            format!("<SlotGroup more{n}>\nSlot x http://127.0.0.1:{}\n</SlotGroup>\n", 9000 + n)
+        })
+        .collect();
+    site.start(&(group(&["a", "b"]) + &more));
+    assert!(!site.log().contains("cannot make room for"), "{}", site.log());
+    assert_serves(&site, "a");
+    fill(&site);
+    for slot in ["b", "a"] {
+        site.flip(slot);
+        assert_serves(&site, slot);
+    }
+    site.run(&["status"]);
+    assert!(!site.log().contains("exit signal"), "{}", site.log());
+    site.stop();
+    drop(mount);
+}
