@@ -37,14 +37,15 @@ fn main() {
         .allowlist_function("ap_retained_data_(get|create)|apr_time_now|ap_proxy_initialize_worker")
         .allowlist_function("proxy_(hook_(canon_handler|pre_request)|run_canon_handler)")
         .allowlist_function("ap_proxy_((get|define)_worker_ex|canonenc_ex)|ap_scan_vchar_obstext")
+        .allowlist_function("ap_(register_output_filter|add_output_filter|pass_brigade)")
         .allowlist_type(
-            "module|command_rec|cmd_parms|request_rec|server_rec|ap_directive_t|core_(server|dir)_config",
+            "module|command_rec|cmd_parms|request_rec|apr_bucket(_brigade)?|ap_filter_type|server_rec|ap_directive_t|core_(server|dir)_config",
         )
         .allowlist_type("proxy_(server|dir)_conf|proxy_alias|proxy_worker(_shared)?")
         .allowlist_var("OK|DECLINED|HTTP_.*|MODULE_MAGIC_.*|RSRC_CONF|ACCESS_CONF")
         .allowlist_var("APLOG_.*|APR_(SUCCESS|HOOK_.*|FILEPATH_.*)|AP_SQ_.*|AP_MPMQ_.*")
         .allowlist_var("GLOBAL_ONLY|NOT_IN_.*|PROXY_(WORKER|CANONENC)_.*|PROXYREQ_.*|AP_PROXY_WORKER_.*")
-        .allowlist_var("ap_conftree|ap_server_conf|core_module|ap_unixd_config")
+        .allowlist_var("ap_conftree|ap_server_conf|core_module|ap_unixd_config|ap_bucket_type_eor|apr_bucket_type_(file|mmap)")
         .default_macro_constant_type(bindgen::MacroTypeVariation::Signed)
         .prepend_enum_name(false)
         .generate_comments(false)

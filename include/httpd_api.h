@@ -8,4 +8,5 @@
 #include <ap_mpm.h>
 #include <mod_proxy.h>
 #include <unixd.h>
+#include <util_filter.h>
 #include <apr_strings.h>

@@ -74,6 +74,7 @@ fn register(hooks: &mut Hooks) {
         .translate_last(docroot::map)
         .map_to_storage(proxy::enter)
         .fixups(request::mark)
+        .request_end(request::end)
         .log_transaction(request::account);
 }
 

@@ -43,6 +43,8 @@ struct Pin {
     row: Kept<Words>,
     /// Where the row has its note of this request.
     note: Option<u8>,
+    /// It was in the slot.
+    left: Cell<bool>,
 }
 
 impl Pin {
@@ -55,12 +57,21 @@ impl Pin {
     }
 }
 
-impl Drop for Pin {
-    fn drop(&mut self) {
+impl Pin {
+    fn leave(&self) {
+        if self.left.replace(true) {
+            return;
+        }
         if let Some(note) = self.note {
             self.row().strike(note);
         }
         lease::leave(self.row().block(self.index()).in_flight());
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 
@@ -83,7 +94,12 @@ fn enter(root: &Request, service: Kept<Service>, group: usize) -> &Pin {
         generation: Decimal::of(word.generation()),
         row: words,
         note: row.note(word.active(), began, line),
+        left: Cell::new(false),
     };
+    if root.is_multiplexed() && root.known_state::<State>().is_none_or(|s| s.pins.first().is_none())
+    {
+        root.tell_end();
+    }
     root.hold(State::pins, pin)
 }
 
@@ -162,6 +178,14 @@ fn mark_like_root(request: &Request) {
         && let Some(slot) = pin.slot
     {
         tell(request, pin, &slot);
+    }
+}
+
+/// The answer is on its way to the client, whole: the slot is left, though the request's pool may live
+/// on for long.
+pub(super) fn end(request: &Request) {
+    if let Some(state) = request.known_state::<State>() {
+        state.pins.iter().for_each(Pin::leave);
     }
 }
 

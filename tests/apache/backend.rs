@@ -2,6 +2,7 @@
 
 use crate::apache;
 use crate::http::Message;
+use crate::site::until;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -77,7 +78,10 @@ impl Backend {
         name: Option<&'static str>,
         answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind(address).unwrap();
+        // A process that is forked this moment may still hold the listener of the one before.
+        let mut listener = None;
+        until(|| TcpListener::bind(address).map(|bound| listener = Some(bound)).is_ok());
+        let listener = listener.unwrap_or_else(|| panic!("{address} is in use"));
         let (state, answer) = (Arc::new(State { name, ..State::default() }), Arc::new(answer));
         let of_all = Arc::clone(&state);
         let listener = thread::spawn(move || {

@@ -5,6 +5,7 @@
 
 mod decimal;
 mod directive;
+mod filter;
 mod guard;
 mod hooks;
 mod log;

@@ -70,9 +70,6 @@ fn a_client_that_never_reads_is_counted_until_apaches_timeout() {
     });
 }
 
-/// mod_http2 may keep what has ended, until the connection's next request or its end.
-const IDLE: &str = "KeepAliveTimeout 2\n";
-
 #[derive(Clone, Copy, PartialEq)]
 enum End {
     /// Of the second of three streams.
@@ -117,7 +114,7 @@ fn streams(stage: &Stage, end: End) {
 
 #[test]
 fn a_stream_that_was_reset_is_counted_as_long_as_its_backend_works() {
-    on_each(&[Mpm::Event, Mpm::Worker], |mpm| streams(&Stage::with(mpm, IDLE), End::Reset));
+    on_each(&[Mpm::Event, Mpm::Worker], |mpm| streams(&Stage::of(mpm), End::Reset));
 }
 
 #[test]
@@ -155,13 +152,14 @@ fn a_backend_that_vanishes_leaves_nothing_behind() {
     });
 }
 
+/// mod_http2 may keep a request that has ended until the next one on its connection.
 #[test]
-fn an_idle_connection_of_http_2_is_counted_until_its_keep_alive_timeout_at_most() {
+fn an_idle_connection_of_http_2_is_in_no_slot() {
     on_each(&[Mpm::Event, Mpm::Worker], |mpm| {
-        let stage = Stage::with(mpm, IDLE);
+        let stage = Stage::of(mpm);
         multiplexed::run(async {
             let connection = Connection::open(stage.site.address).await.unwrap();
-            for _ in 0..50 {
+            for _ in 0..100 {
                 let mut streams = Vec::new();
                 for number in 0..4 {
                     streams.push(connection.begin(Method::GET, "/api/x", number).await.unwrap());
@@ -169,12 +167,39 @@ fn an_idle_connection_of_http_2_is_counted_until_its_keep_alive_timeout_at_most(
                 for stream in streams {
                     assert!(stream.answer(None).await.unwrap().text.contains("slot=blue"));
                 }
+                until(|| stage.in_flight() == 0).expect("all have ended");
             }
             stage.site.flip("green");
-            println!("{mpm:?}: {} of 200 ended ones are still counted", stage.in_flight());
             let (code, said) = stage.slotctl(&["drain", "app", "blue", "--timeout", "20"]);
             assert_eq!((code, stage.in_flight()), (0, 0), "{said}");
             drop(connection);
         });
+    });
+}
+
+/// It is read from the docroot for as long as the client takes it.
+#[test]
+fn a_file_over_http_2_is_waited_for_until_the_client_has_it() {
+    on_each(&[Mpm::Event, Mpm::Worker], |mpm| {
+        let stage = Stage::of(mpm);
+        multiplexed::run(async {
+            let connection = Connection::open(stage.site.address).await.unwrap();
+            let stream = connection.begin(Method::GET, "/large.bin", 0).await.unwrap();
+            let begun = async {
+                while stage.in_flight() != 1 {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            let begun = tokio::time::timeout(Duration::from_secs(20), begun).await;
+            begun.expect("it is in blue");
+            stage.site.flip("green");
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            assert_eq!(stage.in_flight(), 1, "the client has not taken it yet");
+            let (code, said) = stage.slotctl(&["drain", "app", "blue", "--timeout", "200ms"]);
+            assert_eq!(code, 124, "{said}");
+            drop((stream, connection));
+        });
+        let (code, said) = stage.slotctl(&["drain", "app", "blue", "--timeout", "20"]);
+        assert_eq!((code, stage.in_flight()), (0, 0), "{said}");
     });
 }

@@ -1,0 +1,84 @@
+//! The end of a request that is one of several on its client's connection, as in HTTP/2.
+//!
+//! Apache then hands the answer from the request's own connection to the client's, in another thread,
+//! and clears the request's pool when that has come round to it: at times not before the client asks
+//! again. What a filter of the request's connection sees is earlier: the bucket that ends the request
+//! (EOR) comes last, when all of the answer has been taken over.
+//!
+//! An answer of files is another matter: they are taken over as open files, and read when the client's
+//! connection has room. Then nothing is told, and the pool's end is the request's.
+
+use super::guard::guard;
+use super::log::{Level, log};
+use super::{Hooks, Request, item, sys};
+use std::ffi::{CStr, c_void};
+use std::ptr;
+
+const NAME: &CStr = c"SLOT_END";
+
+impl Hooks {
+    /// The answer of a request has left its own connection, as far as [`Request::tell_end`] asked for
+    /// it.
+    pub(in crate::module) fn request_end<F: Fn(&Request) + Copy + 'static>(
+        &mut self,
+        _: F,
+    ) -> &mut Self {
+        // SAFETY: `Hooks` is there only while Apache registers hooks; the name is a literal.
+        unsafe {
+            let kind = sys::AP_FTYPE_CONNECTION;
+            sys::ap_register_output_filter(NAME.as_ptr(), Some(on_output::<F>), None, kind);
+        }
+        self
+    }
+}
+
+impl Request {
+    /// Whether it shares its client's connection with others that are served meanwhile.
+    pub(in crate::module) fn is_multiplexed(&self) -> bool {
+        // SAFETY: the request is live, and so is its connection.
+        unsafe { !(*(*self.raw()).connection).master.is_null() }
+    }
+
+    /// Asks for `request_end`, once, for a request that [is multiplexed](Self::is_multiplexed).
+    pub(in crate::module) fn tell_end(&self) {
+        let r = self.raw();
+        // SAFETY: the request and its connection are live. The connection serves this one request,
+        // and takes no bucket behind the one that ends it: the filter's context outlives its use.
+        // With the request named, its own filters pass on to this one too, and not past it.
+        unsafe {
+            sys::ap_add_output_filter(NAME.as_ptr(), r.cast::<c_void>(), r, (*r).connection);
+        }
+    }
+}
+
+unsafe extern "C" fn on_output<F: Fn(&Request) + Copy + 'static>(
+    filter: *mut sys::ap_filter_t,
+    brigade: *mut sys::apr_bucket_brigade,
+) -> sys::apr_status_t {
+    // SAFETY: Apache passes a live filter and brigade. The brigade's head stands for the bucket
+    // before its first, as the link is a bucket's first field; the request lives until the bucket
+    // that ends it is destroyed, which is further down the chain.
+    unsafe {
+        let head = (&raw mut (*brigade).list).cast::<sys::apr_bucket>();
+        let mut bucket = (*head).link.next;
+        while bucket != head {
+            let kind = (*bucket).type_;
+            if is_file(kind) {
+                (*filter).ctx = ptr::null_mut();
+            }
+            if kind == &raw const sys::ap_bucket_type_eor && !(*filter).ctx.is_null() {
+                let request = Request::lend((*filter).ctx.cast());
+                (*filter).ctx = ptr::null_mut();
+                guard(|| item::<F>()(&request)).unwrap_or_else(|e| log(Level::Critical, &e));
+            }
+            bucket = (*bucket).link.next;
+        }
+        sys::ap_pass_brigade((*filter).next, brigade)
+    }
+}
+
+fn is_file(kind: *const sys::apr_bucket_type_t) -> bool {
+    kind == &raw const sys::apr_bucket_type_file || kind == &raw const sys::apr_bucket_type_mmap
+}
+
+const _: () = assert!(std::mem::offset_of!(sys::apr_bucket, link) == 0);
