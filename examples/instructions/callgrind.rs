@@ -75,7 +75,9 @@ fn start(parts: &Parts, root: &Path) -> Result<Child, String> {
         .map_err(|e| format!("valgrind: {e}"))
 }
 
-fn ask(address: SocketAddr, path: &str, requests: u64) -> Result<(), String> {
+/// Returns the connection: while it is there, Apache waits for the next request, and can be ended.
+/// A signal in the middle of its clearing up may hang it.
+fn ask(address: SocketAddr, path: &str, requests: u64) -> Result<Client, String> {
     let mut client = Client::of(address);
     for _ in 0..requests {
         let answer = client.ask("GET", path, &[]).map_err(|e| e.to_string())?;
@@ -86,7 +88,7 @@ fn ask(address: SocketAddr, path: &str, requests: u64) -> Result<(), String> {
             return Err("it did not keep the connection".into());
         }
     }
-    Ok(())
+    Ok(client)
 }
 
 /// The whole program's cost, of callgrind's file.
@@ -191,9 +193,15 @@ impl Running {
 
     /// Asks it to end, and waits until callgrind has written its file.
     fn end(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(120);
         if let Ok(None) = self.0.try_wait() {
             let _ = Command::new("kill").arg(self.0.id().to_string()).status();
-            let _ = self.0.wait();
+        }
+        while let Ok(None) = self.0.try_wait() {
+            if Instant::now() > deadline {
+                let _ = self.0.kill();
+            }
+            thread::sleep(Duration::from_millis(20));
         }
     }
 }
