@@ -20,6 +20,8 @@ struct Price {
     rival: &'static Rival,
     groups: usize,
     instructions: f64,
+    /// Calls of malloc and its kin.
+    allocations: f64,
 }
 
 pub(crate) fn measure() -> Result<Chapter, String> {
@@ -44,7 +46,8 @@ const METHOD: &str = "\
 `make instructions`: Apache runs under callgrind as one process (`-X`), once for 300 and once for 1,300 requests on one
 kept connection, to a backend outside; the difference, over 1,000, is the price of a request, without start and end.
 The system's own instructions are not counted, and the compared configurations differ in the lines that do the work
-only. Unlike time, this is the same on a busy machine: it moves by some tens between runs.";
+only. Each is measured with 1, 100 and 1,000 groups, or as many backends without them, of which one is asked. Unlike
+time, this is the same on a busy machine: it moves by some tens between runs.";
 
 /// It fails where a promise is broken; what it says is then of interest all the more.
 fn said() -> Result<String, String> {
@@ -56,13 +59,14 @@ fn said() -> Result<String, String> {
     Ok(String::from_utf8_lossy(&out.stdout).into_owned())
 }
 
-/// Of lines of columns: the row, how many applications, instructions, and more.
+/// Of lines of columns: the row, how many applications, instructions, two of comparison, allocations.
 fn prices(said: &str) -> Vec<Price> {
     let line = |line: &str| {
         let mut columns = line.split('\t');
         let rival = columns.next().and_then(|name| RIVALS.iter().find(|r| r.name == name))?;
         let groups = columns.next()?.parse().ok()?;
-        Some(Price { rival, groups, instructions: columns.next()?.parse().ok()? })
+        let mut number = |skipped| columns.nth(skipped)?.parse().ok();
+        Some(Price { rival, groups, instructions: number(0)?, allocations: number(2)? })
     };
     said.lines().filter_map(line).collect()
 }
@@ -100,7 +104,7 @@ fn targets(chapter: &mut Chapter, prices: &[Price]) {
 
 fn table(prices: &[Price]) -> Table {
     let row = |price: &Price| {
-        let Price { rival, groups, instructions } = price;
+        let Price { rival, groups, instructions, allocations } = price;
         let same = |(of, _): &&(f64, f64)| *of == *groups as f64;
         let than = of(prices, rival.than).iter().find(same).map(|(_, than)| *than);
         let than = than.filter(|_| rival.than != rival.name);
@@ -110,13 +114,16 @@ fn table(prices: &[Price]) -> Table {
             groups.to_string(),
             format!("{instructions:.0}"),
             than.map_or(String::new(), |than| format!("{:+.0}", instructions - than)),
+            format!("{allocations:.2}"),
         ]
     };
     Table {
         caption:
             "Instructions per request, and how many more than the row above that it is compared to"
                 .into(),
-        head: ["", "what", "groups", "instructions", "more"].map(str::to_owned).to_vec(),
+        head: ["", "what", "groups", "instructions", "more", "allocations"]
+            .map(str::to_owned)
+            .to_vec(),
         rows: prices.iter().map(row).collect(),
     }
 }
