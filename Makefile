@@ -41,9 +41,9 @@ test: check-test ## Run all tests: the core alone, everything with a real Apache
 	@$(MAKE) --no-print-directory model
 
 # The tests that have a long form.
-long = soak truth kill:: faults::
+long = soak truth kill:: faults:: restarts:: fuzz:: power::
 
-soak: check-test ## Run the long form of the tests that have one; SOAK_FLIPS=500 is a tenth of it
+soak: check-test ## Run the long form of the tests that have one; SOAK_FLIPS=500 makes fewer flips
 	MOD_SLOT_SOAK=1 $(CARGO) test --profile soak --test '*' -- $(long) --nocapture --test-threads=1
 
 model: ## Check the protocol of enter, flip and drain under loom, in every order of its steps

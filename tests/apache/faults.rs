@@ -161,7 +161,7 @@ impl Start {
 
 /// All of them with MOD_SLOT_SOAK; otherwise some of each kind.
 fn apache_starts_whatever_fails(recorded: bool) {
-    let step = if std::env::var_os("MOD_SLOT_SOAK").is_some() { 1 } else { 13 };
+    let step = if crate::soak::is_long() { 1 } else { 13 };
     let mut start = Start::of(recorded);
     let calls = start.calls();
     let each = calls.iter().enumerate().flat_map(|(at, call)| {

@@ -28,7 +28,7 @@ const PROMISE: Duration = Duration::from_millis(100);
 
 /// As many kills as are asked for in all, by each of two MPMs.
 fn kills() -> usize {
-    if std::env::var_os("MOD_SLOT_SOAK").is_some() { 600 } else { 20 }
+    if crate::soak::is_long() { 600 } else { 20 }
 }
 
 /// Numbers that look random, the same in each run.

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 /// Restarts of each kind; the first quarter is for what is only had once.
 fn rounds() -> usize {
-    if std::env::var_os("MOD_SLOT_SOAK").is_some() { 200 } else { 48 }
+    if crate::soak::is_long() { 200 } else { 48 }
 }
 
 /// What a parent has.

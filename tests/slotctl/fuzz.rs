@@ -241,7 +241,7 @@ fn ask(dirs: &Dirs) {
 
 #[test]
 fn no_content_of_a_file_makes_anybody_panic_or_hang() {
-    let soak = env::var_os("MOD_SLOT_SOAK").is_some();
+    let soak = crate::strace::is_soak();
     let mut config = Config { failure_persistence: None, ..Config::default() };
     if env::var_os("PROPTEST_CASES").is_none() {
         config.cases = if soak { 20_000 } else { 300 };

@@ -312,7 +312,7 @@ fn what_was_acknowledged_survives_a_power_cut() {
 /// lock in the place of another.
 #[test]
 fn without_its_syncs_something_is_lost() {
-    let all = env::var_os("MOD_SLOT_SOAK").is_some();
+    let all = crate::strace::is_soak();
     let story = if all { story() } else { short() };
     let fault_without = |left_out: &[usize]| {
         let ops = story.ops.iter().enumerate().filter(|(at, _)| !left_out.contains(at));
