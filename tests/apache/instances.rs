@@ -82,7 +82,8 @@ fn a_program_that_apache_starts_inherits_no_descriptor_of_ours() {
     }
     for list in &lists {
         let said = || fs::read_to_string(list).unwrap_or_default();
-        until(|| said().matches("listed").count() >= 4).unwrap_or_else(|| panic!("{}", said()));
+        // Those of a start and of a restart: one may have been ended before it was done.
+        until(|| said().matches("listed").count() >= 2).unwrap_or_else(|| panic!("{}", said()));
         for ours in ["/state", "/run", "slot.so"] {
             assert!(!said().contains(ours), "{} inherits {ours}: {}", list.display(), said());
         }
