@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What a program, or a request, has cost.
+/// What all requests, or one, have cost.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cost {
     pub(crate) instructions: f64,
@@ -20,7 +20,7 @@ pub(crate) struct Cost {
     pub(crate) allocations: f64,
 }
 
-/// The cost of an Apache with `apps` applications that starts, answers `requests`, and ends.
+/// The cost of `requests` on one connection to an Apache with `apps` applications.
 pub(crate) fn count(
     parts: &Parts,
     rival: &Rival,
@@ -65,6 +65,8 @@ fn start(parts: &Parts, root: &Path) -> Result<Child, String> {
     let log = fs::File::create(root.join("start.log")).map_err(|e| e.to_string())?;
     Command::new("valgrind")
         .args(["--tool=callgrind", "--vgdb=no", "--callgrind-out-file=callgrind.out"])
+        // What Apache does for connections: its start, with many applications, is never twice the same.
+        .arg("--toggle-collect=ap_process_connection")
         .arg(&parts.httpd)
         .args(["-X", "-f"])
         .arg(root.join("httpd.conf"))
@@ -75,9 +77,7 @@ fn start(parts: &Parts, root: &Path) -> Result<Child, String> {
         .map_err(|e| format!("valgrind: {e}"))
 }
 
-/// Returns the connection: while it is there, Apache waits for the next request, and can be ended.
-/// A signal in the middle of its clearing up may hang it.
-fn ask(address: SocketAddr, path: &str, requests: u64) -> Result<Client, String> {
+fn ask(address: SocketAddr, path: &str, requests: u64) -> Result<(), String> {
     let mut client = Client::of(address);
     for _ in 0..requests {
         let answer = client.ask("GET", path, &[]).map_err(|e| e.to_string())?;
@@ -88,10 +88,10 @@ fn ask(address: SocketAddr, path: &str, requests: u64) -> Result<Client, String>
             return Err("it did not keep the connection".into());
         }
     }
-    Ok(client)
+    Ok(())
 }
 
-/// The whole program's cost, of callgrind's file.
+/// The cost, of callgrind's file; `None` for nothing.
 fn total(file: &str) -> Option<Cost> {
     let instructions = file.lines().find_map(|line| line.strip_prefix("totals: "))?;
     let (mut names, mut called, mut allocations) = (HashMap::new(), "", 0.0);
@@ -106,7 +106,8 @@ fn total(file: &str) -> Option<Cost> {
             allocations += calls.split(' ').next()?.parse::<f64>().ok()?;
         }
     }
-    Some(Cost { instructions: instructions.trim().parse().ok()?, allocations })
+    let instructions = instructions.trim().parse().ok().filter(|counted| *counted > 0.0)?;
+    Some(Cost { instructions, allocations })
 }
 
 /// The applications. The one that is asked for is in their middle.
@@ -191,17 +192,16 @@ impl Running {
         true
     }
 
-    /// Asks it to end, and waits until callgrind has written its file.
+    /// Asks it to end, and waits until callgrind has written its file. It is asked again and again: a
+    /// signal that comes just before it waits for the next connection does not wake it.
     fn end(&mut self) {
-        let deadline = Instant::now() + Duration::from_secs(120);
-        if let Ok(None) = self.0.try_wait() {
-            let _ = Command::new("kill").arg(self.0.id().to_string()).status();
-        }
         while let Ok(None) = self.0.try_wait() {
-            if Instant::now() > deadline {
-                let _ = self.0.kill();
+            let _ = Command::new("kill").arg(self.0.id().to_string()).status();
+            let asked = Instant::now();
+            while asked.elapsed() < Duration::from_secs(5) && matches!(self.0.try_wait(), Ok(None))
+            {
+                thread::sleep(Duration::from_millis(20));
             }
-            thread::sleep(Duration::from_millis(20));
         }
     }
 }

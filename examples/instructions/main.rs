@@ -2,7 +2,7 @@
 //!
 //! Apache runs under callgrind as one process (`-X`), once for 300 and once for 1,300 requests on
 //! one kept connection, to a backend outside callgrind. The difference, over 1,000, is the price of
-//! a request: start and end of Apache are in both. The configurations differ in the lines of
+//! a request: what the connection costs is in both, and Apache's start and end in none. The configurations differ in the lines of
 //! `rivals.rs`, and in nothing else. Each is measured with one application and with many, each of
 //! which has a backend, and so a worker, of its own, or a group of two slots; one is asked.
 //!
