@@ -127,10 +127,10 @@ fn text(name: &str, chapter: &Chapter, plots: &Path) -> io::Result<String> {
 fn markdown(table: &Table) -> String {
     let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
     let mut text = format!("\n{}\n\n{}", table.caption, line(&table.head));
-    // Names to the left, figures to the right.
-    text += "|---|";
-    text += &"---:|".repeat(table.head.len().saturating_sub(1));
-    text += "\n";
+    // Names and words to the left, figures to the right.
+    let aligned =
+        |(at, name): (usize, &String)| if at == 0 || name == "what" { "---|" } else { "---:|" };
+    text += &format!("|{}\n", table.head.iter().enumerate().map(aligned).collect::<String>());
     for row in &table.rows {
         text += &line(row);
     }
