@@ -81,7 +81,7 @@ pub fn requests(dirs: &Dirs, app: &str, identity: u128) -> Result<Option<Vec<Req
         }
     }
     requests.sort_by_key(|request| request.note.began);
-    Ok(Some(requests))
+    Ok(is_whole(dirs, app, identity, &file)?.then_some(requests))
 }
 
 fn segment(dirs: &Dirs, app: &str, identity: u128) -> Result<Option<(Counts, File)>, Error> {
@@ -101,8 +101,7 @@ fn segment(dirs: &Dirs, app: &str, identity: u128) -> Result<Option<(Counts, Fil
         return Ok(None);
     }
     let mapping = Mapping::of(&file, len, false).map_err(|e| refused("read", &path, e))?;
-    let Ok(segment) = Counts::new(mapping) else { return Ok(None) };
-    Ok(is_whole(dirs, app, identity, &file)?.then_some((segment, file)))
+    Ok(Counts::new(mapping).ok().map(|segment| (segment, file)))
 }
 
 /// Whether the segment is the one that Apache made, no shorter, and all of its processes count there.
