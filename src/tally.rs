@@ -74,7 +74,7 @@ pub fn requests(dirs: &Dirs, app: &str, identity: u128) -> Result<Option<Vec<Req
     let Some((segment, file)) = segment(dirs, app, identity)? else { return Ok(None) };
     let (filled, alive) = (Filled::of(&segment, &file), Alive::of(dirs)?);
     let mut requests = Vec::new();
-    for row in (0..segment.rows()).filter(|row| filled.has(counts::row_at(*row))) {
+    for row in (0..segment.rows()).filter(|row| filled.has(counts::head_at(*row))) {
         let (notes, pid) = (segment.notes(row), segment.pid(row));
         if !notes.is_empty() && alive.owns(row, pid) {
             requests.extend(notes.into_iter().map(|note| Request { pid, note }));

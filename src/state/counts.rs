@@ -5,14 +5,14 @@
 //! offset  size
 //!      0     8  magic "slotcnts"
 //!      8     4  layout version, little-endian
-//!     12     4  bytes of a row, little-endian: 28736
+//!     12     4  bytes of a row, little-endian: 28672
 //!     16    16  identity of the control file it belongs to
-//!   4096     *  rows, as many as the file has room for
+//!   5120     *  rows, as many as the file has room for
 //!
-//! row:     0     8  process id of the last owner (for people; the row's lock tells the truth)
-//!          8     8  which notes are taken, a bit each
-//!         64  64 × 320  one block a slot, by slot::SlotIndex
-//!      20544  64 × 128  notes on the requests in flight, as many as there is room for
+//! row:     0  63 × 128  notes on the requests in flight, as many as there is room for, the first last
+//!       8064     8  process id of the last owner (for people; the row's lock tells the truth)
+//!       8072     8  which notes are taken, a bit each: the lowest is the first's
+//!       8192  64 × 320  one block a slot, by slot::SlotIndex
 //!
 //! block:   0     8  requests in flight
 //!          8    48  finished requests by class of their status: 1xx to 5xx, others
@@ -23,6 +23,9 @@
 //!          8     8  when the request began, microseconds since 1970
 //!         16   112  method, space, path; cut at its first ';' or '?', filled up with zeros
 //! ```
+//!
+//! A page of memory begins 7168 bytes into each row: what most requests need, the row's head, its first
+//! 7 notes and its first 9 blocks, is in one page.
 //!
 //! All counters are 64-bit atomics in the machine's byte order, in cache lines of one process. A
 //! row belongs to the process that holds the lock on its byte of `rows.lock`; row 0 is shared by
@@ -36,11 +39,11 @@ use crate::state::map::Mapping;
 use crate::sync::{AtomicU64, Ordering};
 
 /// The layout that this code writes and reads.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Bytes of a row.
-pub const ROW: usize = NOTES + MAX_NOTES * NOTE;
+pub const ROW: usize = BLOCKS + MAX_SLOTS * BLOCK;
 /// How many requests in flight a process can make a note of, in each group.
-pub const MAX_NOTES: usize = 64;
+pub const MAX_NOTES: usize = 63;
 /// How many rows a segment has at most. A longer one is none of ours.
 pub const MAX_ROWS: usize = 8192;
 /// The longest text of a note, in bytes.
@@ -52,14 +55,14 @@ pub const BUCKETS: usize = 32;
 
 const MAGIC: &[u8; 8] = b"slotcnts";
 const NEAR: usize = 64;
-const HEADER: usize = 4096;
+const HEADER: usize = 5120;
 const BLOCK: usize = 320;
 const CLASS: usize = 8;
 const MICROS: usize = 56;
 const HISTOGRAM: usize = 64;
-const TAKEN: usize = 8;
-const BLOCKS: usize = 64;
-const NOTES: usize = BLOCKS + MAX_SLOTS * BLOCK;
+const HEAD: usize = MAX_NOTES * NOTE;
+const TAKEN: usize = HEAD + 8;
+const BLOCKS: usize = 8192;
 pub(super) const NOTE: usize = 128;
 
 /// The size of a segment of `rows` rows, in bytes.
@@ -81,13 +84,18 @@ pub fn in_trying_order(rows: usize, pid: u32) -> impl Iterator<Item = usize> {
 }
 
 /// Where a row begins in a segment, in bytes.
-pub(crate) fn row_at(row: usize) -> usize {
+fn row_at(row: usize) -> usize {
     HEADER + row * ROW
+}
+
+/// Where it is that a row says which notes it has, and whose it is.
+pub(crate) fn head_at(row: usize) -> usize {
+    row_at(row) + HEAD
 }
 
 /// Where the first cache line of a slot's block is: all of it but the histogram.
 pub(crate) fn block_at(row: usize, slot: SlotIndex) -> usize {
-    row_at(row) + 64 + slot.get() * BLOCK
+    row_at(row) + BLOCKS + slot.get() * BLOCK
 }
 
 /// The header of a segment that belongs to the control file `identity`.
@@ -132,7 +140,7 @@ impl Counts {
 
     /// The words of a row, for [`Row::of`]; a row beyond the mapping is row 0.
     pub fn words(&self, row: usize) -> &Words {
-        self.mapping.words(HEADER + if row < self.rows { row * ROW } else { 0 })
+        self.mapping.words(row_at(if row < self.rows { row } else { 0 }))
     }
 
     /// A row; a row beyond the mapping is row 0.
@@ -147,7 +155,7 @@ impl Counts {
 
     /// The process that owns the row, or owned it last.
     pub fn pid(&self, row: usize) -> u32 {
-        self.words(row)[0].load(Ordering::Relaxed) as u32
+        self.row(row).pid().load(Ordering::Relaxed) as u32
     }
 
     /// The notes of a row. Whatever lies there: a child may write nonsense, and may write meanwhile.
@@ -171,7 +179,7 @@ impl Counts {
             }
         }
         row.taken().store(0, Ordering::Relaxed);
-        row.0[0].store(pid.into(), Ordering::Relaxed);
+        row.pid().store(pid.into(), Ordering::Relaxed);
     }
 }
 
@@ -220,7 +228,11 @@ impl<'a> Row<'a> {
     /// Takes a note back.
     pub fn strike(self, place: u8) {
         self.note_at(place)[0].store(0, Ordering::Relaxed);
-        self.taken().fetch_and(!(1 << (place as usize % MAX_NOTES)), Ordering::Release);
+        self.taken().fetch_and(!(1 << (place % 64)), Ordering::Release);
+    }
+
+    fn pid(self) -> &'a AtomicU64 {
+        &self.0[HEAD / 8]
     }
 
     fn taken(self) -> &'a AtomicU64 {
@@ -228,7 +240,7 @@ impl<'a> Row<'a> {
     }
 
     fn note_at(self, place: u8) -> &'a [AtomicU64; NOTE / 8] {
-        part(self.0, NOTES + place as usize % MAX_NOTES * NOTE)
+        part(self.0, HEAD - NOTE * (1 + usize::from(place).min(MAX_NOTES - 1)))
     }
 }
 
@@ -286,9 +298,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_and_blocks_are_cache_lines() {
-        assert_eq!((ROW % 64, BLOCK % 64, HISTOGRAM + 8 * BUCKETS), (0, 0, BLOCK));
+    fn rows_are_pages_and_blocks_cache_lines() {
+        assert_eq!((ROW % 4096, BLOCK % 64, HISTOGRAM + 8 * BUCKETS), (0, 0, BLOCK));
+        assert_eq!((ROW, HEADER, HEAD), (28672, 5120, 8064));
         assert_eq!((rows_in(size(1)), rows_in(size(256)), rows_in(10)), (1, 256, 0));
+    }
+
+    #[test]
+    fn what_most_requests_need_is_in_one_page() {
+        let counts = Counts::new(Mapping::anonymous(size(3)).unwrap()).unwrap();
+        let at = |word: &AtomicU64| std::ptr::from_ref(word).addr();
+        for row in 0..3 {
+            let of = counts.row(row);
+            let block = of.block(SlotIndex::new(8).unwrap());
+            let last = block.bucket(BUCKETS - 1);
+            let all = [&of.note_at(6)[0], of.pid(), of.taken(), block.in_flight(), last].map(at);
+            assert!(all.is_sorted() && all.iter().all(|at| at / 4096 == all[0] / 4096), "{all:?}");
+            assert_eq!(at(of.pid()) - at(&counts.mapping.words::<1>(0)[0]), head_at(row));
+        }
     }
 
     #[test]

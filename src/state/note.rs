@@ -2,6 +2,7 @@
 
 use super::counts::{MAX_TEXT, NOTE};
 use crate::slot::SlotIndex;
+use crate::swar::{equal_to, first_equal_to, splat};
 use crate::sync::{AtomicU64, Ordering};
 
 /// Writes the method and the path of a request's first line: up to the space behind the path, or
@@ -11,16 +12,22 @@ pub(super) fn write(text: &[AtomicU64; MAX_TEXT / 8], line: &[u8]) {
     let mut in_method = true;
     let mut is_last = |place: &AtomicU64, bytes: [u8; 8]| {
         let word = u64::from_le_bytes(bytes);
-        let spaces = equal_to(word, b' ');
         // With this bit, which is all that they differ in, `;` and `?` are one.
-        let mut ends = spaces | equal_to(word | splat(b';' ^ b'?'), b'?');
-        if in_method {
-            ends &= !(spaces & spaces.wrapping_neg());
+        let marks = first_equal_to(word | splat(b';' ^ b'?'), b'?');
+        let ends = if in_method {
+            let spaces = equal_to(word, b' ');
             in_method = spaces == 0;
+            marks | spaces & spaces.wrapping_sub(1)
+        } else {
+            marks | first_equal_to(word, b' ')
+        };
+        if ends == 0 {
+            place.store(word.to_le(), Ordering::Relaxed);
+            return false;
         }
-        let kept = if ends == 0 { word } else { word & ((1 << (ends.trailing_zeros() & !7)) - 1) };
+        let kept = word & ((1 << (ends.trailing_zeros() & !7)) - 1);
         place.store(kept.to_le(), Ordering::Relaxed);
-        ends != 0
+        true
     };
     let (whole, rest) = line.as_chunks::<8>();
     for (place, bytes) in text.iter().zip(whole) {
@@ -33,17 +40,6 @@ pub(super) fn write(text: &[AtomicU64; MAX_TEXT / 8], line: &[u8]) {
         bytes[..rest.len()].copy_from_slice(rest);
         is_last(place, bytes);
     }
-}
-
-const fn splat(byte: u8) -> u64 {
-    u64::from_ne_bytes([byte; 8])
-}
-
-/// The highest bit of each byte of `word` that is `byte`, and no other bit.
-const fn equal_to(word: u64, byte: u8) -> u64 {
-    const LOW: u64 = splat(0x7f);
-    let differs = word ^ splat(byte);
-    !(((differs & LOW) + LOW) | differs | LOW)
 }
 
 pub(super) fn read([head, start, text @ ..]: &[AtomicU64; NOTE / 8]) -> Option<Note> {
