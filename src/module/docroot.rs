@@ -1,12 +1,21 @@
 //! `SlotDocumentRoot`: static files come from the docroot of the request's slot.
 
-use super::host::{Answer, Request};
+use super::host::{Answer, Kept, Request};
 use super::request::{State, enter_and_mark};
+use super::site::Service;
 
 /// translate_name, before all others: what they map, they map below the slot's docroot.
+#[inline]
 pub(super) fn enter(request: &mut Request) -> Answer {
     let Some(service) = request.service() else { return Answer::DECLINED };
-    let Some(group) = service.document_root else { return Answer::DECLINED };
+    match service.document_root {
+        Some(group) => enter_group(request, service, group),
+        None => Answer::DECLINED,
+    }
+}
+
+#[inline(never)]
+fn enter_group(request: &Request, service: Kept<Service>, group: usize) -> Answer {
     let Some(slot) = enter_and_mark(request, service, group) else { return Answer::UNAVAILABLE };
     if let Some(docroot) = slot.try_part(|slot| slot.docroot.as_deref()) {
         request.set_document_root(&docroot);
@@ -16,6 +25,7 @@ pub(super) fn enter(request: &mut Request) -> Answer {
 }
 
 /// translate_name, when nobody else knew what to do: what the core would do with its DocumentRoot.
+#[inline]
 pub(super) fn map(request: &mut Request) -> Answer {
     match request.known_state::<State>().and_then(|state| state.docroot.get()) {
         Some(docroot) => request.map_below(&docroot),

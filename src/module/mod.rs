@@ -74,8 +74,7 @@ fn register(hooks: &mut Hooks) {
         .translate_last(docroot::map)
         .map_to_storage(proxy::enter)
         .fixups(request::mark)
-        .request_end(request::end)
-        .log_transaction(request::account);
+        .request_end(request::end);
 }
 
 /// mod_proxy may be loaded after us, and it may not be loaded at all.

@@ -14,17 +14,18 @@ use std::ffi::CStr;
 const PROXY: &CStr = c"proxy:";
 
 /// map_to_storage, before all others: the slot is known before `<If>` and `<Proxy>` are looked at.
+#[inline]
 pub(super) fn enter(request: &mut Request) -> Answer {
-    let Some(service) = request.service() else { return Answer::DECLINED };
-    let Some(url) = request.filename_behind(PROXY).map(CStr::to_bytes) else {
-        return Answer::DECLINED;
-    };
-    enter_proxied(request, service, url)
+    if request.is_proxied() { enter_proxied(request) } else { Answer::DECLINED }
 }
 
 /// Not inline: files are not to pay for it.
 #[inline(never)]
-fn enter_proxied(request: &Request, service: Kept<Service>, url: &[u8]) -> Answer {
+fn enter_proxied(request: &Request) -> Answer {
+    let Some(service) = request.service() else { return Answer::DECLINED };
+    let Some(url) = request.filename_behind(PROXY).map(CStr::to_bytes) else {
+        return Answer::DECLINED;
+    };
     let Some(unwrapped) = unwrap(request, &service, url) else {
         return enter_url(request, service, url);
     };

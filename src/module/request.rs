@@ -5,7 +5,7 @@ use super::host::{Answer, Decimal, Held, Kept, Level, Request, Worker};
 use super::site::{Group, Service, Slot};
 use crate::lease;
 use crate::slot::{SlotIndex, Word};
-use crate::state::counts::{Row, Words};
+use crate::state::counts::{Block, Row, Words};
 use std::cell::Cell;
 use std::ffi::CStr;
 
@@ -29,7 +29,7 @@ impl State {
     }
 }
 
-/// A request in a slot: in flight there until this is dropped, with the request.
+/// A request in a slot: in flight there until it has left, when it is over.
 #[derive(Debug)]
 struct Pin {
     /// The group's place among all groups.
@@ -52,26 +52,18 @@ impl Pin {
         self.word.active()
     }
 
-    fn row(&self) -> Row<'_> {
-        Row::of(&self.row)
+    fn block(&self) -> Block<'_> {
+        Row::of(&self.row).block(self.index())
     }
-}
 
-impl Pin {
     fn leave(&self) {
         if self.left.replace(true) {
             return;
         }
         if let Some(note) = self.note {
-            self.row().strike(note);
+            Row::of(&self.row).strike(note);
         }
-        lease::leave(self.row().block(self.index()).in_flight());
-    }
-}
-
-impl Drop for Pin {
-    fn drop(&mut self) {
-        self.leave();
+        lease::leave(self.block().in_flight());
     }
 }
 
@@ -82,25 +74,38 @@ fn pinned(root: &Request, group: usize) -> Option<&Pin> {
 }
 
 fn enter(root: &Request, service: Kept<Service>, group: usize) -> &Pin {
+    let state = root.state::<State>();
+    let is_first = state.pins.first().is_none();
+    if is_first {
+        // Before it enters, so that nothing comes between.
+        root.when_over(over);
+        if root.is_multiplexed() {
+            root.tell_end();
+        }
+    }
     let entered = service.part(|service| &service.site.groups[group]);
-    let words = entered.part(|entered| entered.words(service.site.row()));
-    let row = Row::of(&words);
-    let word = entered.enter(row);
-    let (began, line) = root.head();
+    let row = entered.part(|entered| entered.words(service.site.row()));
+    let word = entered.enter(Row::of(&row));
     let pin = Pin {
         group,
         slot: entered.try_part(|entered| entered.slot(word.active())),
         word,
         generation: Decimal::of(word.generation()),
-        row: words,
-        note: row.note(word.active(), began, line),
+        row,
+        note: note(root, Row::of(&row), word.active()),
         left: Cell::new(false),
     };
-    if root.is_multiplexed() && root.known_state::<State>().is_none_or(|s| s.pins.first().is_none())
-    {
-        root.tell_end();
+    let pin = if is_first { state.pins.begin(pin) } else { root.hold(State::pins, pin) };
+    if let Some(slot) = pin.slot {
+        tell(root, state, pin, &slot);
     }
-    root.hold(State::pins, pin)
+    pin
+}
+
+#[inline(never)]
+fn note(root: &Request, row: Row<'_>, slot: SlotIndex) -> Option<u8> {
+    let (began, line) = root.head();
+    row.note(slot, began, line)
 }
 
 /// The group of this name. Nearly always the request is in it, and nothing is to be looked up.
@@ -125,9 +130,8 @@ pub(super) fn enter_and_mark(
         unknown(request, &service.site.groups[group], pin);
         return None;
     };
-    tell(request, pin, &slot);
     if !root.is(request) {
-        tell(&root, pin, &slot);
+        tell(request, request.state(), pin, &slot);
     }
     Some(slot)
 }
@@ -152,33 +156,36 @@ const GENERATION: &CStr = c"SLOT_GENERATION";
 
 /// A request in several slots tells the first.
 #[inline]
-fn tell(request: &Request, pin: &Pin, slot: &Slot) {
-    if !request.state::<State>().told.replace(true) {
+fn tell(request: &Request, state: &State, pin: &Pin, slot: &Slot) {
+    if !state.told.replace(true) {
         request.set_env([(SLOT, &slot.name), (GENERATION, pin.generation.text())]);
     }
 }
 
-/// fixups: a sub-request, or an internal redirect, has an environment of its own.
+/// fixups: `SetHandler "proxy:slot://…"`, and the environment of a sub-request, or an internal
+/// redirect, which has one of its own.
+#[inline]
 pub(super) fn mark(request: &mut Request) -> Answer {
+    if request.has_handler() || !request.is_root() { fix_up(request) } else { Answer::DECLINED }
+}
+
+#[inline(never)]
+fn fix_up(request: &Request) -> Answer {
     let Some(service) = request.service() else { return Answer::DECLINED };
     if let Some(answer) = super::proxy::enter_by_handler(request, service) {
         return answer;
     }
-    if !request.is_root() {
-        mark_like_root(request);
+    if request.is_root() {
+        return Answer::DECLINED;
     }
-    Answer::DECLINED
-}
-
-#[inline(never)]
-fn mark_like_root(request: &Request) {
     let root = request.root();
     let pin = root.known_state::<State>().and_then(|state| state.pins.first());
     if let Some(pin) = pin
         && let Some(slot) = pin.slot
     {
-        tell(request, pin, &slot);
+        tell(request, request.state(), pin, &slot);
     }
+    Answer::DECLINED
 }
 
 /// The answer is on its way to the client, whole: the slot is left, though the request's pool may live
@@ -189,14 +196,12 @@ pub(super) fn end(request: &Request) {
     }
 }
 
-/// log_transaction: the answer is out.
-pub(super) fn account(request: &mut Request) -> Answer {
-    let Some(state) = request.known_state::<State>() else { return Answer::DECLINED };
-    if state.pins.first().is_some() {
-        let (status, micros) = (request.final_status(), request.age());
-        for pin in state.pins.iter() {
-            pin.row().block(pin.index()).finished(status, micros);
-        }
+/// The request is over: it leaves, and is counted.
+fn over(request: &Request) {
+    let Some(state) = request.known_state::<State>() else { return };
+    let (status, micros) = (request.final_status(), request.age());
+    for pin in state.pins.iter() {
+        pin.leave();
+        pin.block().finished(status, micros);
     }
-    Answer::DECLINED
 }

@@ -8,7 +8,7 @@ use crate::state::control::WORD;
 use crate::state::counts::{Counts, Row, Words};
 use crate::state::map::Mapping;
 use crate::state::map::cut::{Lost, Mark, Survival, survive};
-use crate::sync::{Ordering, fence};
+use crate::sync::{AtomicU64, Ordering, fence};
 use rustc_hash::FxHashMap;
 use std::ffi::CString;
 use std::fs::File;
@@ -22,6 +22,8 @@ pub(super) struct Site {
     pub(super) groups: Vec<Group>,
     /// By name, as it is configured and in lower case: mod_proxy may change the case of a URL's host.
     by_name: FxHashMap<Box<[u8]>, usize>,
+    /// The one that this process found last: most serve one application for long.
+    found: AtomicUsize,
     /// mod_proxy, when it is loaded.
     pub(super) proxy: Option<Proxy>,
     /// A RewriteRule names a `slot://` URL.
@@ -67,6 +69,8 @@ pub(super) struct Group {
     identity: u128,
     page: Mapping,
     counts: Counts,
+    /// The last word that this process has seen.
+    seen: AtomicU64,
     /// The last word that a process has seen: for all of them, should the page be cut off.
     last: Mapping,
     /// The error log has a line of a damaged word.
@@ -113,13 +117,14 @@ impl Group {
         let last = Mapping::anonymous(8).expect("there is memory for a page");
         last.word(0).store(word.bits(), Ordering::Relaxed);
         let (told, known) = (AtomicBool::new(false), names.len());
-        Self { name: name.into(), slots, identity, page, counts, last, told, places, known }
+        let seen = AtomicU64::new(word.bits());
+        Self { name: name.into(), slots, identity, page, counts, seen, last, told, places, known }
     }
 
     /// Enters the active slot, in a row of the counts: see [`lease`].
     pub(super) fn enter(&self, row: Row<'_>) -> Word {
         let word = lease::enter(self.page.word(WORD), |slot| row.block(slot).in_flight());
-        if self.last.word(0).load(Ordering::Relaxed) == word.bits() {
+        if self.seen.load(Ordering::Relaxed) == word.bits() {
             return word;
         }
         self.remember(word, row)
@@ -131,7 +136,8 @@ impl Group {
     fn remember(&self, word: Word, row: Row<'_>) -> Word {
         let in_flight = |word: Word| row.block(word.active()).in_flight();
         if word.is_valid() {
-            self.last.word(0).store(word.bits(), Ordering::Relaxed);
+            self.seen.store(word.bits(), Ordering::Relaxed);
+            self.tell_all(word);
             return word;
         }
         let last = Word::from_bits(self.last.word(0).load(Ordering::Relaxed));
@@ -154,6 +160,20 @@ impl Group {
         }
         lease::leave(in_flight(last));
         self.enter(row)
+    }
+
+    /// Makes a word the last one for all processes, which each of them does once. Whoever was
+    /// overtaken by a newer one on the way here puts that in its place: of all who come here, the last
+    /// to store looks at the page after that, and finds what any of them has found there.
+    fn tell_all(&self, mut word: Word) {
+        loop {
+            self.last.word(0).store(word.bits(), Ordering::SeqCst);
+            let now = Word::from_bits(self.page.word(WORD).load(Ordering::SeqCst));
+            if now.bits() == word.bits() || !now.is_valid() {
+                return;
+            }
+            word = now;
+        }
     }
 
     /// For a child, once: it serves on when its files are cut short, each for itself and on the last
@@ -215,6 +235,7 @@ impl Site {
         }
         Self {
             by_name,
+            found: AtomicUsize::new(0),
             groups,
             proxy: None,
             rewrites: false,
@@ -227,6 +248,17 @@ impl Site {
 
     /// The group of this name, in whatever case.
     pub(super) fn find(&self, name: &[u8]) -> Option<usize> {
+        let last = self.found.load(Ordering::Relaxed);
+        if self.groups.get(last).is_some_and(|group| group.name.as_bytes() == name) {
+            return Some(last);
+        }
+        let found = self.look_up(name)?;
+        self.found.store(found, Ordering::Relaxed);
+        Some(found)
+    }
+
+    #[inline(never)]
+    fn look_up(&self, name: &[u8]) -> Option<usize> {
         if let Some(found) = self.by_name.get(name) {
             return Some(*found);
         }

@@ -188,8 +188,6 @@ hooks! {
     translate_last = ap_hook_translate_name(on_request: Fn(&mut Request) -> Answer), Last;
     /// The file's or the proxied URL's own configuration is about to be looked up.
     map_to_storage = ap_hook_map_to_storage(on_request: Fn(&mut Request) -> Answer), ReallyFirst;
-    /// The response is out.
-    log_transaction = ap_hook_log_transaction(on_request: Fn(&mut Request) -> Answer), Middle;
 }
 
 impl Hooks {

@@ -56,6 +56,13 @@ impl<T> Held<T> {
         std::iter::successors(Some(self), rest).filter_map(Self::first)
     }
 
+    /// Puts the first value into an empty list.
+    #[inline]
+    pub(in crate::module) fn begin(&self, value: T) -> &T {
+        let _ = self.first.set(value);
+        self.first.get().expect("it was set")
+    }
+
     /// # Safety
     ///
     /// `pool` is live, and lives as long as the list.
@@ -67,8 +74,7 @@ impl<T> Held<T> {
                 return self.rest.get_or_init(new).as_ref().add(pool, value);
             }
         }
-        let _ = self.first.set(value);
-        self.first.get().expect("it was set")
+        self.begin(value)
     }
 }
 

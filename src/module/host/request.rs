@@ -1,13 +1,15 @@
 //! A request, for the length of one hook.
 
-use super::log::{Level, log_request};
+use super::guard::guard_or;
+use super::log::{Level, log, log_request};
 use super::pool::Held;
 use super::record::config_of;
-use super::{Answer, Decimal, pool, sys};
+use super::{Answer, Decimal, item, pool, sys};
 use crate::module::config::Config;
 use crate::module::site::Service;
 use crate::module::slot_module;
-use std::ffi::{CStr, c_char, c_int};
+use crate::swar::{equal_to, splat};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ops::Deref;
 use std::ptr::NonNull;
 
@@ -93,6 +95,24 @@ impl Request {
         unsafe { (*slot_module.place_in((*self.raw()).request_config)).cast::<T>().as_ref() }
     }
 
+    /// Has `F` called when the request is over, whatever became of it: its answer is out, its line in
+    /// the logs is written, and its pool is being cleared.
+    pub(in crate::module) fn when_over<F: Fn(&Self) + Copy + 'static>(&self, _: F) {
+        unsafe extern "C" fn on_end<F: Fn(&Request) + Copy + 'static>(
+            r: *mut c_void,
+        ) -> sys::apr_status_t {
+            // SAFETY: the pool calls this once, before it frees any of its memory, in which the
+            // request lies with all that it has been redirected to.
+            let request = unsafe { Request::lend(r.cast()) };
+            guard_or(|| item::<F>()(&request), |panic| log(Level::Critical, panic));
+            sys::APR_SUCCESS as sys::apr_status_t
+        }
+        let (r, in_child) = (self.raw(), Some(sys::apr_pool_cleanup_null as _));
+        // SAFETY: the request is live, and so is its pool. The module is never unloaded, so `on_end`
+        // outlives the pool.
+        unsafe { sys::apr_pool_cleanup_register((*r).pool, r.cast(), Some(on_end::<F>), in_child) };
+    }
+
     /// `proxy:…` or the file that the request is for, without the `prefix` that it starts with.
     pub(in crate::module) fn filename_behind(&self, prefix: &CStr) -> Option<&CStr> {
         // SAFETY: null, or a C string in the request's pool, which outlives the hook. Who gives the
@@ -110,6 +130,12 @@ impl Request {
     pub(in crate::module) fn path(&self) -> Option<&CStr> {
         // SAFETY: as in `filename_behind`.
         unsafe { pool::borrow((*self.raw()).uri) }
+    }
+
+    /// Whether mod_proxy is to have it, as far as is known yet.
+    pub(in crate::module) fn is_proxied(&self) -> bool {
+        // SAFETY: the request is live.
+        unsafe { (*self.raw()).proxyreq != sys::PROXYREQ_NONE as c_int }
     }
 
     /// Whether the configuration, and not the client, chose the URL that mod_proxy asks.
@@ -166,6 +192,12 @@ impl Request {
         }
     }
 
+    /// Whether the configuration chose a handler.
+    pub(in crate::module) fn has_handler(&self) -> bool {
+        // SAFETY: the request is live.
+        unsafe { !(*self.raw()).handler.is_null() }
+    }
+
     /// The handler that the configuration chose, without the `prefix` that it starts with.
     pub(in crate::module) fn handler_behind(&self, prefix: &CStr) -> Option<&CStr> {
         // SAFETY: as in `filename_behind`.
@@ -217,8 +249,9 @@ impl Request {
             {
                 path = rest;
             }
-            let file = if is_canonical(root.to_bytes(), path) {
-                pool::concat((*r).pool, &[root.to_bytes(), &path[..path.len() - 1]])
+            let plain = &path[..path.len() - 1];
+            let file = if is_canonical(root.to_bytes(), plain) {
+                pool::concat((*r).pool, &[root.to_bytes(), plain])
             } else {
                 while let [b'/', rest @ ..] = path {
                     path = rest;
@@ -305,14 +338,35 @@ impl Request {
     }
 }
 
-/// Whether APR's merge of the two, of which `path` has a NUL behind it, is nothing but one behind the
-/// other: a single slash is between them, nothing goes up or nowhere, and nothing is too long.
+/// Whether APR's merge of the two is nothing but one behind the other: a single slash is between them,
+/// nothing goes up or nowhere, and nothing is too long.
 fn is_canonical(root: &[u8], path: &[u8]) -> bool {
     const LONGEST: usize = 4000;
     path.starts_with(b"/")
-        && path.windows(2).all(|two| two[0] != b'/' || !matches!(two[1], b'/' | b'.'))
+        && !has_odd_segment(path)
         && !root.ends_with(b"/")
         && root.len() + path.len() < LONGEST
+}
+
+/// Whether a slash has another one behind it, or a dot.
+fn has_odd_segment(path: &[u8]) -> bool {
+    let Some(last) = path.last_chunk::<9>() else {
+        return path.windows(2).any(|two| two[0] == b'/' && matches!(two[1], b'/' | b'.'));
+    };
+    let is_odd = |nine: &[u8; 9]| {
+        let [firsts, seconds] =
+            [0, 1].map(|at| u64::from_le_bytes(std::array::from_fn(|i| nine[at + i])));
+        // With this bit, which is all that they differ in, a dot and a slash are one.
+        equal_to(firsts, b'/') & equal_to(seconds | splat(b'.' ^ b'/'), b'/') != 0
+    };
+    let mut rest = path;
+    while let Some(nine) = rest.first_chunk() {
+        if is_odd(nine) {
+            return true;
+        }
+        rest = &rest[8..];
+    }
+    is_odd(last)
 }
 
 /// What the configuration owns, kept with a request.
@@ -364,7 +418,7 @@ mod tests {
 
     #[test]
     fn what_a_merge_would_change_is_not_canonical() {
-        let plain = |path: &str| is_canonical(b"/srv/app", format!("{path}\0").as_bytes());
+        let plain = |path: &str| is_canonical(b"/srv/app", path.as_bytes());
         for path in ["/", "/a", "/a/", "/a/b.txt", "/a./b", "/a../b...", "/\u{e9}"] {
             assert!(plain(path), "{path:?}");
         }
@@ -372,6 +426,17 @@ mod tests {
         {
             assert!(!plain(path), "{path:?}");
         }
-        assert!(!plain(&format!("/{}", "x".repeat(4000))) && !is_canonical(b"/", b"/a\0"));
+        assert!(!plain(&format!("/{}", "x".repeat(4000))) && !is_canonical(b"/", b"/a"));
+        for len in 2..40 {
+            let path: String = (0..len).map(|at| if at % 5 == 0 { '/' } else { 'x' }).collect();
+            assert!(plain(&path), "{path:?}");
+            for at in (1..len).filter(|at| at % 5 == 1) {
+                for odd in [".", "/"] {
+                    let mut path = path.clone();
+                    path.replace_range(at..=at, odd);
+                    assert!(!plain(&path), "{path:?}");
+                }
+            }
+        }
     }
 }
