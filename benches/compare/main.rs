@@ -78,8 +78,8 @@ fn run() -> Result<(), String> {
             eprintln!("bench: {name} ...");
             let chapter = measure().map_err(|why| format!("{name}: {why}"))?;
             for target in &chapter.targets {
-                let met = if target.met { "met" } else { "MISSED" };
-                eprintln!("bench: {met}: {}: {}", target.claim, target.measured);
+                let verdict = target.verdict.name();
+                eprintln!("bench: {verdict}: {}: {}", target.claim, target.measured);
             }
             report::keep(name, chapter).map_err(|e| e.to_string())?;
         }

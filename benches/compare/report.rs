@@ -30,7 +30,26 @@ pub(crate) struct Target {
     pub(crate) claim: String,
     /// As in "1.3 ms".
     pub(crate) measured: String,
-    pub(crate) met: bool,
+    pub(crate) verdict: Verdict,
+}
+
+/// Whether a target is met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Verdict {
+    Met,
+    Missed,
+    /// The measurement can't tell: what was found is nearer to the target than it can see.
+    Undecided,
+}
+
+impl Verdict {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Met => "met",
+            Self::Missed => "**missed**",
+            Self::Undecided => "*undecided*",
+        }
+    }
 }
 
 /// Rows of cells; the first cell of a row names it.
@@ -44,7 +63,12 @@ pub(crate) struct Table {
 impl Chapter {
     /// A target, met where `met` is.
     pub(crate) fn target(&mut self, claim: &str, measured: String, met: bool) {
-        self.targets.push(Target { claim: claim.into(), measured, met });
+        self.judge(claim, measured, if met { Verdict::Met } else { Verdict::Missed });
+    }
+
+    /// A target, and what is to be said of it.
+    pub(crate) fn judge(&mut self, claim: &str, measured: String, verdict: Verdict) {
+        self.targets.push(Target { claim: claim.into(), measured, verdict });
     }
 
     fn keep(&self, name: &str) -> io::Result<()> {
@@ -100,9 +124,8 @@ anew. Each comparison is side by side in one run, on one machine.
 fn targets(chapters: &[(&str, Chapter)]) -> String {
     let mut text = String::from("\n## Targets\n\n| | target | measured |\n|---|---|---|\n");
     for target in chapters.iter().flat_map(|(_, chapter)| &chapter.targets) {
-        let Target { claim, measured, met } = target;
-        let verdict = if *met { "met" } else { "**missed**" };
-        let _ = writeln!(text, "| {verdict} | {claim} | {measured} |");
+        let Target { claim, measured, verdict } = target;
+        let _ = writeln!(text, "| {} | {claim} | {measured} |", verdict.name());
     }
     text
 }

@@ -12,6 +12,8 @@ pub(super) const CONNECTIONS: usize = 16;
 /// A program that makes load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tool {
+    /// A few requests, for what is done for the first ones only.
+    Warm,
     Wrk,
     Ab,
     H2load,
@@ -32,7 +34,7 @@ impl Tool {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Wrk => "wrk",
-            Self::Ab => "ab",
+            Self::Ab | Self::Warm => "ab",
             Self::H2load => "h2load, HTTP/2",
         }
     }
@@ -53,6 +55,9 @@ impl Tool {
         let mut command = pinned(self.program(), processors);
         match self {
             Self::Wrk => command.args(["-t1", &format!("-c{CONNECTIONS}"), "-d1s", "--latency"]),
+            Self::Warm => {
+                command.args(["-q", "-k", &format!("-c{CONNECTIONS}"), "-n2000", "-e"]).arg(&file)
+            }
             // More requests than can be in a second: -t alone means 50,000 at most.
             Self::Ab => command
                 .args(["-q", "-k", &format!("-c{CONNECTIONS}"), "-t1", "-n300000", "-e"])
@@ -65,7 +70,7 @@ impl Tool {
         let listed = || fs::read_to_string(&file).unwrap_or_default();
         let run = match self {
             Self::Wrk => wrk(&said),
-            Self::Ab => ab(&said, &listed()),
+            Self::Ab | Self::Warm => ab(&said, &listed()),
             Self::H2load => h2load(&said, &listed()),
         };
         run.ok_or_else(|| format!("{} {url}:\n{said}", self.program()))
@@ -74,7 +79,7 @@ impl Tool {
     fn program(self) -> &'static str {
         match self {
             Self::Wrk => "wrk",
-            Self::Ab => "ab",
+            Self::Ab | Self::Warm => "ab",
             Self::H2load => "h2load",
         }
     }
