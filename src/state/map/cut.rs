@@ -249,18 +249,23 @@ fn lock(kind: c_int, start: libc::off_t, len: libc::off_t) -> libc::flock {
 mod tests {
     use super::*;
 
+    /// What is to last as long as the process is kept here: leaked, the leak checker would report it.
+    static MAPPED: OnceLock<[(File, Mapping); 2]> = OnceLock::new();
+    static MARKS: OnceLock<File> = OnceLock::new();
+    static LAST: OnceLock<Mapping> = OnceLock::new();
+
     #[test]
     fn a_file_that_is_cut_short_costs_its_reader_nothing() {
         let mapped = |bytes: usize, write| {
             let file = tempfile::tempfile().unwrap();
             file.set_len(bytes as u64).unwrap();
             let mapping = Mapping::of(&file, bytes, write).unwrap();
-            (Box::leak(Box::new(file)), &*Box::leak(Box::new(mapping)))
+            (file, mapping)
         };
-        let (record, page) = mapped(4096, false);
-        let (segment, counts) = mapped(3 * 4096, true);
-        let last: &_ = Box::leak(Box::new(Mapping::anonymous(8).unwrap()));
-        let marks: &_ = Box::leak(Box::new(tempfile::tempfile().unwrap()));
+        let [(record, page), (segment, counts)] =
+            MAPPED.get_or_init(|| [mapped(4096, false), mapped(3 * 4096, true)]);
+        let last = LAST.get_or_init(|| Mapping::anonymous(8).unwrap());
+        let marks = MARKS.get_or_init(|| tempfile::tempfile().unwrap());
         let mark = Mark { file: marks, identity: u128::MAX, place: u16::MAX };
         let survival = |lost, word| Survival { lost, word, mark, lines: vec![], line_of: |_| 0 };
         survive(page, false, survival(Lost::Record, Some((64, last)))).unwrap();
