@@ -9,6 +9,7 @@ mod filter;
 mod guard;
 mod hooks;
 mod log;
+mod path;
 mod pool;
 mod proxy;
 mod record;

@@ -2,13 +2,13 @@
 
 use super::guard::guard_or;
 use super::log::{Level, log, log_request};
+use super::path::is_canonical;
 use super::pool::Held;
 use super::record::config_of;
 use super::{Answer, Decimal, item, pool, sys};
 use crate::module::config::Config;
 use crate::module::site::Service;
 use crate::module::slot_module;
-use crate::swar::{equal_to, splat};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ops::Deref;
 use std::ptr::NonNull;
@@ -238,7 +238,7 @@ impl Request {
         // SAFETY: the request and its server are live; `uri` is a C string in its pool, as is what
         // APR makes of it.
         unsafe {
-            if (*r).proxyreq != 0 || (*r).uri.is_null() || *(*r).uri != b'/' as c_char {
+            if self.is_proxied() || (*r).uri.is_null() || *(*r).uri != b'/' as c_char {
                 return Answer::DECLINED;
             }
             let mut path = CStr::from_ptr((*r).uri).to_bytes_with_nul();
@@ -338,37 +338,6 @@ impl Request {
     }
 }
 
-/// Whether APR's merge of the two is nothing but one behind the other: a single slash is between them,
-/// nothing goes up or nowhere, and nothing is too long.
-fn is_canonical(root: &[u8], path: &[u8]) -> bool {
-    const LONGEST: usize = 4000;
-    path.starts_with(b"/")
-        && !has_odd_segment(path)
-        && !root.ends_with(b"/")
-        && root.len() + path.len() < LONGEST
-}
-
-/// Whether a slash has another one behind it, or a dot.
-fn has_odd_segment(path: &[u8]) -> bool {
-    let Some(last) = path.last_chunk::<9>() else {
-        return path.windows(2).any(|two| two[0] == b'/' && matches!(two[1], b'/' | b'.'));
-    };
-    let is_odd = |nine: &[u8; 9]| {
-        let [firsts, seconds] =
-            [0, 1].map(|at| u64::from_le_bytes(std::array::from_fn(|i| nine[at + i])));
-        // With this bit, which is all that they differ in, a dot and a slash are one.
-        equal_to(firsts, b'/') & equal_to(seconds | splat(b'.' ^ b'/'), b'/') != 0
-    };
-    let mut rest = path;
-    while let Some(nine) = rest.first_chunk() {
-        if is_odd(nine) {
-            return true;
-        }
-        rest = &rest[8..];
-    }
-    is_odd(last)
-}
-
 /// What the configuration owns, kept with a request.
 ///
 /// A request's pool is below the configuration's, and APR clears what is below a pool before it
@@ -409,34 +378,5 @@ impl<T: ?Sized> Deref for Kept<T> {
     fn deref(&self) -> &T {
         // SAFETY: see the type. While requests are served, nobody writes the configuration.
         unsafe { self.0.as_ref() }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_merge_would_change_is_not_canonical() {
-        let plain = |path: &str| is_canonical(b"/srv/app", path.as_bytes());
-        for path in ["/", "/a", "/a/", "/a/b.txt", "/a./b", "/a../b...", "/\u{e9}"] {
-            assert!(plain(path), "{path:?}");
-        }
-        for path in ["", "a", "/.", "/..", "/../x", "/a/..", "/a/./b", "//", "/a//b", "/.htaccess"]
-        {
-            assert!(!plain(path), "{path:?}");
-        }
-        assert!(!plain(&format!("/{}", "x".repeat(4000))) && !is_canonical(b"/", b"/a"));
-        for len in 2..40 {
-            let path: String = (0..len).map(|at| if at % 5 == 0 { '/' } else { 'x' }).collect();
-            assert!(plain(&path), "{path:?}");
-            for at in (1..len).filter(|at| at % 5 == 1) {
-                for odd in [".", "/"] {
-                    let mut path = path.clone();
-                    path.replace_range(at..=at, odd);
-                    assert!(!plain(&path), "{path:?}");
-                }
-            }
-        }
     }
 }
