@@ -33,9 +33,8 @@ pub(super) struct Run {
 impl Tool {
     pub(super) fn name(self) -> &'static str {
         match self {
-            Self::Wrk => "wrk",
-            Self::Ab | Self::Warm => "ab",
             Self::H2load => "h2load, HTTP/2",
+            _ => self.program(),
         }
     }
 
@@ -55,13 +54,13 @@ impl Tool {
         let mut command = pinned(self.program(), processors);
         match self {
             Self::Wrk => command.args(["-t1", &format!("-c{CONNECTIONS}"), "-d1s", "--latency"]),
-            Self::Warm => {
-                command.args(["-q", "-k", &format!("-c{CONNECTIONS}"), "-n2000", "-e"]).arg(&file)
+            Self::Ab | Self::Warm => {
+                // More requests than can be in a second: -t alone means 50,000 at most.
+                let many: &[_] =
+                    if self == Self::Warm { &["-n2000"] } else { &["-t1", "-n300000"] };
+                let kept = format!("-c{CONNECTIONS}");
+                command.args(["-q", "-k", &kept]).args(many).arg("-e").arg(&file)
             }
-            // More requests than can be in a second: -t alone means 50,000 at most.
-            Self::Ab => command
-                .args(["-q", "-k", &format!("-c{CONNECTIONS}"), "-t1", "-n300000", "-e"])
-                .arg(&file),
             Self::H2load => command
                 .args(["-D1", &format!("-c{}", CONNECTIONS / 4), "-m4", "--log-file"])
                 .arg(&file),
