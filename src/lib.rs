@@ -23,7 +23,6 @@ pub mod lease;
 mod module;
 pub mod slot;
 pub mod state;
-mod swar;
 pub mod sync;
 pub mod tally;
 pub mod view;

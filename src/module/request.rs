@@ -5,7 +5,7 @@ use super::host::{Answer, Decimal, Held, Kept, Level, Request, Worker};
 use super::site::{Group, Service, Slot};
 use crate::lease;
 use crate::slot::{SlotIndex, Word};
-use crate::state::counts::{Block, Row, Words};
+use crate::state::counts::{Block, BlockWords, Row, Words};
 use std::cell::Cell;
 use std::ffi::CStr;
 
@@ -39,73 +39,95 @@ struct Pin {
     word: Word,
     /// The generation, to be read.
     generation: Decimal,
-    /// This process's row in the group's counts.
+    /// This process's row in the group's counts, and the slot's block there.
     row: Kept<Words>,
+    block: Kept<BlockWords>,
     /// Where the row has its note of this request.
-    note: Option<u8>,
+    note: Cell<Option<u8>>,
     /// It was in the slot.
     left: Cell<bool>,
 }
 
 impl Pin {
-    fn index(&self) -> SlotIndex {
-        self.word.active()
+    /// Enters the group's active slot.
+    #[inline(always)]
+    fn new(service: Kept<Service>, group: usize) -> Self {
+        let entered = service.part(|service| &service.site.groups[group]);
+        let row = entered.part(|entered| entered.words(service.site.row()));
+        let word = entered.enter(Row::of(&row));
+        Self {
+            group,
+            slot: entered.try_part(|entered| entered.slot(word.active())),
+            word,
+            generation: Decimal::of(word.generation()),
+            row,
+            block: row.part(|row| Row::of(row).block_words(word.active())),
+            note: Cell::new(None),
+            left: Cell::new(false),
+        }
     }
 
-    fn block(&self) -> Block<'_> {
-        Row::of(&self.row).block(self.index())
+    #[inline]
+    fn make_note(&self, root: &Request) {
+        let (began, line) = root.head();
+        self.note.set(Row::of(&self.row).note(self.index(), began, line));
+    }
+
+    /// Has the environment of `request` say where it is.
+    fn tell(&self, request: &Request, slot: &Slot) {
+        request.set_env([(SLOT, &slot.name), (GENERATION, self.generation.text())]);
+    }
+
+    fn index(&self) -> SlotIndex {
+        self.word.active()
     }
 
     fn leave(&self) {
         if self.left.replace(true) {
             return;
         }
-        if let Some(note) = self.note {
+        if let Some(note) = self.note.get() {
             Row::of(&self.row).strike(note);
         }
-        lease::leave(self.block().in_flight());
+        lease::leave(Block::of(&self.block).in_flight());
     }
 }
 
-/// Where the request is in a group, if it is: the client's request, its sub-requests and its internal
-/// redirects are in the same slot, always.
-fn pinned(root: &Request, group: usize) -> Option<&Pin> {
-    root.known_state::<State>()?.pins.iter().find(|pin| pin.group == group)
+/// Where the request is in a group: the client's request, its sub-requests and its internal redirects
+/// are in the same slot, always. It enters when it is not in one yet.
+#[inline]
+fn pinned(root: &Request, service: Kept<Service>, group: usize) -> &Pin {
+    let Some(state) = root.known_state::<State>() else { return enter(root, service, group) };
+    let known = state.pins.iter().find(|pin| pin.group == group);
+    known.unwrap_or_else(|| enter_another(root, service, group))
 }
 
+/// The first group.
+#[inline(never)]
 fn enter(root: &Request, service: Kept<Service>, group: usize) -> &Pin {
-    let state = root.state::<State>();
-    let is_first = state.pins.first().is_none();
-    if is_first {
-        // Before it enters, so that nothing comes between.
-        root.when_over(over);
-        if root.is_multiplexed() {
-            root.tell_end();
-        }
+    // Before it enters, so that nothing comes between.
+    root.when_over(over);
+    if root.is_multiplexed() {
+        root.tell_end();
     }
-    let entered = service.part(|service| &service.site.groups[group]);
-    let row = entered.part(|entered| entered.words(service.site.row()));
-    let word = entered.enter(Row::of(&row));
-    let pin = Pin {
-        group,
-        slot: entered.try_part(|entered| entered.slot(word.active())),
-        word,
-        generation: Decimal::of(word.generation()),
-        row,
-        note: note(root, Row::of(&row), word.active()),
-        left: Cell::new(false),
-    };
-    let pin = if is_first { state.pins.begin(pin) } else { root.hold(State::pins, pin) };
+    let pin = Pin::new(service, group);
+    let told = Cell::new(pin.slot.is_some());
+    let state = root.keep(State { pins: Held::of(pin), told, ..State::default() });
+    let pin = state.pins.first().expect("it has one");
     if let Some(slot) = pin.slot {
-        tell(root, state, pin, &slot);
+        pin.tell(root, &slot);
     }
+    pin.make_note(root);
     pin
 }
 
+/// One more group: a request in several slots tells the first.
+#[cold]
 #[inline(never)]
-fn note(root: &Request, row: Row<'_>, slot: SlotIndex) -> Option<u8> {
-    let (began, line) = root.head();
-    row.note(slot, began, line)
+fn enter_another(root: &Request, service: Kept<Service>, group: usize) -> &Pin {
+    let pin = root.hold(State::pins, Pin::new(service, group));
+    pin.make_note(root);
+    pin
 }
 
 /// The group of this name. Nearly always the request is in it, and nothing is to be looked up.
@@ -119,20 +141,28 @@ pub(super) fn find_group(root: &Request, service: &Service, name: &[u8]) -> Opti
 
 /// Enters a group's active slot on behalf of `request`, and has its environment say so. `None`, and
 /// a line in the log, when this process does not know the slot: [`Answer::UNAVAILABLE`].
+#[inline]
 pub(super) fn enter_and_mark(
     request: &Request,
     service: Kept<Service>,
     group: usize,
 ) -> Option<Kept<Slot>> {
     let root = request.root();
-    let pin = pinned(&root, group).unwrap_or_else(|| enter(&root, service, group));
+    let pin = pinned(&root, service, group);
+    match pin.slot {
+        Some(slot) if root.is(request) => Some(slot),
+        _ => mark_another(request, service, pin),
+    }
+}
+
+/// The rest of [`enter_and_mark`], for a sub-request or an internal redirect, or without a slot.
+#[inline(never)]
+fn mark_another(request: &Request, service: Kept<Service>, pin: &Pin) -> Option<Kept<Slot>> {
     let Some(slot) = pin.slot else {
-        unknown(request, &service.site.groups[group], pin);
+        unknown(request, &service.site.groups[pin.group], pin);
         return None;
     };
-    if !root.is(request) {
-        tell(request, request.state(), pin, &slot);
-    }
+    tell(request, pin, &slot);
     Some(slot)
 }
 
@@ -155,10 +185,9 @@ const SLOT: &CStr = c"SLOT";
 const GENERATION: &CStr = c"SLOT_GENERATION";
 
 /// A request in several slots tells the first.
-#[inline]
-fn tell(request: &Request, state: &State, pin: &Pin, slot: &Slot) {
-    if !state.told.replace(true) {
-        request.set_env([(SLOT, &slot.name), (GENERATION, pin.generation.text())]);
+fn tell(request: &Request, pin: &Pin, slot: &Slot) {
+    if !request.state::<State>().told.replace(true) {
+        pin.tell(request, slot);
     }
 }
 
@@ -183,7 +212,7 @@ fn fix_up(request: &Request) -> Answer {
     if let Some(pin) = pin
         && let Some(slot) = pin.slot
     {
-        tell(request, request.state(), pin, &slot);
+        tell(request, pin, &slot);
     }
     Answer::DECLINED
 }
@@ -192,16 +221,17 @@ fn fix_up(request: &Request) -> Answer {
 /// on for long.
 pub(super) fn end(request: &Request) {
     if let Some(state) = request.known_state::<State>() {
-        state.pins.iter().for_each(Pin::leave);
+        state.pins.each(Pin::leave);
     }
 }
 
 /// The request is over: it leaves, and is counted.
 fn over(request: &Request) {
+    let micros = request.age();
     let Some(state) = request.known_state::<State>() else { return };
-    let (status, micros) = (request.final_status(), request.age());
-    for pin in state.pins.iter() {
+    let status = request.final_status();
+    state.pins.each(|pin| {
         pin.leave();
-        pin.block().finished(status, micros);
-    }
+        Block::of(&pin.block).finished(status, micros);
+    });
 }

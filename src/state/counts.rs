@@ -198,7 +198,12 @@ impl<'a> Row<'a> {
 
     /// The counters of a slot.
     pub fn block(self, slot: SlotIndex) -> Block<'a> {
-        Block(part(self.0, BLOCKS + slot.get() % MAX_SLOTS * BLOCK))
+        Block(self.block_words(slot))
+    }
+
+    /// The words of a slot's block, for [`Block::of`].
+    pub fn block_words(self, slot: SlotIndex) -> &'a BlockWords {
+        part(self.0, BLOCKS + slot.get() % MAX_SLOTS * BLOCK)
     }
 
     /// Makes a note of a request in flight: who asks `slotctl` shall see it. `line` is the request's
@@ -249,11 +254,19 @@ fn part<const N: usize>(words: &Words, offset: usize) -> &[AtomicU64; N] {
     words[offset / 8..].first_chunk().expect("the layout keeps its parts within the row")
 }
 
+/// A block, as it lies in its row.
+pub type BlockWords = [AtomicU64; BLOCK / 8];
+
 /// The counters of one slot in one row.
 #[derive(Clone, Copy, Debug)]
-pub struct Block<'a>(&'a [AtomicU64; BLOCK / 8]);
+pub struct Block<'a>(&'a BlockWords);
 
 impl<'a> Block<'a> {
+    /// The block that has these words.
+    pub fn of(words: &'a BlockWords) -> Self {
+        Self(words)
+    }
+
     /// Requests in flight.
     pub fn in_flight(self) -> &'a AtomicU64 {
         &self.0[0]
@@ -290,7 +303,8 @@ fn class_of(status: u16) -> usize {
 }
 
 fn bucket_of(micros: u64) -> usize {
-    (u64::BITS - micros.leading_zeros()).min(BUCKETS as u32 - 1) as usize
+    // As many as the number has bits: one more than its logarithm, and none for 0.
+    (2 * micros.min(u32::MAX.into()) + 1).ilog2().min(BUCKETS as u32 - 1) as usize
 }
 
 #[cfg(test)]

@@ -2,44 +2,44 @@
 
 use super::counts::{MAX_TEXT, NOTE};
 use crate::slot::SlotIndex;
-use crate::swar::{equal_to, first_equal_to, splat};
 use crate::sync::{AtomicU64, Ordering};
+use wide::u8x16;
 
 /// Writes the method and the path of a request's first line: up to the space behind the path, or
-/// its first `;` or `?`. As many words as they need, and a zero behind them. Eight bytes at a time,
+/// its first `;` or `?`. As many words as they need, and a zero behind them. Sixteen bytes at a time,
 /// for all requests come here.
 pub(super) fn write(text: &[AtomicU64; MAX_TEXT / 8], line: &[u8]) {
-    let mut in_method = true;
-    let mut is_last = |place: &AtomicU64, bytes: [u8; 8]| {
-        let word = u64::from_le_bytes(bytes);
+    let (mut in_method, mut rest) = (true, line);
+    for [low, high] in text.as_chunks::<2>().0 {
+        let bytes = rest.first_chunk::<16>().copied().unwrap_or_else(|| filled_up(rest));
+        let line = u8x16::new(bytes);
         // With this bit, which is all that they differ in, `;` and `?` are one.
-        let marks = first_equal_to(word | splat(b';' ^ b'?'), b'?');
-        let ends = if in_method {
-            let spaces = equal_to(word, b' ');
-            in_method = spaces == 0;
-            marks | spaces & spaces.wrapping_sub(1)
-        } else {
-            marks | first_equal_to(word, b' ')
-        };
-        if ends == 0 {
-            place.store(word.to_le(), Ordering::Relaxed);
-            return false;
+        let marks = (line | u8x16::splat(b';' ^ b'?')).simd_eq(b'?').to_bitmask();
+        let mut ends = line.simd_eq(b' ').to_bitmask();
+        if in_method && ends != 0 {
+            ends &= ends - 1;
+            in_method = false;
         }
-        let kept = word & ((1 << (ends.trailing_zeros() & !7)) - 1);
-        place.store(kept.to_le(), Ordering::Relaxed);
-        true
-    };
-    let (whole, rest) = line.as_chunks::<8>();
-    for (place, bytes) in text.iter().zip(whole) {
-        if is_last(place, *bytes) {
+        ends |= marks;
+        let mut kept = u128::from_le_bytes(bytes);
+        if ends != 0 {
+            kept &= (1 << (8 * ends.trailing_zeros())) - 1;
+        }
+        low.store((kept as u64).to_le(), Ordering::Relaxed);
+        high.store(((kept >> 64) as u64).to_le(), Ordering::Relaxed);
+        if ends != 0 || rest.len() < bytes.len() {
             return;
         }
+        rest = &rest[bytes.len()..];
     }
-    if let Some(place) = text.get(whole.len()) {
-        let mut bytes = [0; 8];
-        bytes[..rest.len()].copy_from_slice(rest);
-        is_last(place, bytes);
-    }
+}
+
+/// Fewer than 16 bytes, and zeros behind them.
+#[inline(never)]
+fn filled_up(rest: &[u8]) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..rest.len()].copy_from_slice(rest);
+    bytes
 }
 
 pub(super) fn read([head, start, text @ ..]: &[AtomicU64; NOTE / 8]) -> Option<Note> {

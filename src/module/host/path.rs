@@ -1,36 +1,35 @@
 //! The path of a URL as part of a file's name.
 
-use crate::swar::{equal_to, splat};
+use wide::u8x16;
 
-/// Whether APR's merge of the two is nothing but one behind the other: a single slash is between them,
-/// nothing goes up or nowhere, and nothing is too long.
-pub(super) fn is_canonical(root: &[u8], path: &[u8]) -> bool {
-    const LONGEST: usize = 4000;
-    path.starts_with(b"/")
-        && !has_odd_segment(path)
-        && !root.ends_with(b"/")
-        && root.len() + path.len() < LONGEST
+/// How many bytes are to be behind a path that [`is_canonical`] looks at.
+pub(super) const BEHIND: usize = 16;
+
+/// No longer name is looked at here.
+pub(super) const LONGEST: usize = 4000;
+
+/// Whether APR's merge of a root, which is the first `root` bytes of `file`, and of the path behind it
+/// is nothing but one behind the other: a single slash is between them, and nothing goes up or nowhere.
+/// The last [`BEHIND`] bytes are NULs, and no part of the path.
+pub(super) fn is_canonical(file: &[u8], root: usize) -> bool {
+    let is_slash = |at: usize| file.get(at) == Some(&b'/');
+    is_slash(root) && !is_slash(root.wrapping_sub(1)) && !has_odd_segment(&file[root..])
 }
 
 /// Whether a slash has another one behind it, or a dot.
 fn has_odd_segment(path: &[u8]) -> bool {
-    let Some(last) = path.last_chunk::<9>() else {
-        return path.windows(2).any(|two| two[0] == b'/' && matches!(two[1], b'/' | b'.'));
-    };
-    let is_odd = |nine: &[u8; 9]| {
-        let [firsts, seconds] =
-            [0, 1].map(|at| u64::from_le_bytes(std::array::from_fn(|i| nine[at + i])));
-        // With this bit, which is all that they differ in, a dot and a slash are one.
-        equal_to(firsts, b'/') & equal_to(seconds | splat(b'.' ^ b'/'), b'/') != 0
-    };
     let mut rest = path;
-    while let Some(nine) = rest.first_chunk() {
-        if is_odd(nine) {
+    while let Some(bytes) = rest.first_chunk::<17>() {
+        let (Some(firsts), Some(seconds)) = (bytes.first_chunk(), bytes.last_chunk()) else { break };
+        let firsts = u8x16::new(*firsts);
+        // With this bit, which is all that they differ in, a dot and a slash are one.
+        let seconds = u8x16::new(*seconds) | u8x16::splat(b'.' ^ b'/');
+        if (firsts.simd_eq(b'/') & seconds.simd_eq(b'/')).any() {
             return true;
         }
-        rest = &rest[8..];
+        rest = &rest[16..];
     }
-    is_odd(last)
+    false
 }
 
 #[cfg(test)]
@@ -39,7 +38,10 @@ mod tests {
 
     #[test]
     fn what_a_merge_would_change_is_not_canonical() {
-        let plain = |path: &str| is_canonical(b"/srv/app", path.as_bytes());
+        let below = |root: &str, path: &str| {
+            is_canonical(format!("{root}{path}{}", "\0".repeat(BEHIND)).as_bytes(), root.len())
+        };
+        let plain = |path: &str| below("/srv/app", path);
         for path in ["/", "/a", "/a/", "/a/b.txt", "/a./b", "/a../b...", "/\u{e9}"] {
             assert!(plain(path), "{path:?}");
         }
@@ -47,7 +49,7 @@ mod tests {
         {
             assert!(!plain(path), "{path:?}");
         }
-        assert!(!plain(&format!("/{}", "x".repeat(4000))) && !is_canonical(b"/", b"/a"));
+        assert!(!below("/", "/a") && !below("/srv/", "/a"));
         for len in 2..40 {
             let path: String = (0..len).map(|at| if at % 5 == 0 { '/' } else { 'x' }).collect();
             assert!(plain(&path), "{path:?}");

@@ -46,21 +46,32 @@ impl<T> Default for Held<T> {
 }
 
 impl<T> Held<T> {
+    pub(in crate::module) fn of(first: T) -> Self {
+        Self { first: first.into(), rest: OnceCell::new() }
+    }
+
     pub(in crate::module) fn first(&self) -> Option<&T> {
         self.first.get()
     }
 
-    pub(in crate::module) fn iter(&self) -> impl Iterator<Item = &T> {
+    /// The list behind the first value.
+    fn rest(&self) -> Option<&Self> {
         // SAFETY: what `add` has put there lives as long as the list.
-        let rest = |held: &&Self| held.rest.get().map(|rest| unsafe { rest.as_ref() });
-        std::iter::successors(Some(self), rest).filter_map(Self::first)
+        self.rest.get().map(|rest| unsafe { rest.as_ref() })
     }
 
-    /// Puts the first value into an empty list.
+    pub(in crate::module) fn iter(&self) -> impl Iterator<Item = &T> {
+        std::iter::successors(Some(self), |held| held.rest()).filter_map(Self::first)
+    }
+
+    /// [`Held::iter`], for when nearly always there is but one.
     #[inline]
-    pub(in crate::module) fn begin(&self, value: T) -> &T {
-        let _ = self.first.set(value);
-        self.first.get().expect("it was set")
+    pub(in crate::module) fn each(&self, body: impl Fn(&T)) {
+        let mut held = Some(self);
+        while let Some(Self { first, .. }) = held {
+            first.get().into_iter().for_each(&body);
+            held = held.and_then(Self::rest);
+        }
     }
 
     /// # Safety
@@ -74,7 +85,7 @@ impl<T> Held<T> {
                 return self.rest.get_or_init(new).as_ref().add(pool, value);
             }
         }
-        self.begin(value)
+        self.first.get_or_init(|| value)
     }
 }
 
@@ -94,17 +105,31 @@ pub(super) unsafe fn c_string(pool: *mut sys::apr_pool_t, text: &str) -> *const 
 ///
 /// `pool` is live.
 pub(super) unsafe fn concat(pool: *mut sys::apr_pool_t, parts: &[&[u8]]) -> *mut c_char {
-    let len: usize = parts.iter().map(|part| part.len()).sum();
-    // SAFETY: the caller promises the pool, which has room for the parts and a NUL.
+    // SAFETY: the caller promises the pool.
+    unsafe { concat_before::<1>(pool, parts).as_mut_ptr().cast() }
+}
+
+/// As [`concat`], with as many NULs behind the parts.
+///
+/// # Safety
+///
+/// `pool` is live, and lives for `'a`.
+pub(super) unsafe fn concat_before<'a, const NULS: usize>(
+    pool: *mut sys::apr_pool_t,
+    parts: &[&[u8]],
+) -> &'a mut [u8] {
+    let len = parts.iter().map(|part| part.len()).sum::<usize>() + NULS;
+    // SAFETY: the caller promises the pool, which has room for the parts and the NULs; all of it is
+    // written, and nobody else knows of it.
     unsafe {
-        let start = sys::apr_palloc(pool, len + 1).cast::<u8>();
+        let start = sys::apr_palloc(pool, len).cast::<u8>();
         let mut at = start;
         for part in parts {
             at.copy_from_nonoverlapping(part.as_ptr(), part.len());
             at = at.add(part.len());
         }
-        at.write(0);
-        start.cast()
+        at.write_bytes(0, NULS);
+        std::slice::from_raw_parts_mut(start, len)
     }
 }
 

@@ -2,10 +2,9 @@
 
 use super::guard::guard_or;
 use super::log::{Level, log, log_request};
-use super::path::is_canonical;
 use super::pool::Held;
 use super::record::config_of;
-use super::{Answer, Decimal, item, pool, sys};
+use super::{Answer, Decimal, item, path, pool, sys};
 use crate::module::config::Config;
 use crate::module::site::Service;
 use crate::module::slot_module;
@@ -67,14 +66,22 @@ impl Request {
     /// What we keep with this request, made when it is first asked for. It lives in the request's
     /// pool: until the answer is out, whatever the answer is.
     pub(in crate::module) fn state<T: Default + 'static>(&self) -> &T {
+        #[cold]
+        fn first<T: Default + 'static>(request: &Request) -> &T {
+            request.keep(T::default())
+        }
+        self.known_state().unwrap_or_else(|| first(self))
+    }
+
+    /// Keeps this with the request, for [`Request::state`], where nothing is kept yet.
+    pub(in crate::module) fn keep<T: 'static>(&self, state: T) -> &T {
         // SAFETY: the request is live, and its vector has our place: null at first, and a `T` from
-        // here on (there is one type of state only, the module's). It is handed out shared only.
+        // here on (there is one type of state only, the module's). It is handed out shared only; what
+        // was kept before would be forgotten, and not freed.
         unsafe {
-            let place = slot_module.place_in((*self.raw()).request_config);
-            if (*place).is_null() {
-                *place = pool::place((*self.raw()).pool, T::default()).cast();
-            }
-            &*(*place).cast::<T>()
+            let kept = pool::place((*self.raw()).pool, state);
+            *slot_module.place_in((*self.raw()).request_config) = kept.cast();
+            &*kept
         }
     }
 
@@ -91,7 +98,7 @@ impl Request {
 
     /// What we keep with this request, if anything.
     pub(in crate::module) fn known_state<T: 'static>(&self) -> Option<&T> {
-        // SAFETY: as in `state`.
+        // SAFETY: as in `keep`.
         unsafe { (*slot_module.place_in((*self.raw()).request_config)).cast::<T>().as_ref() }
     }
 
@@ -174,7 +181,8 @@ impl Request {
             let r = &raw const *self.raw();
             ((*r).request_time, pool::borrow((*r).the_request))
         };
-        (u64::try_from(began).unwrap_or(0), line.map_or(b"", CStr::to_bytes))
+        // The clock is not before 1970.
+        (began as u64, line.map_or(b"", CStr::to_bytes))
     }
 
     /// Whether SetHandler made it mod_proxy's.
@@ -233,6 +241,7 @@ impl Request {
     }
 
     /// Maps the path to a file below `root`, as the core does below DocumentRoot: never out of it.
+    #[inline(never)]
     pub(in crate::module) fn map_below(&mut self, root: &CStr) -> Answer {
         let r = self.raw();
         // SAFETY: the request and its server are live; `uri` is a C string in its pool, as is what
@@ -241,25 +250,17 @@ impl Request {
             if self.is_proxied() || (*r).uri.is_null() || *(*r).uri != b'/' as c_char {
                 return Answer::DECLINED;
             }
-            let mut path = CStr::from_ptr((*r).uri).to_bytes_with_nul();
+            let mut path = CStr::from_ptr((*r).uri);
             // ServerPath: the part of the path that a client without a Host header says instead.
-            if let Some(prefix) = pool::borrow((*(*r).server).path)
-                && let Some(rest) = path.strip_prefix(prefix.to_bytes())
-                && (prefix.to_bytes().ends_with(b"/") || matches!(rest[0], b'/' | 0))
+            if let Some(prefix) = pool::borrow((*(*r).server).path).map(CStr::to_bytes)
+                && let Some(rest) = path.to_bytes().strip_prefix(prefix)
+                && (prefix.ends_with(b"/") || matches!(rest.first(), Some(b'/') | None))
             {
-                path = rest;
+                path = &path[prefix.len()..];
             }
-            let plain = &path[..path.len() - 1];
-            let file = if is_canonical(root.to_bytes(), plain) {
-                pool::concat((*r).pool, &[root.to_bytes(), plain])
-            } else {
-                while let [b'/', rest @ ..] = path {
-                    path = rest;
-                }
-                match self.merge(root, path) {
-                    Some(file) => file,
-                    None => return Answer::FORBIDDEN,
-                }
+            let joined = self.join(root.to_bytes(), path.to_bytes());
+            let Some(file) = joined.or_else(|| self.merge(root, path)) else {
+                return Answer::FORBIDDEN;
             };
             (*r).filename = file;
             (*r).canonical_filename = file;
@@ -267,26 +268,35 @@ impl Request {
         Answer::OK
     }
 
-    /// APR's way to the file `path`, which a NUL ends, below `root`: with every dot resolved.
-    ///
-    /// # Safety
-    ///
-    /// `path` ends with a NUL.
-    unsafe fn merge(&self, root: &CStr, path: &[u8]) -> Option<*mut c_char> {
+    /// The file `path` below `root`, where that is nothing but one behind the other.
+    fn join(&self, root: &[u8], path: &[u8]) -> Option<*mut c_char> {
+        if root.len() + path.len() > path::LONGEST {
+            return None;
+        }
+        // SAFETY: the request, and so its pool, is live.
+        let file =
+            unsafe { pool::concat_before::<{ path::BEHIND }>((*self.raw()).pool, &[root, path]) };
+        path::is_canonical(file, root.len()).then(|| file.as_mut_ptr().cast())
+    }
+
+    /// APR's way to the file `path` below `root`: with every dot resolved.
+    #[inline(never)]
+    fn merge(&self, root: &CStr, path: &CStr) -> Option<*mut c_char> {
+        let slashes = path.to_bytes().iter().take_while(|byte| **byte == b'/').count();
         let how = sys::APR_FILEPATH_TRUENAME | sys::APR_FILEPATH_SECUREROOT;
         let mut file = std::ptr::null_mut();
-        // SAFETY: C strings, by the caller's word, and the pool of a live request.
+        // SAFETY: C strings, and the pool of a live request.
         let merged = unsafe {
             sys::apr_filepath_merge(
                 &raw mut file,
                 root.as_ptr(),
-                path.as_ptr().cast(),
+                path[slashes..].as_ptr(),
                 how as _,
                 (*self.raw()).pool,
             )
         };
         if merged != sys::APR_SUCCESS as sys::apr_status_t {
-            let path = String::from_utf8_lossy(path.strip_suffix(b"\0").unwrap_or(path));
+            let path = path.to_string_lossy();
             self.log(Level::Error, &format!("cannot map {path:?} to a file"));
             return None;
         }
