@@ -17,9 +17,9 @@ pub(super) fn enter(request: &mut Request) -> Answer {
 #[inline(never)]
 fn enter_group(request: &Request, service: Kept<Service>, group: usize) -> Answer {
     let Some(slot) = enter_and_mark(request, service, group) else { return Answer::UNAVAILABLE };
-    if let Some(docroot) = slot.try_part(|slot| slot.docroot.as_deref()) {
-        request.set_document_root(&docroot);
-        request.state::<State>().docroot.set(Some(docroot));
+    if let Some(docroot) = &slot.docroot {
+        request.set_document_root(docroot);
+        request.state::<State>().docroot.set(Some(slot));
     }
     Answer::DECLINED
 }
@@ -27,8 +27,9 @@ fn enter_group(request: &Request, service: Kept<Service>, group: usize) -> Answe
 /// translate_name, when nobody else knew what to do: what the core would do with its DocumentRoot.
 #[inline]
 pub(super) fn map(request: &mut Request) -> Answer {
-    match request.known_state::<State>().and_then(|state| state.docroot.get()) {
-        Some(docroot) => request.map_below(&docroot),
+    let slot = request.known_state::<State>().and_then(|state| state.docroot.get());
+    match slot.as_deref().and_then(|slot| slot.docroot.as_deref()) {
+        Some(docroot) => request.map_below(docroot),
         None => Answer::DECLINED,
     }
 }

@@ -17,8 +17,8 @@ pub(super) struct State {
     pins: Held<Pin>,
     /// Whom mod_proxy shall send it to.
     pub(super) worker: Cell<Option<Worker>>,
-    /// Its DOCUMENT_ROOT: the docroot of its slot.
-    pub(super) docroot: Cell<Option<Kept<CStr>>>,
+    /// The slot whose docroot is its DOCUMENT_ROOT.
+    pub(super) docroot: Cell<Option<Kept<Slot>>>,
     /// Its environment says which slot it is in.
     told: Cell<bool>,
 }
@@ -53,7 +53,7 @@ impl Pin {
     #[inline(always)]
     fn new(service: Kept<Service>, group: usize) -> Self {
         let entered = service.part(|service| &service.site.groups[group]);
-        let row = entered.part(|entered| entered.words(service.site.row()));
+        let row = entered.part(Group::own_words);
         let word = entered.enter(Row::of(&row));
         Self {
             group,
@@ -95,7 +95,7 @@ impl Pin {
 
 /// Where the request is in a group: the client's request, its sub-requests and its internal redirects
 /// are in the same slot, always. It enters when it is not in one yet.
-#[inline]
+#[inline(always)]
 fn pinned(root: &Request, service: Kept<Service>, group: usize) -> &Pin {
     let Some(state) = root.known_state::<State>() else { return enter(root, service, group) };
     let known = state.pins.iter().find(|pin| pin.group == group);
@@ -105,14 +105,12 @@ fn pinned(root: &Request, service: Kept<Service>, group: usize) -> &Pin {
 /// The first group.
 #[inline(never)]
 fn enter(root: &Request, service: Kept<Service>, group: usize) -> &Pin {
-    // Before it enters, so that nothing comes between.
-    root.when_over(over);
-    if root.is_multiplexed() {
-        root.tell_end();
-    }
-    let pin = Pin::new(service, group);
-    let told = Cell::new(pin.slot.is_some());
-    let state = root.keep(State { pins: Held::of(pin), told, ..State::default() });
+    await_end(root);
+    let state = root.keep(|| {
+        let pin = Pin::new(service, group);
+        let told = Cell::new(pin.slot.is_some());
+        State { pins: Held::of(pin), worker: Cell::new(None), docroot: Cell::new(None), told }
+    });
     let pin = state.pins.first().expect("it has one");
     if let Some(slot) = pin.slot {
         pin.tell(root, &slot);
@@ -121,10 +119,22 @@ fn enter(root: &Request, service: Kept<Service>, group: usize) -> &Pin {
     pin
 }
 
+/// Before the request enters, so that nothing comes between.
+#[inline]
+fn await_end(root: &Request) {
+    root.when_over(over);
+    if root.is_multiplexed() {
+        root.tell_end();
+    }
+}
+
 /// One more group: a request in several slots tells the first.
 #[cold]
 #[inline(never)]
 fn enter_another(root: &Request, service: Kept<Service>, group: usize) -> &Pin {
+    if root.state::<State>().pins.first().is_none() {
+        await_end(root);
+    }
     let pin = root.hold(State::pins, Pin::new(service, group));
     pin.make_note(root);
     pin

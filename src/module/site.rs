@@ -32,8 +32,6 @@ pub(super) struct Site {
     pub(super) rows: Option<File>,
     /// Where children say what they have lost sight of, and this start's place there.
     pub(super) lost: Option<(File, u16)>,
-    /// This child's row in every count segment. Row 0 is everybody's.
-    pub(super) row: AtomicUsize,
     /// The workers that mod_proxy does not know of, for each child to make their pools.
     pub(super) workers: Vec<Worker>,
 }
@@ -209,9 +207,9 @@ impl Group {
         self.counts.take_over(row, self.known, pid);
     }
 
-    /// A row of the counts.
-    pub(super) fn words(&self, row: usize) -> &Words {
-        self.counts.words(row)
+    /// This process's row of the counts.
+    pub(super) fn own_words(&self) -> &Words {
+        self.counts.own_words()
     }
 
     /// Its count segment.
@@ -241,7 +239,6 @@ impl Site {
             rewrites: false,
             rows: None,
             lost: None,
-            row: AtomicUsize::new(0),
             workers: Vec::new(),
         }
     }
@@ -267,11 +264,6 @@ impl Site {
         lower.copy_from_slice(name);
         lower.make_ascii_lowercase();
         self.by_name.get(&*lower).copied()
-    }
-
-    /// The row of this process.
-    pub(super) fn row(&self) -> usize {
-        self.row.load(Ordering::Relaxed)
     }
 }
 

@@ -332,10 +332,7 @@ fn claim_row(site: &Site, rows: &File) {
         Err(e) => Some(Err(e)),
     });
     match free {
-        Some(Ok(row)) => {
-            site.row.store(row, Ordering::Relaxed);
-            take_over(site, row, std::process::id());
-        }
+        Some(Ok(row)) => take_over(site, row, std::process::id()),
         Some(Err(e)) => {
             complain(&e, "this process shares a row of the counts");
             share_row(site, rows);

@@ -37,6 +37,7 @@ pub use super::note::Note;
 use crate::slot::{MAX_SLOTS, SlotIndex};
 use crate::state::map::Mapping;
 use crate::sync::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicUsize;
 
 /// The layout that this code writes and reads.
 pub const VERSION: u32 = 3;
@@ -113,6 +114,8 @@ pub fn header(identity: u128) -> [u8; 32] {
 pub struct Counts {
     mapping: Mapping,
     rows: usize,
+    /// Where the row of this process begins, in words.
+    own: AtomicUsize,
 }
 
 impl Counts {
@@ -124,7 +127,7 @@ impl Counts {
     pub fn new(mapping: Mapping) -> Result<Self, Mapping> {
         match rows_in(mapping.len()) {
             0 => Err(mapping),
-            rows => Ok(Self { mapping, rows }),
+            rows => Ok(Self { mapping, rows, own: (row_at(0) / 8).into() }),
         }
     }
 
@@ -138,14 +141,18 @@ impl Counts {
         self.rows
     }
 
-    /// The words of a row, for [`Row::of`]; a row beyond the mapping is row 0.
-    pub fn words(&self, row: usize) -> &Words {
-        self.mapping.words(row_at(if row < self.rows { row } else { 0 }))
+    /// The words of this process's row, for [`Row::of`]: the one that it has taken over last, or row 0.
+    pub fn own_words(&self) -> &Words {
+        self.mapping.words(8 * self.own.load(Ordering::Relaxed))
     }
 
     /// A row; a row beyond the mapping is row 0.
     pub fn row(&self, row: usize) -> Row<'_> {
-        Row(self.words(row))
+        Row(self.mapping.words(self.begin_of(row)))
+    }
+
+    fn begin_of(&self, row: usize) -> usize {
+        row_at(if row < self.rows { row } else { 0 })
     }
 
     /// The counters of a slot in a row; a row beyond the mapping is row 0.
@@ -166,10 +173,12 @@ impl Counts {
         places.filter_map(|place| note::read(row.note_at(place))).collect()
     }
 
-    /// For the new owner of `row`, which holds its lock: what the last one had in flight is void. It
+    /// For the new owner of `row`, which holds its lock: it is [`Counts::own_words`] from now on, and
+    /// what the last one had in flight is void. It
     /// was in one of the first `known` slots, as many as the control file names. The blocks of others
     /// are not looked at: in a file in memory, that alone would take pages for them.
     pub fn take_over(&self, row: usize, known: usize, pid: u32) {
+        self.own.store(self.begin_of(row) / 8, Ordering::Relaxed);
         let row = self.row(row);
         for slot in (0..known).filter_map(SlotIndex::new) {
             // Nothing is written where nothing was, or each child would touch all of its pages.
@@ -273,7 +282,7 @@ impl<'a> Block<'a> {
     }
 
     /// Counts a finished request: its status and its duration in microseconds.
-    pub fn finished(self, status: u16, micros: u64) {
+    pub fn finished(self, status: u32, micros: u64) {
         self.class(class_of(status)).fetch_add(1, Ordering::Relaxed);
         self.micros().fetch_add(micros, Ordering::Relaxed);
         self.bucket(bucket_of(micros)).fetch_add(1, Ordering::Relaxed);
@@ -295,16 +304,16 @@ impl<'a> Block<'a> {
     }
 }
 
-fn class_of(status: u16) -> usize {
+fn class_of(status: u32) -> usize {
     match status {
-        100..=599 => usize::from(status / 100) - 1,
+        100..=599 => status as usize / 100 - 1,
         _ => CLASSES - 1,
     }
 }
 
 fn bucket_of(micros: u64) -> usize {
     // As many as the number has bits: one more than its logarithm, and none for 0.
-    (2 * micros.min(u32::MAX.into()) + 1).ilog2().min(BUCKETS as u32 - 1) as usize
+    (2 * micros.min(1 << (BUCKETS - 2)) + 1).ilog2() as usize
 }
 
 #[cfg(test)]
@@ -402,9 +411,11 @@ mod tests {
 
     #[test]
     fn statuses_and_durations_find_their_place() {
-        let classes = [100, 204, 302, 404, 599, 42, 600].map(class_of);
-        assert_eq!(classes, [0, 1, 2, 3, 4, 5, 5]);
+        let classes = [100, 204, 302, 404, 599, 42, 600, u32::MAX].map(class_of);
+        assert_eq!(classes, [0, 1, 2, 3, 4, 5, 5, 5]);
         assert_eq!([0, 1, 2, 3, 4, u64::MAX].map(bucket_of), [0, 1, 2, 2, 3, 31]);
+        let highest = 1 << 30;
+        assert_eq!([highest - 1, highest, highest + 1].map(bucket_of), [30, 31, 31]);
     }
 
     #[test]
@@ -413,7 +424,10 @@ mod tests {
         let slot = SlotIndex::new(5).unwrap();
         counts.block(1, slot).in_flight().store(7, Ordering::Relaxed);
         counts.block(1, slot).finished(200, 900);
+        let own = |row| std::ptr::eq(counts.own_words(), counts.row(row).0);
+        assert!(own(0) && !own(1));
         counts.take_over(1, 6, 42);
+        assert!(own(1) && !own(0));
         assert_eq!(counts.block(1, slot).in_flight().load(Ordering::Relaxed), 0);
         assert_eq!(counts.block(1, slot).class(1).load(Ordering::Relaxed), 1);
         assert_eq!(counts.block(1, slot).bucket(10).load(Ordering::Relaxed), 1);

@@ -9,37 +9,49 @@ use wide::u8x16;
 /// its first `;` or `?`. As many words as they need, and a zero behind them. Sixteen bytes at a time,
 /// for all requests come here.
 pub(super) fn write(text: &[AtomicU64; MAX_TEXT / 8], line: &[u8]) {
-    let (mut in_method, mut rest) = (true, line);
+    // All bits, once the method is over.
+    let (mut in_path, mut rest) = (0, line);
     for [low, high] in text.as_chunks::<2>().0 {
-        let bytes = rest.first_chunk::<16>().copied().unwrap_or_else(|| filled_up(rest));
-        let line = u8x16::new(bytes);
+        let bytes = match (rest.first_chunk(), line.last_chunk()) {
+            (Some(bytes), _) => u128::from_le_bytes(*bytes),
+            // The last ones, without those that are done with.
+            (None, Some(last)) => {
+                u128::from_le_bytes(*last).unbounded_shr(8 * (16 - rest.len() as u32))
+            }
+            (None, None) => filled_up(rest),
+        };
+        let sixteen = u8x16::new(bytes.to_le_bytes());
         // With this bit, which is all that they differ in, `;` and `?` are one.
-        let marks = (line | u8x16::splat(b';' ^ b'?')).simd_eq(b'?').to_bitmask();
-        let mut ends = line.simd_eq(b' ').to_bitmask();
-        if in_method && ends != 0 {
-            ends &= ends - 1;
-            in_method = false;
-        }
-        ends |= marks;
-        let mut kept = u128::from_le_bytes(bytes);
-        if ends != 0 {
-            kept &= (1 << (8 * ends.trailing_zeros())) - 1;
-        }
+        let marks = (sixteen | u8x16::splat(b';' ^ b'?')).simd_eq(b'?').to_bitmask();
+        let spaces = sixteen.simd_eq(b' ').to_bitmask();
+        // The first space is behind the method.
+        let ends = marks | spaces & (spaces.wrapping_sub(1) | in_path);
+        let kept = bytes & FIRST[(ends | 1 << 16).trailing_zeros() as usize];
         low.store((kept as u64).to_le(), Ordering::Relaxed);
         high.store(((kept >> 64) as u64).to_le(), Ordering::Relaxed);
-        if ends != 0 || rest.len() < bytes.len() {
-            return;
+        let Some(behind) = rest.get(16..).filter(|_| ends == 0) else { return };
+        rest = behind;
+        if spaces != 0 {
+            in_path = u32::MAX;
         }
-        rest = &rest[bytes.len()..];
     }
 }
 
+/// For each number of bytes, those of a word's first bytes.
+const FIRST: [u128; 17] = {
+    let (mut first, mut bytes) = ([0; 17], 1);
+    while bytes <= 16 {
+        first[bytes] = first[bytes - 1] << 8 | 0xff;
+        bytes += 1;
+    }
+    first
+};
+
 /// Fewer than 16 bytes, and zeros behind them.
+#[cold]
 #[inline(never)]
-fn filled_up(rest: &[u8]) -> [u8; 16] {
-    let mut bytes = [0; 16];
-    bytes[..rest.len()].copy_from_slice(rest);
-    bytes
+fn filled_up(rest: &[u8]) -> u128 {
+    rest.iter().rev().fold(0, |bytes, byte| bytes << 8 | u128::from(*byte))
 }
 
 pub(super) fn read([head, start, text @ ..]: &[AtomicU64; NOTE / 8]) -> Option<Note> {

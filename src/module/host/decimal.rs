@@ -4,26 +4,24 @@ use std::ffi::CStr;
 
 /// A number in decimal, as a C string.
 #[derive(Debug)]
-pub(in crate::module) struct Decimal {
-    text: [u8; 16],
-    len: u8,
-}
+pub(in crate::module) struct Decimal([u8; 16]);
 
 impl Decimal {
     pub(in crate::module) fn of(mut number: u32) -> Self {
-        let (mut text, mut len) = (0u128, 0);
+        let mut text = 0u128;
         loop {
             text = text << 8 | u128::from(b'0' + (number % 10) as u8);
-            (number, len) = (number / 10, len + 1);
+            number /= 10;
             if number == 0 {
-                return Self { text: text.to_le_bytes(), len };
+                return Self(text.to_le_bytes());
             }
         }
     }
 
     pub(in crate::module) fn text(&self) -> &CStr {
-        // SAFETY: there are `len` digits, ten at most, and NULs behind them.
-        unsafe { CStr::from_bytes_with_nul_unchecked(&self.text[..=usize::from(self.len)]) }
+        // SAFETY: there are ten digits at most, and NULs behind them. Who only passes the text on has
+        // no use for its length, and the compiler does not ask for it.
+        unsafe { CStr::from_ptr(self.0.as_ptr().cast()) }
     }
 }
 

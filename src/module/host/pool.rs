@@ -12,8 +12,19 @@ use std::ptr::NonNull;
 ///
 /// `pool` is live.
 pub(super) unsafe fn place<T>(pool: *mut sys::apr_pool_t, value: T) -> *mut T {
+    // SAFETY: the caller promises the pool.
+    unsafe { place_new(pool, || value) }
+}
+
+/// As [`place`], of what `new` makes when there is room for it.
+///
+/// # Safety
+///
+/// `pool` is live.
+#[inline(always)]
+pub(super) unsafe fn place_new<T>(pool: *mut sys::apr_pool_t, new: impl FnOnce() -> T) -> *mut T {
     unsafe extern "C" fn release<T>(value: *mut c_void) -> sys::apr_status_t {
-        // SAFETY: the pool calls this once, with the pointer that `place` registered, before it
+        // SAFETY: the pool calls this once, with the pointer that is registered below, before it
         // frees the memory.
         unsafe { value.cast::<T>().drop_in_place() };
         sys::APR_SUCCESS
@@ -23,7 +34,7 @@ pub(super) unsafe fn place<T>(pool: *mut sys::apr_pool_t, value: T) -> *mut T {
     // its memory is aligned for `T`. The module is never unloaded, so `release` outlives the pool.
     unsafe {
         let at = sys::apr_palloc(pool, size_of::<T>()).cast::<T>();
-        at.write(value);
+        at.write(new());
         if std::mem::needs_drop::<T>() {
             let child_cleanup = Some(sys::apr_pool_cleanup_null as _);
             sys::apr_pool_cleanup_register(pool, at.cast(), Some(release::<T>), child_cleanup);

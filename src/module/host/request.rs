@@ -68,18 +68,19 @@ impl Request {
     pub(in crate::module) fn state<T: Default + 'static>(&self) -> &T {
         #[cold]
         fn first<T: Default + 'static>(request: &Request) -> &T {
-            request.keep(T::default())
+            request.keep(T::default)
         }
         self.known_state().unwrap_or_else(|| first(self))
     }
 
-    /// Keeps this with the request, for [`Request::state`], where nothing is kept yet.
-    pub(in crate::module) fn keep<T: 'static>(&self, state: T) -> &T {
+    /// Keeps what `new` makes with the request, for [`Request::state`], where nothing is kept yet.
+    #[inline(always)]
+    pub(in crate::module) fn keep<T: 'static>(&self, new: impl FnOnce() -> T) -> &T {
         // SAFETY: the request is live, and its vector has our place: null at first, and a `T` from
         // here on (there is one type of state only, the module's). It is handed out shared only; what
         // was kept before would be forgotten, and not freed.
         unsafe {
-            let kept = pool::place((*self.raw()).pool, state);
+            let kept = pool::place_new((*self.raw()).pool, new);
             *slot_module.place_in((*self.raw()).request_config) = kept.cast();
             &*kept
         }
@@ -251,16 +252,15 @@ impl Request {
                 return Answer::DECLINED;
             }
             let mut path = CStr::from_ptr((*r).uri);
-            // ServerPath: the part of the path that a client without a Host header says instead.
-            if let Some(prefix) = pool::borrow((*(*r).server).path).map(CStr::to_bytes)
-                && let Some(rest) = path.to_bytes().strip_prefix(prefix)
-                && (prefix.ends_with(b"/") || matches!(rest.first(), Some(b'/') | None))
-            {
-                path = &path[prefix.len()..];
+            if let Some(prefix) = pool::borrow((*(*r).server).path) {
+                path = without_server_path(path, prefix);
             }
-            let joined = self.join(root.to_bytes(), path.to_bytes());
-            let Some(file) = joined.or_else(|| self.merge(root, path)) else {
-                return Answer::FORBIDDEN;
+            let file = match self.join(root.to_bytes(), path.to_bytes()) {
+                Some(file) => file,
+                None => match self.merge(root, path) {
+                    Some(file) => file,
+                    None => return Answer::FORBIDDEN,
+                },
             };
             (*r).filename = file;
             (*r).canonical_filename = file;
@@ -323,14 +323,14 @@ impl Request {
     }
 
     /// The status of the answer, of the last of the internal redirects.
-    pub(in crate::module) fn final_status(&self) -> u16 {
+    pub(in crate::module) fn final_status(&self) -> u32 {
         let mut r = self.raw();
         // SAFETY: a live request's redirects are live.
         unsafe {
             while !(*r).next.is_null() {
                 r = (*r).next;
             }
-            u16::try_from((*r).status).unwrap_or(0)
+            (*r).status as u32
         }
     }
 
@@ -346,6 +346,17 @@ impl Request {
         // SAFETY: the request is live.
         unsafe { log_request(self.raw(), level, text) }
     }
+}
+
+/// ServerPath: the part of the path that a client without a Host header says instead.
+#[inline(never)]
+fn without_server_path<'a>(path: &'a CStr, server_path: &CStr) -> &'a CStr {
+    let prefix = server_path.to_bytes();
+    let is_part = |rest: &[u8]| prefix.ends_with(b"/") || matches!(rest.first(), Some(b'/') | None);
+    if path.to_bytes().strip_prefix(prefix).is_some_and(is_part) {
+        return &path[prefix.len()..];
+    }
+    path
 }
 
 /// What the configuration owns, kept with a request.
