@@ -7,7 +7,7 @@
 
 use super::address::split_slot_url;
 use super::host::{Answer, Kept, Level, Request, Worker};
-use super::request::{State, enter_and_mark, find_group};
+use super::request::{State, enter_and_mark, find_group, stay_and_mark};
 use super::site::{Service, Slot};
 use std::ffi::CStr;
 
@@ -90,7 +90,7 @@ pub(super) fn canonicalise(request: &mut Request, url: &CStr) -> Answer {
     let Some(group) = find_group(&request.root(), &service, name) else {
         return no_group(request, name);
     };
-    let Some(chosen) = enter_and_mark(request, service, group) else { return Answer::UNAVAILABLE };
+    let Some(chosen) = stay_and_mark(request, service, group) else { return Answer::UNAVAILABLE };
     let (Some(base), Some(mod_proxy)) = (&chosen.base, &service.site.proxy) else {
         return no_backend(request, &chosen);
     };

@@ -42,19 +42,29 @@ struct Pin {
     /// This process's row in the group's counts, and the slot's block there.
     row: Kept<Words>,
     block: Kept<BlockWords>,
-    /// Where the row has its note of this request.
-    note: Cell<Option<u8>>,
-    /// It was in the slot.
-    left: Cell<bool>,
+    stay: Cell<Stay>,
+}
+
+/// Whether a request is in its slot.
+#[derive(Clone, Copy, Debug)]
+enum Stay {
+    /// It is, and its row has a note of it here.
+    Noted(u32),
+    /// It is, and its row had no room for a note.
+    Unnoted,
+    /// It was.
+    Left,
 }
 
 impl Pin {
     /// Enters the group's active slot.
     #[inline(always)]
-    fn new(service: Kept<Service>, group: usize) -> Self {
+    fn new(root: &Request, service: Kept<Service>, group: usize) -> Self {
         let entered = service.part(|service| &service.site.groups[group]);
         let row = entered.part(Group::own_words);
         let word = entered.enter(Row::of(&row));
+        let (began, line) = root.head();
+        let note = Row::of(&row).note(word.active(), began, line);
         Self {
             group,
             slot: entered.try_part(|entered| entered.slot(word.active())),
@@ -62,15 +72,8 @@ impl Pin {
             generation: Decimal::of(word.generation()),
             row,
             block: row.part(|row| Row::of(row).block_words(word.active())),
-            note: Cell::new(None),
-            left: Cell::new(false),
+            stay: Cell::new(note.map_or(Stay::Unnoted, Stay::Noted)),
         }
-    }
-
-    #[inline]
-    fn make_note(&self, root: &Request) {
-        let (began, line) = root.head();
-        self.note.set(Row::of(&self.row).note(self.index(), began, line));
     }
 
     /// Has the environment of `request` say where it is.
@@ -83,23 +86,13 @@ impl Pin {
     }
 
     fn leave(&self) {
-        if self.left.replace(true) {
-            return;
-        }
-        if let Some(note) = self.note.get() {
-            Row::of(&self.row).strike(note);
+        match self.stay.replace(Stay::Left) {
+            Stay::Noted(place) => Row::of(&self.row).strike(place),
+            Stay::Unnoted => {}
+            Stay::Left => return,
         }
         lease::leave(Block::of(&self.block).in_flight());
     }
-}
-
-/// Where the request is in a group: the client's request, its sub-requests and its internal redirects
-/// are in the same slot, always. It enters when it is not in one yet.
-#[inline(always)]
-fn pinned(root: &Request, service: Kept<Service>, group: usize) -> &Pin {
-    let Some(state) = root.known_state::<State>() else { return enter(root, service, group) };
-    let known = state.pins.iter().find(|pin| pin.group == group);
-    known.unwrap_or_else(|| enter_another(root, service, group))
 }
 
 /// The first group.
@@ -107,7 +100,7 @@ fn pinned(root: &Request, service: Kept<Service>, group: usize) -> &Pin {
 fn enter(root: &Request, service: Kept<Service>, group: usize) -> &Pin {
     await_end(root);
     let state = root.keep(|| {
-        let pin = Pin::new(service, group);
+        let pin = Pin::new(root, service, group);
         let told = Cell::new(pin.slot.is_some());
         State { pins: Held::of(pin), worker: Cell::new(None), docroot: Cell::new(None), told }
     });
@@ -115,7 +108,6 @@ fn enter(root: &Request, service: Kept<Service>, group: usize) -> &Pin {
     if let Some(slot) = pin.slot {
         pin.tell(root, &slot);
     }
-    pin.make_note(root);
     pin
 }
 
@@ -135,9 +127,7 @@ fn enter_another(root: &Request, service: Kept<Service>, group: usize) -> &Pin {
     if root.state::<State>().pins.first().is_none() {
         await_end(root);
     }
-    let pin = root.hold(State::pins, Pin::new(service, group));
-    pin.make_note(root);
-    pin
+    root.hold(State::pins, Pin::new(root, service, group))
 }
 
 /// The group of this name. Nearly always the request is in it, and nothing is to be looked up.
@@ -157,38 +147,51 @@ pub(super) fn enter_and_mark(
     service: Kept<Service>,
     group: usize,
 ) -> Option<Kept<Slot>> {
-    let root = request.root();
-    let pin = pinned(&root, service, group);
-    match pin.slot {
-        Some(slot) if root.is(request) => Some(slot),
-        _ => mark_another(request, service, pin),
+    if request.is_root() && request.known_state::<State>().is_none() {
+        let pin = enter(request, service, group);
+        return pin.slot.or_else(|| unknown(request, pin));
     }
+    stay_and_mark(request, service, group)
 }
 
-/// The rest of [`enter_and_mark`], for a sub-request or an internal redirect, or without a slot.
+/// As [`enter_and_mark`], for a request that has most likely entered: the client's request, its
+/// sub-requests and its internal redirects are in the same slot, always.
 #[inline(never)]
-fn mark_another(request: &Request, service: Kept<Service>, pin: &Pin) -> Option<Kept<Slot>> {
-    let Some(slot) = pin.slot else {
-        unknown(request, &service.site.groups[pin.group], pin);
-        return None;
+pub(super) fn stay_and_mark(
+    request: &Request,
+    service: Kept<Service>,
+    group: usize,
+) -> Option<Kept<Slot>> {
+    let root = request.root();
+    let pin = match root.known_state::<State>() {
+        None => enter(&root, service, group),
+        Some(state) => {
+            let known = state.pins.iter().find(|pin| pin.group == group);
+            known.unwrap_or_else(|| enter_another(&root, service, group))
+        }
     };
-    tell(request, pin, &slot);
+    let Some(slot) = pin.slot else { return unknown(request, pin) };
+    if !root.is(request) {
+        tell(request, pin, &slot);
+    }
     Some(slot)
 }
 
 /// This child has an older configuration than the one that brought the slot. It answers nothing
 /// rather than to answer from the wrong slot.
 #[cold]
-fn unknown(request: &Request, group: &Group, pin: &Pin) {
+fn unknown(request: &Request, pin: &Pin) -> Option<Kept<Slot>> {
+    let service = request.service()?;
     let text = format!(
         "group {:?}: the active slot (entry {}, generation {}) is not in the configuration that \
          this process was started with; it serves until its last connection ends, or stop it: \
          apachectl -k restart",
-        group.name,
+        service.site.groups[pin.group].name,
         pin.index().get(),
         pin.word.generation()
     );
     request.log(Level::Error, &text);
+    None
 }
 
 const SLOT: &CStr = c"SLOT";

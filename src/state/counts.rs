@@ -169,7 +169,7 @@ impl Counts {
     pub fn notes(&self, row: usize) -> Vec<Note> {
         let row = self.row(row);
         let taken = row.taken().load(Ordering::Acquire);
-        let places = (0..MAX_NOTES as u8).filter(|place| taken >> place & 1 == 1);
+        let places = (0..MAX_NOTES as u32).filter(|place| taken >> place & 1 == 1);
         places.filter_map(|place| note::read(row.note_at(place))).collect()
     }
 
@@ -218,7 +218,7 @@ impl<'a> Row<'a> {
     /// Makes a note of a request in flight: who asks `slotctl` shall see it. `line` is the request's
     /// first line. Returns the note's place in the row, for [`Row::strike`]; `None` when the row is
     /// full, and the request is only counted.
-    pub fn note(self, slot: SlotIndex, began: u64, line: &[u8]) -> Option<u8> {
+    pub fn note(self, slot: SlotIndex, began: u64, line: &[u8]) -> Option<u32> {
         let taken = self.taken();
         let mut seen = taken.load(Ordering::Relaxed);
         let place = loop {
@@ -228,7 +228,7 @@ impl<'a> Row<'a> {
             }
             let with = seen | 1 << place;
             match taken.compare_exchange_weak(seen, with, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) => break place as u8,
+                Ok(_) => break place,
                 Err(now) => seen = now,
             }
         };
@@ -240,7 +240,7 @@ impl<'a> Row<'a> {
     }
 
     /// Takes a note back.
-    pub fn strike(self, place: u8) {
+    pub fn strike(self, place: u32) {
         self.note_at(place)[0].store(0, Ordering::Relaxed);
         self.taken().fetch_and(!(1 << (place % 64)), Ordering::Release);
     }
@@ -253,8 +253,8 @@ impl<'a> Row<'a> {
         &self.0[TAKEN / 8]
     }
 
-    fn note_at(self, place: u8) -> &'a [AtomicU64; NOTE / 8] {
-        part(self.0, HEAD - NOTE * (1 + usize::from(place).min(MAX_NOTES - 1)))
+    fn note_at(self, place: u32) -> &'a [AtomicU64; NOTE / 8] {
+        part(self.0, HEAD - NOTE * (1 + (place as usize).min(MAX_NOTES - 1)))
     }
 }
 

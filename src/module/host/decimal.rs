@@ -10,7 +10,7 @@ impl Decimal {
     pub(in crate::module) fn of(mut number: u32) -> Self {
         let mut text = 0u128;
         loop {
-            text = text << 8 | u128::from(b'0' + (number % 10) as u8);
+            text = text << 8 | u128::from(u32::from(b'0') + number % 10);
             number /= 10;
             if number == 0 {
                 return Self(text.to_le_bytes());

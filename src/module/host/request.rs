@@ -245,22 +245,17 @@ impl Request {
     #[inline(never)]
     pub(in crate::module) fn map_below(&mut self, root: &CStr) -> Answer {
         let r = self.raw();
-        // SAFETY: the request and its server are live; `uri` is a C string in its pool, as is what
-        // APR makes of it.
+        // SAFETY: the request and its server are live; `uri` is a C string in its pool, as is what is
+        // made of it.
         unsafe {
             if self.is_proxied() || (*r).uri.is_null() || *(*r).uri != b'/' as c_char {
                 return Answer::DECLINED;
             }
-            let mut path = CStr::from_ptr((*r).uri);
-            if let Some(prefix) = pool::borrow((*(*r).server).path) {
-                path = without_server_path(path, prefix);
+            if !(*(*r).server).path.is_null() {
+                return self.merge_below(root);
             }
-            let file = match self.join(root.to_bytes(), path.to_bytes()) {
-                Some(file) => file,
-                None => match self.merge(root, path) {
-                    Some(file) => file,
-                    None => return Answer::FORBIDDEN,
-                },
+            let Some(file) = self.join(root, CStr::from_ptr((*r).uri)) else {
+                return self.merge_below(root);
             };
             (*r).filename = file;
             (*r).canonical_filename = file;
@@ -269,7 +264,8 @@ impl Request {
     }
 
     /// The file `path` below `root`, where that is nothing but one behind the other.
-    fn join(&self, root: &[u8], path: &[u8]) -> Option<*mut c_char> {
+    fn join(&self, root: &CStr, path: &CStr) -> Option<*mut c_char> {
+        let [root, path] = [root, path].map(CStr::to_bytes);
         if root.len() + path.len() > path::LONGEST {
             return None;
         }
@@ -279,28 +275,30 @@ impl Request {
         path::is_canonical(file, root.len()).then(|| file.as_mut_ptr().cast())
     }
 
-    /// APR's way to the file `path` below `root`: with every dot resolved.
+    /// [`Request::map_below`] in APR's way: with every dot resolved.
     #[inline(never)]
-    fn merge(&self, root: &CStr, path: &CStr) -> Option<*mut c_char> {
-        let slashes = path.to_bytes().iter().take_while(|byte| **byte == b'/').count();
-        let how = sys::APR_FILEPATH_TRUENAME | sys::APR_FILEPATH_SECUREROOT;
-        let mut file = std::ptr::null_mut();
-        // SAFETY: C strings, and the pool of a live request.
-        let merged = unsafe {
-            sys::apr_filepath_merge(
-                &raw mut file,
-                root.as_ptr(),
-                path[slashes..].as_ptr(),
-                how as _,
-                (*self.raw()).pool,
-            )
-        };
-        if merged != sys::APR_SUCCESS as sys::apr_status_t {
-            let path = path.to_string_lossy();
-            self.log(Level::Error, &format!("cannot map {path:?} to a file"));
-            return None;
+    fn merge_below(&self, root: &CStr) -> Answer {
+        let r = self.raw();
+        // SAFETY: as in `map_below`; `uri` is not null.
+        unsafe {
+            let mut path = CStr::from_ptr((*r).uri);
+            if let Some(prefix) = pool::borrow((*(*r).server).path) {
+                path = without_server_path(path, prefix);
+            }
+            let slashes = path.to_bytes().iter().take_while(|byte| **byte == b'/').count();
+            let how = sys::APR_FILEPATH_TRUENAME | sys::APR_FILEPATH_SECUREROOT;
+            let mut file = std::ptr::null_mut();
+            let (root, below) = (root.as_ptr(), path[slashes..].as_ptr());
+            let merged = sys::apr_filepath_merge(&raw mut file, root, below, how as _, (*r).pool);
+            if merged != sys::APR_SUCCESS as sys::apr_status_t {
+                let path = path.to_string_lossy();
+                self.log(Level::Error, &format!("cannot map {path:?} to a file"));
+                return Answer::FORBIDDEN;
+            }
+            (*r).filename = file;
+            (*r).canonical_filename = file;
         }
-        Some(file)
+        Answer::OK
     }
 
     /// How mod_rewrite qualifies a URL that has no scheme it knows: `http://this.host:port/`.
@@ -349,7 +347,6 @@ impl Request {
 }
 
 /// ServerPath: the part of the path that a client without a Host header says instead.
-#[inline(never)]
 fn without_server_path<'a>(path: &'a CStr, server_path: &CStr) -> &'a CStr {
     let prefix = server_path.to_bytes();
     let is_part = |rest: &[u8]| prefix.ends_with(b"/") || matches!(rest.first(), Some(b'/') | None);
