@@ -162,17 +162,22 @@ fn split_port(authority: &str, default: u16) -> Result<(&str, u16), &'static str
 }
 
 /// The scheme of ours, as mod_proxy sees it.
-const SLOT: &[u8; 7] = b"slot://";
+pub(super) const SLOT: &[u8; 7] = b"slot://";
 
 /// Splits `slot://GROUP/path` into the group and the rest, which starts with a slash or is empty.
 pub(super) fn split_slot_url(url: &[u8]) -> Option<(&[u8], &[u8])> {
     let (scheme, rest) = url.split_first_chunk::<7>()?;
-    // On the path of every proxied request: nearly all are lower case, or not ours.
-    if scheme != SLOT && (scheme[0] | 0x20 != b's' || !scheme.eq_ignore_ascii_case(SLOT)) {
-        return None;
-    }
-    let end = rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
-    Some(rest.split_at(end))
+    scheme.eq_ignore_ascii_case(SLOT).then(|| split_group(rest))
+}
+
+/// Splits what is behind `slot://`.
+pub(super) fn split_group(url: &[u8]) -> (&[u8], &[u8]) {
+    url.split_at(url.iter().position(|byte| ends_group(*byte)).unwrap_or(url.len()))
+}
+
+/// Whether a group's name ends before this byte.
+pub(super) fn ends_group(byte: u8) -> bool {
+    matches!(byte, b'/' | b'?')
 }
 
 #[cfg(test)]

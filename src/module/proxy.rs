@@ -5,13 +5,13 @@
 //! when map_to_storage comes; a directory's RewriteRule and SetHandler do it later. All of them end
 //! in mod_proxy's canon_handler.
 
-use super::address::split_slot_url;
-use super::host::{Answer, Kept, Level, Request, Worker};
+use super::address::{SLOT, split_slot_url};
+use super::host::{Answer, Kept, Level, Request, Text, Worker};
 use super::request::{State, enter_and_mark, find_group, stay_and_mark};
 use super::site::{Service, Slot};
 use std::ffi::CStr;
 
-const PROXY: &CStr = c"proxy:";
+const PROXY: &[u8; 6] = b"proxy:";
 
 /// map_to_storage, before all others: the slot is known before `<If>` and `<Proxy>` are looked at.
 #[inline]
@@ -23,34 +23,34 @@ pub(super) fn enter(request: &mut Request) -> Answer {
 #[inline(never)]
 fn enter_proxied(request: &Request) -> Answer {
     let Some(service) = request.service() else { return Answer::DECLINED };
-    let Some(url) = request.filename_behind(PROXY).map(CStr::to_bytes) else {
-        return Answer::DECLINED;
-    };
-    let Some(unwrapped) = unwrap(request, &service, url) else {
-        return enter_url(request, service, url);
-    };
-    request.set_filename(&[PROXY.to_bytes(), unwrapped]);
-    enter_url(request, service, unwrapped)
+    let Some(url) = request.filename_behind(PROXY) else { return Answer::DECLINED };
+    if service.site.rewrites
+        && let Some(unwrapped) = unwrap(request, url.c_str().to_bytes())
+    {
+        request.set_filename(&[PROXY, unwrapped]);
+        return enter_url(request, service, &unwrapped[SLOT.len()..]);
+    }
+    enter_text(request, service, url).unwrap_or(Answer::DECLINED)
 }
 
 /// fixups: `SetHandler "proxy:slot://…"`. Whether that is the handler.
 pub(super) fn enter_by_handler(request: &Request, service: Kept<Service>) -> Option<Answer> {
-    handler_url(request, service, request.handler_behind(PROXY)?.to_bytes())
+    enter_text(request, service, request.handler_behind(PROXY)?)
 }
 
-#[inline(never)]
-fn handler_url(request: &Request, service: Kept<Service>, url: &[u8]) -> Option<Answer> {
-    split_slot_url(url)?;
-    Some(enter_url(request, service, url))
+fn enter_text(request: &Request, service: Kept<Service>, url: Text<'_>) -> Option<Answer> {
+    let url = url.starts_with(SLOT).then(|| url.c_str().to_bytes())?;
+    Some(enter_url(request, service, &url[SLOT.len()..]))
 }
 
+/// `url` is what is behind `slot://`.
 fn enter_url(request: &Request, service: Kept<Service>, url: &[u8]) -> Answer {
-    let Some((name, _)) = split_slot_url(url) else { return Answer::DECLINED };
     if request.is_forward_proxied() {
         return Answer::DECLINED;
     }
-    let Some(group) = find_group(&request.root(), &service, name) else {
-        return no_group(request, name);
+    let group = match find_group(&request.root(), &service.site, url) {
+        Ok((group, _)) => group,
+        Err(name) => return no_group(request, name),
     };
     match enter_and_mark(request, service, group) {
         Some(_) => Answer::DECLINED,
@@ -60,10 +60,8 @@ fn enter_url(request: &Request, service: Kept<Service>, url: &[u8]) -> Answer {
 
 /// mod_rewrite knows no scheme of ours: it takes `slot://app/x` for a path, and makes it
 /// `http://this.server/slot://app/x` or, in a directory, `http://this.server/its/path/slot://app/x`.
-fn unwrap<'a>(request: &Request, service: &Service, url: &'a [u8]) -> Option<&'a [u8]> {
-    if !service.site.rewrites {
-        return None;
-    }
+#[inline(never)]
+fn unwrap<'a>(request: &Request, url: &'a [u8]) -> Option<&'a [u8]> {
     let path = url.strip_prefix(request.own_url().to_bytes())?;
     if split_slot_url(path).is_some() {
         return Some(path);
@@ -76,19 +74,38 @@ fn unwrap<'a>(request: &Request, service: &Service, url: &'a [u8]) -> Option<&'a
 
 /// canon_handler: has mod_proxy's own modules canonicalise the URL of the slot, so that the backend
 /// is sent what a ProxyPass to it would send.
-pub(super) fn canonicalise(request: &mut Request, url: &CStr) -> Answer {
+pub(super) fn canonicalise(request: &mut Request, url: Text<'_>) -> Answer {
     let Some(service) = request.service() else { return Answer::DECLINED };
-    let whole = url.to_bytes();
-    let plain = unwrap(request, &service, whole).unwrap_or(whole);
-    let Some((name, path)) = split_slot_url(plain).filter(|_| request.is_reverse_proxied()) else {
-        // Whatever this request was before, it is none of ours now.
-        if let Some(state) = request.known_state::<State>() {
-            state.worker.set(None);
+    match behind_slot(request, &service, url) {
+        Some(url) if request.is_reverse_proxied() => canonicalise_slot(request, service, url),
+        _ => {
+            // Whatever this request was before, it is none of ours now.
+            if let Some(state) = request.known_state::<State>() {
+                state.worker.set(None);
+            }
+            Answer::DECLINED
         }
-        return Answer::DECLINED;
-    };
-    let Some(group) = find_group(&request.root(), &service, name) else {
-        return no_group(request, name);
+    }
+}
+
+/// What is behind `slot://` in a URL of ours.
+fn behind_slot<'a>(request: &Request, service: &Service, url: Text<'a>) -> Option<&'a CStr> {
+    if url.starts_with(SLOT) {
+        return Some(&url.c_str()[SLOT.len()..]);
+    }
+    if !service.site.rewrites {
+        return None;
+    }
+    let whole = url.c_str();
+    let unwrapped = unwrap(request, whole.to_bytes())?;
+    Some(&whole[whole.count_bytes() - unwrapped.len() + SLOT.len()..])
+}
+
+#[inline(never)]
+fn canonicalise_slot(request: &Request, service: Kept<Service>, url: &CStr) -> Answer {
+    let (group, path) = match find_group(&request.root(), &service.site, url.to_bytes()) {
+        Ok(found) => found,
+        Err(name) => return no_group(request, name),
     };
     let Some(chosen) = stay_and_mark(request, service, group) else { return Answer::UNAVAILABLE };
     let (Some(base), Some(mod_proxy)) = (&chosen.base, &service.site.proxy) else {
@@ -100,7 +117,7 @@ pub(super) fn canonicalise(request: &mut Request, url: &CStr) -> Answer {
     } else if let Some(name) = &chosen.http_name
         && matches!(path.first(), Some(b'/') | None)
     {
-        let start = whole.len() - path.len();
+        let start = url.count_bytes() - path.len();
         mod_proxy.canonicalise_http(request, name, &url[start + usize::from(!path.is_empty())..])
     } else {
         mod_proxy.canonicalise(request, &[base.to_bytes(), path.strip_prefix(b"/").unwrap_or(path)])
@@ -117,7 +134,7 @@ fn path_of_handler<'a>(request: &'a Request, slot: &Slot) -> Option<(&'a [u8], &
     if slot.wants_file || !request.is_by_handler() {
         return None;
     }
-    let (_, prefix) = split_slot_url(request.handler_behind(PROXY)?.to_bytes())?;
+    let (_, prefix) = split_slot_url(request.handler_behind(PROXY)?.c_str().to_bytes())?;
     // The slot's base ends in a slash, and the path begins with one.
     let prefix = prefix.strip_prefix(b"/").unwrap_or(prefix);
     let path = request.path()?.to_bytes();

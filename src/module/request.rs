@@ -2,7 +2,7 @@
 //! there when it is over.
 
 use super::host::{Answer, Decimal, Held, Kept, Level, Request, Worker};
-use super::site::{Group, Service, Slot};
+use super::site::{Group, Service, Site, Slot};
 use crate::lease;
 use crate::slot::{SlotIndex, Word};
 use crate::state::counts::{Block, BlockWords, Row, Words};
@@ -130,12 +130,19 @@ fn enter_another(root: &Request, service: Kept<Service>, group: usize) -> &Pin {
     root.hold(State::pins, Pin::new(root, service, group))
 }
 
-/// The group of this name. Nearly always the request is in it, and nothing is to be looked up.
-pub(super) fn find_group(root: &Request, service: &Service, name: &[u8]) -> Option<usize> {
-    let known = root.known_state::<State>().and_then(|state| state.pins.first());
-    match known {
-        Some(pin) if service.site.groups[pin.group].name.as_bytes() == name => Some(pin.group),
-        _ => service.site.find(name),
+/// The group that `url` names, behind `slot://`, and the path; or the name of what is no group. Nearly
+/// always the request is in the group, or it is the one that was found last, and nothing is to be looked
+/// up.
+pub(super) fn find_group<'a>(
+    root: &Request,
+    site: &Site,
+    url: &'a [u8],
+) -> Result<(usize, &'a [u8]), &'a [u8]> {
+    let pin = root.known_state::<State>().and_then(|state| state.pins.first());
+    let likely = pin.map_or_else(|| site.found_last(), |pin| pin.group);
+    match site.groups.get(likely).and_then(|group| group.path_in(url)) {
+        Some(path) => Ok((likely, path)),
+        None => site.find(url),
     }
 }
 
@@ -208,7 +215,9 @@ fn tell(request: &Request, pin: &Pin, slot: &Slot) {
 /// redirect, which has one of its own.
 #[inline]
 pub(super) fn mark(request: &mut Request) -> Answer {
-    if request.has_handler() || !request.is_root() { fix_up(request) } else { Answer::DECLINED }
+    // A request that is mod_proxy's already has no use for a handler.
+    let may_be_by_handler = request.has_handler() && !request.is_proxied();
+    if may_be_by_handler || !request.is_root() { fix_up(request) } else { Answer::DECLINED }
 }
 
 #[inline(never)]

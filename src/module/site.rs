@@ -1,6 +1,7 @@
 //! What requests need to know: the groups and their shared memory, and what each server makes of
 //! them. Built once at Apache's start, never changed while it serves.
 
+use super::address::{ends_group, split_group};
 use super::host::{Level, Proxy, Worker, log};
 use crate::lease;
 use crate::slot::{MAX_SLOTS, SlotIndex, Word};
@@ -207,6 +208,13 @@ impl Group {
         self.counts.take_over(row, self.known, pid);
     }
 
+    /// The path in a URL behind `slot://`, if it names this group, in the case of the configuration.
+    #[inline]
+    pub(super) fn path_in<'a>(&self, url: &'a [u8]) -> Option<&'a [u8]> {
+        let path = url.strip_prefix(self.name.as_bytes())?;
+        path.first().is_none_or(|byte| ends_group(*byte)).then_some(path)
+    }
+
     /// This process's row of the counts.
     pub(super) fn own_words(&self) -> &Words {
         self.counts.own_words()
@@ -243,19 +251,23 @@ impl Site {
         }
     }
 
-    /// The group of this name, in whatever case.
-    pub(super) fn find(&self, name: &[u8]) -> Option<usize> {
-        let last = self.found.load(Ordering::Relaxed);
-        if self.groups.get(last).is_some_and(|group| group.name.as_bytes() == name) {
-            return Some(last);
-        }
-        let found = self.look_up(name)?;
-        self.found.store(found, Ordering::Relaxed);
-        Some(found)
+    /// The group that [`Site::find`] has found last.
+    pub(super) fn found_last(&self) -> usize {
+        self.found.load(Ordering::Relaxed)
     }
 
+    /// The group that `url` names, behind `slot://` and in whatever case, and the path; or the name of
+    /// what is no group.
     #[inline(never)]
-    fn look_up(&self, name: &[u8]) -> Option<usize> {
+    pub(super) fn find<'a>(&self, url: &'a [u8]) -> Result<(usize, &'a [u8]), &'a [u8]> {
+        let (name, path) = split_group(url);
+        let found = self.look_up(name).ok_or(name)?;
+        self.found.store(found, Ordering::Relaxed);
+        Ok((found, path))
+    }
+
+    /// The group of this name, in whatever case.
+    pub(super) fn look_up(&self, name: &[u8]) -> Option<usize> {
         if let Some(found) = self.by_name.get(name) {
             return Some(*found);
         }
@@ -307,10 +319,22 @@ mod tests {
 
     #[test]
     fn a_group_is_found_in_whatever_case() {
+        let found = |site: &Site, url: &'static str| site.find(url.as_bytes());
         let one = Site::new(vec![group("App", &["a"], &["a"])]);
-        assert_eq!((one.find(b"app"), one.find(b"ap"), one.find(b"")), (Some(0), None, None));
+        assert_eq!(found(&one, "app"), Ok((0, &b""[..])));
+        assert_eq!((found(&one, "ap"), found(&one, "/x")), (Err(&b"ap"[..]), Err(&b""[..])));
         let two = Site::new(vec![group("App", &["a"], &["a"]), group("shop", &["a"], &["a"])]);
-        assert_eq!((two.find(b"APP"), two.find(b"Shop"), two.find(b"x")), (Some(0), Some(1), None));
-        assert_eq!(two.find(&[b'x'; 1000]), None);
+        assert_eq!((found(&two, "APP?y"), two.found_last()), (Ok((0, &b"?y"[..])), 0));
+        assert_eq!((found(&two, "Shop/x"), two.found_last()), (Ok((1, &b"/x"[..])), 1));
+        assert_eq!((found(&two, "x"), two.found_last()), (Err(&b"x"[..]), 1));
+        assert_eq!(two.find(&[b'x'; 1000]), Err(&[b'x'; 1000][..]));
+    }
+
+    #[test]
+    fn a_url_names_a_group_whole_or_not_at_all() {
+        let group = group("App", &["a"], &["a"]);
+        let path = |url: &'static str| group.path_in(url.as_bytes());
+        assert_eq!(["App", "App/", "App?x"].map(path), [&b""[..], b"/", b"?x"].map(Some));
+        assert_eq!(["", "Ap", "Apps", "App.x/", "app/"].map(path), [None; 5]);
     }
 }

@@ -77,8 +77,8 @@ pub(super) fn prepare(setup: &Setup) -> Result<(), String> {
     let site = Arc::new(site);
     for (at, server) in setup.servers().enumerate() {
         let (workers, routes) = tables.get(at).cloned().unwrap_or_default();
-        let document_root =
-            document_root(setup.main, &config, server).and_then(|name| site.find(name.as_bytes()));
+        let document_root = document_root(setup.main, &config, server)
+            .and_then(|name| site.look_up(name.as_bytes()));
         let service =
             Service { site: site.clone(), document_root, workers, routes: Arc::new(routes) };
         setup.configure(server, Config::serving(server.key(), service));

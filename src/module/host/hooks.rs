@@ -3,8 +3,8 @@
 
 use super::guard::{guard, guard_or};
 use super::log::{Level, log, log_request};
-use super::{Proxy, Request, Setup, Worker, item, sys};
-use std::ffi::{CStr, c_char, c_int};
+use super::{Proxy, Request, Setup, Text, Worker, item, sys};
+use std::ffi::{c_char, c_int};
 use std::ptr;
 
 /// What a hook answers, as Apache has it.
@@ -65,12 +65,12 @@ where
 /// mod_proxy's canon_handler.
 unsafe extern "C" fn on_canon<F>(r: *mut sys::request_rec, url: *mut c_char) -> c_int
 where
-    F: Fn(&mut Request, &CStr) -> Answer + Copy + 'static,
+    F: Fn(&mut Request, Text<'_>) -> Answer + Copy + 'static,
 {
     // SAFETY: mod_proxy passes a live request, and a copy of its URL in the request's pool, which
     // nobody writes while we look at it.
     unsafe {
-        let url = CStr::from_ptr(url);
+        let Some(url) = Text::lend(url) else { return sys::DECLINED };
         for_request(r, |request| item::<F>()(request, url))
     }
 }
@@ -230,7 +230,7 @@ impl Hooks {
     /// mod_proxy has a URL to bring into its canonical form.
     pub(in crate::module) fn proxy_canon<F>(&mut self, proxy: &Proxy, _: F) -> &mut Self
     where
-        F: Fn(&mut Request, &CStr) -> Answer + Copy + 'static,
+        F: Fn(&mut Request, Text<'_>) -> Answer + Copy + 'static,
     {
         proxy.hook_canon(on_canon::<F>, Order::ReallyFirst as c_int);
         self

@@ -24,7 +24,7 @@ pub(super) use decimal::Decimal;
 pub(super) use directive::{Directive, Place, Scope};
 pub(super) use hooks::{Answer, Hooks};
 pub(super) use log::{Level, log};
-pub(super) use pool::Held;
+pub(super) use pool::{Held, Text};
 pub(super) use proxy::Proxy;
 pub(super) use record::ModuleRecord;
 pub(super) use request::{Kept, Request};

@@ -20,7 +20,9 @@ pub(super) fn is_canonical(file: &[u8], root: usize) -> bool {
 fn has_odd_segment(path: &[u8]) -> bool {
     let mut rest = path;
     while let Some(bytes) = rest.first_chunk::<17>() {
-        let (Some(firsts), Some(seconds)) = (bytes.first_chunk(), bytes.last_chunk()) else { break };
+        let (Some(firsts), Some(seconds)) = (bytes.first_chunk(), bytes.last_chunk()) else {
+            break;
+        };
         let firsts = u8x16::new(*firsts);
         // With this bit, which is all that they differ in, a dot and a slash are one.
         let seconds = u8x16::new(*seconds) | u8x16::splat(b'.' ^ b'/');

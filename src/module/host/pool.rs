@@ -3,6 +3,7 @@
 use super::sys;
 use std::cell::OnceCell;
 use std::ffi::{CStr, c_char, c_void};
+use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 /// Puts `value` into the pool's own memory; it is dropped when the pool is cleared (`pconf`: at a
@@ -154,20 +155,44 @@ pub(super) unsafe fn borrow<'a>(text: *const c_char) -> Option<&'a CStr> {
     if text.is_null() { None } else { Some(unsafe { CStr::from_ptr(text) }) }
 }
 
-/// As [`borrow`], for what is behind `prefix`; `None` when the text starts otherwise. Most do, and
-/// most of them at once: no length is taken, of neither.
-///
-/// # Safety
-///
-/// As for [`borrow`].
-pub(super) unsafe fn strip<'a>(text: *const c_char, prefix: &CStr) -> Option<&'a CStr> {
-    // SAFETY: the caller promises the string; no byte behind its NUL is read, for the prefix has no
-    // NUL that could be equal to it.
-    unsafe {
-        let differs = |(at, byte): (usize, &u8)| text.add(at).cast::<u8>().read() != *byte;
-        if text.is_null() || prefix.to_bytes().iter().enumerate().any(differs) {
+/// A C string whose length is not known yet: most are told apart by their first bytes.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::module) struct Text<'a>(NonNull<c_char>, PhantomData<&'a CStr>);
+
+impl<'a> Text<'a> {
+    /// # Safety
+    ///
+    /// `text` is null, or a C string that nobody writes for `'a`.
+    pub(super) unsafe fn lend(text: *const c_char) -> Option<Self> {
+        Some(Self(NonNull::new(text.cast_mut())?, PhantomData))
+    }
+
+    /// All of it.
+    pub(in crate::module) fn c_str(self) -> &'a CStr {
+        // SAFETY: see `lend`.
+        unsafe { CStr::from_ptr(self.0.as_ptr()) }
+    }
+
+    /// Whether it starts with `prefix`, in whatever case. The prefix is lower case, and has no NUL.
+    #[inline]
+    pub(in crate::module) fn starts_with<const N: usize>(self, prefix: &[u8; N]) -> bool {
+        self.has_first(prefix, |byte, lower| byte.to_ascii_lowercase() == lower)
+    }
+
+    /// What is behind `prefix`, which has no NUL.
+    #[inline]
+    pub(in crate::module) fn strip_prefix<const N: usize>(self, prefix: &[u8; N]) -> Option<Self> {
+        if !self.has_first(prefix, |byte, expected| byte == expected) {
             return None;
         }
-        Some(CStr::from_ptr(text.add(prefix.to_bytes().len())))
+        // SAFETY: `N` bytes were equal to those of the prefix, so the NUL is behind them.
+        Some(Self(unsafe { self.0.add(N) }, PhantomData))
+    }
+
+    #[inline]
+    fn has_first<const N: usize>(self, prefix: &[u8; N], is: impl Fn(u8, u8) -> bool) -> bool {
+        let first = self.0.cast::<u8>();
+        // SAFETY: no byte behind the NUL is read, which is equal to none of the prefix.
+        (0..N).all(|at| is(unsafe { first.add(at).read() }, prefix[at]))
     }
 }

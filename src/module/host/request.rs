@@ -2,9 +2,8 @@
 
 use super::guard::guard_or;
 use super::log::{Level, log, log_request};
-use super::pool::Held;
 use super::record::config_of;
-use super::{Answer, Decimal, item, path, pool, sys};
+use super::{Answer, Decimal, Held, Text, item, path, pool, sys};
 use crate::module::config::Config;
 use crate::module::site::Service;
 use crate::module::slot_module;
@@ -122,10 +121,13 @@ impl Request {
     }
 
     /// `proxy:…` or the file that the request is for, without the `prefix` that it starts with.
-    pub(in crate::module) fn filename_behind(&self, prefix: &CStr) -> Option<&CStr> {
+    pub(in crate::module) fn filename_behind<const N: usize>(
+        &self,
+        prefix: &[u8; N],
+    ) -> Option<Text<'_>> {
         // SAFETY: null, or a C string in the request's pool, which outlives the hook. Who gives the
         // request another name puts another string there.
-        unsafe { pool::strip((*self.raw()).filename, prefix) }
+        unsafe { Text::lend((*self.raw()).filename)?.strip_prefix(prefix) }
     }
 
     /// The file that the request was first mapped to, before any rewriting in a directory.
@@ -208,9 +210,12 @@ impl Request {
     }
 
     /// The handler that the configuration chose, without the `prefix` that it starts with.
-    pub(in crate::module) fn handler_behind(&self, prefix: &CStr) -> Option<&CStr> {
+    pub(in crate::module) fn handler_behind<const N: usize>(
+        &self,
+        prefix: &[u8; N],
+    ) -> Option<Text<'_>> {
         // SAFETY: as in `filename_behind`.
-        unsafe { pool::strip((*self.raw()).handler, prefix) }
+        unsafe { Text::lend((*self.raw()).handler)?.strip_prefix(prefix) }
     }
 
     /// Puts `parts` into the place of the file's name.
