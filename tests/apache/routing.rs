@@ -379,3 +379,70 @@ SlotDocumentRoot app
         assert_eq!(text, format!("slot={slot}\n"), "{host}");
     }
 }
+
+#[test]
+fn a_path_leads_to_the_file_that_a_document_root_would_give() {
+    let (site, _backends) = site(
+        Site::new(),
+        r#"
+<VirtualHost *>
+    ServerName core.example
+    ServerPath /legacy
+    DocumentRoot "ROOT/blue"
+</VirtualHost>
+<VirtualHost *>
+    ServerName slot.example
+    ServerPath /legacy
+    SlotDocumentRoot app
+</VirtualHost>
+<VirtualHost *>
+    ServerName short.example
+    DocumentRoot "ROOT/blue"
+</VirtualHost>
+<VirtualHost *>
+    ServerName joined.example
+    SlotDocumentRoot app
+</VirtualHost>
+"#,
+    );
+    site.write("blue/legacy/name.txt", "below legacy\n");
+    site.write("blue/deep/er/.name.txt", "hidden\n");
+    let long = |len: usize| format!("/{}", "x/".repeat(len / 2));
+    let mut paths: Vec<_> = [
+        "/name.txt",
+        "/",
+        "/legacy/name.txt",
+        "/legacy/legacy/name.txt",
+        "/legacy",
+        "/legacyname.txt",
+        "/legacy/",
+        "/deep/er/.name.txt",
+        "/deep/./er/.name.txt",
+        "/deep//er/.name.txt",
+        "/deep/er",
+        "/deep/er/../../name.txt",
+        "/name.txt/",
+        "/name.txt/more",
+        "/none",
+        "/n",
+        "/n%61me.txt",
+        "/name.txt%00",
+        "/name.txt%2f",
+        "/deep/er/.name.txt?query",
+    ]
+    .map(String::from)
+    .into();
+    paths.extend((3900..4200).step_by(16).map(long));
+    let mut seen = [0; 2];
+    for path in &paths {
+        for (core, ours) in [("core", "slot"), ("short", "joined")] {
+            let [expected, found] = [core, ours].map(|host| {
+                let answer = site.ask("GET", path, &[&format!("Host: {host}.example")]);
+                (answer.status(), answer.text().replace(&format!("{host}.example"), "HOST"))
+            });
+            assert_eq!(found, expected, "{ours} {path}");
+            seen[usize::from(expected.0 == 200)] += 1;
+        }
+    }
+    assert!(seen.iter().all(|number| *number > 10), "{seen:?}");
+}
