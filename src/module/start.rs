@@ -58,6 +58,9 @@ pub(super) fn prepare(setup: &Setup) -> Result<(), String> {
     let rows = publish::rows(&dirs).map_err(|e| complain(&e, "slotctl counts no requests")).ok();
     let mut site = Site::new(publish_all(&dirs, &config.groups, usable, rows.is_some()));
     site.rows = rows;
+    if dirs.state_is_in_memory() {
+        warn_of_memory(&dirs);
+    }
     let lost = publish::lost(&dirs).map_err(|e| complain(&e, MORTAL));
     // Two starts that a child of each could outlive are hardly of the same microsecond.
     site.lost = lost.ok().map(|file| (file, jiff::Timestamp::now().as_microsecond() as u16));
@@ -108,6 +111,15 @@ fn claim(dirs: &Dirs) -> Result<(), String> {
         Err(e) => complain(&e, "a second Apache with this SlotStateDir would not be noticed"),
     }
     Ok(())
+}
+
+fn warn_of_memory(dirs: &Dirs) {
+    let text = format!(
+        "SlotStateDir {} is in memory (tmpfs): after a reboot each group is in its SlotDefault again; \
+         give it a directory on a disk",
+        dirs.state.display()
+    );
+    log(Level::Warning, &text);
 }
 
 /// A virtual host inherits that of the main server, whose directives are `of_main`, unless it has a

@@ -13,6 +13,7 @@ pub mod publish;
 pub mod trust;
 pub mod who;
 
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use std::path::{Path, PathBuf};
 
 /// Where the files of an Apache instance lie.
@@ -25,6 +26,12 @@ pub struct Dirs {
 }
 
 impl Dirs {
+    /// Whether [`Dirs::state`] lies in memory (tmpfs), so that a reboot forgets the records. Where the
+    /// system does not say, it does not.
+    pub fn state_is_in_memory(&self) -> bool {
+        statfs(&self.state).is_ok_and(|system| system.filesystem_type() == TMPFS_MAGIC)
+    }
+
     /// The control file of a group: [`control`].
     pub fn control(&self, app: &str) -> PathBuf {
         file(&self.state, app, "slot")

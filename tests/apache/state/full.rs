@@ -5,6 +5,7 @@ use super::damage::Mount;
 use super::{assert_serves, group};
 use crate::site::{Site, text};
 use std::fs;
+use std::process::Command;
 
 /// A site whose runtime directory has so much room, if one can be had.
 fn started(size: &str) -> Option<(Site, Mount)> {
@@ -60,6 +61,29 @@ fn many_groups_take_memory_as_they_use_it_and_serve_on_where_there_is_none() {
     }
     site.run(&["status"]);
     assert!(!site.log().contains("exit signal"), "{}", site.log());
+    site.stop();
+    drop(mount);
+}
+
+#[test]
+fn a_state_directory_in_memory_is_warned_of() {
+    let warned = |site: &Site| {
+        assert_serves(site, "a");
+        site.log().contains("is in memory (tmpfs): after a reboot")
+    };
+    let mut site = super::site();
+    site.start(&group(&["a", "b"]));
+    let state = site.path().join("state");
+    let kind = Command::new("stat").args(["--file-system", "--format=%T"]).arg(&state).output();
+    let is_tmpfs = String::from_utf8_lossy(&kind.unwrap().stdout).trim() == "tmpfs";
+    assert_eq!(warned(&site), is_tmpfs, "{}", site.log());
+    site.stop();
+
+    let mut site = super::site();
+    let tmpfs = ["-t", "tmpfs", "tmpfs", "-o", "mode=755,size=1m"];
+    let Some(mount) = Mount::new(&site.path().join("state"), &tmpfs) else { return };
+    site.start(&group(&["a", "b"]));
+    assert!(warned(&site), "{}", site.log());
     site.stop();
     drop(mount);
 }
