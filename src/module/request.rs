@@ -120,14 +120,18 @@ fn await_end(root: &Request) {
     }
 }
 
-/// One more group: a request in several slots tells the first.
+/// One more group. A request in several slots tells the first that it knew.
 #[cold]
 #[inline(never)]
 fn enter_another(root: &Request, service: Kept<Service>, group: usize) -> &Pin {
     if root.state::<State>().pins.first().is_none() {
         await_end(root);
     }
-    root.hold(State::pins, Pin::new(root, service, group))
+    let pin = root.hold(State::pins, Pin::new(root, service, group));
+    if let Some(slot) = pin.slot {
+        tell(root, pin, &slot);
+    }
+    pin
 }
 
 /// The group that `url` names, behind `slot://`, and the path; or the name of what is no group. Nearly
