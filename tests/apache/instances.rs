@@ -99,19 +99,21 @@ fn the_daemon_of_mod_cgid_cannot_write_a_record() {
     site.graceful();
     site.flip("green");
     let state = site.path().join("state");
-    let mut seen = 0;
-    for pid in site.children() {
-        let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let look = |pid: &i32| {
+        // A child of before the restart may end meanwhile.
+        let maps = fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
         let record = maps.lines().filter(|line| line.ends_with("/app.slot"));
         assert!(record.clone().all(|line| line.contains(" r--s ")), "{pid}: {maps}");
-        let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+        let open = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
         let open = open.filter_map(|fd| fs::read_link(fd.path()).ok());
         let ours: Vec<_> = open.filter(|path| path.starts_with(&state)).collect();
         // The claim is the parent's lock: a fork has the descriptor, and no lock.
         assert!(ours.iter().all(|path| path.ends_with(".instance")), "{pid}: {ours:?}");
-        seen += 1;
-    }
-    assert!(seen > 2, "the children and the daemon");
+        Some(())
+    };
+    // The restart may still be starting them.
+    until(|| site.children().iter().filter_map(look).count() > 2)
+        .expect("there are the children and the daemon");
     site.stop();
     site.start_again();
     assert_eq!(site.get("/name.txt").text(), "slot=green\n");
