@@ -196,3 +196,34 @@ impl<'a> Text<'a> {
         (0..N).all(|at| is(unsafe { first.add(at).read() }, prefix[at]))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_told_by_its_first_bytes_and_no_others() {
+        // What lies behind the NUL would make it another text.
+        let bytes = |text: &str| [text.as_bytes(), b"\0oxy:slot://app/\0"].concat();
+        for (whole, behind, is_slot) in [
+            ("proxy:SLOT://app", Some("SLOT://app"), true),
+            ("proxy:slot://", Some("slot://"), true),
+            ("proxy:slot:/", Some("slot:/"), false),
+            ("proxy:http://app", Some("http://app"), false),
+            ("proxy:", Some(""), false),
+            ("Proxy:slot://app", None, false),
+            ("proxy", None, false),
+            ("pr", None, false),
+            ("", None, false),
+        ] {
+            let bytes = bytes(whole);
+            // SAFETY: it ends with a NUL, and outlives the text.
+            let text = unsafe { Text::lend(bytes.as_ptr().cast()) }.unwrap();
+            let rest = text.strip_prefix(b"proxy:");
+            assert_eq!(rest.map(|rest| rest.c_str().to_str().unwrap()), behind, "{whole}");
+            assert_eq!(rest.is_some_and(|rest| rest.starts_with(b"slot://")), is_slot, "{whole}");
+        }
+        // SAFETY: null is no text.
+        assert!(unsafe { Text::lend(std::ptr::null()) }.is_none());
+    }
+}
