@@ -4,7 +4,7 @@
 use super::host::{Answer, Decimal, Held, Kept, Level, Request, Worker};
 use super::site::{Group, Service, Site, Slot};
 use crate::lease;
-use crate::slot::{SlotIndex, Word};
+use crate::slot::Word;
 use crate::state::counts::{Block, BlockWords, Row, Words};
 use std::cell::Cell;
 use std::ffi::CStr;
@@ -79,10 +79,6 @@ impl Pin {
     /// Has the environment of `request` say where it is.
     fn tell(&self, request: &Request, slot: &Slot) {
         request.set_env([(SLOT, &slot.name), (GENERATION, self.generation.text())]);
-    }
-
-    fn index(&self) -> SlotIndex {
-        self.word.active()
     }
 
     fn leave(&self) {
@@ -198,7 +194,7 @@ fn unknown(request: &Request, pin: &Pin) -> Option<Kept<Slot>> {
          this process was started with; it serves until its last connection ends, or stop it: \
          apachectl -k restart",
         service.site.groups[pin.group].name,
-        pin.index().get(),
+        pin.word.active().get(),
         pin.word.generation()
     );
     request.log(Level::Error, &text);
@@ -247,7 +243,7 @@ fn fix_up(request: &Request) -> Answer {
 /// on for long.
 pub(super) fn end(request: &Request) {
     if let Some(state) = request.known_state::<State>() {
-        state.pins.each(Pin::leave);
+        state.pins.iter().for_each(Pin::leave);
     }
 }
 
@@ -256,7 +252,7 @@ fn over(request: &Request) {
     let micros = request.age();
     let Some(state) = request.known_state::<State>() else { return };
     let status = request.final_status();
-    state.pins.each(|pin| {
+    state.pins.iter().for_each(|pin| {
         pin.leave();
         Block::of(&pin.block).finished(status, micros);
     });

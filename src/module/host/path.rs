@@ -1,17 +1,96 @@
-//! The path of a URL as part of a file's name.
+//! The file that the path of a URL leads to.
 
+use super::log::Level;
+use super::request::Request;
+use super::{Answer, pool, sys};
+use std::ffi::{CStr, c_char};
 use wide::u8x16;
 
-/// How many bytes are to be behind a path that [`is_canonical`] looks at.
-pub(super) const BEHIND: usize = 16;
+impl Request {
+    /// Maps the path to a file below `root`, as the core does below DocumentRoot: never out of it.
+    #[inline(never)]
+    pub(in crate::module) fn map_below(&mut self, root: &CStr) -> Answer {
+        let r = self.raw();
+        // SAFETY: the request is live; `uri` is a C string in its pool.
+        let path = unsafe { pool::borrow((*r).uri) };
+        let Some(path) = path.filter(|path| starts_with_slash(path) && !self.is_proxied()) else {
+            return Answer::DECLINED;
+        };
+        let Some(file) = self.join(root, path).or_else(|| self.merge(root, path)) else {
+            return Answer::FORBIDDEN;
+        };
+        // SAFETY: the request is live, and the file a C string in its pool.
+        unsafe {
+            (*r).filename = file;
+            (*r).canonical_filename = file;
+        }
+        Answer::OK
+    }
 
-/// No longer name is looked at here.
-pub(super) const LONGEST: usize = 4000;
+    /// ServerPath: the part of the path that a client without a Host header says instead.
+    fn server_path(&self) -> Option<&CStr> {
+        // SAFETY: the request's server is live, and its path null or a C string of the configuration.
+        unsafe { pool::borrow((*(*self.raw()).server).path) }
+    }
+
+    /// The file `path` below `root`, where that is nothing but one behind the other.
+    fn join(&self, root: &CStr, path: &CStr) -> Option<*mut c_char> {
+        let [root, path] = [root, path].map(CStr::to_bytes);
+        if self.server_path().is_some() || root.len() + path.len() > LONGEST {
+            return None;
+        }
+        // SAFETY: the request, and so its pool, is live.
+        let file = unsafe { pool::concat_before::<BEHIND>((*self.raw()).pool, &[root, path]) };
+        is_canonical(file, root.len()).then(|| file.as_mut_ptr().cast())
+    }
+
+    /// The same in APR's way: with every dot resolved. `None`, and a line in the log, when that would
+    /// lead out of `root`.
+    #[cold]
+    #[inline(never)]
+    fn merge(&self, root: &CStr, path: &CStr) -> Option<*mut c_char> {
+        let path = self.server_path().map_or(path, |prefix| without_server_path(path, prefix));
+        let slashes = path.to_bytes().iter().take_while(|byte| **byte == b'/').count();
+        let how = sys::APR_FILEPATH_TRUENAME | sys::APR_FILEPATH_SECUREROOT;
+        let mut file = std::ptr::null_mut();
+        let (root, below) = (root.as_ptr(), path[slashes..].as_ptr());
+        // SAFETY: the request, and so its pool, is live; both are C strings.
+        let merged = unsafe {
+            sys::apr_filepath_merge(&raw mut file, root, below, how as _, (*self.raw()).pool)
+        };
+        if merged == sys::APR_SUCCESS as sys::apr_status_t {
+            return Some(file);
+        }
+        let path = path.to_string_lossy();
+        self.log(Level::Error, &format!("cannot map {path:?} to a file"));
+        None
+    }
+}
+
+/// The path without the ServerPath in front of it.
+fn without_server_path<'a>(path: &'a CStr, server_path: &CStr) -> &'a CStr {
+    let prefix = server_path.to_bytes();
+    let is_part = |rest: &[u8]| prefix.ends_with(b"/") || matches!(rest.first(), Some(b'/') | None);
+    if path.to_bytes().strip_prefix(prefix).is_some_and(is_part) {
+        return &path[prefix.len()..];
+    }
+    path
+}
+
+fn starts_with_slash(path: &CStr) -> bool {
+    path.to_bytes_with_nul()[0] == b'/'
+}
+
+/// How many bytes are to be behind a path that [`is_canonical`] looks at.
+const BEHIND: usize = 16;
+
+/// No longer name is looked at here: APR has limits of its own.
+const LONGEST: usize = 4000;
 
 /// Whether APR's merge of a root, which is the first `root` bytes of `file`, and of the path behind it
 /// is nothing but one behind the other: a single slash is between them, and nothing goes up or nowhere.
 /// The last [`BEHIND`] bytes are NULs, and no part of the path.
-pub(super) fn is_canonical(file: &[u8], root: usize) -> bool {
+fn is_canonical(file: &[u8], root: usize) -> bool {
     let is_slash = |at: usize| file.get(at) == Some(&b'/');
     is_slash(root) && !is_slash(root.wrapping_sub(1)) && !has_odd_segment(&file[root..])
 }
@@ -19,19 +98,20 @@ pub(super) fn is_canonical(file: &[u8], root: usize) -> bool {
 /// Whether a slash has another one behind it, or a dot.
 fn has_odd_segment(path: &[u8]) -> bool {
     let mut rest = path;
-    while let Some(bytes) = rest.first_chunk::<17>() {
-        let (Some(firsts), Some(seconds)) = (bytes.first_chunk(), bytes.last_chunk()) else {
-            break;
-        };
-        let firsts = u8x16::new(*firsts);
+    while let Some((firsts, seconds)) = pair(rest) {
         // With this bit, which is all that they differ in, a dot and a slash are one.
         let seconds = u8x16::new(*seconds) | u8x16::splat(b'.' ^ b'/');
-        if (firsts.simd_eq(b'/') & seconds.simd_eq(b'/')).any() {
+        if (u8x16::new(*firsts).simd_eq(b'/') & seconds.simd_eq(b'/')).any() {
             return true;
         }
         rest = &rest[16..];
     }
     false
+}
+
+/// Sixteen bytes, and those that are one further.
+fn pair(path: &[u8]) -> Option<(&[u8; 16], &[u8; 16])> {
+    path.first_chunk().zip(path.get(1..)?.first_chunk())
 }
 
 #[cfg(test)]

@@ -76,16 +76,6 @@ impl<T> Held<T> {
         std::iter::successors(Some(self), |held| held.rest()).filter_map(Self::first)
     }
 
-    /// [`Held::iter`], for when nearly always there is but one.
-    #[inline]
-    pub(in crate::module) fn each(&self, body: impl Fn(&T)) {
-        let mut held = Some(self);
-        while let Some(Self { first, .. }) = held {
-            first.get().into_iter().for_each(&body);
-            held = held.and_then(Self::rest);
-        }
-    }
-
     /// # Safety
     ///
     /// `pool` is live, and lives as long as the list.

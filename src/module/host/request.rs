@@ -3,11 +3,11 @@
 use super::guard::guard_or;
 use super::log::{Level, log, log_request};
 use super::record::config_of;
-use super::{Answer, Decimal, Held, Text, item, path, pool, sys};
+use super::{Decimal, Held, Text, item, pool, sys};
 use crate::module::config::Config;
 use crate::module::site::Service;
 use crate::module::slot_module;
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 use std::ops::Deref;
 use std::ptr::NonNull;
 
@@ -246,66 +246,6 @@ impl Request {
         unsafe { sys::ap_set_document_root(self.raw(), root.as_ptr()) }
     }
 
-    /// Maps the path to a file below `root`, as the core does below DocumentRoot: never out of it.
-    #[inline(never)]
-    pub(in crate::module) fn map_below(&mut self, root: &CStr) -> Answer {
-        let r = self.raw();
-        // SAFETY: the request and its server are live; `uri` is a C string in its pool, as is what is
-        // made of it.
-        unsafe {
-            if self.is_proxied() || (*r).uri.is_null() || *(*r).uri != b'/' as c_char {
-                return Answer::DECLINED;
-            }
-            if !(*(*r).server).path.is_null() {
-                return self.merge_below(root);
-            }
-            let Some(file) = self.join(root, CStr::from_ptr((*r).uri)) else {
-                return self.merge_below(root);
-            };
-            (*r).filename = file;
-            (*r).canonical_filename = file;
-        }
-        Answer::OK
-    }
-
-    /// The file `path` below `root`, where that is nothing but one behind the other.
-    fn join(&self, root: &CStr, path: &CStr) -> Option<*mut c_char> {
-        let [root, path] = [root, path].map(CStr::to_bytes);
-        if root.len() + path.len() > path::LONGEST {
-            return None;
-        }
-        // SAFETY: the request, and so its pool, is live.
-        let file =
-            unsafe { pool::concat_before::<{ path::BEHIND }>((*self.raw()).pool, &[root, path]) };
-        path::is_canonical(file, root.len()).then(|| file.as_mut_ptr().cast())
-    }
-
-    /// [`Request::map_below`] in APR's way: with every dot resolved.
-    #[inline(never)]
-    fn merge_below(&self, root: &CStr) -> Answer {
-        let r = self.raw();
-        // SAFETY: as in `map_below`; `uri` is not null.
-        unsafe {
-            let mut path = CStr::from_ptr((*r).uri);
-            if let Some(prefix) = pool::borrow((*(*r).server).path) {
-                path = without_server_path(path, prefix);
-            }
-            let slashes = path.to_bytes().iter().take_while(|byte| **byte == b'/').count();
-            let how = sys::APR_FILEPATH_TRUENAME | sys::APR_FILEPATH_SECUREROOT;
-            let mut file = std::ptr::null_mut();
-            let (root, below) = (root.as_ptr(), path[slashes..].as_ptr());
-            let merged = sys::apr_filepath_merge(&raw mut file, root, below, how as _, (*r).pool);
-            if merged != sys::APR_SUCCESS as sys::apr_status_t {
-                let path = path.to_string_lossy();
-                self.log(Level::Error, &format!("cannot map {path:?} to a file"));
-                return Answer::FORBIDDEN;
-            }
-            (*r).filename = file;
-            (*r).canonical_filename = file;
-        }
-        Answer::OK
-    }
-
     /// How mod_rewrite qualifies a URL that has no scheme it knows: `http://this.host:port/`.
     pub(in crate::module) fn own_url(&self) -> &CStr {
         let r = self.raw();
@@ -349,16 +289,6 @@ impl Request {
         // SAFETY: the request is live.
         unsafe { log_request(self.raw(), level, text) }
     }
-}
-
-/// ServerPath: the part of the path that a client without a Host header says instead.
-fn without_server_path<'a>(path: &'a CStr, server_path: &CStr) -> &'a CStr {
-    let prefix = server_path.to_bytes();
-    let is_part = |rest: &[u8]| prefix.ends_with(b"/") || matches!(rest.first(), Some(b'/') | None);
-    if path.to_bytes().strip_prefix(prefix).is_some_and(is_part) {
-        return &path[prefix.len()..];
-    }
-    path
 }
 
 /// What the configuration owns, kept with a request.
