@@ -58,14 +58,14 @@ pub(super) fn prepare(setup: &Setup) -> Result<(), String> {
     let rows = publish::rows(&dirs).map_err(|e| complain(&e, "slotctl counts no requests")).ok();
     let mut site = Site::new(publish_all(&dirs, &config.groups, usable, rows.is_some()));
     site.rows = rows;
-    if dirs.state_is_in_memory() {
-        warn_of_memory(&dirs);
-    }
     let lost = publish::lost(&dirs).map_err(|e| complain(&e, MORTAL));
     // Two starts that a child of each could outlive are hardly of the same microsecond.
     site.lost = lost.ok().map(|file| (file, jiff::Timestamp::now().as_microsecond() as u16));
     site.rewrites = has_rewrite_rule();
     site.proxy = Proxy::find();
+    if dirs.state_is_in_memory() {
+        warn_of_memory(&dirs);
+    }
 
     let mut tables = Vec::new();
     if let Some(mod_proxy) = site.proxy {

@@ -174,9 +174,9 @@ impl Counts {
     }
 
     /// For the new owner of `row`, which holds its lock: it is [`Counts::own_words`] from now on, and
-    /// what the last one had in flight is void. It
-    /// was in one of the first `known` slots, as many as the control file names. The blocks of others
-    /// are not looked at: in a file in memory, that alone would take pages for them.
+    /// what the last one had in flight is void. It was in one of the first `known` slots, as many as
+    /// the control file names. The blocks of others are not looked at: in a file in memory, that
+    /// alone would take pages for them.
     pub fn take_over(&self, row: usize, known: usize, pid: u32) {
         self.own.store(self.begin_of(row) / 8, Ordering::Relaxed);
         let row = self.row(row);
