@@ -3,6 +3,7 @@
 
 mod config;
 mod differential;
+mod docroot;
 mod drain;
 mod faults;
 mod flips;

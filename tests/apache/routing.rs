@@ -4,13 +4,12 @@ use crate::backend::{Backend, ok};
 use crate::http::Client;
 use crate::site::{Mpm, Site, until};
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::thread;
 use std::time::Duration;
 
 /// An Apache with the group `app` of two backends with docroots, and these lines.
-fn site(mut site: Site, lines: &str) -> (Site, [Backend; 2]) {
+pub(crate) fn site(mut site: Site, lines: &str) -> (Site, [Backend; 2]) {
     let backends = ["blue", "green"].map(Backend::named);
     site.docroots(&["blue", "green"]);
     let group = group(&backends);
@@ -319,130 +318,4 @@ ProxyPass "/app/" "slot://app/"
     assert_eq!(site.get("/name.txt").text(), "slot=static\n");
     site.run(&["flip", "files", "socket"]);
     assert_eq!(site.get("/name.txt").text(), "slot=socket\n");
-}
-
-#[test]
-fn a_docroot_is_as_closed_as_any_directory() {
-    let mut site = Site::new();
-    site.docroots(&["blue", "green"]);
-    let outside = site.write("outside.txt", "not to be seen");
-    for slot in ["blue", "green"] {
-        symlink(&outside, site.path().join(slot).join("link.txt")).unwrap();
-    }
-    site.start(
-        "<SlotGroup app>\nSlot blue - docroot=ROOT/blue\nSlot green - docroot=ROOT/green\n\
-         </SlotGroup>\nSlotDocumentRoot app\n<Directory />\nRequire all denied\nOptions None\n\
-         </Directory>\n<Directory ROOT/blue>\nRequire all granted\n</Directory>\n",
-    );
-    assert_eq!(site.get("/name.txt").status(), 200);
-    assert_eq!(site.get("/link.txt").status(), 403, "a link, without FollowSymLinks");
-    for path in ["/../outside.txt", "/%2e%2e/outside.txt", "/..%2foutside.txt", "//../outside.txt"]
-    {
-        let mut client = Client::of(site.address);
-        let answer = client.ask("GET", path, &[]).unwrap();
-        assert!(matches!(answer.status(), 400 | 403 | 404), "{path}: {}", answer.start);
-        assert!(!answer.text().contains("not to be seen"), "{path}");
-    }
-    site.flip("green");
-    assert_eq!(site.get("/name.txt").status(), 403, "no <Directory> grants it");
-}
-
-#[test]
-fn a_virtual_host_inherits_the_root_unless_it_has_its_own() {
-    let (site, _backends) = site(
-        Site::new(),
-        r#"
-SlotDocumentRoot app
-<VirtualHost *>
-    ServerName first.example
-</VirtualHost>
-<VirtualHost *>
-    ServerName own.example
-    DocumentRoot "ROOT/own"
-</VirtualHost>
-<VirtualHost *>
-    ServerName other.example
-    SlotDocumentRoot other
-</VirtualHost>
-<SlotGroup other>
-    Slot one - docroot=ROOT/one
-    Slot two - docroot=ROOT/two
-</SlotGroup>
-"#,
-    );
-    site.docroots(&["own", "one", "two"]);
-    site.flip("green");
-    site.run(&["flip", "other", "two"]);
-    let cases = [("first", "green"), ("own", "own"), ("other", "two")];
-    for (host, slot) in cases {
-        let text = site.ask("GET", "/name.txt", &[&format!("Host: {host}.example")]).text();
-        assert_eq!(text, format!("slot={slot}\n"), "{host}");
-    }
-}
-
-#[test]
-fn a_path_leads_to_the_file_that_a_document_root_would_give() {
-    let (site, _backends) = site(
-        Site::new(),
-        r#"
-<VirtualHost *>
-    ServerName core.example
-    ServerPath /legacy
-    DocumentRoot "ROOT/blue"
-</VirtualHost>
-<VirtualHost *>
-    ServerName slot.example
-    ServerPath /legacy
-    SlotDocumentRoot app
-</VirtualHost>
-<VirtualHost *>
-    ServerName short.example
-    DocumentRoot "ROOT/blue"
-</VirtualHost>
-<VirtualHost *>
-    ServerName joined.example
-    SlotDocumentRoot app
-</VirtualHost>
-"#,
-    );
-    site.write("blue/legacy/name.txt", "below legacy\n");
-    site.write("blue/deep/er/.name.txt", "hidden\n");
-    let long = |len: usize| format!("/{}", "x/".repeat(len / 2));
-    let mut paths: Vec<_> = [
-        "/name.txt",
-        "/",
-        "/legacy/name.txt",
-        "/legacy/legacy/name.txt",
-        "/legacy",
-        "/legacyname.txt",
-        "/legacy/",
-        "/deep/er/.name.txt",
-        "/deep/./er/.name.txt",
-        "/deep//er/.name.txt",
-        "/deep/er",
-        "/deep/er/../../name.txt",
-        "/name.txt/",
-        "/name.txt/more",
-        "/none",
-        "/n",
-        "/n%61me.txt",
-        "/name.txt%00",
-        "/name.txt%2f",
-        "/deep/er/.name.txt?query",
-    ]
-    .map(String::from)
-    .into();
-    paths.extend((3900..4200).step_by(16).map(long));
-    let mut seen = [0; 2];
-    for path in &paths {
-        for (core, ours) in [("core", "slot"), ("short", "joined")] {
-            let [expected, found] = [core, ours].map(|host| {
-                let answer = site.ask("GET", path, &[&format!("Host: {host}.example")]);
-                (answer.status(), answer.text().replace(&format!("{host}.example"), "HOST"))
-            });
-            assert_eq!(found, expected, "{ours} {path}");
-            seen[usize::from(expected.0 == 200)] += 1;
-        }
-    }
-    assert!(seen.iter().all(|number| *number > 10), "{seen:?}");
 }
