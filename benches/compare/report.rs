@@ -43,6 +43,15 @@ pub(crate) enum Verdict {
 }
 
 impl Verdict {
+    /// Of a target that is met or not, by the figure, and that may be met, by the figure's interval.
+    pub(crate) fn of(met: bool, may_be: bool) -> Self {
+        match (met, may_be) {
+            (true, _) => Self::Met,
+            (false, true) => Self::Undecided,
+            (false, false) => Self::Missed,
+        }
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Met => "met",
@@ -63,7 +72,7 @@ pub(crate) struct Table {
 impl Chapter {
     /// A target, met where `met` is.
     pub(crate) fn target(&mut self, claim: &str, measured: String, met: bool) {
-        self.judge(claim, measured, if met { Verdict::Met } else { Verdict::Missed });
+        self.judge(claim, measured, Verdict::of(met, false));
     }
 
     /// A target, and what is to be said of it.

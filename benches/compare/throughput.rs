@@ -110,18 +110,13 @@ fn judge(chapter: &mut Chapter, mpm: Mpm, rows: &[Row], found: &[Vec<Found>]) {
         let rounds: Vec<f64> = (0..found[0][at].ratios.len()).map(of_round).collect();
         Spread::of(&rounds)
     });
-    let verdict = match slot {
-        Spread { median, .. } if median >= 1.0 => Verdict::Met,
-        Spread { high, .. } if high >= 1.0 => Verdict::Undecided,
-        _ => Verdict::Missed,
-    };
     chapter.judge(
         &format!(
             "{}: requests per second of slot:// at least 1.00 of a fixed ProxyPass",
             mpm.name()
         ),
         format!("{slot}; ProxyPass over itself: {again}"),
-        verdict,
+        Verdict::of(slot.median >= 1.0, slot.high >= 1.0),
     );
 }
 
