@@ -5,6 +5,7 @@ use crate::apache::{self, Apache, Parts};
 use mod_slot::state::Dirs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
@@ -115,11 +116,39 @@ impl Place {
     }
 }
 
+/// A program that runs until this is dropped, or this program is gone.
+pub(crate) struct Kept {
+    program: Child,
+    keeper: Child,
+}
+
+impl Kept {
+    /// In a group of its own. `root` is the bench's own directory, which goes with it.
+    pub(crate) fn start(command: &mut Command, root: &Path) -> Result<Self, String> {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
+        let program = command.spawn().map_err(|e| format!("{:?}: {e}", command.get_program()))?;
+        let keeper = apache::keeper(root, program.id()).map_err(|e| format!("sh: {e}"))?;
+        Ok(Self { program, keeper })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.program.id()
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let _ = self.program.kill();
+        let _ = self.program.wait();
+        drop(self.keeper.stdin.take());
+        let _ = self.keeper.wait();
+    }
+}
+
 /// nginx, one process, which answers each request from memory. Ended when dropped.
 pub(crate) struct Backend {
-    nginx: Child,
     pub(crate) address: SocketAddr,
-    keeper: Child,
+    _nginx: Kept,
     _root: TempDir,
 }
 
@@ -142,22 +171,12 @@ impl Backend {
         fs::write(&file, conf).map_err(|e| e.to_string())?;
         let mut command = pinned("nginx", processors);
         let log = root.path().join("nginx.log");
-        command.arg("-e").arg(log).arg("-c").arg(file).stdin(Stdio::null());
-        let mut nginx = command.spawn().map_err(|e| format!("nginx: {e}"))?;
-        if !apache::await_port(address, || matches!(nginx.try_wait(), Ok(None))) {
+        command.arg("-e").arg(log).arg("-c").arg(file);
+        let mut nginx = Kept::start(&mut command, root.path())?;
+        if !apache::await_port(address, || matches!(nginx.program.try_wait(), Ok(None))) {
             return Err("nginx does not start".into());
         }
-        let keeper = apache::keeper(root.path(), nginx.id()).map_err(|e| e.to_string())?;
-        Ok(Self { nginx, address, keeper, _root: root })
-    }
-}
-
-impl Drop for Backend {
-    fn drop(&mut self) {
-        let _ = self.nginx.kill();
-        let _ = self.nginx.wait();
-        drop(self.keeper.stdin.take());
-        let _ = self.keeper.wait();
+        Ok(Self { address, _nginx: nginx, _root: root })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Requests per second, and how long each waits: `slot://` beside a fixed ProxyPass and all rivals.
 
 mod tools;
+mod turns;
 
 use crate::apache::Apache;
 use crate::plot::{Kind, Plot};
@@ -13,10 +14,14 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::{fs, thread};
 use tools::{CONNECTIONS, Run, Tool};
+use turns::TURNS;
 
 /// How often all Apaches are started anew. Each start lays a process out in memory another way, and that
-/// is worth some percent: it takes several to tell it from what a configuration costs.
-const ROUNDS: usize = 12;
+/// is worth a percent: it takes several to tell it from what a configuration costs.
+const ROUNDS: usize = 15;
+
+/// Runs of a second are in each round of this many.
+const RUNS_IN: usize = 3;
 
 /// A row of the tables: one rival, or the base of a comparison once more.
 struct Row {
@@ -24,23 +29,25 @@ struct Row {
     /// The place of what it is compared to; its own for none.
     than: usize,
     rival: &'static Rival,
-    /// It is compared in each round, and not in each third one only.
+    /// It is so near to what it is compared to, that it is compared by turns too.
     close: bool,
 }
 
 /// An Apache that serves one of them, for a round.
 struct Stand {
     url: String,
-    _apache: Apache,
-    _place: Place,
+    apache: Apache,
+    place: Place,
 }
 
 /// What was measured of one, with one tool.
 #[derive(Default)]
 struct Found {
     runs: Vec<Run>,
-    /// Of each round that it was in.
+    /// Of the requests per second in each pair of runs.
     ratios: Vec<f64>,
+    /// Requests per second of processor time, of each round.
+    by_turns: Vec<f64>,
 }
 
 /// Who runs where.
@@ -82,6 +89,9 @@ pub(crate) fn measure() -> Result<Chapter, String> {
         let found = bench.compare(mpm, tools, &rows)?;
         for (tool, found) in tools.iter().zip(&found) {
             chapter.tables.push(table(mpm, *tool, &rows, found));
+            if tool.makes_turns() {
+                chapter.tables.push(table_by_turns(mpm, *tool, &rows, found));
+            }
             if (mpm.name(), *tool) == ("event", Tool::Wrk) {
                 chapter.plots.push(plot(&rows, found));
             }
@@ -93,26 +103,27 @@ pub(crate) fn measure() -> Result<Chapter, String> {
 
 const READING: &str = "\
 `slot://` takes fewer instructions than a fixed ProxyPass, but they, and what they read, lie elsewhere: in callgrind's \
-cache simulation (32 KiB each for instructions and data) a request of `slot://` has about 90 more misses, of some \
-2,700. On prefork each request comes to a process whose caches others have used since, and there the one makes up for \
-the other at best.
+cache simulation (32 KiB each for instructions and data) a request of `slot://` has about 95 more misses, of some \
+2,700. What the one saves, the other takes. \"modules\" shows what it takes to load any modules at all, of \
+Apache's own and with no part in the request: on prefork, each request comes to a process whose caches others have used \
+since, and each module is some more pages to be found again.
 ";
 
-/// The rounds, and not the runs of a round, are what is drawn anew for an interval: all runs of a
-/// round meet the same Apaches.
+/// By turns, with all of the tools that make them. The rounds are what is drawn anew for an interval: all
+/// turns of a round meet the same Apaches.
 fn judge(chapter: &mut Chapter, mpm: Mpm, rows: &[Row], found: &[Vec<Found>]) {
     let [slot, again] = ["slot", "proxypass, again"].map(|name| {
         let at = rows.iter().position(|row| row.name == name).expect("there is such a row");
+        let of_tools: Vec<_> =
+            found.iter().filter_map(|found| ratios_by_turns(rows, found, at)).collect();
         let of_round = |round: usize| {
-            let ratios: Vec<f64> = found.iter().map(|found| found[at].ratios[round]).collect();
-            ratios.iter().sum::<f64>() / ratios.len() as f64
+            of_tools.iter().map(|ratios| ratios[round]).sum::<f64>() / of_tools.len() as f64
         };
-        let rounds: Vec<f64> = (0..found[0][at].ratios.len()).map(of_round).collect();
-        Spread::of(&rounds)
+        Spread::of(&(0..of_tools[0].len()).map(of_round).collect::<Vec<_>>())
     });
     chapter.judge(
         &format!(
-            "{}: requests per second of slot:// at least 1.00 of a fixed ProxyPass",
+            "{}: requests per second of slot:// at least 1.00 of a fixed ProxyPass, of processor time",
             mpm.name()
         ),
         format!("{slot}; ProxyPass over itself: {again}"),
@@ -133,15 +144,18 @@ fn method(processors: &Processors, alone: Run) -> String {
          row needs, and an access log. {place}The backend is nginx, one process, which answers from \
          memory: alone it gives {:.0} requests/s, so it is not what limits. {CONNECTIONS} kept \
          connections; with HTTP/2, {} connections with four requests at a time.\n\nIn each of {} \
-         rounds, all Apaches are started anew. Each row is then measured beside the one that it is \
-         compared to, one run of a second after the other, in turns first and second: whatever else \
-         the machine does meets both. (The balancer and RewriteMap are in each third round.) The \
-         ratio of requests per second is taken of each such pair; the table has the median of the \
-         ratios, its 95 % interval (bootstrap), the least and the most. **\"again\" is the \
-         resolution:** the same configuration once more, in an Apache of its own. Two Apaches of one \
-         configuration differ by some percent for as long as they run, as each start lays them out \
-         in memory another way. What is nearer to 1 than that interval is not a difference that this \
-         can see, and a target is undecided there; for those, see the instructions.",
+         rounds, all Apaches are started anew. In each third round, each row is measured beside the one \
+         that it is compared to, one run of a second after the other, in turns first and second. The \
+         tables have the medians of requests per second and of how long a request waits, and of the \
+         ratio of requests per second in each such pair its median, its 95 % interval (bootstrap), the \
+         least and the most.\n\n**By turns**, in each round: what is close to each other has a load \
+         for a tenth of a second, then the next one, {TURNS} times each; the load of the others is \
+         stopped meanwhile (SIGSTOP). What is measured is how long the processes of each Apache have \
+         run for the requests in its access log. Whatever else the machine does lasts longer than a \
+         turn and meets all of them, so this sees differences that runs of a second do not.\n\n\
+         **\"again\" is the resolution:** the same configuration once more, in an Apache of its own. \
+         What is nearer to 1 than its interval is not a difference that this can see. A target is \
+         undecided where the median is below it and the interval reaches it.",
         alone.rate,
         CONNECTIONS / 4,
         number(ROUNDS),
@@ -157,7 +171,7 @@ fn rows() -> Vec<Row> {
     for rival in RIVALS.iter().filter(|rival| rival.name != "beside") {
         let than = rows.iter().position(|row| row.name == rival.than);
         let at = rows.len();
-        let close = rival.slot;
+        let close = !["balancer", "rewritemap"].contains(&rival.name);
         rows.push(Row { name: rival.name.into(), than: than.unwrap_or(at), rival, close });
         if than.is_none() {
             let name = format!("{}, again", rival.name);
@@ -194,7 +208,7 @@ impl Bench<'_> {
         lay_out(place.root(), self.backend).map_err(|e| e.to_string())?;
         let (apache, _) = place.start()?;
         let url = format!("http://{}{}", place.address, rival.path.replace("APP", APP));
-        Ok(Stand { url, _apache: apache, _place: place })
+        Ok(Stand { url, apache, place })
     }
 
     fn run(&self, tool: Tool, url: &str) -> Result<Run, String> {
@@ -212,13 +226,43 @@ impl Bench<'_> {
                 self.run(Tool::Warm, &stand.url)?;
             }
             for (tool, found) in tools.iter().zip(&mut found) {
-                self.round(*tool, rows, &stands, round, found)?;
+                if round.is_multiple_of(RUNS_IN) {
+                    self.pairs(*tool, rows, &stands, round, found)?;
+                }
+                if tool.makes_turns() {
+                    self.turns(*tool, rows, &stands, round, found)?;
+                }
             }
         }
         Ok(found)
     }
 
-    fn round(
+    /// Each base, and what is close to it; from the last to the first in every other round.
+    fn turns(
+        &self,
+        tool: Tool,
+        rows: &[Row],
+        stands: &[Stand],
+        round: usize,
+        found: &mut [Found],
+    ) -> Result<(), String> {
+        for base in (0..rows.len()).filter(|at| rows[*at].than == *at) {
+            let close = (0..rows.len()).filter(|at| rows[*at].than == base && rows[*at].close);
+            let mut order: Vec<usize> = close.collect();
+            if round % 2 == 1 {
+                order.reverse();
+            }
+            let of: Vec<_> = order.iter().map(|at| &stands[*at]).collect();
+            let others = self.processors.others.as_deref();
+            for (at, rate) in order.iter().zip(turns::measure(tool, &of, others, self.scratch)?) {
+                found[*at].by_turns.push(rate);
+            }
+        }
+        Ok(())
+    }
+
+    /// Each row beside its base, one after the other.
+    fn pairs(
         &self,
         tool: Tool,
         rows: &[Row],
@@ -230,7 +274,7 @@ impl Bench<'_> {
             self.run(tool, &stands[at].url).map_err(|why| format!("{}: {why}", rows[at].name))
         };
         for (at, row) in rows.iter().enumerate() {
-            if row.than == at || !(row.close || round.is_multiple_of(3)) {
+            if row.than == at {
                 continue;
             }
             let (of_base, own) = if (at + round).is_multiple_of(2) {
@@ -256,33 +300,63 @@ fn lay_out(root: &Path, backend: SocketAddr) -> std::io::Result<()> {
     fs::write(root.join("active.txt"), format!("{APP} {backend}\n"))
 }
 
+/// Of each round; none of what is not compared by turns with this tool.
+fn ratios_by_turns(rows: &[Row], found: &[Found], at: usize) -> Option<Vec<f64>> {
+    let (own, base) = (&found[at].by_turns, &found[rows[at].than].by_turns);
+    let ratios = own.iter().zip(base).map(|(own, base)| own / base).collect();
+    (rows[at].than != at && !own.is_empty()).then_some(ratios)
+}
+
+/// Those that are close to each other.
+fn table_by_turns(mpm: Mpm, tool: Tool, rows: &[Row], found: &[Found]) -> Table {
+    let head = ["", "requests per second", "compared to", "ratio", "95 %", "least to most"];
+    let line = |at: usize| {
+        let mut cells = vec![rows[at].name.clone(), format!("{:.0}", median(&found[at].by_turns))];
+        cells.extend(compared(rows, at, ratios_by_turns(rows, found, at).as_deref()));
+        cells
+    };
+    Table {
+        caption: format!(
+            "{}, {}, by turns: requests per second of processor time, medians of the rounds",
+            mpm.name(),
+            tool.name()
+        ),
+        head: head.map(str::to_owned).to_vec(),
+        rows: (0..rows.len()).filter(|at| rows[*at].close).map(line).collect(),
+    }
+}
+
+/// The cells that say how a row is beside its base.
+fn compared(rows: &[Row], at: usize, ratios: Option<&[f64]>) -> [String; 4] {
+    let Some(ratios) = ratios else { return [const { String::new() }; 4] };
+    let spread = Spread::of(ratios);
+    [
+        rows[rows[at].than].name.clone(),
+        format!("{:.3}", spread.median),
+        format!("{:.3} to {:.3}", spread.low, spread.high),
+        format!("{:.3} to {:.3}", spread.least, spread.most),
+    ]
+}
+
 fn table(mpm: Mpm, tool: Tool, rows: &[Row], found: &[Found]) -> Table {
     let head = ["", "requests/s", "p50", "p99", "compared to", "ratio", "95 %", "least to most"];
-    let line = |(row, found): (&Row, &Found)| {
-        let middle = |of: fn(&Run) -> f64| median(&found.runs.iter().map(of).collect::<Vec<_>>());
+    let line = |at: usize| {
+        let Found { runs, ratios, .. } = &found[at];
+        let middle = |of: fn(&Run) -> f64| median(&runs.iter().map(of).collect::<Vec<_>>());
         let mut cells = vec![
-            row.name.clone(),
+            rows[at].name.clone(),
             format!("{:.0}", middle(|run| run.rate)),
             millis(middle(|run| run.p50)),
             millis(middle(|run| run.p99)),
         ];
-        if found.ratios.is_empty() {
-            cells.extend([const { String::new() }; 4]);
-        } else {
-            let spread = Spread::of(&found.ratios);
-            cells.extend([
-                rows[row.than].name.clone(),
-                format!("{:.3}", spread.median),
-                format!("{:.3} to {:.3}", spread.low, spread.high),
-                format!("{:.3} to {:.3}", spread.least, spread.most),
-            ]);
-        }
+        let ratios = Some(ratios.as_slice()).filter(|ratios| !ratios.is_empty());
+        cells.extend(compared(rows, at, ratios));
         cells
     };
     Table {
         caption: format!("{}, {}: medians of runs of a second", mpm.name(), tool.name()),
         head: head.map(str::to_owned).to_vec(),
-        rows: rows.iter().zip(found).map(line).collect(),
+        rows: (0..rows.len()).map(line).collect(),
     }
 }
 

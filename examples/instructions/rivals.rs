@@ -48,7 +48,7 @@ const STATIC: Rival = Rival {
 };
 
 /// In the order in which they are measured: a row comes after the one that it is compared to.
-pub(crate) const RIVALS: [Rival; 7] = [
+pub(crate) const RIVALS: [Rival; 8] = [
     PROXIED,
     Rival {
         name: "slot",
@@ -62,6 +62,12 @@ pub(crate) const RIVALS: [Rival; 7] = [
         name: "beside",
         slot: true,
         note: "ProxyPass to a fixed address; mod_slot is loaded, but has no part in it",
+        ..PROXIED
+    },
+    Rival {
+        name: "modules",
+        modules: &["alias", "rewrite", "setenvif"],
+        note: "ProxyPass to a fixed address; mod_alias, mod_rewrite and mod_setenvif are loaded, but have no part in it",
         ..PROXIED
     },
     Rival {

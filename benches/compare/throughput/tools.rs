@@ -38,6 +38,35 @@ impl Tool {
         }
     }
 
+    /// The command that asks for `url` until it is ended, or for ten minutes.
+    pub(super) fn endless(self, url: &str, processors: Option<&str>) -> Command {
+        let mut command = pinned(self.program(), processors);
+        command.args(self.arguments(600)).arg(url);
+        command
+    }
+
+    fn arguments(self, seconds: usize) -> Vec<String> {
+        let asks_as_ab =
+            |many: String| vec!["-q".into(), "-k".into(), format!("-c{CONNECTIONS}"), many];
+        match self {
+            Self::Warm => asks_as_ab("-n2000".into()),
+            // More requests than can be in a second: -t alone means 50,000 at most.
+            Self::Ab => {
+                [vec![format!("-t{seconds}")], asks_as_ab(format!("-n{}", seconds * 300_000))]
+                    .concat()
+            }
+            Self::Wrk => vec!["-t1".into(), format!("-c{CONNECTIONS}"), format!("-d{seconds}s")],
+            Self::H2load => {
+                vec![format!("-D{seconds}"), format!("-c{}", CONNECTIONS / 4), "-m4".into()]
+            }
+        }
+    }
+
+    /// Whether it makes the load for turns. ab and wrk ask alike.
+    pub(super) fn makes_turns(self) -> bool {
+        matches!(self, Self::Wrk | Self::H2load)
+    }
+
     /// Asks for `url` for a second. All answers must be good ones.
     ///
     /// # Errors
@@ -52,18 +81,11 @@ impl Tool {
         let file = scratch.join("latencies");
         let _ = fs::remove_file(&file);
         let mut command = pinned(self.program(), processors);
+        command.args(self.arguments(1));
         match self {
-            Self::Wrk => command.args(["-t1", &format!("-c{CONNECTIONS}"), "-d1s", "--latency"]),
-            Self::Ab | Self::Warm => {
-                // More requests than can be in a second: -t alone means 50,000 at most.
-                let many: &[_] =
-                    if self == Self::Warm { &["-n2000"] } else { &["-t1", "-n300000"] };
-                let kept = format!("-c{CONNECTIONS}");
-                command.args(["-q", "-k", &kept]).args(many).arg("-e").arg(&file)
-            }
-            Self::H2load => command
-                .args(["-D1", &format!("-c{}", CONNECTIONS / 4), "-m4", "--log-file"])
-                .arg(&file),
+            Self::Wrk => command.arg("--latency"),
+            Self::Ab | Self::Warm => command.arg("-e").arg(&file),
+            Self::H2load => command.arg("--log-file").arg(&file),
         };
         let said = said(command.arg(url))?;
         let listed = || fs::read_to_string(&file).unwrap_or_default();
