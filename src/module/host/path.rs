@@ -4,6 +4,7 @@ use super::log::Level;
 use super::request::Request;
 use super::{Answer, pool, sys};
 use std::ffi::{CStr, c_char};
+use std::ptr::NonNull;
 use wide::u8x16;
 
 impl Request {
@@ -13,7 +14,9 @@ impl Request {
         let r = self.raw();
         // SAFETY: the request is live; `uri` is a C string in its pool.
         let path = unsafe { pool::borrow((*r).uri) };
-        let Some(path) = path.filter(|path| starts_with_slash(path) && !self.is_proxied()) else {
+        let Some(path) =
+            path.filter(|path| path.to_bytes().starts_with(b"/") && !self.is_proxied())
+        else {
             return Answer::DECLINED;
         };
         let Some(file) = self.join(root, path).or_else(|| self.merge(root, path)) else {
@@ -21,8 +24,8 @@ impl Request {
         };
         // SAFETY: the request is live, and the file a C string in its pool.
         unsafe {
-            (*r).filename = file;
-            (*r).canonical_filename = file;
+            (*r).filename = file.as_ptr();
+            (*r).canonical_filename = file.as_ptr();
         }
         Answer::OK
     }
@@ -34,21 +37,21 @@ impl Request {
     }
 
     /// The file `path` below `root`, where that is nothing but one behind the other.
-    fn join(&self, root: &CStr, path: &CStr) -> Option<*mut c_char> {
+    fn join(&self, root: &CStr, path: &CStr) -> Option<NonNull<c_char>> {
         let [root, path] = [root, path].map(CStr::to_bytes);
         if self.server_path().is_some() || root.len() + path.len() > LONGEST {
             return None;
         }
         // SAFETY: the request, and so its pool, is live.
         let file = unsafe { pool::concat_before::<BEHIND>((*self.raw()).pool, &[root, path]) };
-        is_canonical(file, root.len()).then(|| file.as_mut_ptr().cast())
+        is_canonical(file, root.len()).then(|| NonNull::from(file).cast())
     }
 
     /// The same in APR's way: with every dot resolved. `None`, and a line in the log, when that would
     /// lead out of `root`.
     #[cold]
     #[inline(never)]
-    fn merge(&self, root: &CStr, path: &CStr) -> Option<*mut c_char> {
+    fn merge(&self, root: &CStr, path: &CStr) -> Option<NonNull<c_char>> {
         let path = self.server_path().map_or(path, |prefix| without_server_path(path, prefix));
         let slashes = path.to_bytes().iter().take_while(|byte| **byte == b'/').count();
         let how = sys::APR_FILEPATH_TRUENAME | sys::APR_FILEPATH_SECUREROOT;
@@ -59,7 +62,7 @@ impl Request {
             sys::apr_filepath_merge(&raw mut file, root, below, how as _, (*self.raw()).pool)
         };
         if merged == sys::APR_SUCCESS as sys::apr_status_t {
-            return Some(file);
+            return NonNull::new(file);
         }
         let path = path.to_string_lossy();
         self.log(Level::Error, &format!("cannot map {path:?} to a file"));
@@ -75,10 +78,6 @@ fn without_server_path<'a>(path: &'a CStr, server_path: &CStr) -> &'a CStr {
         return &path[prefix.len()..];
     }
     path
-}
-
-fn starts_with_slash(path: &CStr) -> bool {
-    path.to_bytes_with_nul()[0] == b'/'
 }
 
 /// How many bytes are to be behind a path that [`is_canonical`] looks at.
