@@ -19,6 +19,11 @@ impl Doctor<'_> {
         };
         let follows = "Apache's start refuses it, serves SlotDefault, and nobody can flip";
         self.sound(path, &meta, follows);
+        if self.dirs.state_is_in_memory() {
+            let what =
+                "it is in memory (tmpfs): after a reboot each group is in its SlotDefault again";
+            self.find(Severity::Warning, path, what.into(), "give Apache a SlotStateDir on a disk");
+        }
         true
     }
 

@@ -85,6 +85,17 @@ fn where_nothing_is_broken_nothing_is_found() {
 }
 
 #[test]
+fn a_record_that_a_reboot_would_end_is_told_of() {
+    let site = Site::in_memory();
+    if !site.dirs.state_is_in_memory() {
+        return eprintln!("SKIPPED: there is no tmpfs here");
+    }
+    site.publish("app", &TWO, None);
+    let _rows_and_counts = Busy::of(&site, "app");
+    finds(&site, "warning", "state", "in memory (tmpfs): after a reboot");
+}
+
+#[test]
 fn a_finding_says_what_is_what_follows_and_the_way_out() {
     let site = Site::whole();
     let path = site.dirs.lock("app");

@@ -37,9 +37,9 @@ pub(crate) struct Ran {
 }
 
 impl Site {
-    /// Where Apache has never been started.
+    /// Where Apache has never been started. On a disk, which `/tmp` need not be.
     pub(crate) fn empty() -> Self {
-        Self::within(tempfile::tempdir().unwrap())
+        Self::within(tempfile::tempdir_in("/var/tmp").or_else(|_| tempfile::tempdir()).unwrap())
     }
 
     /// The same where no disk is waited for, if there is such a place: for very many of them.
