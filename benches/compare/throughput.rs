@@ -40,6 +40,14 @@ struct Stand {
     place: Place,
 }
 
+/// All of them, started anew.
+struct Round<'a> {
+    number: usize,
+    rows: &'a [Row],
+    /// One for each row.
+    stands: &'a [Stand],
+}
+
 /// What was measured of one, with one tool.
 #[derive(Default)]
 struct Found {
@@ -104,9 +112,8 @@ pub(crate) fn measure() -> Result<Chapter, String> {
 const READING: &str = "\
 `slot://` takes fewer instructions than a fixed ProxyPass, but they, and what they read, lie elsewhere: in callgrind's \
 cache simulation (32 KiB each for instructions and data) a request of `slot://` has about 95 more misses, of some \
-2,700. What the one saves, the other takes. \"modules\" shows what it takes to load any modules at all, of \
-Apache's own and with no part in the request: on prefork, each request comes to a process whose caches others have used \
-since, and each module is some more pages to be found again.
+2,700: what the one saves, the other takes. \"modules\" shows what any modules cost that have no part in the \
+request.
 ";
 
 /// By turns, with all of the tools that make them. The rounds are what is drawn anew for an interval: all
@@ -219,18 +226,19 @@ impl Bench<'_> {
     fn compare(&self, mpm: Mpm, tools: &[Tool], rows: &[Row]) -> Result<Vec<Vec<Found>>, String> {
         let none = || rows.iter().map(|_| Found::default()).collect::<Vec<_>>();
         let mut found: Vec<_> = tools.iter().map(|_| none()).collect();
-        for round in 0..number(ROUNDS) {
+        for number in 0..number(ROUNDS) {
             let all = rows.iter().map(|row| self.start(mpm, row.rival));
             let stands = all.collect::<Result<Vec<_>, _>>()?;
             for stand in &stands {
                 self.run(Tool::Warm, &stand.url)?;
             }
+            let round = Round { number, rows, stands: &stands };
             for (tool, found) in tools.iter().zip(&mut found) {
-                if round.is_multiple_of(RUNS_IN) {
-                    self.pairs(*tool, rows, &stands, round, found)?;
+                if number.is_multiple_of(RUNS_IN) {
+                    self.pairs(*tool, &round, found)?;
                 }
                 if tool.makes_turns() {
-                    self.turns(*tool, rows, &stands, round, found)?;
+                    self.turns(*tool, &round, found)?;
                 }
             }
         }
@@ -238,18 +246,12 @@ impl Bench<'_> {
     }
 
     /// Each base, and what is close to it; from the last to the first in every other round.
-    fn turns(
-        &self,
-        tool: Tool,
-        rows: &[Row],
-        stands: &[Stand],
-        round: usize,
-        found: &mut [Found],
-    ) -> Result<(), String> {
+    fn turns(&self, tool: Tool, round: &Round<'_>, found: &mut [Found]) -> Result<(), String> {
+        let Round { number, rows, stands } = round;
         for base in (0..rows.len()).filter(|at| rows[*at].than == *at) {
             let close = (0..rows.len()).filter(|at| rows[*at].than == base && rows[*at].close);
             let mut order: Vec<usize> = close.collect();
-            if round % 2 == 1 {
+            if number % 2 == 1 {
                 order.reverse();
             }
             let of: Vec<_> = order.iter().map(|at| &stands[*at]).collect();
@@ -262,14 +264,8 @@ impl Bench<'_> {
     }
 
     /// Each row beside its base, one after the other.
-    fn pairs(
-        &self,
-        tool: Tool,
-        rows: &[Row],
-        stands: &[Stand],
-        round: usize,
-        found: &mut [Found],
-    ) -> Result<(), String> {
+    fn pairs(&self, tool: Tool, round: &Round<'_>, found: &mut [Found]) -> Result<(), String> {
+        let Round { number, rows, stands } = round;
         let run = |at: usize| {
             self.run(tool, &stands[at].url).map_err(|why| format!("{}: {why}", rows[at].name))
         };
@@ -277,7 +273,7 @@ impl Bench<'_> {
             if row.than == at {
                 continue;
             }
-            let (of_base, own) = if (at + round).is_multiple_of(2) {
+            let (of_base, own) = if (at + number).is_multiple_of(2) {
                 let first = run(row.than)?;
                 (first, run(at)?)
             } else {

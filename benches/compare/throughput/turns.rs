@@ -66,10 +66,12 @@ pub(super) fn measure(
     // What was asked last is still to be answered.
     thread::sleep(TURN);
     let rate = |((before, after), stand): ((&Done, &Done), &&Stand)| {
-        let (requests, ran) = (after.requests - before.requests, after.ran - before.ran);
+        let requests = after.requests - before.requests;
+        // Less than before, where one has ended meanwhile.
+        let ran = after.ran.saturating_sub(before.ran);
         match (requests, ran) {
             (0, _) => Err(format!("{}: no request was served", stand.url)),
-            (_, 0) => Err("the system does not say how long a process has run".into()),
+            (_, 0) => Err("the system does not say how long the processes have run".into()),
             _ => Ok(requests as f64 / ran as f64 * 1e9),
         }
     };
