@@ -11,17 +11,12 @@ impl Request {
     /// Maps the path to a file below `root`, as the core does below DocumentRoot: never out of it.
     #[inline(never)]
     pub(in crate::module) fn map_below(&mut self, root: &CStr) -> Answer {
-        let r = self.raw();
-        // SAFETY: the request is live; `uri` is a C string in its pool.
-        let path = unsafe { pool::borrow((*r).uri) };
-        let Some(path) =
-            path.filter(|path| path.to_bytes().starts_with(b"/") && !self.is_proxied())
-        else {
-            return Answer::DECLINED;
-        };
+        let path = self.path().filter(|path| path.to_bytes().starts_with(b"/"));
+        let Some(path) = path.filter(|_| !self.is_proxied()) else { return Answer::DECLINED };
         let Some(file) = self.join(root, path).or_else(|| self.merge(root, path)) else {
             return Answer::FORBIDDEN;
         };
+        let r = self.raw();
         // SAFETY: the request is live, and the file a C string in its pool.
         unsafe {
             (*r).filename = file.as_ptr();
