@@ -134,6 +134,11 @@ impl Kept {
     pub(crate) fn pid(&self) -> u32 {
         self.program.id()
     }
+
+    /// Whether it listens there, before it ends or too long a time is over.
+    pub(crate) fn listens(&mut self, at: SocketAddr) -> bool {
+        apache::await_port(at, || matches!(self.program.try_wait(), Ok(None)))
+    }
 }
 
 impl Drop for Kept {
@@ -173,7 +178,7 @@ impl Backend {
         let log = root.path().join("nginx.log");
         command.arg("-e").arg(log).arg("-c").arg(file);
         let mut nginx = Kept::start(&mut command, root.path())?;
-        if !apache::await_port(address, || matches!(nginx.program.try_wait(), Ok(None))) {
+        if !nginx.listens(address) {
             return Err("nginx does not start".into());
         }
         Ok(Self { address, _nginx: nginx, _root: root })

@@ -226,19 +226,19 @@ impl Bench<'_> {
     fn compare(&self, mpm: Mpm, tools: &[Tool], rows: &[Row]) -> Result<Vec<Vec<Found>>, String> {
         let none = || rows.iter().map(|_| Found::default()).collect::<Vec<_>>();
         let mut found: Vec<_> = tools.iter().map(|_| none()).collect();
-        for number in 0..number(ROUNDS) {
-            let all = rows.iter().map(|row| self.start(mpm, row.rival));
-            let stands = all.collect::<Result<Vec<_>, _>>()?;
+        for round in 0..number(ROUNDS) {
+            let started = rows.iter().map(|row| self.start(mpm, row.rival));
+            let stands = started.collect::<Result<Vec<_>, _>>()?;
             for stand in &stands {
                 self.run(Tool::Warm, &stand.url)?;
             }
-            let round = Round { number, rows, stands: &stands };
+            let all = Round { number: round, rows, stands: &stands };
             for (tool, found) in tools.iter().zip(&mut found) {
-                if number.is_multiple_of(RUNS_IN) {
-                    self.pairs(*tool, &round, found)?;
+                if round.is_multiple_of(RUNS_IN) {
+                    self.pairs(*tool, &all, found)?;
                 }
                 if tool.makes_turns() {
-                    self.turns(*tool, &round, found)?;
+                    self.turns(*tool, &all, found)?;
                 }
             }
         }

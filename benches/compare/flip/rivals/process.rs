@@ -1,41 +1,22 @@
 //! A server that is no Apache, and commands for servers.
 
 use super::Place;
-use crate::apache;
+use crate::server::Kept;
 use std::fs::File;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
-/// A running server; it is ended when this is dropped, or this program is gone.
-pub(super) struct Process {
-    server: Child,
-    keeper: Child,
-}
-
-impl Process {
-    /// Starts it, in a group of its own, and waits until it listens.
-    pub(super) fn start(place: &Place<'_>, mut command: Command) -> Result<Self, String> {
-        use std::os::unix::process::CommandExt;
-        let path = place.root.join("start.log");
-        let log = || File::create(&path).map_err(|e| e.to_string());
-        command.current_dir(place.root).env("HOME", place.root);
-        command.stdout(Stdio::null()).stderr(log()?).process_group(0);
-        let server = command.spawn().map_err(|e| format!("{:?}: {e}", command.get_program()))?;
-        let keeper = apache::keeper(place.root, server.id()).map_err(|e| format!("sh: {e}"))?;
-        let mut process = Self { server, keeper };
-        let server = &mut process.server;
-        if apache::await_port(place.listen, || matches!(server.try_wait(), Ok(None))) {
-            return Ok(process);
+/// Starts a server, and waits until it listens.
+pub(super) fn start(place: &Place<'_>, mut command: Command) -> Result<Kept, String> {
+    let path = place.root.join("start.log");
+    let log = File::create(&path).map_err(|e| e.to_string())?;
+    command.current_dir(place.root).env("HOME", place.root).stderr(log);
+    let mut server = Kept::start(&mut command, place.root)?;
+    match server.listens(place.listen) {
+        true => Ok(server),
+        false => {
+            Err(format!("it did not start:\n{}", std::fs::read_to_string(path).unwrap_or_default()))
         }
-        Err(format!("it did not start:\n{}", std::fs::read_to_string(path).unwrap_or_default()))
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        drop(self.keeper.stdin.take());
-        let _ = self.server.wait();
-        let _ = self.keeper.wait();
     }
 }
 

@@ -1,9 +1,10 @@
 //! Those that are not Apache: nginx, HAProxy, Caddy.
 
-use super::process::{Process, done, program, sh};
+use super::process::{done, program, sh, start};
 use super::{Place, SLOTS, Switch};
 use crate::apache;
 use crate::http::Client;
+use crate::server::Kept;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -16,7 +17,7 @@ const HAPROXY: &str = include_str!("../conf/haproxy.cfg");
 const CADDY: &str = include_str!("../conf/caddy.json");
 
 struct Nginx {
-    _server: Process,
+    _server: Kept,
     program: PathBuf,
     root: PathBuf,
 }
@@ -27,7 +28,7 @@ pub(super) fn nginx(place: &Place<'_>) -> Result<Box<dyn Switch>, String> {
     let program = program("nginx");
     let mut command = crate::command(&program);
     command.arg("-p").arg(place.root).args(["-c", "nginx.conf"]);
-    let server = Process::start(place, command)?;
+    let server = start(place, command)?;
     Ok(Box::new(Nginx { _server: server, program, root: place.root.into() }))
 }
 
@@ -43,7 +44,7 @@ impl Switch for Nginx {
 }
 
 struct Haproxy {
-    _server: Process,
+    _server: Kept,
     socket: PathBuf,
 }
 
@@ -51,7 +52,7 @@ pub(super) fn haproxy(place: &Place<'_>) -> Result<Box<dyn Switch>, String> {
     place.write("haproxy.cfg", &place.fill(HAPROXY, 0))?;
     let mut command = crate::command(program("haproxy"));
     command.args(["-db", "-f", "haproxy.cfg"]);
-    let server = Process::start(place, command)?;
+    let server = start(place, command)?;
     Ok(Box::new(Haproxy { _server: server, socket: place.root.join("haproxy.sock") }))
 }
 
@@ -69,7 +70,7 @@ impl Switch for Haproxy {
 }
 
 struct Caddy {
-    _server: Process,
+    _server: Kept,
     admin: SocketAddr,
     backends: [SocketAddr; 2],
 }
@@ -83,7 +84,7 @@ pub(super) fn caddy(place: &Place<'_>) -> Result<Box<dyn Switch>, String> {
     command.args(["run", "--config", "caddy.json"]);
     command.env("XDG_DATA_HOME", place.root.join("data"));
     command.env("XDG_CONFIG_HOME", place.root.join("data"));
-    let server = Process::start(place, command)?;
+    let server = start(place, command)?;
     let backends = place.backends.each_ref().map(|backend| backend.address);
     Ok(Box::new(Caddy { _server: server, admin, backends }))
 }
