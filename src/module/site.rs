@@ -194,7 +194,7 @@ impl Group {
             lost: Lost::Record,
             word: Some((WORD, &self.last)),
             mark,
-            lines: self.places.iter().map(serves).collect(),
+            lines: self.places[..self.known].iter().chain([&NOWHERE]).map(serves).collect(),
             line_of: |word| Word::from_bits(word).active().get(),
         };
         survive(&self.page, false, record)?;

@@ -74,6 +74,7 @@ impl<'a> Workers<'a> {
         }
         let mut routes = Routes::default();
         for (name, worker) in known.iter().filter(|(name, _)| ours(name)) {
+            worker.never_connects();
             if !self.routes.contains_key(worker) {
                 let route = self.route(name, *worker, &table)?;
                 self.routes.insert(*worker, route);

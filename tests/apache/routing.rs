@@ -260,6 +260,20 @@ fn connections_to_a_slot_are_kept() {
 }
 
 #[test]
+fn only_slots_have_pools_of_connections() {
+    let lines =
+        "LogLevel proxy:debug\nProxyPass /a/ slot://app/ timeout=5\nProxyPass / slot://app/";
+    let (site, backends) = site(Site::new(), lines);
+    assert_eq!(site.get("/").status(), 200);
+    let log = site.log();
+    let made = |of: &str| log.matches(&format!("initializing worker {of}")).count();
+    for backend in &backends {
+        assert!(made(&format!("http://{}/ local", backend.address)) > 0, "{log}");
+    }
+    assert_eq!(made("slot://app/ local"), 0, "{log}");
+}
+
+#[test]
 fn a_forward_proxy_passes_nothing_to_a_group() {
     let (site, _backends) =
         site(Site::new(), "ProxyRequests On\n<Proxy *>\nRequire all granted\n</Proxy>\n");

@@ -41,6 +41,13 @@ impl Worker {
         }
     }
 
+    /// It is a name in the configuration and no backend: mod_proxy makes no pool of connections for it in
+    /// the children, which takes two pages in each.
+    pub(in crate::module) fn never_connects(self) {
+        // SAFETY: live, and the configuration is still being made.
+        unsafe { (*self.raw()).local_status |= sys::PROXY_WORKER_INITIALIZED as c_uint }
+    }
+
     /// Whether any parameter was set for it.
     pub(in crate::module) fn has_parameters(self) -> bool {
         // SAFETY: a worker's shared part is numbers, characters and pointers, for which zeros are a

@@ -56,7 +56,8 @@ pub struct Survival {
     pub word: Option<(usize, &'static Mapping)>,
     /// Where everybody can see that it happened.
     pub mark: Mark,
-    /// What standard error is told, once: of the word, this makes the place of its line.
+    /// What standard error is told, once: of the word, this makes the place of its line; the last one
+    /// where there is none.
     pub lines: Vec<String>,
     /// See `lines`.
     pub line_of: fn(u64) -> usize,
@@ -197,8 +198,9 @@ fn replace(kept: &Kept, address: usize) -> Option<()> {
             return None;
         }
     }
+    let lines = &kept.survival.lines;
     if !kept.told.swap(true, Ordering::Relaxed)
-        && let Some(line) = kept.survival.lines.get((kept.survival.line_of)(word))
+        && let Some(line) = lines.get((kept.survival.line_of)(word)).or(lines.last())
     {
         // SAFETY: `len` bytes of `line` are read. Where there is no standard error, nobody is told.
         unsafe { libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), line.len()) };

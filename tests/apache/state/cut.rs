@@ -9,6 +9,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// As `> app.slot` does it, and `cp backup app.slot` at first.
+/// A whole word, of a slot that the configuration has not.
+const OF_NO_SLOT: u64 = 0x0123_4567_89ab_cdef;
+
 fn cut(path: &Path, len: u64) {
     File::options().write(true).open(path).unwrap().set_len(len).unwrap();
 }
@@ -69,6 +72,18 @@ fn a_record_that_is_cut_short_under_apache_costs_no_process() {
         site.flip(other);
         assert_serves(&site, other);
     }
+}
+
+#[test]
+fn a_record_that_is_cut_short_while_no_slot_is_active_is_told_of() {
+    let site = started(&["a", "b"]);
+    let file = File::options().write(true).open(control(&site)).unwrap();
+    file.write_all_at(&OF_NO_SLOT.to_ne_bytes(), 64).unwrap();
+    assert_eq!(site.get("/name.txt").status(), 503);
+    cut(&control(&site), 0);
+    assert_eq!(site.get("/name.txt").status(), 503);
+    let says = "app.slot was cut short; this process serves no slot until a restart";
+    assert!(site.log().contains(says), "{}", site.log());
 }
 
 #[test]
@@ -138,7 +153,7 @@ fn a_record_that_is_damaged_in_place_under_apache_costs_no_process() {
         refuses(&site, &["flip", "app", "a"], 1, "its control word");
     }
     // What may be the slot of a newer configuration: none is better than a wrong one.
-    file.write_all_at(&0x0123_4567_89ab_cdef_u64.to_ne_bytes(), 64).unwrap();
+    file.write_all_at(&OF_NO_SLOT.to_ne_bytes(), 64).unwrap();
     assert_eq!(site.get("/name.txt").status(), 503);
     let told = site.log().matches("the control word 0x").count();
     assert!((1..=children.len()).contains(&told), "{}", site.log());
