@@ -46,9 +46,10 @@ pub(crate) fn measure() -> Result<Chapter, String> {
 const METHOD: &str = "\
 `make instructions`: Apache runs under callgrind as one process (`-X`), once for 300 and once for 1,300 requests on one
 kept connection, to a backend outside; the difference, over 1,000, is the price of a request, without start and end.
+It moves by some tens from run to run, so the median of three is taken.
 The system's own instructions are not counted, and the compared configurations differ in the lines that do the work
 only. Each is measured with 1, 100 and 1,000 groups, or as many backends without them, of which one is asked. Unlike
-time, this is the same on a busy machine: it moves by some tens between runs.";
+time, this is the same on a busy machine.";
 
 const READING: &str = "\
 What SlotDocumentRoot adds is, by callgrind's profile: entering the slot and remembering it, 165; the two variables, \
