@@ -18,12 +18,12 @@ use turns::TURNS;
 
 /// How often all Apaches are started anew. Each start lays a process out in memory another way, and that
 /// is worth a percent: it takes several to tell it from what a configuration costs.
-const ROUNDS: usize = 15;
+const ROUNDS: usize = 30;
 
 /// Runs of a second are in each round of this many.
-const RUNS_IN: usize = 3;
+const RUNS_IN: usize = 6;
 
-/// A row of the tables: one rival, or the base of a comparison once more.
+/// A row of the tables: one rival, or the base of a comparison once more, its twin.
 struct Row {
     name: String,
     /// The place of what it is compared to; its own for none.
@@ -151,15 +151,16 @@ fn method(processors: &Processors, alone: Run) -> String {
          row needs, and an access log. {place}The backend is nginx, one process, which answers from \
          memory: alone it gives {:.0} requests/s, so it is not what limits. {CONNECTIONS} kept \
          connections; with HTTP/2, {} connections with four requests at a time.\n\nIn each of {} \
-         rounds, all Apaches are started anew. In each third round, each row is measured beside the one \
-         that it is compared to, one run of a second after the other, in turns first and second. The \
+         rounds, all Apaches are started anew. In every {RUNS_IN}th of them, each row is measured beside \
+         the one that it is compared to, one run of a second after the other, in turns first and second. The \
          tables have the medians of requests per second and of how long a request waits, and of the \
          ratio of requests per second in each such pair its median, its 95 % interval (bootstrap), the \
          least and the most.\n\n**By turns**, in each round: what is close to each other has a load \
          for a tenth of a second, then the next one, {TURNS} times each; the load of the others is \
          stopped meanwhile (SIGSTOP). What is measured is how long the processes of each Apache have \
          run for the requests in its access log. Whatever else the machine does lasts longer than a \
-         turn and meets all of them, so this sees differences that runs of a second do not.\n\n\
+         turn and meets all of them, so this sees differences that runs of a second do not. The others \
+         are compared to the mean of the two that are the same.\n\n\
          **\"again\" is the resolution:** the same configuration once more, in an Apache of its own. \
          What is nearer to 1 than its interval is not a difference that this can see. A target is \
          undecided where the median is below it and the interval reaches it.",
@@ -296,11 +297,18 @@ fn lay_out(root: &Path, backend: SocketAddr) -> std::io::Result<()> {
     fs::write(root.join("active.txt"), format!("{APP} {backend}\n"))
 }
 
-/// Of each round; none of what is not compared by turns with this tool.
+/// Of each round; none of what is not compared by turns with this tool. The base and its twin are the same
+/// to others, so their mean is what is compared to: it owes half as much to how they were laid out.
 fn ratios_by_turns(rows: &[Row], found: &[Found], at: usize) -> Option<Vec<f64>> {
-    let (own, base) = (&found[at].by_turns, &found[rows[at].than].by_turns);
-    let ratios = own.iter().zip(base).map(|(own, base)| own / base).collect();
-    (rows[at].than != at && !own.is_empty()).then_some(ratios)
+    let base = rows[at].than;
+    let same = |other: &usize| *other != at && rows[*other].rival.name == rows[base].rival.name;
+    let same: Vec<usize> = (0..rows.len()).filter(same).collect();
+    let mean = |round: usize| {
+        same.iter().map(|other| found[*other].by_turns[round]).sum::<f64>() / same.len() as f64
+    };
+    let own = &found[at].by_turns;
+    let ratios = own.iter().enumerate().map(|(round, own)| own / mean(round)).collect();
+    (base != at && !own.is_empty()).then_some(ratios)
 }
 
 /// Those that are close to each other.

@@ -16,7 +16,7 @@ use std::{fs, thread};
 const TURN: Duration = Duration::from_millis(100);
 
 /// How many turns each has in a measurement.
-pub(super) const TURNS: usize = 20;
+pub(super) const TURNS: usize = 10;
 
 /// What an Apache has done so far.
 struct Done {
