@@ -41,10 +41,9 @@ pub(crate) fn measure() -> Result<Chapter, String> {
 
 const READING: &str = "\
 Nearly all of a child's memory is mod_proxy's, whoever brings the backends: it makes a pool of connections for each
-worker when the child starts, used or not. A ProxyPass line to a group is a worker too, whose pool is never used: an
-eighth more of them here than the same backends have without groups. What is mod_slot's own is a page of the counts for
-each group and child, in the column of the share, and the runtime directory. A first start waits for the disk twice for
-each group, a later one does not.";
+worker when the child starts, used or not; a ProxyPass line to a group needs none. What is mod_slot's own is a page of
+the counts for each group and child, in the column of the share, and the runtime directory. A first start waits for the
+disk twice for each group, a later one does not.";
 
 /// Adds a paragraph to what was done.
 fn tell(chapter: &mut Chapter, text: &str) {
