@@ -8,10 +8,10 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// As `> app.slot` does it, and `cp backup app.slot` at first.
 /// A whole word, of a slot that the configuration has not.
 const OF_NO_SLOT: u64 = 0x0123_4567_89ab_cdef;
 
+/// As `> app.slot` does it, and `cp backup app.slot` at first.
 fn cut(path: &Path, len: u64) {
     File::options().write(true).open(path).unwrap().set_len(len).unwrap();
 }
