@@ -8,10 +8,9 @@ use crate::backend::Backend;
 use crate::load::{Kind, Ledger, Load};
 use crate::site::{Mpm, Site, until};
 use crate::{multiplexed, websocket};
-use std::env;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{env, fs, thread};
 
 const SLOTS: [&str; 2] = ["blue", "green"];
 
@@ -56,7 +55,7 @@ fn site(mpm: Mpm, backends: &[Backend; 2]) -> Site {
     let mut shape = "StartServers 30\nMaxSpareServers 100\n";
     if mpm != Mpm::Prefork {
         site = site.with(&["http2"]);
-        shape = "Protocols h2c http/1.1\n";
+        shape = "ThreadsPerChild 32\nProtocols h2c http/1.1\n";
     }
     site.docroots(&SLOTS);
     site.start(&format!(
@@ -69,6 +68,11 @@ fn site(mpm: Mpm, backends: &[Backend; 2]) -> Site {
          CustomLog soak.log \"%{{X-Request}}i %>s %{{SLOT}}e\" \"expr=-n req('X-Request')\"\n{shape}",
         backends[0].address, backends[1].address
     ));
+    // A child whose threads are all busy closes connections that are kept: each has a thread for all
+    // connections of the load, once they are all there.
+    let threads = |pid: &i32| fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    let ready = || mpm == Mpm::Prefork || site.children().iter().all(|pid| threads(pid) > 32);
+    until(ready).expect("all threads are there");
     site
 }
 
