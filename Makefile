@@ -53,13 +53,13 @@ sanitize: check-test ## Run the library's tests under AddressSanitizer and Threa
 	RUSTFLAGS="-Zsanitizer=address" $(sanitized)/address
 	RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \
 		TSAN_OPTIONS="suppressions=$(CURDIR)/tests/tsan.supp" $(sanitized)/thread
-	RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address" $(CARGO) build --lib --target $(host) --target-dir $(target)/sanitize/module
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address" $(CARGO) build --lib --target $(host) --target-dir $(target)/sanitize/address
 	@# Without a test that counts memory, of which the sanitizer takes some for itself, and one whose load finds all
 	@# threads of so slow a child busy: Apache then closes connections that are kept.
-	reports=$$(mktemp -d) && chmod 1777 $$reports && MOD_SLOT_REPORTS=$$reports HTTPD=$(CURDIR)/tests/asan-httpd \
-		MOD_SLOT=$(abspath $(target)/sanitize/module/$(host)/debug/libmod_slot.so) \
-		$(CARGO) test --test apache -- --skip restarts_leave_nothing_behind --skip nothing_is_lost_or_stale_on_event && \
-		! grep -r . $$reports && rmdir $$reports
+	reports=$$(mktemp -d) && chmod 1777 $$reports && { MOD_SLOT_REPORTS=$$reports HTTPD=$(CURDIR)/tests/asan-httpd \
+		MOD_SLOT=$(abspath $(target)/sanitize/address/$(host)/debug/libmod_slot.so) \
+		$(CARGO) test --test apache -- --skip restarts_leave_nothing_behind --skip nothing_is_lost_or_stale_on_event; \
+		failed=$$?; ! grep -r . $$reports || failed=1; rm -r $$reports; exit $$failed; }
 
 lint: check-build ## Check the format, clippy and rustdoc, with and without the Apache side
 	$(CARGO) fmt --check
