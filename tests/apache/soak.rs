@@ -14,6 +14,9 @@ use std::{env, fs, thread};
 
 const SLOTS: [&str; 2] = ["blue", "green"];
 
+/// More than there are connections.
+const THREADS: usize = 32;
+
 const QUICK: [Kind; 4] = [
     Kind::get("/api/quick"),
     Kind::post("/api/form", &[b'x'; 300]),
@@ -52,10 +55,10 @@ impl Length {
 
 fn site(mpm: Mpm, backends: &[Backend; 2]) -> Site {
     let mut site = Site::of(mpm);
-    let mut shape = "StartServers 30\nMaxSpareServers 100\n";
+    let mut shape = "StartServers 30\nMaxSpareServers 100\n".to_owned();
     if mpm != Mpm::Prefork {
         site = site.with(&["http2"]);
-        shape = "ThreadsPerChild 32\nProtocols h2c http/1.1\n";
+        shape = format!("ThreadsPerChild {THREADS}\nProtocols h2c http/1.1\n");
     }
     site.docroots(&SLOTS);
     site.start(&format!(
@@ -71,8 +74,13 @@ fn site(mpm: Mpm, backends: &[Backend; 2]) -> Site {
     // A child whose threads are all busy closes connections that are kept: each has a thread for all
     // connections of the load, once they are all there.
     let threads = |pid: &i32| fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
-    let ready = || mpm == Mpm::Prefork || site.children().iter().all(|pid| threads(pid) > 32);
-    until(ready).expect("all threads are there");
+    let ready = || {
+        let children = site.children();
+        !children.is_empty() && children.iter().all(|pid| threads(pid) > THREADS)
+    };
+    if mpm != Mpm::Prefork {
+        until(ready).expect("all threads are there");
+    }
     site
 }
 
