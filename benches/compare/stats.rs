@@ -16,6 +16,12 @@ pub(crate) fn quantile(values: &[f64], share: f64) -> f64 {
     sorted.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
 }
 
+/// Of several series, as long as each other, the mean of their first values, of their second, and so on.
+pub(crate) fn means(series: &[&[f64]]) -> Vec<f64> {
+    let mean = |at| series.iter().map(|values| values[at]).sum::<f64>() / series.len() as f64;
+    (0..series[0].len()).map(mean).collect()
+}
+
 /// A median, and how sure it is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spread {

@@ -8,7 +8,7 @@ use crate::plot::{Kind, Plot};
 use crate::report::{Chapter, Table, Verdict};
 use crate::rivals::{RIVALS, Rival};
 use crate::server::{Backend, Mpm, Place};
-use crate::stats::{Spread, median, millis};
+use crate::stats::{Spread, means, median, millis};
 use crate::{apache, number};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -126,10 +126,7 @@ fn judge(chapter: &mut Chapter, mpm: Mpm, rows: &[Row], found: &[Vec<Found>]) {
         let at = rows.iter().position(|row| row.name == name).expect("there is such a row");
         let of_tools: Vec<_> =
             found.iter().filter_map(|found| ratios_by_turns(rows, found, at)).collect();
-        let of_round = |round: usize| {
-            of_tools.iter().map(|ratios| ratios[round]).sum::<f64>() / of_tools.len() as f64
-        };
-        Spread::of(&(0..of_tools[0].len()).map(of_round).collect::<Vec<_>>())
+        Spread::of(&means(&of_tools.iter().map(Vec::as_slice).collect::<Vec<_>>()))
     });
     chapter.judge(
         &format!(
@@ -303,15 +300,14 @@ fn lay_out(root: &Path, backend: SocketAddr) -> std::io::Result<()> {
 /// Of each round; none of what is not compared by turns with this tool. The base and its twin are the same
 /// to others, so their mean is what is compared to: it owes half as much to how they were laid out.
 fn ratios_by_turns(rows: &[Row], found: &[Found], at: usize) -> Option<Vec<f64>> {
-    let base = rows[at].than;
+    let (own, base) = (&found[at].by_turns, rows[at].than);
+    if base == at || own.is_empty() {
+        return None;
+    }
     let same = |other: &usize| *other != at && rows[*other].rival.name == rows[base].rival.name;
-    let same: Vec<usize> = (0..rows.len()).filter(same).collect();
-    let mean = |round: usize| {
-        same.iter().map(|other| found[*other].by_turns[round]).sum::<f64>() / same.len() as f64
-    };
-    let own = &found[at].by_turns;
-    let ratios = own.iter().enumerate().map(|(round, own)| own / mean(round)).collect();
-    (base != at && !own.is_empty()).then_some(ratios)
+    let bases = (0..rows.len()).filter(same).map(|other| found[other].by_turns.as_slice());
+    let bases = means(&bases.collect::<Vec<_>>());
+    Some(own.iter().zip(bases).map(|(own, base)| own / base).collect())
 }
 
 /// Those that are close to each other.

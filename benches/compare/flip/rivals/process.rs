@@ -12,12 +12,10 @@ pub(super) fn start(place: &Place<'_>, mut command: Command) -> Result<Kept, Str
     let log = File::create(&path).map_err(|e| e.to_string())?;
     command.current_dir(place.root).env("HOME", place.root).stderr(log);
     let mut server = Kept::start(&mut command, place.root)?;
-    match server.listens(place.listen) {
-        true => Ok(server),
-        false => {
-            Err(format!("it did not start:\n{}", std::fs::read_to_string(path).unwrap_or_default()))
-        }
+    if server.listens(place.listen) {
+        return Ok(server);
     }
+    Err(format!("it did not start:\n{}", std::fs::read_to_string(path).unwrap_or_default()))
 }
 
 /// A program of the system, where administrators have it in their path and others have not.
