@@ -61,8 +61,9 @@ fn read(trace: &str) -> (Calls, Vec<String>) {
         if name == "read" && arguments.contains("\"GET ") {
             requests.push(Vec::new());
         }
-        // Whether and how often it waits for its peers is theirs to say.
-        if name == "poll" || arguments.contains("EAGAIN") {
+        // Whether and how often it waits for its peers is theirs to say. The poll that strace's coming has
+        // interrupted goes on as restart_syscall, which only the kernel makes.
+        if ["poll", "restart_syscall"].contains(&name) || arguments.contains("EAGAIN") {
             continue;
         }
         kinds.push(name.to_owned());
