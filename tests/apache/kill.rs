@@ -6,7 +6,7 @@ use crate::apache;
 use crate::backend::{self, Backend};
 use crate::http::Client;
 use crate::load::{Kind, Ledger, Load};
-use crate::site::{Mpm, Site, end_all, until};
+use crate::site::{Mpm, Site, THREADS, end_all, until};
 use mod_slot::state::control::Control;
 use mod_slot::state::map::{ByteLock, lock_byte};
 use nix::sys::signal::{Signal, kill};
@@ -289,8 +289,9 @@ impl Battle {
 }
 
 fn configuration(backends: &[Backend; 2]) -> String {
-    let threads = "<IfModule !mpm_prefork_module>\nMinSpareThreads 64\n</IfModule>\n";
-    backend::group(&SLOTS, backends) + "StartServers 5\n" + threads
+    let threads =
+        format!("<IfModule !mpm_prefork_module>\nMinSpareThreads {}\n</IfModule>\n", 4 * THREADS);
+    backend::group(&SLOTS, backends) + "StartServers 5\n" + &threads
 }
 
 fn whatever_is_killed_on(mpm: Mpm) {

@@ -99,10 +99,15 @@ impl Site {
     /// Writes the configuration: `lines` after what all need. `ROOT` in them is the directory.
     pub(crate) fn configure(&self, lines: &str) {
         let root = self.path().display();
+        let most = 6 * THREADS;
+        let threaded = format!(
+            "StartServers 2\nThreadsPerChild {THREADS}\nMinSpareThreads {THREADS}\n\
+             MaxSpareThreads {most}\nMaxRequestWorkers {most}\nServerLimit 8\n"
+        );
         let (mpm, shape) = match self.mpm {
-            Mpm::Event => ("mpm_event", THREADS),
-            Mpm::Worker => ("mpm_worker", THREADS),
-            Mpm::Prefork => ("mpm_prefork", "StartServers 20\nMinSpareServers 4\n"),
+            Mpm::Event => ("mpm_event", threaded),
+            Mpm::Worker => ("mpm_worker", threaded),
+            Mpm::Prefork => ("mpm_prefork", "StartServers 20\nMinSpareServers 4\n".into()),
         };
         let slot = if self.slot_module {
             format!(
@@ -280,8 +285,9 @@ pub(crate) struct Orphans {
     _apache: Apache,
 }
 
-const THREADS: &str = "StartServers 2\nThreadsPerChild 16\nMinSpareThreads 16\n\
-                       MaxSpareThreads 96\nMaxRequestWorkers 96\nServerLimit 8\n";
+/// More than any load here has connections: the event MPM closes a kept connection, and a request on it
+/// is lost, when its child has no thread free. All of them may come to one child.
+pub(crate) const THREADS: usize = 32;
 
 /// All that a command said.
 pub(crate) fn text(out: &Output) -> String {

@@ -6,16 +6,13 @@
 
 use crate::backend::Backend;
 use crate::load::{Kind, Ledger, Load};
-use crate::site::{Mpm, Site, until};
+use crate::site::{Mpm, Site, THREADS, until};
 use crate::{multiplexed, websocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 const SLOTS: [&str; 2] = ["blue", "green"];
-
-/// More than there are connections.
-const THREADS: usize = 32;
 
 const QUICK: [Kind; 4] = [
     Kind::get("/api/quick"),
@@ -55,10 +52,10 @@ impl Length {
 
 fn site(mpm: Mpm, backends: &[Backend; 2]) -> Site {
     let mut site = Site::of(mpm);
-    let mut shape = "StartServers 30\nMaxSpareServers 100\n".to_owned();
+    let mut shape = "StartServers 30\nMaxSpareServers 100\n";
     if mpm != Mpm::Prefork {
         site = site.with(&["http2"]);
-        shape = format!("ThreadsPerChild {THREADS}\nProtocols h2c http/1.1\n");
+        shape = "Protocols h2c http/1.1\n";
     }
     site.docroots(&SLOTS);
     site.start(&format!(
@@ -71,8 +68,7 @@ fn site(mpm: Mpm, backends: &[Backend; 2]) -> Site {
          CustomLog soak.log \"%{{X-Request}}i %>s %{{SLOT}}e\" \"expr=-n req('X-Request')\"\n{shape}",
         backends[0].address, backends[1].address
     ));
-    // A child whose threads are all busy closes connections that are kept: each has a thread for all
-    // connections of the load, once they are all there.
+    // A child begins with few of its threads.
     let threads = |pid: &i32| fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
     let ready = || {
         let children = site.children();
