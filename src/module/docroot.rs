@@ -2,21 +2,21 @@
 
 use super::host::{Answer, Kept, Request};
 use super::request::{State, enter_and_mark};
-use super::site::Service;
+use super::site::{Group, Service};
 
 /// translate_name, before all others: what they map, they map below the slot's docroot.
 #[inline]
-pub(super) fn enter(request: &mut Request) -> Answer {
+pub(super) fn enter(request: &Request) -> Answer {
     let Some(service) = request.service() else { return Answer::DECLINED };
-    match service.document_root {
-        Some(group) => enter_group(request, service, group),
+    match service.try_part(Service::document_root) {
+        Some(group) => enter_group(request, group),
         None => Answer::DECLINED,
     }
 }
 
 #[inline(never)]
-fn enter_group(request: &Request, service: Kept<Service>, group: usize) -> Answer {
-    let Some(slot) = enter_and_mark(request, service, group) else { return Answer::UNAVAILABLE };
+fn enter_group(request: &Request, group: Kept<Group>) -> Answer {
+    let Some(slot) = enter_and_mark(request, group) else { return Answer::UNAVAILABLE };
     if let Some(docroot) = &slot.docroot {
         request.set_document_root(docroot);
         request.state::<State>().docroot.set(Some(slot));
@@ -26,7 +26,7 @@ fn enter_group(request: &Request, service: Kept<Service>, group: usize) -> Answe
 
 /// translate_name, when nobody else knew what to do: what the core would do with its DocumentRoot.
 #[inline]
-pub(super) fn map(request: &mut Request) -> Answer {
+pub(super) fn map(request: &Request) -> Answer {
     let slot = request.known_state::<State>().and_then(|state| state.docroot.get());
     match slot.as_deref().and_then(|slot| slot.docroot.as_deref()) {
         Some(docroot) => request.map_below(docroot),

@@ -12,13 +12,14 @@ mod start;
 mod workers;
 
 use config::Config;
-use host::{Directive, Hooks, ModuleRecord, Proxy};
+use host::{Directive, Hooks, MODULE, ModuleRecord, Proxy};
 
 static DIRECTIVES: [Directive; 10] = [
     Directive::section(
         c"<SlotGroup",
         Config::open_group,
         Config::close_group,
+        serve_groups,
         c"name of a group: the slots of one application stand in it",
     ),
     Directive::words(
@@ -46,9 +47,10 @@ static DIRECTIVES: [Directive; 10] = [
         Config::set_runtime_dir,
         c"directory of the counts of requests, need not survive a reboot",
     ),
-    Directive::words(
+    Directive::hooking(
         c"SlotDocumentRoot",
         Config::set_document_root,
+        serve_files,
         c"name of the group whose active slot's docroot is the DocumentRoot",
     ),
     Directive::observed(
@@ -66,19 +68,16 @@ static DIRECTIVES: [Directive; 10] = [
 
 fn register(hooks: &mut Hooks) {
     hooks
-        .pre_config(meet_proxy)
         .check_config(check::check)
         .post_config(start::prepare)
         .child_init(start::attach)
-        .translate_first(docroot::enter)
-        .translate_last(docroot::map)
-        .map_to_storage(proxy::enter)
-        .fixups(request::mark)
         .request_end(request::end);
 }
 
-/// mod_proxy may be loaded after us, and it may not be loaded at all.
-fn meet_proxy(hooks: &mut Hooks) {
+/// With the first `<SlotGroup>`: until there is one, no request pays for us.
+fn serve_groups(hooks: &mut Hooks) {
+    hooks.map_to_storage(proxy::enter).fixups(request::mark);
+    // It may be loaded after us, and it may not be loaded at all.
     if let Some(mod_proxy) = Proxy::find() {
         hooks
             .proxy_canon(&mod_proxy, proxy::canonicalise)
@@ -86,9 +85,13 @@ fn meet_proxy(hooks: &mut Hooks) {
     }
 }
 
+/// With the first `SlotDocumentRoot`.
+fn serve_files(hooks: &mut Hooks) {
+    hooks.translate_first(docroot::enter).translate_last(docroot::map);
+}
+
 /// What `LoadModule slot_module` looks up.
 #[allow(unsafe_code, reason = "the symbol's name is Apache's contract")]
 #[allow(non_upper_case_globals, reason = "likewise")]
 #[unsafe(no_mangle)]
-pub(crate) static slot_module: ModuleRecord =
-    ModuleRecord::new(c"mod_slot.c", &DIRECTIVES, register);
+pub(crate) static slot_module: ModuleRecord = ModuleRecord::new(MODULE, &DIRECTIVES, register);

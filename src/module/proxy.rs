@@ -6,8 +6,8 @@
 //! in mod_proxy's canon_handler.
 
 use super::address::{SLOT, split_slot_url};
-use super::host::{Answer, Kept, Level, Request, Text, Worker};
-use super::request::{State, enter_and_mark, find_group, stay_and_mark};
+use super::host::{Answer, Kept, Level, Proxy, Request, Text, Worker};
+use super::request::{State, Way, enter_and_mark, way_of_entered};
 use super::site::{Service, Slot};
 use std::ffi::CStr;
 
@@ -15,7 +15,7 @@ const PROXY: &[u8; 6] = b"proxy:";
 
 /// map_to_storage, before all others: the slot is known before `<If>` and `<Proxy>` are looked at.
 #[inline]
-pub(super) fn enter(request: &mut Request) -> Answer {
+pub(super) fn enter(request: &Request) -> Answer {
     if request.is_proxied() { enter_proxied(request) } else { Answer::DECLINED }
 }
 
@@ -25,107 +25,144 @@ fn enter_proxied(request: &Request) -> Answer {
     let Some(service) = request.service() else { return Answer::DECLINED };
     let Some(url) = request.filename_behind(PROXY) else { return Answer::DECLINED };
     if service.site.rewrites
-        && let Some(unwrapped) = unwrap(request, url.c_str().to_bytes())
+        && let Some(answer) = enter_rewritten(request, service, url)
     {
-        request.set_filename(&[PROXY, unwrapped]);
-        return enter_url(request, service, &unwrapped[SLOT.len()..]);
+        return answer;
     }
     enter_text(request, service, url).unwrap_or(Answer::DECLINED)
 }
 
+/// mod_rewrite made the URL out of a `slot://` URL.
+#[inline(never)]
+fn enter_rewritten(request: &Request, service: Kept<Service>, url: Text<'_>) -> Option<Answer> {
+    let url = unwrap(request, url.c_str())?.to_bytes();
+    request.set_filename(&[PROXY, SLOT, url]);
+    Some(enter_url(request, service, url))
+}
+
 /// fixups: `SetHandler "proxy:slot://…"`. Whether that is the handler.
+#[inline(never)]
 pub(super) fn enter_by_handler(request: &Request, service: Kept<Service>) -> Option<Answer> {
     enter_text(request, service, request.handler_behind(PROXY)?)
 }
 
+#[inline(always)]
 fn enter_text(request: &Request, service: Kept<Service>, url: Text<'_>) -> Option<Answer> {
-    let url = url.starts_with(SLOT).then(|| url.c_str().to_bytes())?;
-    Some(enter_url(request, service, &url[SLOT.len()..]))
+    Some(enter_url(request, service, url.strip_scheme(SLOT)?.c_str().to_bytes()))
 }
 
 /// `url` is what is behind `slot://`.
+#[inline(always)]
 fn enter_url(request: &Request, service: Kept<Service>, url: &[u8]) -> Answer {
     if request.is_forward_proxied() {
         return Answer::DECLINED;
     }
-    let group = match find_group(&request.root(), &service.site, url) {
-        Ok((group, _)) => group,
-        Err(name) => return no_group(request, name),
-    };
-    match enter_and_mark(request, service, group) {
-        Some(_) => Answer::DECLINED,
-        None => Answer::UNAVAILABLE,
+    match service.find_part(|service| service.site.find(url)) {
+        Ok((group, _)) if enter_and_mark(request, group).is_some() => Answer::DECLINED,
+        Ok(_) => Answer::UNAVAILABLE,
+        Err(name) => no_group(request, name),
     }
 }
 
 /// mod_rewrite knows no scheme of ours: it takes `slot://app/x` for a path, and makes it
-/// `http://this.server/slot://app/x` or, in a directory, `http://this.server/its/path/slot://app/x`.
+/// `http://this.server/slot://app/x` or, in a directory, `http://this.server/its/path/slot://app/x`. What
+/// is behind `slot://` there.
 #[inline(never)]
-fn unwrap<'a>(request: &Request, url: &'a [u8]) -> Option<&'a [u8]> {
-    let path = url.strip_prefix(request.own_url().to_bytes())?;
-    if split_slot_url(path).is_some() {
-        return Some(path);
-    }
-    let at = path.windows(8).position(|bytes| bytes.eq_ignore_ascii_case(b"/slot://"))? + 1;
-    // The directory that the rule stands in, and not something that a client has sent.
-    let file = request.mapped_file()?.to_bytes().strip_prefix(b"/")?;
-    file.starts_with(&path[..at]).then_some(&path[at..])
+fn unwrap<'a>(request: &Request, url: &'a CStr) -> Option<&'a CStr> {
+    let path = url.to_bytes().strip_prefix(request.own_url().to_bytes())?;
+    let unwrapped = if split_slot_url(path).is_some() {
+        path
+    } else {
+        let at = path.windows(8).position(|bytes| bytes.eq_ignore_ascii_case(b"/slot://"))? + 1;
+        // The directory that the rule stands in, and not something that a client has sent.
+        let file = request.mapped_file()?.to_bytes().strip_prefix(b"/")?;
+        file.starts_with(&path[..at]).then_some(&path[at..])?
+    };
+    Some(&url[url.count_bytes() - unwrapped.len() + SLOT.len()..])
 }
 
 /// canon_handler: has mod_proxy's own modules canonicalise the URL of the slot, so that the backend
 /// is sent what a ProxyPass to it would send.
-pub(super) fn canonicalise(request: &mut Request, url: Text<'_>) -> Answer {
+pub(super) fn canonicalise(request: &Request, url: Text<'_>) -> Answer {
     let Some(service) = request.service() else { return Answer::DECLINED };
-    match behind_slot(request, &service, url) {
-        Some(url) if request.is_reverse_proxied() => canonicalise_slot(request, service, url),
-        _ => {
-            // Whatever this request was before, it is none of ours now.
-            if let Some(state) = request.known_state::<State>() {
-                state.worker.set(None);
-            }
-            Answer::DECLINED
-        }
+    if let Some(url) = url.strip_scheme(SLOT)
+        && request.is_reverse_proxied()
+    {
+        return canonicalise_slot(request, service, url.c_str());
     }
+    canonicalise_other(request, service, url)
 }
 
-/// What is behind `slot://` in a URL of ours.
-fn behind_slot<'a>(request: &Request, service: &Service, url: Text<'a>) -> Option<&'a CStr> {
-    if url.starts_with(SLOT) {
-        return Some(&url.c_str()[SLOT.len()..]);
+/// mod_rewrite has made the URL out of a `slot://` URL, or it is none of ours.
+#[inline(never)]
+fn canonicalise_other(request: &Request, service: Kept<Service>, url: Text<'_>) -> Answer {
+    if service.site.rewrites
+        && request.is_reverse_proxied()
+        && let Some(url) = unwrap(request, url.c_str())
+    {
+        return canonicalise_slot(request, service, url);
     }
-    if !service.site.rewrites {
-        return None;
+    // Whatever this request was before, it is none of ours now.
+    if let Some(state) = request.known_state::<State>() {
+        state.worker.set(None);
     }
-    let whole = url.c_str();
-    let unwrapped = unwrap(request, whole.to_bytes())?;
-    Some(&whole[whole.count_bytes() - unwrapped.len() + SLOT.len()..])
+    Answer::DECLINED
 }
 
+/// `url` is what is behind `slot://`.
 #[inline(never)]
 fn canonicalise_slot(request: &Request, service: Kept<Service>, url: &CStr) -> Answer {
-    let (group, path) = match find_group(&request.root(), &service.site, url.to_bytes()) {
-        Ok(found) => found,
-        Err(name) => return no_group(request, name),
+    let (group, chosen, path) = match way_of_entered(request, url.to_bytes()) {
+        Some(way) => way,
+        None => match way(request, service, url.to_bytes()) {
+            Ok(way) => way,
+            Err(answer) => return answer,
+        },
     };
-    let Some(chosen) = stay_and_mark(request, service, group) else { return Answer::UNAVAILABLE };
-    let (Some(base), Some(mod_proxy)) = (&chosen.base, &service.site.proxy) else {
+    let (Some(base), Some(mod_proxy)) = (&chosen.url, &service.site.proxy) else {
         return no_backend(request, &chosen);
     };
-    let worker = service.worker(group, chosen.place, path);
-    let answer = if let Some((prefix, path)) = path_of_handler(request, &chosen) {
-        mod_proxy.canonicalise(request, &[base.to_bytes(), prefix, path])
-    } else if let Some(name) = &chosen.http_name
+    let worker = service.worker(&group, &chosen, path);
+    let answer = if chosen.is_http
+        && !request.is_by_handler()
         && matches!(path.first(), Some(b'/') | None)
     {
         let start = url.count_bytes() - path.len();
-        mod_proxy.canonicalise_http(request, name, &url[start + usize::from(!path.is_empty())..])
+        mod_proxy.canonicalise_http(request, base, &url[start + usize::from(!path.is_empty())..])
     } else {
-        mod_proxy.canonicalise(request, &[base.to_bytes(), path.strip_prefix(b"/").unwrap_or(path)])
+        canonicalise_by_scheme(request, mod_proxy, &chosen, base, path)
     };
     if answer == Answer::OK {
         request.state::<State>().worker.set(worker);
     }
     answer
+}
+
+/// The way of a request that has not entered on its way to mod_proxy's canon_handler, or of one that is
+/// in several slots, or that the client did not make.
+#[cold]
+#[inline(never)]
+fn way<'a>(request: &Request, service: Kept<Service>, url: &'a [u8]) -> Result<Way<'a>, Answer> {
+    let found = service.find_part(|service| service.site.find(url));
+    let (group, path) = found.map_err(|name| no_group(request, name))?;
+    let slot = enter_and_mark(request, group).ok_or(Answer::UNAVAILABLE)?;
+    Ok((group, slot, path))
+}
+
+/// What mod_proxy's own modules make of the URL.
+#[inline(never)]
+fn canonicalise_by_scheme(
+    request: &Request,
+    mod_proxy: &Proxy,
+    slot: &Slot,
+    base: &CStr,
+    path: &[u8],
+) -> Answer {
+    let base = &base.to_bytes()[PROXY.len()..];
+    match path_of_handler(request, slot) {
+        Some((prefix, path)) => mod_proxy.canonicalise(request, &[base, prefix, path]),
+        None => mod_proxy.canonicalise(request, &[base, path.strip_prefix(b"/").unwrap_or(path)]),
+    }
 }
 
 /// For a request that SetHandler sends here, mod_proxy has put the path of a file behind the URL.
@@ -143,7 +180,7 @@ fn path_of_handler<'a>(request: &'a Request, slot: &Slot) -> Option<(&'a [u8], &
 }
 
 /// pre_request: whose worker is it? Found by pointer, where mod_proxy would search by name.
-pub(super) fn worker(request: &mut Request) -> Option<Worker> {
+pub(super) fn worker(request: &Request) -> Option<Worker> {
     request.known_state::<State>()?.worker.get()
 }
 

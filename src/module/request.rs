@@ -2,7 +2,7 @@
 //! there when it is over.
 
 use super::host::{Answer, Decimal, Held, Kept, Level, Request, Worker};
-use super::site::{Group, Service, Site, Slot};
+use super::site::{Group, Slot};
 use crate::lease;
 use crate::slot::Word;
 use crate::state::counts::{Block, BlockWords, Row, Words};
@@ -32,8 +32,7 @@ impl State {
 /// A request in a slot: in flight there until it has left, when it is over.
 #[derive(Debug)]
 struct Pin {
-    /// The group's place among all groups.
-    group: usize,
+    group: Kept<Group>,
     /// The slot; `None` when this process does not know it.
     slot: Option<Kept<Slot>>,
     word: Word,
@@ -59,15 +58,14 @@ enum Stay {
 impl Pin {
     /// Enters the group's active slot.
     #[inline(always)]
-    fn new(root: &Request, service: Kept<Service>, group: usize) -> Self {
-        let entered = service.part(|service| &service.site.groups[group]);
-        let row = entered.part(Group::own_words);
-        let word = entered.enter(Row::of(&row));
+    fn new(root: &Request, group: Kept<Group>) -> Self {
+        let row = group.part(Group::own_words);
+        let word = group.enter(Row::of(&row));
         let (began, line) = root.head();
         let note = Row::of(&row).note(word.active(), began, line);
         Self {
             group,
-            slot: entered.try_part(|entered| entered.slot(word.active())),
+            slot: group.try_part(|group| group.slot(word.active())),
             word,
             generation: Decimal::of(word.generation()),
             row,
@@ -93,10 +91,10 @@ impl Pin {
 
 /// The first group.
 #[inline(never)]
-fn enter(root: &Request, service: Kept<Service>, group: usize) -> &Pin {
+fn enter(root: &Request, group: Kept<Group>) -> &Pin {
     await_end(root);
     let state = root.keep(|| {
-        let pin = Pin::new(root, service, group);
+        let pin = Pin::new(root, group);
         let told = Cell::new(pin.slot.is_some());
         State { pins: Held::of(pin), worker: Cell::new(None), docroot: Cell::new(None), told }
     });
@@ -119,62 +117,50 @@ fn await_end(root: &Request) {
 /// One more group. A request in several slots tells the first that it knew.
 #[cold]
 #[inline(never)]
-fn enter_another(root: &Request, service: Kept<Service>, group: usize) -> &Pin {
+fn enter_another(root: &Request, group: Kept<Group>) -> &Pin {
     if root.state::<State>().pins.first().is_none() {
         await_end(root);
     }
-    let pin = root.hold(State::pins, Pin::new(root, service, group));
+    let pin = root.hold(State::pins, Pin::new(root, group));
     if let Some(slot) = pin.slot {
         tell(root, pin, &slot);
     }
     pin
 }
 
-/// The group that `url` names, behind `slot://`, and the path; or the name of what is no group. Nearly
-/// always the request is in the group, or it is the one that was found last, and nothing is to be looked
-/// up.
-pub(super) fn find_group<'a>(
-    root: &Request,
-    site: &Site,
-    url: &'a [u8],
-) -> Result<(usize, &'a [u8]), &'a [u8]> {
-    let pin = root.known_state::<State>().and_then(|state| state.pins.first());
-    let likely = pin.map_or_else(|| site.found_last(), |pin| pin.group);
-    match site.groups.get(likely).and_then(|group| group.path_in(url)) {
-        Some(path) => Ok((likely, path)),
-        None => site.find(url),
-    }
+/// Where a request goes: a group, the slot of it that the request is in, and the path in its URL.
+pub(super) type Way<'a> = (Kept<Group>, Kept<Slot>, &'a [u8]);
+
+/// Where the request that the client made is already, if it is in the group that `url` names behind
+/// `slot://`.
+#[inline]
+pub(super) fn way_of_entered<'a>(request: &Request, url: &'a [u8]) -> Option<Way<'a>> {
+    let state = request.known_state::<State>().filter(|_| request.is_root())?;
+    let pin = state.pins.first()?;
+    Some((pin.group, pin.slot?, pin.group.path_in(url)?))
 }
 
 /// Enters a group's active slot on behalf of `request`, and has its environment say so. `None`, and
 /// a line in the log, when this process does not know the slot: [`Answer::UNAVAILABLE`].
 #[inline]
-pub(super) fn enter_and_mark(
-    request: &Request,
-    service: Kept<Service>,
-    group: usize,
-) -> Option<Kept<Slot>> {
+pub(super) fn enter_and_mark(request: &Request, group: Kept<Group>) -> Option<Kept<Slot>> {
     if request.is_root() && request.known_state::<State>().is_none() {
-        let pin = enter(request, service, group);
+        let pin = enter(request, group);
         return pin.slot.or_else(|| unknown(request, pin));
     }
-    stay_and_mark(request, service, group)
+    stay_and_mark(request, group)
 }
 
 /// As [`enter_and_mark`], for a request that has most likely entered: the client's request, its
 /// sub-requests and its internal redirects are in the same slot, always.
 #[inline(never)]
-pub(super) fn stay_and_mark(
-    request: &Request,
-    service: Kept<Service>,
-    group: usize,
-) -> Option<Kept<Slot>> {
+fn stay_and_mark(request: &Request, group: Kept<Group>) -> Option<Kept<Slot>> {
     let root = request.root();
     let pin = match root.known_state::<State>() {
-        None => enter(&root, service, group),
+        None => enter(root, group),
         Some(state) => {
-            let known = state.pins.iter().find(|pin| pin.group == group);
-            known.unwrap_or_else(|| enter_another(&root, service, group))
+            let known = state.pins.iter().find(|pin| pin.group.at() == group.at());
+            known.unwrap_or_else(|| enter_another(root, group))
         }
     };
     let Some(slot) = pin.slot else { return unknown(request, pin) };
@@ -188,12 +174,11 @@ pub(super) fn stay_and_mark(
 /// rather than to answer from the wrong slot.
 #[cold]
 fn unknown(request: &Request, pin: &Pin) -> Option<Kept<Slot>> {
-    let service = request.service()?;
     let text = format!(
         "group {:?}: the active slot (entry {}, generation {}) is not in the configuration that \
          this process was started with; it serves until its last connection ends, or stop it: \
          apachectl -k restart",
-        service.site.groups[pin.group].name,
+        pin.group.name,
         pin.word.active().get(),
         pin.word.generation()
     );
@@ -214,7 +199,7 @@ fn tell(request: &Request, pin: &Pin, slot: &Slot) {
 /// fixups: `SetHandler "proxy:slot://…"`, and the environment of a sub-request, or an internal
 /// redirect, which has one of its own.
 #[inline]
-pub(super) fn mark(request: &mut Request) -> Answer {
+pub(super) fn mark(request: &Request) -> Answer {
     // A request that is mod_proxy's already has no use for a handler.
     let may_be_by_handler = request.has_handler() && !request.is_proxied();
     if may_be_by_handler || !request.is_root() { fix_up(request) } else { Answer::DECLINED }

@@ -3,8 +3,9 @@
 
 use super::address::{ends_group, split_group};
 use super::host::{Level, Proxy, Worker, log};
+use super::workers::{Routes, Table};
 use crate::lease;
-use crate::slot::{MAX_SLOTS, SlotIndex, Word};
+use crate::slot::{SlotIndex, Word};
 use crate::state::control::WORD;
 use crate::state::counts::{Counts, Row, Words};
 use crate::state::map::Mapping;
@@ -17,18 +18,19 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
-/// All groups. The same for all servers.
+/// All groups. The same for all servers. What each request reads is in one cache line.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(super) struct Site {
     pub(super) groups: Vec<Group>,
-    /// By name, as it is configured and in lower case: mod_proxy may change the case of a URL's host.
-    by_name: FxHashMap<Box<[u8]>, usize>,
     /// The one that this process found last: most serve one application for long.
     found: AtomicUsize,
-    /// mod_proxy, when it is loaded.
-    pub(super) proxy: Option<Proxy>,
     /// A RewriteRule names a `slot://` URL.
     pub(super) rewrites: bool,
+    /// mod_proxy, when it is loaded.
+    pub(super) proxy: Option<Proxy>,
+    /// By name, as it is configured and in lower case: mod_proxy may change the case of a URL's host.
+    by_name: FxHashMap<Box<[u8]>, usize>,
     /// The children's locks; `None` when there is no such file.
     pub(super) rows: Option<File>,
     /// Where children say what they have lost sight of, and this start's place there.
@@ -41,12 +43,11 @@ pub(super) struct Site {
 #[derive(Clone, Debug)]
 pub(super) struct Service {
     pub(super) site: Arc<Site>,
-    /// The group of `SlotDocumentRoot`.
+    /// The place of the group of `SlotDocumentRoot` among all groups.
     pub(super) document_root: Option<usize>,
-    /// By group and slot.
-    pub(super) workers: Arc<Vec<Vec<Option<Worker>>>>,
-    /// By group: `slot://` URLs with workers of their own, the longest first.
-    pub(super) routes: Arc<FxHashMap<usize, Vec<Route>>>,
+    pub(super) workers: Table,
+    /// `None` where there are none, as nearly always.
+    pub(super) routes: Option<Box<Routes>>,
 }
 
 /// A ProxyPass to a `slot://` URL that has parameters.
@@ -54,70 +55,74 @@ pub(super) struct Service {
 pub(super) struct Route {
     /// What the path behind the group starts with.
     pub(super) prefix: Vec<u8>,
-    /// By slot.
+    /// The place of the group's first slot among all slots.
+    pub(super) first: usize,
+    /// For each slot of the group.
     pub(super) workers: Vec<Option<Worker>>,
 }
 
-/// A group, as requests see it.
+/// A group, as requests see it: what each of them reads is in two cache lines.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(super) struct Group {
-    pub(super) name: String,
-    /// In the order of the configuration.
-    pub(super) slots: Vec<Slot>,
-    /// That of the control file.
-    identity: u128,
+    pub(super) name: Box<str>,
+    /// By index in the control file. `None` for one that is not in this configuration.
+    slots: Box<[Option<Slot>]>,
     page: Mapping,
     counts: Counts,
     /// The last word that this process has seen.
     seen: AtomicU64,
+    /// Its place among all groups.
+    at: usize,
     /// The last word that a process has seen: for all of them, should the page be cut off.
     last: Mapping,
+    /// That of the control file.
+    identity: u128,
     /// The error log has a line of a damaged word.
     told: AtomicBool,
-    /// From a slot's index in the control file to its place in `slots`.
-    places: [u8; MAX_SLOTS],
-    /// How many slots the control file names.
-    known: usize,
 }
 
-/// A slot, as requests see it.
+/// A slot, as requests see it: a cache line.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(super) struct Slot {
-    /// Its place in the group.
-    pub(super) place: usize,
     pub(super) name: CString,
-    /// Where its backend is: `Address::base`, and a slash.
-    pub(super) base: Option<CString>,
-    /// Where mod_proxy_http speaks to it: `proxy:`, and the base.
-    pub(super) http_name: Option<CString>,
+    /// Where its backend is: `proxy:`, `Address::base`, and a slash.
+    pub(super) url: Option<CString>,
+    pub(super) docroot: Option<CString>,
+    /// Its place among all slots of all groups, in the order of the configuration.
+    pub(super) place: usize,
+    /// Whether mod_proxy_http speaks to its backend.
+    pub(super) is_http: bool,
     /// Whether the backend is told the path of a file.
     pub(super) wants_file: bool,
-    pub(super) docroot: Option<CString>,
 }
-
-const NOWHERE: u8 = u8::MAX;
 
 impl Group {
     /// `names` is the table of the control file, with its identity and its word, of which `page` and
     /// `counts` are the memory.
     pub(super) fn new(
         name: &str,
-        slots: Vec<Slot>,
+        mut configured: Vec<Slot>,
         names: &[String],
         (identity, word): (u128, Word),
         page: Mapping,
         counts: Counts,
     ) -> Self {
-        let mut places = [NOWHERE; MAX_SLOTS];
-        for (place, known) in places.iter_mut().zip(names) {
-            let configured = slots.iter().position(|slot| slot.name.to_bytes() == known.as_bytes());
-            *place = configured.map_or(NOWHERE, |at| at as u8);
-        }
+        let mut slot = |known: &String| {
+            let at = configured.iter().position(|slot| slot.name.to_bytes() == known.as_bytes())?;
+            Some(configured.swap_remove(at))
+        };
+        let slots = names.iter().map(&mut slot).collect();
         let last = Mapping::anonymous(8).expect("there is memory for a page");
         last.word(0).store(word.bits(), Ordering::Relaxed);
-        let (told, known) = (AtomicBool::new(false), names.len());
-        let seen = AtomicU64::new(word.bits());
-        Self { name: name.into(), slots, identity, page, counts, seen, last, told, places, known }
+        let (seen, told) = (AtomicU64::new(word.bits()), AtomicBool::new(false));
+        Self { name: name.into(), slots, page, counts, seen, at: 0, last, identity, told }
+    }
+
+    /// Its place among all groups.
+    pub(super) fn at(&self) -> usize {
+        self.at
     }
 
     /// Enters the active slot, in a row of the counts: see [`lease`].
@@ -181,9 +186,9 @@ impl Group {
         let mark = Mark { file: lost, identity: self.identity, place };
         let (app, pid) = (&self.name, std::process::id());
         let line = |what: &str| format!("[slot:error] [pid {pid}] group {app:?}: {what}\n");
-        let serves = |place: &u8| {
-            let slot = self.slots.get(usize::from(*place));
-            let name = slot.map_or("no slot".into(), |slot| format!("slot {:?}", slot.name));
+        let serves = |slot: &Option<Slot>| {
+            let name =
+                slot.as_ref().map_or("no slot".into(), |slot| format!("slot {:?}", slot.name));
             line(&format!("{app}.slot was cut short; this process serves {name} until a restart"))
         };
         let counts = line(&format!(
@@ -194,7 +199,7 @@ impl Group {
             lost: Lost::Record,
             word: Some((WORD, &self.last)),
             mark,
-            lines: self.places[..self.known].iter().chain([&NOWHERE]).map(serves).collect(),
+            lines: self.slots.iter().chain([&None]).map(serves).collect(),
             line_of: |word| Word::from_bits(word).active().get(),
         };
         survive(&self.page, false, record)?;
@@ -205,13 +210,17 @@ impl Group {
 
     /// For the process of this number, which holds the lock of a row: see [`Counts::take_over`].
     pub(super) fn take_over(&self, row: usize, pid: u32) {
-        self.counts.take_over(row, self.known, pid);
+        self.counts.take_over(row, self.slots.len(), pid);
     }
 
     /// The path in a URL behind `slot://`, if it names this group, in the case of the configuration.
     #[inline]
     pub(super) fn path_in<'a>(&self, url: &'a [u8]) -> Option<&'a [u8]> {
-        let path = url.strip_prefix(self.name.as_bytes())?;
+        let (name, path) = url.split_at_checked(self.name.len())?;
+        // Names are short: there is nothing that a call would do faster.
+        if !name.iter().zip(self.name.as_bytes()).all(|(byte, own)| byte == own) {
+            return None;
+        }
         path.first().is_none_or(|byte| ends_group(*byte)).then_some(path)
     }
 
@@ -228,16 +237,21 @@ impl Group {
     /// The slot with this index; `None` when it is not in this configuration. That takes a child of
     /// an older one, which meets the name of a slot that a newer one has added.
     pub(super) fn slot(&self, slot: SlotIndex) -> Option<&Slot> {
-        self.slots.get(usize::from(self.places[slot.get()]))
+        self.slots.get(slot.get())?.as_ref()
     }
 }
 
 impl Site {
-    pub(super) fn new(groups: Vec<Group>) -> Self {
-        let mut by_name = FxHashMap::default();
-        for (at, group) in groups.iter().enumerate() {
+    /// Of all groups, whose slots have their places in them.
+    pub(super) fn new(mut groups: Vec<Group>) -> Self {
+        let mut by_name: FxHashMap<Box<[u8]>, _> = FxHashMap::default();
+        let mut first = 0;
+        for (at, group) in groups.iter_mut().enumerate() {
+            group.at = at;
+            let slots = group.slots.iter_mut().flatten();
+            first += slots.map(|slot| slot.place += first).count();
             by_name.insert(group.name.to_ascii_lowercase().into_bytes().into(), at);
-            by_name.insert(group.name.clone().into_bytes().into(), at);
+            by_name.insert(group.name.as_bytes().into(), at);
         }
         Self {
             by_name,
@@ -251,19 +265,23 @@ impl Site {
         }
     }
 
-    /// The group that [`Site::find`] has found last.
-    pub(super) fn found_last(&self) -> usize {
-        self.found.load(Ordering::Relaxed)
+    /// The group that `url` names, behind `slot://` and in whatever case, and the path; or the name of
+    /// what is no group. Nearly always it is the one that was found last.
+    #[inline]
+    pub(super) fn find<'a>(&self, url: &'a [u8]) -> Result<(&Group, &'a [u8]), &'a [u8]> {
+        let last = self.groups.get(self.found.load(Ordering::Relaxed));
+        match last.and_then(|group| Some((group, group.path_in(url)?))) {
+            Some(found) => Ok(found),
+            None => self.find_by_name(url),
+        }
     }
 
-    /// The group that `url` names, behind `slot://` and in whatever case, and the path; or the name of
-    /// what is no group.
     #[inline(never)]
-    pub(super) fn find<'a>(&self, url: &'a [u8]) -> Result<(usize, &'a [u8]), &'a [u8]> {
+    fn find_by_name<'a>(&self, url: &'a [u8]) -> Result<(&Group, &'a [u8]), &'a [u8]> {
         let (name, path) = split_group(url);
         let found = self.look_up(name).ok_or(name)?;
         self.found.store(found, Ordering::Relaxed);
-        Ok((found, path))
+        Ok((&self.groups[found], path))
     }
 
     /// The group of this name, in whatever case.
@@ -280,13 +298,25 @@ impl Site {
 }
 
 impl Service {
-    /// The worker for a slot of a group, and for a path behind its name.
-    pub(super) fn worker(&self, group: usize, slot: usize, path: &[u8]) -> Option<Worker> {
-        let routes = self.routes.get(&group);
-        let route = routes.and_then(|all| all.iter().find(|route| path.starts_with(&route.prefix)));
-        let workers = route.map_or_else(|| self.workers.get(group), |route| Some(&route.workers));
-        workers.and_then(|workers| workers.get(slot).copied()).flatten()
+    /// The group of `SlotDocumentRoot`.
+    #[inline]
+    pub(super) fn document_root(&self) -> Option<&Group> {
+        self.site.groups.get(self.document_root?)
     }
+
+    /// The worker for a slot of a group, and for a path behind its name.
+    #[inline]
+    pub(super) fn worker(&self, group: &Group, slot: &Slot, path: &[u8]) -> Option<Worker> {
+        let own = self.routes.as_ref().and_then(|routes| routed(routes, group, slot, path));
+        own.or_else(|| *self.workers.get(slot.place)?)
+    }
+}
+
+/// The worker of a ProxyPass that has its own.
+#[inline(never)]
+fn routed(routes: &Routes, group: &Group, slot: &Slot, path: &[u8]) -> Option<Worker> {
+    let route = routes.get(&group.at)?.iter().find(|route| path.starts_with(&route.prefix))?;
+    *route.workers.get(slot.place - route.first)?
 }
 
 #[cfg(test)]
@@ -296,12 +326,12 @@ mod tests {
 
     fn group(name: &str, slots: &[&str], names: &[&str]) -> Group {
         let slot = |(place, name): (usize, &&str)| Slot {
-            place,
             name: CString::new(*name).unwrap(),
-            base: None,
-            http_name: None,
-            wants_file: false,
+            url: None,
             docroot: None,
+            place,
+            is_http: false,
+            wants_file: false,
         };
         let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
         let page = Mapping::anonymous(4096).unwrap();
@@ -313,21 +343,32 @@ mod tests {
     #[test]
     fn a_slot_is_known_by_its_name_not_by_its_place() {
         let group = group("app", &["b", "c", "a"], &["a", "gone", "b", "c"]);
-        let place = |index| group.slot(SlotIndex::new(index).unwrap()).map(|slot| slot.place);
-        assert_eq!([0, 1, 2, 3, 4].map(place), [Some(2), None, Some(0), Some(1), None]);
+        let place = |group: &Group, index| {
+            group.slot(SlotIndex::new(index).unwrap()).map(|slot| slot.place)
+        };
+        let places = |group: &Group| [0, 1, 2, 3, 4].map(|index| place(group, index));
+        assert_eq!(places(&group), [Some(2), None, Some(0), Some(1), None]);
+        let site = Site::new(vec![group, self::group("shop", &["x", "y"], &["y", "x"])]);
+        assert_eq!(places(&site.groups[0]), [Some(2), None, Some(0), Some(1), None]);
+        assert_eq!(places(&site.groups[1]), [Some(4), Some(3), None, None, None]);
     }
 
     #[test]
     fn a_group_is_found_in_whatever_case() {
-        let found = |site: &Site, url: &'static str| site.find(url.as_bytes());
+        let found = |site: &Site, url: &'static str| {
+            site.find(url.as_bytes()).map(|(group, path)| (group.at, path))
+        };
         let one = Site::new(vec![group("App", &["a"], &["a"])]);
         assert_eq!(found(&one, "app"), Ok((0, &b""[..])));
         assert_eq!((found(&one, "ap"), found(&one, "/x")), (Err(&b"ap"[..]), Err(&b""[..])));
         let two = Site::new(vec![group("App", &["a"], &["a"]), group("shop", &["a"], &["a"])]);
-        assert_eq!((found(&two, "APP?y"), two.found_last()), (Ok((0, &b"?y"[..])), 0));
-        assert_eq!((found(&two, "Shop/x"), two.found_last()), (Ok((1, &b"/x"[..])), 1));
-        assert_eq!((found(&two, "x"), two.found_last()), (Err(&b"x"[..]), 1));
-        assert_eq!(two.find(&[b'x'; 1000]), Err(&[b'x'; 1000][..]));
+        let found_last = || two.found.load(Ordering::Relaxed);
+        assert_eq!((found(&two, "APP?y"), found_last()), (Ok((0, &b"?y"[..])), 0));
+        assert_eq!((found(&two, "Shop/x"), found_last()), (Ok((1, &b"/x"[..])), 1));
+        assert_eq!((found(&two, "App/x"), found_last()), (Ok((0, &b"/x"[..])), 0));
+        assert_eq!((found(&two, "App/y"), found_last()), (Ok((0, &b"/y"[..])), 0));
+        assert_eq!((found(&two, "x"), found_last()), (Err(&b"x"[..]), 0));
+        assert_eq!(two.find(&[b'x'; 1000]).err(), Some(&[b'x'; 1000][..]));
     }
 
     #[test]

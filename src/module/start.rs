@@ -80,10 +80,10 @@ pub(super) fn prepare(setup: &Setup) -> Result<(), String> {
     let site = Arc::new(site);
     for (at, server) in setup.servers().enumerate() {
         let (workers, routes) = tables.get(at).cloned().unwrap_or_default();
+        let routes = (!routes.is_empty()).then(|| Box::new(routes));
         let document_root = document_root(setup.main, &config, server)
             .and_then(|name| site.look_up(name.as_bytes()));
-        let service =
-            Service { site: site.clone(), document_root, workers, routes: Arc::new(routes) };
+        let service = Service { site: site.clone(), document_root, workers, routes };
         setup.configure(server, Config::serving(server.key(), service));
     }
     Ok(())
@@ -269,14 +269,12 @@ impl SlotLine {
         let c_string = |text: &str| CString::new(text).expect("Apache's words hold no NUL");
         let address = self.address.as_ref();
         Slot {
-            place,
             name: c_string(&self.name),
-            base: address.map(|address| c_string(&format!("{}/", address.base))),
-            http_name: address
-                .filter(|address| address.is_http())
-                .map(|address| c_string(&format!("proxy:{}/", address.base))),
-            wants_file: address.is_some_and(Address::wants_file),
+            url: address.map(|address| c_string(&format!("proxy:{}/", address.base))),
             docroot: self.docroot.as_deref().map(c_string),
+            place,
+            is_http: address.is_some_and(Address::is_http),
+            wants_file: address.is_some_and(Address::wants_file),
         }
     }
 

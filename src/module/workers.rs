@@ -10,8 +10,10 @@ use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
 
-type ByGroup = Arc<Vec<Vec<Option<Worker>>>>;
-type Routes = FxHashMap<usize, Vec<Route>>;
+/// A worker for each slot of each group, in the order of the configuration.
+pub(super) type Table = Arc<[Option<Worker>]>;
+/// By group: `slot://` URLs with workers of their own, the longest first.
+pub(super) type Routes = FxHashMap<usize, Vec<Route>>;
 
 /// Makes the workers for one server after the other.
 pub(super) struct Workers<'a> {
@@ -19,8 +21,8 @@ pub(super) struct Workers<'a> {
     pool: Pool,
     scratch: Pool,
     groups: &'a [GroupLines],
-    /// For the servers that declare none themselves; by group and slot.
-    shared: ByGroup,
+    /// For the servers that declare none themselves.
+    shared: Table,
     /// By mod_proxy's worker of the `slot://` URL: virtual hosts inherit it from the main server.
     routes: HashMap<Worker, Option<(usize, Route)>>,
     /// All that were made here, so that mod_proxy does not know of them.
@@ -40,7 +42,7 @@ impl<'a> Workers<'a> {
         let (shared, routes, own) = (Arc::default(), HashMap::new(), Vec::new());
         let mut workers = Self { proxy, pool, scratch, groups, shared, routes, own };
         let all = (0..groups.len()).map(|group| workers.define_group(group));
-        workers.shared = Arc::new(all.collect::<Result<_, _>>()?);
+        workers.shared = all.collect::<Result<Vec<_>, _>>()?.concat().into();
         Ok(workers)
     }
 
@@ -65,7 +67,7 @@ impl<'a> Workers<'a> {
     /// # Errors
     ///
     /// What mod_proxy says of an address.
-    pub(super) fn of(&mut self, server: Server) -> Result<(ByGroup, Routes), String> {
+    pub(super) fn of(&mut self, server: Server) -> Result<(Table, Routes), String> {
         let known = self.proxy.workers(server);
         let ours = |name: &str| split_slot_url(name.as_bytes()).is_some();
         let mut table = self.shared.clone();
@@ -89,20 +91,18 @@ impl<'a> Workers<'a> {
         Ok((table, routes))
     }
 
-    fn declared(&self, server: Server) -> ByGroup {
+    fn declared(&self, server: Server) -> Table {
         let mut table = self.shared.clone();
-        for (group, lines) in self.groups.iter().enumerate() {
-            for (slot, line) in lines.slots.iter().enumerate() {
-                let Some(address) = line.address.as_ref().filter(|a| !a.is_balancer()) else {
-                    continue;
-                };
-                let Some(url) = line.worker_url() else { continue };
-                let socket = address.socket().and_then(|socket| CString::new(socket).ok());
-                let found = self.proxy.declared(server, self.scratch, &url);
-                if let Some(worker) = found.filter(|worker| worker.has_socket(socket.as_deref())) {
-                    worker.never_in_error();
-                    Arc::make_mut(&mut table)[group][slot] = Some(worker);
-                }
+        for (at, line) in self.groups.iter().flat_map(|group| &group.slots).enumerate() {
+            let Some(address) = line.address.as_ref().filter(|a| !a.is_balancer()) else {
+                continue;
+            };
+            let Some(url) = line.worker_url() else { continue };
+            let socket = address.socket().and_then(|socket| CString::new(socket).ok());
+            let found = self.proxy.declared(server, self.scratch, &url);
+            if let Some(worker) = found.filter(|worker| worker.has_socket(socket.as_deref())) {
+                worker.never_in_error();
+                Arc::make_mut(&mut table)[at] = Some(worker);
             }
         }
         table
@@ -113,7 +113,7 @@ impl<'a> Workers<'a> {
         &mut self,
         name: &str,
         like: Worker,
-        table: &ByGroup,
+        table: &Table,
     ) -> Result<Option<(usize, Route)>, String> {
         let Some((group, path)) = split_slot_url(name.as_bytes()) else { return Ok(None) };
         let found = self.groups.iter().position(|g| g.name.as_bytes().eq_ignore_ascii_case(group));
@@ -121,14 +121,15 @@ impl<'a> Workers<'a> {
         // A pattern's URL, as in slot://app/$1, counts up to its first reference.
         let end = path.iter().position(|b| *b == b'$').unwrap_or(path.len());
         let workers = self.define_group(group)?;
-        for (slot, worker) in workers.iter().enumerate() {
+        let first = self.groups[..group].iter().map(|group| group.slots.len()).sum();
+        for (worker, declared) in workers.iter().zip(&table[first..]) {
             if let Some(worker) = worker {
-                if let Some(declared) = table[group][slot] {
+                if let Some(declared) = *declared {
                     worker.inherit(declared);
                 }
                 worker.inherit(like);
             }
         }
-        Ok(Some((group, Route { prefix: path[..end].to_vec(), workers })))
+        Ok(Some((group, Route { prefix: path[..end].to_vec(), first, workers })))
     }
 }

@@ -1,5 +1,6 @@
 //! Restarts leave nothing behind: no descriptor, no mapping, no memory, no file.
 
+use crate::backend::Backend;
 use crate::site::Site;
 use std::collections::BTreeMap;
 use std::fs;
@@ -139,4 +140,33 @@ fn assert_nothing_left(kind: &Kind) {
     let memory = growth(&ours, |had| had.memory);
     let allowed = growth(&without, |had| had.memory) + 96;
     assert!(memory <= allowed, "{name}: {memory} KiB, {allowed} allowed: {ours:?}");
+}
+
+#[test]
+fn the_first_group_and_the_first_root_come_and_go_with_a_restart() {
+    let backend = Backend::named("a");
+    let mut site = Site::new();
+    site.docroots(&["a"]);
+    let group = format!(
+        "<SlotGroup app>\nSlot a http://{} docroot=ROOT/a\n</SlotGroup>\nProxyPass /api/ slot://app/\n",
+        backend.address
+    );
+    let root = "SlotDocumentRoot app\n";
+    // What answers of the slot: the backend, the docroot.
+    let steps = [
+        ("", [false, false]),
+        (&*group, [true, false]),
+        (&*format!("{group}{root}"), [true, true]),
+        (&*group, [true, false]),
+        ("", [false, false]),
+        (&*format!("{root}{group}"), [true, true]),
+    ];
+    site.start(FILES);
+    for (lines, answers) in steps {
+        site.configure(&format!("{lines}{FILES}"));
+        site.graceful();
+        let of_slot =
+            ["/api/x", "/name.txt"].map(|path| site.get(path).text().starts_with("slot=a"));
+        assert_eq!(of_slot, answers, "{lines}{}", site.log());
+    }
 }

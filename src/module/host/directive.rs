@@ -1,9 +1,10 @@
 //! The table of directives: a row for each, and a bridge for each form of arguments.
 
 use super::guard::guard;
+use super::hooks::hook_once;
 use super::log::{Level, log};
 use super::record::config_of;
-use super::{item, pool, sys};
+use super::{Hooks, item, pool, sys};
 use crate::module::config::Config;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::{self, NonNull};
@@ -75,21 +76,39 @@ impl Directive {
     where
         F: Fn(&mut Config, Scope, &[&str]) -> Result<(), String> + Copy + 'static,
     {
-        Self::row(name, sys::cmd_func { take_argv: Some(on_words::<F>) }, sys::TAKE_ARGV, help)
+        Self::hooking(name, _set, |_: &mut Hooks| {}, help)
     }
 
-    /// `<Name argument>`: `open` is called first, then what stands in the section, then `close`.
-    pub(in crate::module) const fn section<O, C>(
+    /// As [`Directive::words`], of a directive that comes with hooks of its own.
+    pub(in crate::module) const fn hooking<F, H>(
+        name: &'static CStr,
+        _set: F,
+        _hook: H,
+        help: &'static CStr,
+    ) -> Self
+    where
+        F: Fn(&mut Config, Scope, &[&str]) -> Result<(), String> + Copy + 'static,
+        H: Fn(&mut Hooks) + Copy + 'static,
+    {
+        Self::row(name, sys::cmd_func { take_argv: Some(on_words::<F, H>) }, sys::TAKE_ARGV, help)
+    }
+
+    /// `<Name argument>`, with hooks of its own: `open` is called first, then what stands in the section,
+    /// then `close`.
+    pub(in crate::module) const fn section<O, C, H>(
         name: &'static CStr,
         _open: O,
         _close: C,
+        _hook: H,
         help: &'static CStr,
     ) -> Self
     where
         O: Fn(&mut Config, Scope, &[&str]) -> Result<(), String> + Copy + 'static,
         C: Fn(&mut Config) -> Result<(), String> + Copy + 'static,
+        H: Fn(&mut Hooks) + Copy + 'static,
     {
-        Self::row(name, sys::cmd_func { raw_args: Some(on_section::<O, C>) }, sys::RAW_ARGS, help)
+        let func = sys::cmd_func { raw_args: Some(on_section::<O, C, H>) };
+        Self::row(name, func, sys::RAW_ARGS, help)
     }
 
     /// A directive of another module, which is told of it as well: this one only looks.
@@ -140,7 +159,7 @@ fn utf8(word: &CStr) -> Result<&str, String> {
     word.to_str().map_err(|_| format!("{word:?} is not UTF-8"))
 }
 
-unsafe extern "C" fn on_words<F>(
+unsafe extern "C" fn on_words<F, H>(
     parms: *mut sys::cmd_parms,
     _directory: *mut c_void,
     count: c_int,
@@ -148,6 +167,7 @@ unsafe extern "C" fn on_words<F>(
 ) -> *const c_char
 where
     F: Fn(&mut Config, Scope, &[&str]) -> Result<(), String> + Copy + 'static,
+    H: Fn(&mut Hooks) + Copy + 'static,
 {
     // SAFETY: Apache passes live parameters and `count` C strings; while it reads the configuration
     // nobody else looks at it, and no handler of ours is active further up (see `on_section`).
@@ -155,12 +175,14 @@ where
         outcome(parms, || {
             let words = (0..count as usize).map(|i| utf8(CStr::from_ptr(*words.add(i))));
             let words = words.collect::<Result<Vec<_>, _>>()?;
-            item::<F>()(&mut *config_of((*parms).server), scope(parms), &words)
+            item::<F>()(&mut *config_of((*parms).server), scope(parms), &words)?;
+            hook_once::<H>();
+            Ok(())
         })
     }
 }
 
-unsafe extern "C" fn on_section<O, C>(
+unsafe extern "C" fn on_section<O, C, H>(
     parms: *mut sys::cmd_parms,
     _directory: *mut c_void,
     argument: *const c_char,
@@ -168,6 +190,7 @@ unsafe extern "C" fn on_section<O, C>(
 where
     O: Fn(&mut Config, Scope, &[&str]) -> Result<(), String> + Copy + 'static,
     C: Fn(&mut Config) -> Result<(), String> + Copy + 'static,
+    H: Fn(&mut Hooks) + Copy + 'static,
 {
     // SAFETY: as in `on_words`. The borrow of the configuration for `open` ends before the section's
     // directives are read, and the one for `close` begins after it.
@@ -177,7 +200,9 @@ where
             let words = line.trim_end().strip_suffix('>').ok_or("the section's '>' is missing")?;
             let words: Vec<_> =
                 words.split_whitespace().map(|word| word.trim_matches('"')).collect();
-            item::<O>()(&mut *config_of((*parms).server), scope(parms), &words)
+            item::<O>()(&mut *config_of((*parms).server), scope(parms), &words)?;
+            hook_once::<H>();
+            Ok(())
         });
         if !opened.is_null() {
             return opened;

@@ -69,7 +69,7 @@ unsafe extern "C" fn on_output<F: Fn(&Request) + Copy + 'static>(
             if kind == &raw const sys::ap_bucket_type_eor && !(*filter).ctx.is_null() {
                 let request = Request::lend((*filter).ctx.cast());
                 (*filter).ctx = ptr::null_mut();
-                guard(|| item::<F>()(&request)).unwrap_or_else(|e| log(Level::Critical, &e));
+                guard(|| item::<F>()(request)).unwrap_or_else(|e| log(Level::Critical, &e));
             }
             bucket = (*bucket).link.next;
         }

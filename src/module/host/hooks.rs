@@ -4,8 +4,10 @@
 use super::guard::{guard, guard_or};
 use super::log::{Level, log, log_request};
 use super::{Proxy, Request, Setup, Text, Worker, item, sys};
-use std::ffi::{c_char, c_int};
+use std::any::TypeId;
+use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What a hook answers, as Apache has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,14 +36,11 @@ impl Answer {
 /// # Safety
 ///
 /// `r` is live, and no other thread works on it.
-unsafe fn for_request(
-    r: *mut sys::request_rec,
-    body: impl FnOnce(&mut Request) -> Answer,
-) -> c_int {
+unsafe fn for_request(r: *mut sys::request_rec, body: impl FnOnce(&Request) -> Answer) -> c_int {
     // SAFETY: the caller promises the request.
-    let mut request = unsafe { Request::lend(r) };
+    let request = unsafe { Request::lend(r) };
     // SAFETY: as above.
-    guard_or(|| body(&mut request).0, |panic| unsafe { fail(r, panic) })
+    guard_or(|| body(request).0, |panic| unsafe { fail(r, panic) })
 }
 
 /// # Safety
@@ -56,7 +55,7 @@ unsafe fn fail(r: *mut sys::request_rec, panic: &str) -> c_int {
 
 unsafe extern "C" fn on_request<F>(r: *mut sys::request_rec) -> c_int
 where
-    F: Fn(&mut Request) -> Answer + Copy + 'static,
+    F: Fn(&Request) -> Answer + Copy + 'static,
 {
     // SAFETY: Apache passes a live request, which no other thread works on.
     unsafe { for_request(r, item::<F>()) }
@@ -65,7 +64,7 @@ where
 /// mod_proxy's canon_handler.
 unsafe extern "C" fn on_canon<F>(r: *mut sys::request_rec, url: *mut c_char) -> c_int
 where
-    F: Fn(&mut Request, Text<'_>) -> Answer + Copy + 'static,
+    F: Fn(&Request, Text<'_>) -> Answer + Copy + 'static,
 {
     // SAFETY: mod_proxy passes a live request, and a copy of its URL in the request's pool, which
     // nobody writes while we look at it.
@@ -84,7 +83,7 @@ unsafe extern "C" fn on_pre_request<F>(
     _url: *mut *mut c_char,
 ) -> c_int
 where
-    F: Fn(&mut Request) -> Option<Worker> + Copy + 'static,
+    F: Fn(&Request) -> Option<Worker> + Copy + 'static,
 {
     // SAFETY: mod_proxy passes a live request and two places for its choice, both null at first.
     unsafe {
@@ -95,19 +94,6 @@ where
             }
             _ => Answer::DECLINED,
         })
-    }
-}
-
-unsafe extern "C" fn on_pre_config<F: Fn(&mut Hooks) + Copy + 'static>(
-    _pconf: *mut sys::apr_pool_t,
-    _plog: *mut sys::apr_pool_t,
-    _ptemp: *mut sys::apr_pool_t,
-) -> c_int {
-    // All modules are loaded, and the hooks are not sorted yet: the time to hook into a module that
-    // may have been loaded after us.
-    match guard(|| item::<F>()(&mut Hooks(()))) {
-        Ok(()) => sys::OK as c_int,
-        Err(panic) => refuse(&panic),
     }
 }
 
@@ -144,6 +130,34 @@ unsafe extern "C" fn on_child_init<F: Fn(&Setup) + Copy + 'static>(
 #[derive(Debug)]
 pub(in crate::module) struct Hooks(());
 
+/// Registers hooks that come with a directive, when it is met for the first time: all modules are
+/// loaded, and Apache sorts the hooks once more when it has carried out all directives.
+///
+/// # Safety
+///
+/// Only within a directive's handler.
+pub(super) unsafe fn hook_once<F: Fn(&mut Hooks) + Copy + 'static>() {
+    if met().contains(&TypeId::of::<F>()) {
+        return;
+    }
+    met().push(TypeId::of::<F>());
+    // Apache knows a hook by the module that it has told to register its hooks: that was another.
+    // SAFETY: this is the only thread, by the caller's word; the name is a literal.
+    let module = unsafe { (&raw mut sys::apr_hook_debug_current).replace(MODULE.as_ptr()) };
+    item::<F>()(&mut Hooks(()));
+    // SAFETY: as above.
+    unsafe { sys::apr_hook_debug_current = module };
+}
+
+/// Whose hooks are registered, since Apache has last told us to.
+fn met() -> MutexGuard<'static, Vec<TypeId>> {
+    static MET: Mutex<Vec<TypeId>> = Mutex::new(Vec::new());
+    MET.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Our name, among those of other modules.
+pub(in crate::module) const MODULE: &CStr = c"mod_slot.c";
+
 /// A list of modules' names, which a null ends.
 struct Names([*const c_char; 2]);
 
@@ -176,18 +190,16 @@ macro_rules! hooks {
 }
 
 hooks! {
-    /// All modules are loaded; the configuration is read, and not yet carried out.
-    pre_config = ap_hook_pre_config(on_pre_config: Fn(&mut Hooks)), Middle;
     /// The configuration is whole; `apachectl -t` too comes here, and ends after it.
     check_config = ap_hook_check_config(on_config: Fn(&Setup) -> Result<(), String>), Middle;
     /// In the parent, after each pass over the configuration.
     post_config = ap_hook_post_config(on_config: Fn(&Setup) -> Result<(), String>), Last;
     /// A path becomes a file or a backend's address: before mod_rewrite and mod_proxy.
-    translate_first = ap_hook_translate_name(on_request: Fn(&mut Request) -> Answer), ReallyFirst;
+    translate_first = ap_hook_translate_name(on_request: Fn(&Request) -> Answer), ReallyFirst;
     /// Likewise, after mod_rewrite, mod_proxy and mod_alias, and before the core.
-    translate_last = ap_hook_translate_name(on_request: Fn(&mut Request) -> Answer), Last;
+    translate_last = ap_hook_translate_name(on_request: Fn(&Request) -> Answer), Last;
     /// The file's or the proxied URL's own configuration is about to be looked up.
-    map_to_storage = ap_hook_map_to_storage(on_request: Fn(&mut Request) -> Answer), ReallyFirst;
+    map_to_storage = ap_hook_map_to_storage(on_request: Fn(&Request) -> Answer), ReallyFirst;
 }
 
 impl Hooks {
@@ -195,6 +207,7 @@ impl Hooks {
     ///
     /// Only within the module's `register_hooks`.
     pub(super) unsafe fn new() -> Self {
+        met().clear();
         Self(())
     }
 
@@ -216,7 +229,7 @@ impl Hooks {
     /// core has set the handler of SetHandler.
     pub(in crate::module) fn fixups<F>(&mut self, _: F) -> &mut Self
     where
-        F: Fn(&mut Request) -> Answer + Copy + 'static,
+        F: Fn(&Request) -> Answer + Copy + 'static,
     {
         static AFTER: Names = Names([c"core.c".as_ptr(), ptr::null()]);
         // SAFETY: as above.
@@ -230,7 +243,7 @@ impl Hooks {
     /// mod_proxy has a URL to bring into its canonical form.
     pub(in crate::module) fn proxy_canon<F>(&mut self, proxy: &Proxy, _: F) -> &mut Self
     where
-        F: Fn(&mut Request, Text<'_>) -> Answer + Copy + 'static,
+        F: Fn(&Request, Text<'_>) -> Answer + Copy + 'static,
     {
         proxy.hook_canon(on_canon::<F>, Order::ReallyFirst as c_int);
         self
@@ -239,7 +252,7 @@ impl Hooks {
     /// mod_proxy looks for the worker of a request.
     pub(in crate::module) fn proxy_pre_request<F>(&mut self, proxy: &Proxy, _: F) -> &mut Self
     where
-        F: Fn(&mut Request) -> Option<Worker> + Copy + 'static,
+        F: Fn(&Request) -> Option<Worker> + Copy + 'static,
     {
         // Before "really first": mod_proxy_balancer is hooked at "first".
         proxy.hook_pre_request(on_pre_request::<F>, Order::ReallyFirst as c_int);

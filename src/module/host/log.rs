@@ -1,7 +1,7 @@
 //! Lines to Apache's error log, under its `LogLevel slot:...`.
 
+use super::record::index;
 use super::sys;
-use crate::module::slot_module;
 use std::ffi::{c_char, c_int};
 use std::ptr;
 
@@ -22,7 +22,7 @@ const FILE: *const c_char = c"mod_slot".as_ptr();
 /// To the main server's log.
 pub(in crate::module) fn log(level: Level, text: &str) {
     let (level, len) = (level as c_int, text.len() as c_int);
-    let (index, format) = (slot_module.index(), c"%.*s".as_ptr());
+    let (index, format) = (index(), c"%.*s".as_ptr());
     // SAFETY: `%.*s` reads `len` bytes of `text`; a null server stands for the main log until
     // there is a server, which is static from then on.
     unsafe {
@@ -39,7 +39,7 @@ pub(in crate::module) fn log(level: Level, text: &str) {
 /// `request` is live.
 pub(super) unsafe fn log_request(request: *const sys::request_rec, level: Level, text: &str) {
     let (level, len) = (level as c_int, text.len() as c_int);
-    let (index, format) = (slot_module.index(), c"%.*s".as_ptr());
+    let (index, format) = (index(), c"%.*s".as_ptr());
     // SAFETY: as in `log`; the caller promises the request.
     unsafe { sys::ap_log_rerror_(FILE, 0, index, level, 0, request, format, len, text.as_ptr()) };
 }

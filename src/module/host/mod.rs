@@ -22,7 +22,7 @@ mod worker;
 
 pub(super) use decimal::Decimal;
 pub(super) use directive::{Directive, Place, Scope};
-pub(super) use hooks::{Answer, Hooks};
+pub(super) use hooks::{Answer, Hooks, MODULE};
 pub(super) use log::{Level, log};
 pub(super) use pool::{Held, Text};
 pub(super) use proxy::Proxy;

@@ -10,7 +10,7 @@ use wide::u8x16;
 impl Request {
     /// Maps the path to a file below `root`, as the core does below DocumentRoot: never out of it.
     #[inline(never)]
-    pub(in crate::module) fn map_below(&mut self, root: &CStr) -> Answer {
+    pub(in crate::module) fn map_below(&self, root: &CStr) -> Answer {
         let path = self.path().filter(|path| path.to_bytes().starts_with(b"/"));
         let Some(path) = path.filter(|_| !self.is_proxied()) else { return Answer::DECLINED };
         let Some(file) = self.join(root, path).or_else(|| self.merge(root, path)) else {

@@ -135,6 +135,16 @@ pub(super) unsafe fn concat_before<'a, const NULS: usize>(
     }
 }
 
+/// Whether nothing is in a table.
+///
+/// # Safety
+///
+/// `table` is live.
+pub(super) unsafe fn is_empty(table: *const sys::apr_table_t) -> bool {
+    // SAFETY: the caller promises the table, which begins with its array (`apr_table_elts`).
+    unsafe { (*table.cast::<sys::apr_array_header_t>()).nelts == 0 }
+}
+
 /// A C string that may be null, borrowed for as long as the caller says that it lives.
 ///
 /// # Safety
@@ -163,27 +173,31 @@ impl<'a> Text<'a> {
         unsafe { CStr::from_ptr(self.0.as_ptr()) }
     }
 
-    /// Whether it starts with `prefix`, in whatever case. The prefix is lower case, and has no NUL.
-    #[inline]
-    pub(in crate::module) fn starts_with<const N: usize>(self, prefix: &[u8; N]) -> bool {
-        self.has_first(prefix, |byte, lower| byte.to_ascii_lowercase() == lower)
-    }
-
     /// What is behind `prefix`, which has no NUL.
     #[inline]
     pub(in crate::module) fn strip_prefix<const N: usize>(self, prefix: &[u8; N]) -> Option<Self> {
-        if !self.has_first(prefix, |byte, expected| byte == expected) {
-            return None;
+        self.behind(prefix, |byte, expected| byte == expected)
+    }
+
+    /// What is behind `scheme`, which is in lower case and has no NUL; in the text, it may be in any
+    /// case. Nearly always it is in lower case there too, or is not there.
+    #[inline]
+    pub(in crate::module) fn strip_scheme<const N: usize>(self, scheme: &[u8; N]) -> Option<Self> {
+        #[cold]
+        #[inline(never)]
+        fn in_any_case<'a, const N: usize>(text: Text<'a>, scheme: &[u8; N]) -> Option<Text<'a>> {
+            text.behind(scheme, |byte, lower| byte.to_ascii_lowercase() == lower)
         }
-        // SAFETY: `N` bytes were equal to those of the prefix, so the NUL is behind them.
-        Some(Self(unsafe { self.0.add(N) }, PhantomData))
+        self.strip_prefix(scheme).or_else(|| in_any_case(self, scheme))
     }
 
     #[inline]
-    fn has_first<const N: usize>(self, prefix: &[u8; N], is: impl Fn(u8, u8) -> bool) -> bool {
+    fn behind<const N: usize>(self, prefix: &[u8; N], is: impl Fn(u8, u8) -> bool) -> Option<Self> {
         let first = self.0.cast::<u8>();
         // SAFETY: no byte behind the NUL is read, which is equal to none of the prefix.
-        (0..N).all(|at| is(unsafe { first.add(at).read() }, prefix[at]))
+        let has_it = (0..N).all(|at| is(unsafe { first.add(at).read() }, prefix[at]));
+        // SAFETY: `N` bytes were equal to those of the prefix, so the NUL is behind them.
+        has_it.then(|| Self(unsafe { self.0.add(N) }, PhantomData))
     }
 }
 
@@ -195,23 +209,25 @@ mod tests {
     fn a_text_is_told_by_its_first_bytes_and_no_others() {
         // What lies behind the NUL would make it another text.
         let bytes = |text: &str| [text.as_bytes(), b"\0oxy:slot://app/\0"].concat();
-        for (whole, behind, is_slot) in [
-            ("proxy:SLOT://app", Some("SLOT://app"), true),
-            ("proxy:slot://", Some("slot://"), true),
-            ("proxy:slot:/", Some("slot:/"), false),
-            ("proxy:http://app", Some("http://app"), false),
-            ("proxy:", Some(""), false),
-            ("Proxy:slot://app", None, false),
-            ("proxy", None, false),
-            ("pr", None, false),
-            ("", None, false),
+        for (whole, behind, url) in [
+            ("proxy:slot://app", Some("slot://app"), Some(3)),
+            ("proxy:SLOT://app", Some("SLOT://app"), Some(3)),
+            ("proxy:slot://", Some("slot://"), Some(0)),
+            ("proxy:slot:/", Some("slot:/"), None),
+            ("proxy:http://app", Some("http://app"), None),
+            ("proxy:", Some(""), None),
+            ("Proxy:slot://app", None, None),
+            ("proxy", None, None),
+            ("pr", None, None),
+            ("", None, None),
         ] {
             let bytes = bytes(whole);
             // SAFETY: it ends with a NUL, and outlives the text.
             let text = unsafe { Text::lend(bytes.as_ptr().cast()) }.unwrap();
             let rest = text.strip_prefix(b"proxy:");
             assert_eq!(rest.map(|rest| rest.c_str().to_str().unwrap()), behind, "{whole}");
-            assert_eq!(rest.is_some_and(|rest| rest.starts_with(b"slot://")), is_slot, "{whole}");
+            let behind = rest.and_then(|rest| rest.strip_scheme(b"slot://"));
+            assert_eq!(behind.map(|text| text.c_str().count_bytes()), url, "{whole}");
         }
         // SAFETY: null is no text.
         assert!(unsafe { Text::lend(std::ptr::null()) }.is_none());

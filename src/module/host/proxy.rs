@@ -6,17 +6,18 @@ use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::ptr::{self, NonNull};
 
 /// mod_proxy's functions that we call. They stay where they are until the next restart, when the
-/// module is loaded anew: asked for at each start, never kept in a static.
+/// module is loaded anew: asked for at each start, never kept in a static. What requests read comes first.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub(in crate::module) struct Proxy {
     pub(super) module: NonNull<sys::module>,
+    encode: Encode,
     hook_canon_handler: HookCanon,
     hook_pre_request: HookPreRequest,
     run_canon_handler: Canon,
     get_worker: GetWorker,
     define_worker: DefineWorker,
     initialize_worker: InitializeWorker,
-    encode: Encode,
 }
 
 type Canon = unsafe extern "C" fn(*mut sys::request_rec, *mut c_char) -> c_int;
@@ -136,43 +137,50 @@ impl Proxy {
         name: &CStr,
         path: &CStr,
     ) -> Answer {
-        let r = request.raw();
-        let raw = request.has_note(c"proxy-nocanon");
-        // SAFETY: as in `Request::filename_behind`.
-        let search = if raw { None } else { unsafe { pool::borrow((*r).args) } };
-        let path = if raw || request.has_note(c"proxy-noencode") {
-            if !is_printable(path) {
-                request.log(Level::Error, "the path to forward has control characters or spaces");
-                return Answer::FORBIDDEN;
+        let (path, search) = if request.has_notes() || !is_encoded(path) {
+            match self.encoded(request, path) {
+                Ok(encoded) => encoded,
+                Err(answer) => return answer,
             }
-            path
-        } else if is_encoded(path) {
-            path
         } else {
-            let (len, flags) = (path.to_bytes().len() as c_int, request.slash_flags());
-            // SAFETY: the request, and so its pool, is live; what is returned lies there.
-            let encoded = unsafe {
-                let (pool, kind) = ((*r).pool, (*r).proxyreq);
-                (self.encode)(pool, path.as_ptr(), len, sys::enc_path, flags, kind)
-            };
-            // SAFETY: null, or a C string in the request's pool.
-            match unsafe { pool::borrow(encoded) } {
-                Some(path) => path,
-                None => return Answer::BAD_REQUEST,
-            }
+            (path, request.search())
         };
-        match search {
+        match search.map(printable) {
             None => request.set_filename(&[name.to_bytes(), path.to_bytes()]),
-            Some(search) if is_printable(search) => {
-                let parts = [name.to_bytes(), path.to_bytes(), b"?", search.to_bytes()];
-                request.set_filename(&parts);
+            Some(Some(search)) => {
+                request.set_filename(&[name.to_bytes(), path.to_bytes(), b"?", search]);
             }
-            Some(_) => {
-                request.log(Level::Error, "the query to forward has control characters or spaces");
-                return Answer::FORBIDDEN;
-            }
+            Some(None) => return refuse(request, "query"),
         }
         Answer::OK
+    }
+
+    /// The path as the backend is sent it, and the query that belongs behind it.
+    #[cold]
+    #[inline(never)]
+    fn encoded<'a>(
+        &self,
+        request: &'a Request,
+        path: &'a CStr,
+    ) -> Result<(&'a CStr, Option<&'a CStr>), Answer> {
+        let r = request.raw();
+        let raw = request.has_note(c"proxy-nocanon");
+        if raw || request.has_note(c"proxy-noencode") {
+            return match printable(path) {
+                // The query is in it.
+                Some(_) if raw => Ok((path, None)),
+                Some(_) => Ok((path, request.search())),
+                None => Err(refuse(request, "path")),
+            };
+        }
+        let (len, flags) = (path.to_bytes().len() as c_int, request.slash_flags());
+        // SAFETY: the request, and so its pool, is live; what is returned is null, or a C string that
+        // lies there.
+        let encoded = unsafe {
+            let (pool, kind) = ((*r).pool, (*r).proxyreq);
+            pool::borrow((self.encode)(pool, path.as_ptr(), len, sys::enc_path, flags, kind))
+        };
+        Ok((encoded.ok_or(Answer::BAD_REQUEST)?, request.search()))
     }
 
     /// The worker that `server` declares for `url` (`<Proxy>`, ProxyPass), by the longest match.
@@ -262,10 +270,22 @@ fn is_encoded(path: &CStr) -> bool {
     path.to_bytes().iter().all(|byte| PLAIN[usize::from(*byte)])
 }
 
-/// Whether there is neither a control character nor a space in it.
-fn is_printable(text: &CStr) -> bool {
+/// All of it, if there is neither a control character nor a space in it.
+fn printable(text: &CStr) -> Option<&[u8]> {
+    let start = text.as_ptr();
     // SAFETY: a C string; what is returned points into it, or to its NUL.
-    unsafe { *sys::ap_scan_vchar_obstext(text.as_ptr()) == 0 }
+    unsafe {
+        let end = sys::ap_scan_vchar_obstext(start);
+        (*end == 0)
+            .then(|| std::slice::from_raw_parts(start.cast(), end.offset_from_unsigned(start)))
+    }
+}
+
+#[cold]
+fn refuse(request: &Request, what: &str) -> Answer {
+    let text = format!("the {what} to forward has control characters or spaces");
+    request.log(Level::Error, &text);
+    Answer::FORBIDDEN
 }
 
 fn symbol(name: &CStr) -> Option<*mut c_void> {

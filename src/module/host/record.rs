@@ -7,6 +7,7 @@ use crate::module::slot_module;
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 /// `module AP_MODULE_DECLARE_DATA`: in a cell, for Apache writes its index and links into it.
 #[repr(transparent)]
@@ -40,25 +41,30 @@ impl ModuleRecord {
             flags: 0,
         }))
     }
+}
 
-    /// Our place in the vectors of configuration, and in `LogLevel`.
-    pub(super) fn index(&self) -> c_int {
-        // SAFETY: the record is a live static, and is not being written (see `Sync`).
-        unsafe { (*self.0.get()).module_index }
-    }
+/// What Apache has written into the module's record as its index. Here it is found at once; the record
+/// is a symbol that all may see, and is looked up in a table each time.
+static INDEX: AtomicI32 = AtomicI32::new(0);
 
-    /// Our place in a vector of configuration, as `ap_get_module_config` finds it.
-    ///
-    /// # Safety
-    ///
-    /// `vector` is live and was made by Apache.
-    pub(super) unsafe fn place_in(&self, vector: *mut sys::ap_conf_vector_t) -> *mut *mut c_void {
-        // SAFETY: the caller promises the vector, which has a pointer for each module.
-        unsafe { vector.cast::<*mut c_void>().add(self.index() as usize) }
-    }
+/// Our place in the vectors of configuration, and in `LogLevel`.
+pub(super) fn index() -> c_int {
+    INDEX.load(Ordering::Relaxed)
+}
+
+/// Our place in a vector of configuration, as `ap_get_module_config` finds it.
+///
+/// # Safety
+///
+/// `vector` is live and was made by Apache.
+pub(super) unsafe fn place_in(vector: *mut sys::ap_conf_vector_t) -> *mut *mut c_void {
+    // SAFETY: the caller promises the vector, which has a pointer for each module.
+    unsafe { vector.cast::<*mut c_void>().add(index() as usize) }
 }
 
 unsafe extern "C" fn on_register<F: Fn(&mut Hooks) + Copy + 'static>(_: *mut sys::apr_pool_t) {
+    // SAFETY: the record is a live static, and Apache has written it: the index comes first.
+    INDEX.store(unsafe { (*slot_module.0.get()).module_index }, Ordering::Relaxed);
     keep_panics();
     // SAFETY: this is Apache's callback to register hooks in.
     let mut hooks = unsafe { Hooks::new() };
@@ -91,5 +97,5 @@ unsafe extern "C" fn merge_config(
 /// `server` is live.
 pub(super) unsafe fn config_of(server: *const sys::server_rec) -> *mut Config {
     // SAFETY: the caller promises the server; `create_config` has filled our place in its vector.
-    unsafe { (*slot_module.place_in((*server).module_config)).cast() }
+    unsafe { (*place_in((*server).module_config)).cast() }
 }

@@ -2,31 +2,32 @@
 
 use super::guard::guard_or;
 use super::log::{Level, log, log_request};
-use super::record::config_of;
+use super::record::{config_of, place_in};
 use super::{Decimal, Held, Text, item, pool, sys};
 use crate::module::config::Config;
 use crate::module::site::Service;
-use crate::module::slot_module;
+use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_int, c_void};
 use std::ops::Deref;
 use std::ptr::NonNull;
 
-/// A handle, not a reference: Apache and its other modules write the record too, so no `&mut` to
-/// the record itself may ever claim it alone. Hooks are lent the handle and cannot keep it.
+/// In a cell, and lent shared only: Apache and its other modules write the record too, so no `&mut` to
+/// it may ever claim it alone. Hooks cannot keep what they are lent.
 #[derive(Debug)]
-pub(in crate::module) struct Request(NonNull<sys::request_rec>);
+#[repr(transparent)]
+pub(in crate::module) struct Request(UnsafeCell<sys::request_rec>);
 
 impl Request {
     /// # Safety
     ///
-    /// `r` is live, and on this thread only, while the handle is.
-    pub(super) unsafe fn lend(r: *mut sys::request_rec) -> Self {
-        // SAFETY: a live request is not null.
-        Self(unsafe { NonNull::new_unchecked(r) })
+    /// `r` is live, and on this thread only, for `'a`.
+    pub(super) unsafe fn lend<'a>(r: *mut sys::request_rec) -> &'a Self {
+        // SAFETY: the caller promises the record; it is laid out as the cell that it is in.
+        unsafe { &*r.cast() }
     }
 
     pub(super) fn raw(&self) -> *mut sys::request_rec {
-        self.0.as_ptr()
+        self.0.get()
     }
 
     /// What the server that took the request serves, to be kept with the request.
@@ -38,7 +39,7 @@ impl Request {
 
     /// Whether both are one request.
     pub(in crate::module) fn is(&self, other: &Self) -> bool {
-        self.0 == other.0
+        std::ptr::eq(self, other)
     }
 
     /// Whether the client made it.
@@ -48,7 +49,7 @@ impl Request {
     }
 
     /// The request that the client made: above all sub-requests and internal redirects.
-    pub(in crate::module) fn root(&self) -> Self {
+    pub(in crate::module) fn root(&self) -> &Self {
         let mut r = self.raw();
         // SAFETY: what a live request came from is live, and works on this thread while it does.
         unsafe {
@@ -80,7 +81,7 @@ impl Request {
         // was kept before would be forgotten, and not freed.
         unsafe {
             let kept = pool::place_new((*self.raw()).pool, new);
-            *slot_module.place_in((*self.raw()).request_config) = kept.cast();
+            *place_in((*self.raw()).request_config) = kept.cast();
             &*kept
         }
     }
@@ -99,7 +100,7 @@ impl Request {
     /// What we keep with this request, if anything.
     pub(in crate::module) fn known_state<T: 'static>(&self) -> Option<&T> {
         // SAFETY: as in `keep`.
-        unsafe { (*slot_module.place_in((*self.raw()).request_config)).cast::<T>().as_ref() }
+        unsafe { (*place_in((*self.raw()).request_config)).cast::<T>().as_ref() }
     }
 
     /// Has `F` called when the request is over, whatever became of it: its answer is out, its line in
@@ -111,7 +112,7 @@ impl Request {
             // SAFETY: the pool calls this once, before it frees any of its memory, in which the
             // request lies with all that it has been redirected to.
             let request = unsafe { Request::lend(r.cast()) };
-            guard_or(|| item::<F>()(&request), |panic| log(Level::Critical, panic));
+            guard_or(|| item::<F>()(request), |panic| log(Level::Critical, panic));
             sys::APR_SUCCESS as sys::apr_status_t
         }
         let (r, in_child) = (self.raw(), Some(sys::apr_pool_cleanup_null as _));
@@ -193,14 +194,25 @@ impl Request {
         self.has_note(c"proxy-sethandler")
     }
 
-    /// Whether modules have left this note with the request. Nearly always, they have left none.
+    /// Whether modules have left this note with the request.
+    #[inline]
     pub(super) fn has_note(&self, name: &CStr) -> bool {
         // SAFETY: the request, and so its table of notes, is live.
-        unsafe {
-            let notes = (*self.raw()).notes;
-            sys::apr_is_empty_table(notes) == 0
-                && !sys::apr_table_get(notes, name.as_ptr()).is_null()
-        }
+        self.has_notes()
+            && unsafe { !sys::apr_table_get((*self.raw()).notes, name.as_ptr()).is_null() }
+    }
+
+    /// Whether modules have left notes with the request. Nearly always, they have left none.
+    #[inline]
+    pub(super) fn has_notes(&self) -> bool {
+        // SAFETY: as in `has_note`.
+        unsafe { !pool::is_empty((*self.raw()).notes) }
+    }
+
+    /// What is behind the `?` of its URL.
+    pub(super) fn search(&self) -> Option<&CStr> {
+        // SAFETY: as in `filename_behind`.
+        unsafe { pool::borrow((*self.raw()).args) }
     }
 
     /// Whether the configuration chose a handler.
@@ -232,8 +244,7 @@ impl Request {
         unsafe {
             let table = (*self.raw()).subprocess_env;
             // Where nothing is, there is nothing to be replaced, and to be looked for.
-            let empty = sys::apr_is_empty_table(table) != 0;
-            let set = if empty { sys::apr_table_addn } else { sys::apr_table_setn };
+            let set = if pool::is_empty(table) { sys::apr_table_addn } else { sys::apr_table_setn };
             for (name, value) in variables {
                 set(table, name.as_ptr(), value.as_ptr());
             }
@@ -314,6 +325,20 @@ impl<T> Kept<T> {
     ) -> Option<Kept<U>> {
         // SAFETY: as in `part`.
         of(unsafe { self.0.as_ref() }).map(|part| Kept(NonNull::from(part)))
+    }
+
+    /// A part that is looked for, and what comes with it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the search.
+    pub(in crate::module) fn find_part<U: ?Sized, V, E>(
+        self,
+        find: impl FnOnce(&T) -> Result<(&U, V), E>,
+    ) -> Result<(Kept<U>, V), E> {
+        // SAFETY: as in `part`.
+        let (part, more) = find(unsafe { self.0.as_ref() })?;
+        Ok((Kept(NonNull::from(part)), more))
     }
 }
 

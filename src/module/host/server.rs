@@ -1,9 +1,8 @@
 //! Apache at its start: pools, servers, and what it says of itself.
 
-use super::record::config_of;
+use super::record::{config_of, place_in};
 use super::{pool, sys};
 use crate::module::config::Config;
-use crate::module::slot_module;
 use std::ffi::{CStr, CString, OsStr, c_char, c_int};
 use std::fs::File;
 use std::mem::ManuallyDrop;
@@ -100,7 +99,7 @@ impl Setup {
         // its pool, for whoever else shares it.
         unsafe {
             let config = pool::place(self.pool.raw(), config);
-            *slot_module.place_in((*server.raw()).module_config) = config.cast();
+            *place_in((*server.raw()).module_config) = config.cast();
         }
     }
 }
