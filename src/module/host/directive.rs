@@ -70,13 +70,13 @@ impl Directive {
     /// One argument or more, in the main server or a virtual host; inside our own section too.
     pub(in crate::module) const fn words<F>(
         name: &'static CStr,
-        _set: F,
+        set: F,
         help: &'static CStr,
     ) -> Self
     where
         F: Fn(&mut Config, Scope, &[&str]) -> Result<(), String> + Copy + 'static,
     {
-        Self::hooking(name, _set, |_: &mut Hooks| {}, help)
+        Self::hooking(name, set, |_: &mut Hooks| {}, help)
     }
 
     /// As [`Directive::words`], of a directive that comes with hooks of its own.
