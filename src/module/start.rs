@@ -152,11 +152,18 @@ fn publish_all(dirs: &Dirs, groups: &[GroupLines], usable: bool, countable: bool
     // finds none goes on without (`map::cut`).
     let reserved = groups.len() * counts::size(rows()) <= RESERVED;
     let how = How { countable, reserved };
-    groups.iter().map(|lines| publish_group(dirs, lines, how)).collect()
+    let mut places = 0..;
+    groups.iter().map(|lines| publish_group(dirs, lines, how, &mut places)).collect()
 }
 
-fn publish_group(dirs: &Dirs, lines: &GroupLines, how: How) -> Group {
-    let slots = lines.slots.iter().enumerate().map(|(at, slot)| slot.serve(at)).collect();
+/// `places` are those that no slot has yet, of the places among all slots.
+fn publish_group(
+    dirs: &Dirs,
+    lines: &GroupLines,
+    how: How,
+    places: &mut impl Iterator<Item = usize>,
+) -> Group {
+    let slots = lines.slots.iter().zip(places).map(|(slot, place)| slot.serve(place)).collect();
     match try_publish(dirs, lines, how) {
         Ok((Published { control, mapping, .. }, counts)) => {
             let first = (control.identity, control.word);
