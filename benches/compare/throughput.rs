@@ -110,13 +110,13 @@ pub(crate) fn measure() -> Result<Chapter, String> {
 }
 
 const READING: &str = "\
-`slot://` takes fewer instructions than a fixed ProxyPass, but they, and what they read, lie elsewhere: in \
-callgrind's cache simulation (32 KiB each for instructions and data) a request of `slot://` has about 95 more \
-misses, of some 2,700: what the one saves, the other takes. \"modules\" shows what any modules cost that have no \
-part in the request. On prefork that is as much as the saving, and more: there, `slot://` is slower than a \
-ProxyPass in an Apache without mod_slot, and about as fast as one beside those modules. Each connection has a \
-process of its own there, with page tables and caches to be filled for it; that this is the reason is likely, \
-and not measured.
+`slot://` takes fewer instructions than a fixed ProxyPass; in callgrind's cache simulation (32 KiB each for \
+instructions and data) a request of either has about 2,500 misses. That of `slot://` touches \
+more pages of memory, though: 223, where a fixed ProxyPass has 207 (valgrind's trace of memory). \"modules\" shows what any \
+modules cost that have no part in the request, and has 221. On prefork such things cost more than what is \
+saved: there, `slot://` is slower than a ProxyPass in an Apache without mod_slot. Each connection has a \
+process of its own there, with page tables and caches to be filled for it; that this is the reason is \
+likely, and not measured.
 ";
 
 /// By turns, with all of the tools that make them. The rounds are what is drawn anew for an interval: all

@@ -194,10 +194,8 @@ fn take(way: &Way, many: usize, backend: SocketAddr) -> Result<Taken, String> {
     let (apache, took) = place.start()?;
     later.push(in_millis(took));
     let pids = await_children(apache.pid(), CHILDREN)?;
-    // A child readies all workers before it serves.
-    thread::sleep(Duration::from_secs(2));
     let runtime = || occupied(&place.dirs().runtime, |_| true);
-    let (idle, before) = (Process::median(&pids), runtime());
+    let (idle, before) = (settled(&pids)?, runtime());
     if before > 0 {
         slotctl(&place.dirs(), &["status".to_owned()])?;
     }
@@ -213,6 +211,20 @@ fn take(way: &Way, many: usize, backend: SocketAddr) -> Result<Taken, String> {
         busy,
         runtime: [before, looked, after],
     })
+}
+
+/// A child readies all workers before it serves: what it has when it takes no more.
+fn settled(pids: &[u32]) -> Result<Process, String> {
+    let mut last = Process::median(pids);
+    for _ in 0..60 {
+        thread::sleep(Duration::from_secs(2));
+        let now = Process::median(pids);
+        if now.private == last.private {
+            return Ok(now);
+        }
+        last = now;
+    }
+    Err("the children take more memory for two minutes already".into())
 }
 
 /// 2,000 requests to 200 groups, on connections of a request each, so that all children get some.
