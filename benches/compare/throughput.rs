@@ -111,10 +111,10 @@ pub(crate) fn measure() -> Result<Chapter, String> {
 
 const READING: &str = "\
 `slot://` takes fewer instructions than a fixed ProxyPass; in callgrind's cache simulation (32 KiB each for \
-instructions and data) a request of either has about 2,500 misses. That of `slot://` touches \
-more pages of memory, though: 223, where a fixed ProxyPass has 207 (valgrind's trace of memory). \"modules\" shows what any \
-modules cost that have no part in the request, and has 221. On prefork such things cost more than what is \
-saved: there, `slot://` is slower than a ProxyPass in an Apache without mod_slot. Each connection has a \
+instructions and data) a request of either has about 2,500 misses. That of `slot://` touches more pages of \
+memory, though: 223, where a fixed ProxyPass has 207 (valgrind's trace of memory). \"modules\" shows what \
+any modules cost that have no part in the request, and has 221. On prefork such things cost more than what \
+is saved: there, `slot://` is slower than a ProxyPass in an Apache without mod_slot. Each connection has a \
 process of its own there, with page tables and caches to be filled for it; that this is the reason is \
 likely, and not measured.
 ";

@@ -57,11 +57,7 @@ fn enter_url(request: &Request, service: Kept<Service>, url: &[u8]) -> Answer {
     if request.is_forward_proxied() {
         return Answer::DECLINED;
     }
-    match service.find_part(|service| service.site.find(url)) {
-        Ok((group, _)) if enter_and_mark(request, group).is_some() => Answer::DECLINED,
-        Ok(_) => Answer::UNAVAILABLE,
-        Err(name) => no_group(request, name),
-    }
+    way(request, service, url).map_or_else(|answer| answer, |_| Answer::DECLINED)
 }
 
 /// mod_rewrite knows no scheme of ours: it takes `slot://app/x` for a path, and makes it
@@ -114,7 +110,7 @@ fn canonicalise_other(request: &Request, service: Kept<Service>, url: Text<'_>) 
 fn canonicalise_slot(request: &Request, service: Kept<Service>, url: &CStr) -> Answer {
     let (group, chosen, path) = match way_of_entered(request, url.to_bytes()) {
         Some(way) => way,
-        None => match way(request, service, url.to_bytes()) {
+        None => match late_way(request, service, url.to_bytes()) {
             Ok(way) => way,
             Err(answer) => return answer,
         },
@@ -138,15 +134,25 @@ fn canonicalise_slot(request: &Request, service: Kept<Service>, url: &CStr) -> A
     answer
 }
 
-/// The way of a request that has not entered on its way to mod_proxy's canon_handler, or of one that is
-/// in several slots, or that the client did not make.
-#[cold]
-#[inline(never)]
+/// Finds the group that `url` names, and enters its active slot.
+#[inline(always)]
 fn way<'a>(request: &Request, service: Kept<Service>, url: &'a [u8]) -> Result<Way<'a>, Answer> {
     let found = service.find_part(|service| service.site.find(url));
     let (group, path) = found.map_err(|name| no_group(request, name))?;
     let slot = enter_and_mark(request, group).ok_or(Answer::UNAVAILABLE)?;
     Ok((group, slot, path))
+}
+
+/// The same in mod_proxy's canon_handler: for a request that has not entered before, or that is in
+/// several slots, or that the client did not make.
+#[cold]
+#[inline(never)]
+fn late_way<'a>(
+    request: &Request,
+    service: Kept<Service>,
+    url: &'a [u8],
+) -> Result<Way<'a>, Answer> {
+    way(request, service, url)
 }
 
 /// What mod_proxy's own modules make of the URL.
