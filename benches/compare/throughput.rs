@@ -14,11 +14,13 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::{fs, thread};
 use tools::{CONNECTIONS, Run, Tool};
-use turns::TURNS;
+use turns::TURN;
 
-/// How often all Apaches are started anew. Each start lays a process out in memory another way, and that
-/// is worth a percent: it takes several to tell it from what a configuration costs.
+/// How often all Apaches are started anew, for each start lays a process out in memory another way.
 const ROUNDS: usize = 30;
+
+/// How many turns each has in a round, with each tool: what a target judges, and what none does.
+const TURNS: [usize; 2] = [120, 40];
 
 /// Runs of a second are in each round of this many.
 const RUNS_IN: usize = 6;
@@ -54,8 +56,8 @@ struct Found {
     runs: Vec<Run>,
     /// Of the requests per second in each pair of runs.
     ratios: Vec<f64>,
-    /// Requests per second of processor time, of each round.
-    by_turns: Vec<f64>,
+    /// Requests per second of processor time, in each turn of each round.
+    by_turns: Vec<Vec<f64>>,
 }
 
 /// Who runs where.
@@ -110,19 +112,17 @@ pub(crate) fn measure() -> Result<Chapter, String> {
 }
 
 const READING: &str = "\
-`slot://` takes fewer instructions than a fixed ProxyPass; in callgrind's cache simulation (32 KiB each for \
-instructions and data) a request of either has about 2,500 misses. That of `slot://` touches more pages of \
-memory, though: 223, where a fixed ProxyPass has 207 (valgrind's trace of memory). \"modules\" shows what \
-any modules cost that have no part in the request, and has 221. On prefork such things cost more than what \
-is saved: there, `slot://` is slower than a ProxyPass in an Apache without mod_slot. Each connection has a \
-process of its own there, with page tables and caches to be filled for it; that this is the reason is \
-likely, and not measured.
+`slot://` takes fewer instructions than a fixed ProxyPass, makes the same system calls, and in callgrind's cache \
+simulation (32 KiB each for instructions and data) a request of either has about 2,500 misses. \"modules\" shows \
+what any modules cost that have no part in the request. Where prefork, with a process for each connection, is a \
+percent or two slower with either, this is so in spite of what can be counted. It is not the number of pages of \
+memory: a module that reads 32 of them in each request was no slower than one that reads none.
 ";
 
 /// By turns, with all of the tools that make them. The rounds are what is drawn anew for an interval: all
 /// turns of a round meet the same Apaches.
 fn judge(chapter: &mut Chapter, mpm: Mpm, rows: &[Row], found: &[Vec<Found>]) {
-    let [slot, again] = ["slot", "proxypass, again"].map(|name| {
+    let [slot, again] = [JUDGED, "proxypass, again"].map(|name| {
         let at = rows.iter().position(|row| row.name == name).expect("there is such a row");
         let of_tools: Vec<_> =
             found.iter().filter_map(|found| ratios_by_turns(rows, found, at)).collect();
@@ -156,19 +156,26 @@ fn method(processors: &Processors, alone: Run) -> String {
          tables have the medians of requests per second and of how long a request waits, and of the \
          ratio of requests per second in each such pair its median, its 95 % interval (bootstrap), the \
          least and the most.\n\n**By turns**, in each round: what is close to each other has a load \
-         for a tenth of a second, then the next one, {TURNS} times each; the load of the others is \
-         stopped meanwhile (SIGSTOP). What is measured is how long the processes of each Apache have \
-         run for the requests in its access log. Whatever else the machine does lasts longer than a \
-         turn and meets all of them, so this sees differences that runs of a second do not. The others \
-         are compared to the mean of the two that are the same.\n\n\
+         for {} milliseconds, then the next one, {} times each where a target judges it, else {} times; the \
+         load of the others is stopped meanwhile (SIGSTOP). What is measured is how long the \
+         processes of each Apache have run for the requests in its access log. What else happens to \
+         the machine makes single turns several times as slow, but meets all alike: of the ratios \
+         of the turns beside each other, the median is the round's, and of these the median and its \
+         interval are in the tables. The others are compared to the mean of the two that are the same.\n\n\
          **\"again\" is the resolution:** the same configuration once more, in an Apache of its own. \
          What is nearer to 1 than its interval is not a difference that this can see. A target is \
          undecided where the median is below it and the interval reaches it.",
         alone.rate,
         CONNECTIONS / 4,
         number(ROUNDS),
+        TURN.as_millis(),
+        number(TURNS[0]),
+        number(TURNS[1]),
     )
 }
+
+/// The row that a target is about.
+const JUDGED: &str = "slot";
 
 /// The application, as the rivals' lines name it.
 const APP: &str = "app0";
@@ -246,19 +253,19 @@ impl Bench<'_> {
         Ok(found)
     }
 
-    /// Each base, and what is close to it; from the last to the first in every other round.
+    /// Each base, and what is close to it.
     fn turns(&self, tool: Tool, round: &Round<'_>, found: &mut [Found]) -> Result<(), String> {
-        let Round { number, rows, stands } = round;
+        let Round { rows, stands, .. } = round;
         for base in (0..rows.len()).filter(|at| rows[*at].than == *at) {
             let close = (0..rows.len()).filter(|at| rows[*at].than == base && rows[*at].close);
-            let mut order: Vec<usize> = close.collect();
-            if number % 2 == 1 {
-                order.reverse();
-            }
-            let of: Vec<_> = order.iter().map(|at| &stands[*at]).collect();
+            let close: Vec<usize> = close.collect();
+            let of: Vec<_> = close.iter().map(|at| &stands[*at]).collect();
+            let is_judged = close.iter().any(|at| rows[*at].name == JUDGED);
+            let many = number(TURNS[usize::from(!is_judged)]);
             let others = self.processors.others.as_deref();
-            for (at, rate) in order.iter().zip(turns::measure(tool, &of, others, self.scratch)?) {
-                found[*at].by_turns.push(rate);
+            let rates = turns::measure(tool, many, &of, others, self.scratch)?;
+            for (at, rates) in close.into_iter().zip(rates) {
+                found[at].by_turns.push(rates);
             }
         }
         Ok(())
@@ -297,30 +304,35 @@ fn lay_out(root: &Path, backend: SocketAddr) -> std::io::Result<()> {
     fs::write(root.join("active.txt"), format!("{APP} {backend}\n"))
 }
 
-/// Of each round; none of what is not compared by turns with this tool. The base and its twin are the same
-/// to others, so their mean is what is compared to: it owes half as much to how they were laid out.
+/// Of each round, the median of its turns; none of what is not compared by turns with this tool. The base
+/// and its twin are the same to others, so their mean is what is compared to: it owes half as much to chance.
 fn ratios_by_turns(rows: &[Row], found: &[Found], at: usize) -> Option<Vec<f64>> {
     let (own, base) = (&found[at].by_turns, rows[at].than);
     if base == at || own.is_empty() {
         return None;
     }
     let same = |other: &usize| *other != at && rows[*other].rival.name == rows[base].rival.name;
-    let bases = (0..rows.len()).filter(same).map(|other| found[other].by_turns.as_slice());
-    let bases = means(&bases.collect::<Vec<_>>());
-    Some(own.iter().zip(bases).map(|(own, base)| own / base).collect())
+    let bases: Vec<usize> = (0..rows.len()).filter(same).collect();
+    let of_round = |(round, own): (usize, &Vec<f64>)| {
+        let bases = bases.iter().map(|base| found[*base].by_turns[round].as_slice());
+        let bases = means(&bases.collect::<Vec<_>>());
+        median(&own.iter().zip(bases).map(|(own, base)| own / base).collect::<Vec<_>>())
+    };
+    Some(own.iter().enumerate().map(of_round).collect())
 }
 
 /// Those that are close to each other.
 fn table_by_turns(mpm: Mpm, tool: Tool, rows: &[Row], found: &[Found]) -> Table {
     let head = ["", "requests per second", "compared to", "ratio", "95 %", "least to most"];
     let line = |at: usize| {
-        let mut cells = vec![rows[at].name.clone(), format!("{:.0}", median(&found[at].by_turns))];
+        let rate = median(&found[at].by_turns.concat());
+        let mut cells = vec![rows[at].name.clone(), format!("{rate:.0}")];
         cells.extend(compared(rows, at, ratios_by_turns(rows, found, at).as_deref()));
         cells
     };
     Table {
         caption: format!(
-            "{}, {}, by turns: requests per second of processor time, medians of the rounds",
+            "{}, {}, by turns: requests per second of processor time, medians",
             mpm.name(),
             tool.name()
         ),

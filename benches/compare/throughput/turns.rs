@@ -1,81 +1,115 @@
-//! Apaches under load by turns of a tenth of a second: how many requests each serves in a second of a
+//! Apaches under load by turns of some milliseconds: how many requests each serves in a second of a
 //! processor's time.
 //!
-//! What else the machine does mostly lasts longer than a turn, so it meets all of them alike; and in
-//! its turn each has the processor and its caches for itself.
+//! In its turn each has the processor and its caches for itself. What else happens to the machine can
+//! make a turn three times as long as the next one; but it meets all of them alike, and there are many.
 
 use super::Stand;
 use super::tools::Tool;
 use crate::server::{Kept, children};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
-use std::{fs, thread};
 
-const TURN: Duration = Duration::from_millis(100);
+/// How long the load of one goes on.
+pub(super) const TURN: Duration = Duration::from_millis(12);
 
-/// How many turns each has in a measurement.
-pub(super) const TURNS: usize = 10;
+/// How long it takes at most until all that was asked for is answered.
+const SETTLES: Duration = Duration::from_millis(5);
 
-/// What an Apache has done so far.
-struct Done {
-    requests: usize,
-    /// Nanoseconds that its children have run.
+/// How long the connections are made, and first used.
+const WARM: Duration = Duration::from_millis(100);
+
+/// What an Apache does.
+struct Meter {
+    log: File,
+    /// How long each thread of its children has run.
+    threads: Vec<File>,
     ran: u64,
 }
 
-impl Done {
+impl Meter {
     fn of(stand: &Stand) -> Result<Self, String> {
         let log = stand.place.root().join("access.log");
-        let log = fs::read(&log).map_err(|e| format!("{}: {e}", log.display()))?;
-        let requests = log.iter().filter(|byte| **byte == b'\n').count();
-        let ran = children(stand.apache.pid()).into_iter().flat_map(of_threads).sum();
-        Ok(Self { requests, ran })
+        let log = File::open(&log).map_err(|e| format!("{}: {e}", log.display()))?;
+        let threads = children(stand.apache.pid()).into_iter().flat_map(threads_of).collect();
+        let mut meter = Self { log, threads, ran: 0 };
+        meter.rate()?;
+        if meter.ran == 0 {
+            return Err("the system does not say how long the processes have run".into());
+        }
+        Ok(meter)
+    }
+
+    /// Requests per second of processor time, since it was last asked.
+    fn rate(&mut self) -> Result<f64, String> {
+        let mut lines = Vec::new();
+        self.log.read_to_end(&mut lines).map_err(|e| format!("access.log: {e}"))?;
+        let requests = lines.iter().filter(|byte| **byte == b'\n').count();
+        let before = std::mem::replace(&mut self.ran, self.threads.iter().filter_map(ran).sum());
+        Ok(requests as f64 / self.ran.saturating_sub(before).max(1) as f64 * 1e9)
     }
 }
 
-/// The nanoseconds that each thread of a process has run.
-fn of_threads(pid: u32) -> Vec<u64> {
+fn threads_of(pid: u32) -> Vec<File> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let ran = |path: &Path| fs::read_to_string(path).ok()?.split(' ').next()?.parse().ok();
-    tasks.filter_map(|task| ran(&task.path().join("schedstat"))).collect()
+    tasks.filter_map(|task| File::open(task.path().join("schedstat")).ok()).collect()
 }
 
-/// Of each in the same order, with a load of this kind. `root` is the bench's own directory.
+/// Nanoseconds.
+fn ran(schedstat: &File) -> Option<u64> {
+    let mut text = [0; 64];
+    let len = schedstat.read_at(&mut text, 0).ok()?;
+    str::from_utf8(&text[..len]).ok()?.split(' ').next()?.parse().ok()
+}
+
+/// The rates of each, in so many turns of this kind of load. Turns in which one of them was not heard
+/// of are left out, of all of them. `root` is the bench's own directory.
 pub(super) fn measure(
     tool: Tool,
+    many: usize,
     stands: &[&Stand],
     processors: Option<&str>,
     root: &Path,
-) -> Result<Vec<f64>, String> {
-    let done = || stands.iter().map(|stand| Done::of(stand)).collect::<Result<Vec<_>, _>>();
-    let before = done()?;
+) -> Result<Vec<Vec<f64>>, String> {
     let start = |stand: &&Stand| {
         let load = Kept::start(&mut tool.endless(&stand.url, processors), root)?;
+        thread::sleep(WARM);
         signal(&load, Signal::SIGSTOP)?;
         Ok(load)
     };
     let loads = stands.iter().map(start).collect::<Result<Vec<_>, String>>()?;
-    for load in loads.iter().cycle().take(TURNS * loads.len()) {
-        signal(load, Signal::SIGCONT)?;
-        thread::sleep(TURN);
-        signal(load, Signal::SIGSTOP)?;
-    }
-    drop(loads);
-    // What was asked last is still to be answered.
-    thread::sleep(TURN);
-    let rate = |((before, after), stand): ((&Done, &Done), &&Stand)| {
-        let requests = after.requests - before.requests;
-        // Less than before, where one has ended meanwhile.
-        let ran = after.ran.saturating_sub(before.ran);
-        match (requests, ran) {
-            (0, _) => Err(format!("{}: no request was served", stand.url)),
-            (_, 0) => Err("the system does not say how long the processes have run".into()),
-            _ => Ok(requests as f64 / ran as f64 * 1e9),
+    let meters = stands.iter().map(|stand| Meter::of(stand));
+    let mut meters = meters.collect::<Result<Vec<_>, _>>()?;
+    let mut rates = vec![Vec::new(); stands.len()];
+    for turn in 0..many {
+        let mut of_turn = vec![0.0; stands.len()];
+        // Another one is first each time, and another one before each.
+        let mut order: Vec<usize> = (0..stands.len()).collect();
+        order.rotate_left(turn % stands.len());
+        if turn % 2 == 1 {
+            order.reverse();
         }
-    };
-    before.iter().zip(&done()?).zip(stands).map(rate).collect()
+        for at in order {
+            signal(&loads[at], Signal::SIGCONT)?;
+            thread::sleep(TURN);
+            signal(&loads[at], Signal::SIGSTOP)?;
+            thread::sleep(SETTLES);
+            of_turn[at] = meters[at].rate()?;
+        }
+        if of_turn.iter().all(|rate| *rate > 0.0) {
+            rates.iter_mut().zip(of_turn).for_each(|(rates, rate)| rates.push(rate));
+        }
+    }
+    match rates[0].len() * 2 > many {
+        true => Ok(rates),
+        false => Err(format!("{}, or one beside it: too few answers", stands[0].url)),
+    }
 }
 
 fn signal(load: &Kept, signal: Signal) -> Result<(), String> {
