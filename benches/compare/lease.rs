@@ -1,7 +1,8 @@
 //! Chapter `lease`: what `benches/lease.rs` measured, beside its floors.
 
 use crate::plot::{Kind, Plot};
-use crate::report::{self, Chapter, Table};
+use crate::report::{Chapter, Table};
+use crate::target;
 use serde::Deserialize;
 use std::fs;
 
@@ -26,7 +27,7 @@ struct Estimates {
 
 impl Median {
     fn of(name: &str) -> Result<Self, String> {
-        let path = report::target().join("criterion").join(name).join("new/estimates.json");
+        let path = target().join("criterion").join(name).join("new/estimates.json");
         let text = fs::read_to_string(&path);
         let text = text.map_err(|e| format!("{}: {e}; run `make bench`", path.display()))?;
         let read: Estimates = serde_json::from_str(&text).map_err(|e| e.to_string())?;

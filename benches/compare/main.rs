@@ -1,8 +1,9 @@
 //! The comparisons with what else there is, and the page of all measurements.
 //!
 //! `make bench` builds what it needs and runs all chapters; `CHAPTERS="flip scale"` names some of
-//! them. Figures of a chapter that is not measured now are those of the last time. `QUICK=1` tries all
-//! in small numbers, to see that it works: that page stays in the target directory.
+//! them. Figures of a chapter that is not measured now are those of the last time, which
+//! `benches/figures` has. `QUICK=1` tries all in small numbers, to see that it works: that page, and its
+//! figures, stay in the target directory.
 #![forbid(unsafe_code)]
 
 #[path = "../../tests/support/apache.rs"]
@@ -31,10 +32,10 @@ mod server;
 mod stats;
 mod throughput;
 
-use report::Chapter;
+use report::{Chapter, Page};
 use std::env;
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 /// A chapter's name, and who measures it.
@@ -73,20 +74,33 @@ fn run() -> Result<(), String> {
     if let Some(unknown) = asked.iter().find(|name| !names.contains(&name.as_str())) {
         return Err(format!("there is no chapter {unknown:?}; there is {}", names.join(", ")));
     }
+    let page =
+        Page::at(if quick() { target().join("bench-quick") } else { manifest().join("benches") });
     for (name, measure) in CHAPTERS {
         if asked.is_empty() || asked.iter().any(|asked| asked == name) {
             eprintln!("bench: {name} ...");
-            let chapter = measure().map_err(|why| format!("{name}: {why}"))?;
+            let mut chapter = measure().map_err(|why| format!("{name}: {why}"))?;
             for target in &chapter.targets {
                 let verdict = target.verdict.name();
                 eprintln!("bench: {verdict}: {}: {}", target.claim, target.measured);
             }
-            report::keep(name, chapter).map_err(|e| e.to_string())?;
+            chapter.when = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
+            chapter.machine = machine::describe();
+            page.keep(name, &chapter)?;
+            // Each time: should the next one fail, the page is of the figures all the same.
+            eprintln!("bench: {}", page.write(&names, BEYOND)?.display());
         }
     }
-    let page = report::write(&names, &machine::describe(), BEYOND).map_err(|e| e.to_string())?;
-    eprintln!("bench: {}", page.display());
     Ok(())
+}
+
+fn manifest() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Where cargo builds.
+fn target() -> PathBuf {
+    manifest().join(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }
 
 /// How often something is done.

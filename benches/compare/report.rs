@@ -1,11 +1,10 @@
-//! What a chapter found, kept as JSON in the target directory, and the page that all of them make.
+//! What a chapter found, and the page that all of them make.
 
 use crate::plot::Plot;
-use crate::quick;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
-use std::{env, fs, io};
+use std::path::PathBuf;
+use std::{fs, io};
 
 /// One subject: how it was measured, what came out, and whether that is what it should be.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -18,9 +17,10 @@ pub(crate) struct Chapter {
     pub(crate) plots: Vec<Plot>,
     /// Markdown, behind the tables: what is to be seen in them.
     pub(crate) reading: String,
-    /// What the figures are of, when they are not of the same time as the others.
-    #[serde(default)]
+    /// The day, as in "2026-01-31".
     pub(crate) when: String,
+    /// What it was measured on: a table, as Markdown.
+    pub(crate) machine: String,
 }
 
 /// A figure that was set beforehand, and the one that was measured.
@@ -79,47 +79,74 @@ impl Chapter {
     pub(crate) fn judge(&mut self, claim: &str, measured: String, verdict: Verdict) {
         self.targets.push(Target { claim: claim.into(), measured, verdict });
     }
-
-    fn keep(&self, name: &str) -> io::Result<()> {
-        fs::create_dir_all(kept())?;
-        fs::write(kept().join(format!("{name}.json")), serde_json::to_string_pretty(self)?)
-    }
-
-    fn kept(name: &str) -> io::Result<Self> {
-        Ok(serde_json::from_str(&fs::read_to_string(kept().join(format!("{name}.json")))?)?)
-    }
 }
 
-/// Keeps a chapter, with the moment at which it was measured.
-///
-/// # Errors
-///
-/// What the system said.
-pub(crate) fn keep(name: &str, mut chapter: Chapter) -> io::Result<()> {
-    chapter.when = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
-    chapter.keep(name)
-}
+/// The folder of the page, `RESULTS.md`; its plots are in `plots`, the figures of which it is made in
+/// `figures`, a chapter each, as JSON. All are in the tree, so that a part can be measured anew.
+#[derive(Debug)]
+pub(crate) struct Page(PathBuf);
 
-/// Writes `RESULTS.md` and its plots, of all chapters that there are figures of, in this order.
-///
-/// # Errors
-///
-/// What the system said.
-pub(crate) fn write(names: &[&str], machine: &str, beyond: &str) -> io::Result<PathBuf> {
-    let chapters: Vec<_> =
-        names.iter().filter_map(|name| Some((*name, Chapter::kept(name).ok()?))).collect();
-    let plots = page_dir().join("plots");
-    fs::create_dir_all(&plots)?;
-    let mut page = String::from(HEAD);
-    page += machine;
-    page += &targets(&chapters);
-    for (name, chapter) in &chapters {
-        page += &text(name, chapter, &plots)?;
+impl Page {
+    pub(crate) fn at(dir: impl Into<PathBuf>) -> Self {
+        Self(dir.into())
     }
-    page += beyond;
-    let path = page_dir().join("RESULTS.md");
-    fs::write(&path, page)?;
-    Ok(path)
+
+    fn figures(&self, name: &str) -> PathBuf {
+        self.0.join("figures").join(format!("{name}.json"))
+    }
+
+    /// Keeps a chapter's figures in the place of those of the last time.
+    ///
+    /// # Errors
+    ///
+    /// What the system said.
+    pub(crate) fn keep(&self, name: &str, chapter: &Chapter) -> Result<(), String> {
+        let path = self.figures(name);
+        let text = serde_json::to_string_pretty(chapter).map_err(|e| e.to_string())? + "\n";
+        fs::create_dir_all(self.0.join("figures"))
+            .and_then(|()| fs::write(&path, text))
+            .map_err(|e| format!("{}: {e}", path.display()))
+    }
+
+    /// The chapter that was kept last; none, if it was never measured.
+    fn kept(&self, name: &str) -> Result<Option<Chapter>, String> {
+        let path = self.figures(name);
+        let text = match fs::read_to_string(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            read => read.map_err(|e| format!("{}: {e}", path.display()))?,
+        };
+        match serde_json::from_str(&text) {
+            Ok(chapter) => Ok(Some(chapter)),
+            Err(e) => Err(format!(
+                "{}: {e}. `make bench CHAPTERS={name}` measures it anew",
+                path.display()
+            )),
+        }
+    }
+
+    /// Writes the page and its plots, of all chapters that there are figures of, in this order; gives the
+    /// page's path.
+    ///
+    /// # Errors
+    ///
+    /// What the system said, or that the figures of a chapter can't be read.
+    pub(crate) fn write(&self, names: &[&str], beyond: &str) -> Result<PathBuf, String> {
+        let mut chapters = Vec::new();
+        for name in names {
+            chapters.extend(self.kept(name)?.map(|chapter| (*name, chapter)));
+        }
+        let plots = self.0.join("plots");
+        fs::create_dir_all(&plots).map_err(|e| format!("{}: {e}", plots.display()))?;
+        for (name, chapter) in &chapters {
+            for (at, plot) in chapter.plots.iter().enumerate() {
+                plot.draw(&plots.join(plot_file(name, at)))?;
+            }
+        }
+        let path = self.0.join("RESULTS.md");
+        fs::write(&path, page(&chapters, beyond))
+            .map_err(|e| format!("{}: {e}", path.display()))?;
+        Ok(path)
+    }
 }
 
 const HEAD: &str = "\
@@ -130,6 +157,17 @@ anew. Each comparison is side by side in one run, on one machine.
 
 ";
 
+/// The page's text. A chapter of another machine than the first one's has its own beside it.
+fn page(chapters: &[(&str, Chapter)], beyond: &str) -> String {
+    let machine = chapters.first().map_or("", |(_, chapter)| &chapter.machine);
+    let mut page = String::from(HEAD) + machine + &targets(chapters);
+    for (name, chapter) in chapters {
+        let elsewhere = if chapter.machine == machine { "" } else { &chapter.machine };
+        page += &text(name, chapter, elsewhere);
+    }
+    page + beyond
+}
+
 fn targets(chapters: &[(&str, Chapter)]) -> String {
     let mut text = String::from("\n## Targets\n\n| | target | measured |\n|---|---|---|\n");
     for target in chapters.iter().flat_map(|(_, chapter)| &chapter.targets) {
@@ -139,21 +177,26 @@ fn targets(chapters: &[(&str, Chapter)]) -> String {
     text
 }
 
-fn text(name: &str, chapter: &Chapter, plots: &Path) -> io::Result<String> {
+fn text(name: &str, chapter: &Chapter, machine: &str) -> String {
     let mut text = format!("\n## {}\n\n{}\n", chapter.title, chapter.method.trim());
     let _ = writeln!(text, "\nMeasured on {}: `make bench CHAPTERS={name}`", chapter.when);
+    if !machine.is_empty() {
+        let _ = write!(text, "\nOn another machine:\n\n{machine}");
+    }
     for table in &chapter.tables {
         text += &markdown(table);
     }
-    for (number, plot) in chapter.plots.iter().enumerate() {
-        let file = format!("{name}-{}.svg", number + 1);
-        plot.draw(&plots.join(&file)).map_err(io::Error::other)?;
-        let _ = write!(text, "\n![{}](plots/{file})\n", plot.caption);
+    for (at, plot) in chapter.plots.iter().enumerate() {
+        let _ = write!(text, "\n![{}](plots/{})\n", plot.caption, plot_file(name, at));
     }
     if !chapter.reading.is_empty() {
         let _ = write!(text, "\n{}\n", chapter.reading.trim());
     }
-    Ok(text)
+    text
+}
+
+fn plot_file(name: &str, at: usize) -> String {
+    format!("{name}-{}.svg", at + 1)
 }
 
 fn markdown(table: &Table) -> String {
@@ -167,20 +210,4 @@ fn markdown(table: &Table) -> String {
         text += &line(row);
     }
     text
-}
-
-/// Where the measured chapters are kept.
-fn kept() -> PathBuf {
-    target().join(if quick() { "bench-quick" } else { "bench" })
-}
-
-/// Where cargo builds.
-pub(crate) fn target() -> PathBuf {
-    let dir = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(dir)
-}
-
-/// Where the page is.
-fn page_dir() -> PathBuf {
-    if quick() { kept() } else { Path::new(env!("CARGO_MANIFEST_DIR")).join("benches") }
 }

@@ -1,0 +1,119 @@
+//! The page of measurements is made of the figures in the tree: a part can be measured anew, and the
+//! others stay.
+
+#[path = "../benches/compare/plot.rs"]
+mod plot;
+#[path = "../benches/compare/report.rs"]
+mod report;
+
+use plot::{Kind, Plot};
+use report::{Chapter, Page, Table, Verdict};
+use std::fs;
+use std::path::Path;
+use tempfile::TempDir;
+
+const NAMES: [&str; 5] = ["lease", "flip", "instructions", "throughput", "scale"];
+
+fn tree() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/benches"))
+}
+
+fn chapter(title: &str, figure: &str) -> Chapter {
+    let mut chapter =
+        Chapter { title: title.into(), when: "2026-01-31".into(), ..Chapter::default() };
+    chapter.machine = "| | |\n|---|---|\n| processor | 2 x one |\n".into();
+    chapter.target("at most 1", figure.into(), true);
+    chapter.tables.push(Table {
+        caption: "Figures".into(),
+        head: vec!["".into(), "median".into()],
+        rows: vec![vec!["row".into(), figure.into()]],
+    });
+    let kind = Kind::Bars(vec![("row".into(), 1.0)]);
+    chapter.plots.push(Plot { caption: "A plot".into(), unit: "ms".into(), kind });
+    chapter
+}
+
+fn page(dir: &TempDir) -> String {
+    fs::read_to_string(dir.path().join("RESULTS.md")).unwrap()
+}
+
+#[test]
+fn a_chapter_that_is_measured_anew_leaves_the_others() {
+    let dir = TempDir::new().unwrap();
+    let old = Page::at(dir.path());
+    old.keep("lease", &chapter("Leases", "lease-old")).unwrap();
+    old.keep("flip", &chapter("Flips", "flip-old")).unwrap();
+    // Another program, later: it knows nothing but the folder.
+    let new = Page::at(dir.path());
+    let mut missed = chapter("Flips", "flip-new");
+    missed.judge("at most 2", "3".into(), Verdict::of(false, false));
+    missed.judge("at most 4", "4.1".into(), Verdict::of(false, true));
+    new.keep("flip", &missed).unwrap();
+    assert_eq!(new.write(&NAMES, "beyond\n").unwrap(), dir.path().join("RESULTS.md"));
+
+    let page = page(&dir);
+    for there in [
+        "| met | at most 1 | lease-old |",
+        "| met | at most 1 | flip-new |",
+        "| **missed** | at most 2 | 3 |",
+        "| *undecided* | at most 4 | 4.1 |",
+        "Measured on 2026-01-31: `make bench CHAPTERS=lease`",
+        "![A plot](plots/lease-1.svg)",
+        "![A plot](plots/flip-1.svg)",
+    ] {
+        assert!(page.contains(there), "no {there:?} in:\n{page}");
+    }
+    assert!(!page.contains("flip-old"), "{page}");
+    assert_eq!(page.matches("| processor |").count(), 1, "the same machine, told once:\n{page}");
+    assert!(dir.path().join("plots/lease-1.svg").exists());
+    assert!(page.find("## Leases") < page.find("## Flips") && page.ends_with("beyond\n"), "{page}");
+}
+
+#[test]
+fn a_chapter_of_another_machine_says_so() {
+    let dir = TempDir::new().unwrap();
+    let out = Page::at(dir.path());
+    out.keep("lease", &chapter("Leases", "1")).unwrap();
+    let mut flip = chapter("Flips", "1");
+    flip.machine = flip.machine.replace("2 x one", "8 x other");
+    out.keep("flip", &flip).unwrap();
+    out.write(&NAMES, "").unwrap();
+    let page = page(&dir);
+    let flips = page.find("## Flips").unwrap();
+    assert!(page[..flips].contains("2 x one") && !page[..flips].contains("8 x other"), "{page}");
+    assert!(
+        page[flips..]
+            .contains("On another machine:\n\n| | |\n|---|---|\n| processor | 8 x other |")
+    );
+}
+
+#[test]
+fn torn_figures_are_told_of_and_the_page_stays() {
+    let dir = TempDir::new().unwrap();
+    let out = Page::at(dir.path());
+    out.keep("lease", &chapter("Leases", "1")).unwrap();
+    out.write(&NAMES, "").unwrap();
+    let before = page(&dir);
+    let torn = dir.path().join("figures/flip.json");
+    fs::write(&torn, "{\"title\": \"Fl").unwrap();
+    let why = out.write(&NAMES, "").unwrap_err();
+    assert!(
+        why.contains(torn.to_str().unwrap()) && why.contains("make bench CHAPTERS=flip"),
+        "{why}"
+    );
+    assert_eq!(page(&dir), before);
+}
+
+#[test]
+fn the_page_in_the_tree_is_of_the_figures_in_the_tree() {
+    let dir = TempDir::new().unwrap();
+    fs::create_dir(dir.path().join("figures")).unwrap();
+    for name in NAMES {
+        let file = format!("figures/{name}.json");
+        fs::copy(tree().join(&file), dir.path().join(&file)).unwrap();
+    }
+    let beyond = fs::read_to_string(tree().join("compare/beyond.md")).unwrap();
+    Page::at(dir.path()).write(&NAMES, &beyond).unwrap();
+    let in_tree = fs::read_to_string(tree().join("RESULTS.md")).unwrap();
+    assert!(page(&dir) == in_tree, "RESULTS.md was changed by hand, or its figures were");
+}
