@@ -1,10 +1,13 @@
 //! The page of measurements is made of the figures in the tree: a part can be measured anew, and the
-//! others stay.
+//! others stay. What is said of a series of figures is true.
 
 #[path = "../benches/compare/plot.rs"]
 mod plot;
 #[path = "../benches/compare/report.rs"]
 mod report;
+#[path = "../benches/compare/stats.rs"]
+#[allow(dead_code, reason = "shared with the bench, which says more of its figures")]
+mod stats;
 
 use plot::{Kind, Plot};
 use report::{Chapter, Page, Table, Verdict};
@@ -116,4 +119,19 @@ fn the_page_in_the_tree_is_of_the_figures_in_the_tree() {
     Page::at(dir.path()).write(&NAMES, &beyond).unwrap();
     let in_tree = fs::read_to_string(tree().join("RESULTS.md")).unwrap();
     assert!(page(&dir) == in_tree, "RESULTS.md was changed by hand, or its figures were");
+}
+
+#[test]
+fn series_that_are_alike_are_one_time_each_other_however_skewed() {
+    // The exponentials of evenly spread numbers, in three orders without a tie between them.
+    let series = |step: usize| -> Vec<f64> {
+        (0..4001).map(|at| (3.0 * ((at * step + 7) % 4001) as f64 / 4001.0).exp()).collect()
+    };
+    let [one, two, three] = [1, 1234, 2718].map(series);
+    let ratio = stats::ratio(&one, &[&two, &three]);
+    assert!((ratio - 1.0).abs() < 0.01, "{ratio}");
+    let to_mean = stats::ratio(&one, &[&stats::means(&[&two, &three])]);
+    assert!(to_mean < 0.95, "the series are not skewed: {to_mean}");
+    let half: Vec<f64> = one.iter().map(|value| value / 2.0).collect();
+    assert!((stats::ratio(&half, &[&two, &three]) - 0.5).abs() < 0.005);
 }

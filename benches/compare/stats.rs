@@ -22,6 +22,14 @@ pub(crate) fn means(series: &[&[f64]]) -> Vec<f64> {
     (0..series[0].len()).map(mean).collect()
 }
 
+/// How many times as much a series is as others, value beside value: the median of its ratios to each. Of
+/// series that are alike it is 1, however skewed they are. To the mean of several it would be less: in
+/// the middle, a mean of skewed values is more than one of them.
+pub(crate) fn ratio(own: &[f64], others: &[&[f64]]) -> f64 {
+    let to = |other: &&[f64]| own.iter().zip(*other).map(|(own, other)| own / other).collect();
+    median(&others.iter().map(to).collect::<Vec<Vec<f64>>>().concat())
+}
+
 /// A median, and how sure it is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spread {

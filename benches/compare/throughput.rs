@@ -8,7 +8,7 @@ use crate::plot::{Kind, Plot};
 use crate::report::{Chapter, Table, Verdict};
 use crate::rivals::{RIVALS, Rival};
 use crate::server::{Backend, Mpm, Place};
-use crate::stats::{Spread, means, median, millis};
+use crate::stats::{Spread, means, median, millis, ratio};
 use crate::{apache, number};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -161,7 +161,7 @@ fn method(processors: &Processors, alone: Run) -> String {
          processes of each Apache have run for the requests in its access log. What else happens to \
          the machine makes single turns several times as slow, but meets all alike: of the ratios \
          of the turns beside each other, the median is the round's, and of these the median and its \
-         interval are in the tables. The others are compared to the mean of the two that are the same.\n\n\
+         interval are in the tables. The others are compared to both of the two that are the same.\n\n\
          **\"again\" is the resolution:** the same configuration once more, in an Apache of its own. \
          What is nearer to 1 than its interval is not a difference that this can see. A target is \
          undecided where the median is below it and the interval reaches it.",
@@ -305,7 +305,7 @@ fn lay_out(root: &Path, backend: SocketAddr) -> std::io::Result<()> {
 }
 
 /// Of each round, the median of its turns; none of what is not compared by turns with this tool. The base
-/// and its twin are the same to others, so their mean is what is compared to: it owes half as much to chance.
+/// and its twin are the same to others, which are compared to both: that owes less to chance.
 fn ratios_by_turns(rows: &[Row], found: &[Found], at: usize) -> Option<Vec<f64>> {
     let (own, base) = (&found[at].by_turns, rows[at].than);
     if base == at || own.is_empty() {
@@ -315,8 +315,7 @@ fn ratios_by_turns(rows: &[Row], found: &[Found], at: usize) -> Option<Vec<f64>>
     let bases: Vec<usize> = (0..rows.len()).filter(same).collect();
     let of_round = |(round, own): (usize, &Vec<f64>)| {
         let bases = bases.iter().map(|base| found[*base].by_turns[round].as_slice());
-        let bases = means(&bases.collect::<Vec<_>>());
-        median(&own.iter().zip(bases).map(|(own, base)| own / base).collect::<Vec<_>>())
+        ratio(own, &bases.collect::<Vec<_>>())
     };
     Some(own.iter().enumerate().map(of_round).collect())
 }
