@@ -115,8 +115,7 @@ const READING: &str = "\
 `slot://` takes fewer instructions than a fixed ProxyPass, makes the same system calls, and in callgrind's cache \
 simulation (32 KiB each for instructions and data) a request of either has about 2,500 misses. \"modules\" shows \
 what any modules cost that have no part in the request. Where prefork, with a process for each connection, is a \
-percent or two slower with either, this is so in spite of what can be counted. It is not the number of pages of \
-memory: a module that reads 32 of them in each request was no slower than one that reads none.
+percent or two slower with either, this is so in spite of what can be counted.
 ";
 
 /// By turns, with all of the tools that make them. The rounds are what is drawn anew for an interval: all
