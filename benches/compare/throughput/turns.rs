@@ -46,13 +46,17 @@ impl Meter {
         Ok(meter)
     }
 
-    /// Requests per second of processor time, since it was last asked.
+    /// Requests per second of processor time, since it was last asked; 0 where that is not to be told, as
+    /// of a child that has ended meanwhile.
     fn rate(&mut self) -> Result<f64, String> {
         let mut lines = Vec::new();
         self.log.read_to_end(&mut lines).map_err(|e| format!("access.log: {e}"))?;
         let requests = lines.iter().filter(|byte| **byte == b'\n').count();
         let before = std::mem::replace(&mut self.ran, self.threads.iter().filter_map(ran).sum());
-        Ok(requests as f64 / self.ran.saturating_sub(before).max(1) as f64 * 1e9)
+        Ok(match self.ran.saturating_sub(before) {
+            0 => 0.0,
+            ran => requests as f64 / ran as f64 * 1e9,
+        })
     }
 }
 
