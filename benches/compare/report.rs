@@ -2,8 +2,8 @@
 
 use crate::plot::Plot;
 use serde::{Deserialize, Serialize};
-use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::fmt::{Display, Write as _};
+use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 /// One subject: how it was measured, what came out, and whether that is what it should be.
@@ -105,7 +105,7 @@ impl Page {
         let text = serde_json::to_string_pretty(chapter).map_err(|e| e.to_string())? + "\n";
         fs::create_dir_all(self.0.join("figures"))
             .and_then(|()| fs::write(&path, text))
-            .map_err(|e| format!("{}: {e}", path.display()))
+            .map_err(of(&path))
     }
 
     /// The chapter that was kept last; none, if it was never measured.
@@ -113,15 +113,12 @@ impl Page {
         let path = self.figures(name);
         let text = match fs::read_to_string(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            read => read.map_err(|e| format!("{}: {e}", path.display()))?,
+            read => read.map_err(of(&path))?,
         };
-        match serde_json::from_str(&text) {
-            Ok(chapter) => Ok(Some(chapter)),
-            Err(e) => Err(format!(
-                "{}: {e}. `make bench CHAPTERS={name}` measures it anew",
-                path.display()
-            )),
-        }
+        let chapter = serde_json::from_str(&text).map_err(of(&path));
+        chapter
+            .map(Some)
+            .map_err(|why| format!("{why}. `make bench CHAPTERS={name}` measures it anew"))
     }
 
     /// Writes the page and its plots, of all chapters that there are figures of, in this order; gives the
@@ -136,17 +133,21 @@ impl Page {
             chapters.extend(self.kept(name)?.map(|chapter| (*name, chapter)));
         }
         let plots = self.0.join("plots");
-        fs::create_dir_all(&plots).map_err(|e| format!("{}: {e}", plots.display()))?;
+        fs::create_dir_all(&plots).map_err(of(&plots))?;
         for (name, chapter) in &chapters {
             for (at, plot) in chapter.plots.iter().enumerate() {
                 plot.draw(&plots.join(plot_file(name, at)))?;
             }
         }
         let path = self.0.join("RESULTS.md");
-        fs::write(&path, page(&chapters, beyond))
-            .map_err(|e| format!("{}: {e}", path.display()))?;
+        fs::write(&path, page(&chapters, beyond)).map_err(of(&path))?;
         Ok(path)
     }
+}
+
+/// What went wrong, and with which file.
+fn of<E: Display>(path: &Path) -> impl FnOnce(E) -> String {
+    move |e| format!("{}: {e}", path.display())
 }
 
 const HEAD: &str = "\

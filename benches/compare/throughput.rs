@@ -19,8 +19,11 @@ use turns::TURN;
 /// How often all Apaches are started anew, for each start lays a process out in memory another way.
 const ROUNDS: usize = 30;
 
-/// How many turns each has in a round, with each tool: what a target judges, and what none does.
-const TURNS: [usize; 2] = [120, 40];
+/// How many turns each has in a round, with each tool, where a target judges it.
+const TURNS: usize = 120;
+
+/// And where none does.
+const FEWER_TURNS: usize = 40;
 
 /// Runs of a second are in each round of this many.
 const RUNS_IN: usize = 6;
@@ -168,8 +171,8 @@ fn method(processors: &Processors, alone: Run) -> String {
         CONNECTIONS / 4,
         number(ROUNDS),
         TURN.as_millis(),
-        number(TURNS[0]),
-        number(TURNS[1]),
+        number(TURNS),
+        number(FEWER_TURNS),
     )
 }
 
@@ -260,7 +263,7 @@ impl Bench<'_> {
             let close: Vec<usize> = close.collect();
             let of: Vec<_> = close.iter().map(|at| &stands[*at]).collect();
             let is_judged = close.iter().any(|at| rows[*at].name == JUDGED);
-            let many = number(TURNS[usize::from(!is_judged)]);
+            let many = number(if is_judged { TURNS } else { FEWER_TURNS });
             let others = self.processors.others.as_deref();
             let rates = turns::measure(tool, many, &of, others, self.scratch)?;
             for (at, rates) in close.into_iter().zip(rates) {

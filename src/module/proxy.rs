@@ -57,7 +57,7 @@ fn enter_url(request: &Request, service: Kept<Service>, url: &[u8]) -> Answer {
     if request.is_forward_proxied() {
         return Answer::DECLINED;
     }
-    way(request, service, url).map_or_else(|answer| answer, |_| Answer::DECLINED)
+    way(request, service, url).err().unwrap_or(Answer::DECLINED)
 }
 
 /// mod_rewrite knows no scheme of ours: it takes `slot://app/x` for a path, and makes it
