@@ -1,7 +1,7 @@
 //! Restarts leave nothing behind: no descriptor, no mapping, no memory, no file.
 
 use crate::backend::Backend;
-use crate::site::Site;
+use crate::site::{Site, until};
 use std::collections::BTreeMap;
 use std::fs;
 use std::time::Instant;
@@ -164,7 +164,13 @@ fn the_first_group_and_the_first_root_come_and_go_with_a_restart() {
     site.start(FILES);
     for (lines, answers) in steps {
         site.configure(&format!("{lines}{FILES}"));
+        let old = site.children();
         site.graceful();
+        // A child of the old configuration takes connections until it ends; and one that came later than
+        // this would be unknown as such to the next step.
+        let are_new = |now: &[i32]| now.len() >= 2 && !now.iter().any(|pid| old.contains(pid));
+        until(|| are_new(&site.children()))
+            .expect("two new children take the place of all old ones");
         let of_slot =
             ["/api/x", "/name.txt"].map(|path| site.get(path).text().starts_with("slot=a"));
         assert_eq!(of_slot, answers, "{lines}{}", site.log());
