@@ -10,6 +10,7 @@ use crate::rivals::{RIVALS, Rival};
 use crate::server::{Backend, Mpm, Place};
 use crate::stats::{Spread, means, median, millis, ratio};
 use crate::{apache, number};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::{fs, thread};
@@ -185,7 +186,7 @@ const APP: &str = "app0";
 /// All rivals, and those that others are compared to once more.
 fn rows() -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
-    for rival in RIVALS.iter().filter(|rival| rival.name != "beside") {
+    for rival in &RIVALS {
         let than = rows.iter().position(|row| row.name == rival.than);
         let at = rows.len();
         let close = !["balancer", "rewritemap"].contains(&rival.name);
@@ -237,11 +238,15 @@ impl Bench<'_> {
         let none = || rows.iter().map(|_| Found::default()).collect::<Vec<_>>();
         let mut found: Vec<_> = tools.iter().map(|_| none()).collect();
         for round in 0..number(ROUNDS) {
-            let started = rows.iter().map(|row| self.start(mpm, row.rival));
-            let stands = started.collect::<Result<Vec<_>, _>>()?;
-            for stand in &stands {
-                self.run(Tool::Warm, &stand.url)?;
+            let started = order(round, rows.len());
+            let mut stands = BTreeMap::new();
+            for at in &started {
+                stands.insert(*at, self.start(mpm, rows[*at].rival)?);
             }
+            for at in started {
+                self.run(Tool::Warm, &stands[&at].url)?;
+            }
+            let stands: Vec<Stand> = stands.into_values().collect();
             let all = Round { number: round, rows, stands: &stands };
             for (tool, found) in tools.iter().zip(&mut found) {
                 if round.is_multiple_of(RUNS_IN) {
@@ -265,7 +270,7 @@ impl Bench<'_> {
             let is_judged = close.iter().any(|at| rows[*at].name == JUDGED);
             let many = number(if is_judged { TURNS } else { FEWER_TURNS });
             let others = self.processors.others.as_deref();
-            let rates = turns::measure(tool, many, &of, others, self.scratch)?;
+            let rates = turns::measure(tool, many, &of, round.number, others, self.scratch)?;
             for (at, rates) in close.into_iter().zip(rates) {
                 found[at].by_turns.push(rates);
             }
@@ -296,6 +301,16 @@ impl Bench<'_> {
         }
         Ok(())
     }
+}
+
+/// So many, in another order each time: another one is first, and another one before each.
+fn order(time: usize, many: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..many).collect();
+    order.rotate_left(time % many);
+    if time % 2 == 1 {
+        order.reverse();
+    }
+    order
 }
 
 fn lay_out(root: &Path, backend: SocketAddr) -> std::io::Result<()> {

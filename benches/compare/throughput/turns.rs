@@ -4,11 +4,12 @@
 //! In its turn each has the processor and its caches for itself. What else happens to the machine can
 //! make a turn three times as long as the next one; but it meets all of them alike, and there are many.
 
-use super::Stand;
 use super::tools::Tool;
+use super::{Stand, order};
 use crate::server::{Kept, children};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::FileExt;
@@ -73,33 +74,32 @@ fn ran(schedstat: &File) -> Option<u64> {
 }
 
 /// The rates of each, in so many turns of this kind of load. Turns in which one of them was not heard
-/// of are left out, of all of them. `root` is the bench's own directory.
+/// of are left out, of all of them. The round says which load begins. `root` is the bench's own directory.
 pub(super) fn measure(
     tool: Tool,
     many: usize,
     stands: &[&Stand],
+    round: usize,
     processors: Option<&str>,
     root: &Path,
 ) -> Result<Vec<Vec<f64>>, String> {
-    let start = |stand: &&Stand| {
-        let load = Kept::start(&mut tool.endless(&stand.url, processors), root)?;
+    let start = |at: usize| -> Result<Kept, String> {
+        let load = Kept::start(&mut tool.endless(&stands[at].url, processors), root)?;
         thread::sleep(WARM);
         signal(&load, Signal::SIGSTOP)?;
         Ok(load)
     };
-    let loads = stands.iter().map(start).collect::<Result<Vec<_>, String>>()?;
+    let mut loads = BTreeMap::new();
+    for at in order(round, stands.len()) {
+        loads.insert(at, start(at)?);
+    }
+    let loads: Vec<Kept> = loads.into_values().collect();
     let meters = stands.iter().map(|stand| Meter::of(stand));
     let mut meters = meters.collect::<Result<Vec<_>, _>>()?;
     let mut rates = vec![Vec::new(); stands.len()];
     for turn in 0..many {
         let mut of_turn = vec![0.0; stands.len()];
-        // Another one is first each time, and another one before each.
-        let mut order: Vec<usize> = (0..stands.len()).collect();
-        order.rotate_left(turn % stands.len());
-        if turn % 2 == 1 {
-            order.reverse();
-        }
-        for at in order {
+        for at in order(turn, stands.len()) {
             signal(&loads[at], Signal::SIGCONT)?;
             thread::sleep(TURN);
             signal(&loads[at], Signal::SIGSTOP)?;
