@@ -117,10 +117,10 @@ pub(crate) fn measure() -> Result<Chapter, String> {
 
 const READING: &str = "\
 `slot://` takes fewer instructions than a fixed ProxyPass, makes the same system calls, and in callgrind's cache \
-simulation (32 KiB each for instructions and data) a request of either has about 2,500 misses. \"beside\" is mod_slot, \
-and \"modules\" three of Apache's own, that are loaded and have no part in the request: what any module costs. Where \
-prefork, with a process for each connection, is a percent or two slower with any of them, this is so in spite of what \
-can be counted; compare slot:// to \"beside\" for what the slot adds to it.
+simulation (32 KiB each for instructions and data) a request of either has about 2,500 misses. \"beside\" is mod_slot \
+with a group, \"modules\" three of Apache's own: they are loaded, and have no part in the request. On prefork, with a \
+process for each connection, either costs a percent or two in spite of what can be counted; what the slot adds is \
+seen where slot:// is compared to \"beside\".
 ";
 
 /// By turns, with all of the tools that make them. The rounds are what is drawn anew for an interval: all
