@@ -239,15 +239,10 @@ impl Bench<'_> {
         let none = || rows.iter().map(|_| Found::default()).collect::<Vec<_>>();
         let mut found: Vec<_> = tools.iter().map(|_| none()).collect();
         for round in 0..number(ROUNDS) {
-            let started = order(round, rows.len());
-            let mut stands = BTreeMap::new();
-            for at in &started {
-                stands.insert(*at, self.start(mpm, rows[*at].rival)?);
+            let stands = start_all(round, rows.len(), |at| self.start(mpm, rows[at].rival))?;
+            for at in order(round, rows.len()) {
+                self.run(Tool::Warm, &stands[at].url)?;
             }
-            for at in started {
-                self.run(Tool::Warm, &stands[&at].url)?;
-            }
-            let stands: Vec<Stand> = stands.into_values().collect();
             let all = Round { number: round, rows, stands: &stands };
             for (tool, found) in tools.iter().zip(&mut found) {
                 if round.is_multiple_of(RUNS_IN) {
@@ -304,14 +299,25 @@ impl Bench<'_> {
     }
 }
 
-/// So many, in another order each time: another one is first, and another one before each.
+/// So many, in another order each time. In twice as many times each is at each place twice, and after
+/// either neighbour as often.
 fn order(time: usize, many: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..many).collect();
-    order.rotate_left(time % many);
+    order.rotate_left(time / 2 % many);
     if time % 2 == 1 {
         order.reverse();
     }
     order
+}
+
+/// Starts so many in the order of this time, and gives them by their places.
+fn start_all<T>(
+    time: usize,
+    many: usize,
+    start: impl Fn(usize) -> Result<T, String>,
+) -> Result<Vec<T>, String> {
+    let started = order(time, many).into_iter().map(|at| Ok((at, start(at)?)));
+    Ok(started.collect::<Result<BTreeMap<_, _>, String>>()?.into_values().collect())
 }
 
 fn lay_out(root: &Path, backend: SocketAddr) -> std::io::Result<()> {

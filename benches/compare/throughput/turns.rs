@@ -5,11 +5,10 @@
 //! make a turn three times as long as the next one; but it meets all of them alike, and there are many.
 
 use super::tools::Tool;
-use super::{Stand, order};
+use super::{Stand, order, start_all};
 use crate::server::{Kept, children};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::FileExt;
@@ -83,17 +82,12 @@ pub(super) fn measure(
     processors: Option<&str>,
     root: &Path,
 ) -> Result<Vec<Vec<f64>>, String> {
-    let start = |at: usize| -> Result<Kept, String> {
+    let loads = start_all(round, stands.len(), |at| {
         let load = Kept::start(&mut tool.endless(&stands[at].url, processors), root)?;
         thread::sleep(WARM);
         signal(&load, Signal::SIGSTOP)?;
         Ok(load)
-    };
-    let mut loads = BTreeMap::new();
-    for at in order(round, stands.len()) {
-        loads.insert(at, start(at)?);
-    }
-    let loads: Vec<Kept> = loads.into_values().collect();
+    })?;
     let meters = stands.iter().map(|stand| Meter::of(stand));
     let mut meters = meters.collect::<Result<Vec<_>, _>>()?;
     let mut rates = vec![Vec::new(); stands.len()];
