@@ -1,0 +1,156 @@
+//! What was measured, in words and tables.
+
+use super::tools::{CONNECTIONS, Run, Tool};
+use super::turns::TURN;
+use super::{FEWER_TURNS, Found, JUDGED, Processors, ROUNDS, RUNS_IN, Row, TURNS};
+use crate::number;
+use crate::plot::{Kind, Plot};
+use crate::report::{Chapter, Table, Verdict};
+use crate::server::Mpm;
+use crate::stats::{Spread, means, median, millis, ratio};
+
+pub(super) const READING: &str = "\
+`slot://` takes fewer instructions than a fixed ProxyPass, makes the same system calls, and in callgrind's cache \
+simulation (32 KiB each for instructions and data) a request of either has about 2,500 misses. \"beside\" is mod_slot \
+with a group, \"modules\" three of Apache's own: they are loaded, and have no part in the request. On prefork, with a \
+process for each connection, `slot://`, \"beside\" and \"modules\" are all slower than the plain ProxyPass, by one to \
+three percent, in spite of what can be counted: that comes with a module, not with a slot, for `slot://` is no slower there than \
+\"beside\".
+";
+
+pub(super) fn method(processors: &Processors, alone: Run) -> String {
+    let place = match &processors.others {
+        Some(others) => format!(
+            "Apache runs on processor 0 alone (`taskset`), load and backend on {others}: so it is \
+             Apache's work that is measured. "
+        ),
+        None => "All share one processor. ".into(),
+    };
+    format!(
+        "An Apache for each row, all up at once, all with the same modules but for those that the \
+         row needs, and an access log. {place}The backend is nginx, one process, which answers from \
+         memory: alone it gives {:.0} requests/s, so it is not what limits. {CONNECTIONS} kept \
+         connections; with HTTP/2, {} connections with four requests at a time.\n\nIn each of {} \
+         rounds, all Apaches are started anew. In every {RUNS_IN}th of them, each row is measured beside \
+         the one that it is compared to, one run of a second after the other, in turns first and second. The \
+         tables have the medians of requests per second and of how long a request waits, and of the \
+         ratio of requests per second in each such pair its median, its 95 % interval (bootstrap), the \
+         least and the most.\n\n**By turns**, in each round: what is close to each other has a load \
+         for {} milliseconds, then the next one, {} times each where a target judges it, else {} times; the \
+         load of the others is stopped meanwhile (SIGSTOP). What is measured is how long the \
+         processes of each Apache have run for the requests in its access log. What else happens to \
+         the machine makes single turns several times as slow, but meets all alike: of the ratios \
+         of the turns beside each other, the median is the round's, and of these the median and its \
+         interval are in the tables. The others are compared to both of the two that are the same.\n\n\
+         **\"again\" is the resolution:** the same configuration once more, in an Apache of its own. \
+         What is nearer to 1 than its interval is not a difference that this can see. A target is \
+         undecided where the median is below it and the interval reaches it.",
+        alone.rate,
+        CONNECTIONS / 4,
+        number(ROUNDS),
+        TURN.as_millis(),
+        number(TURNS),
+        number(FEWER_TURNS),
+    )
+}
+
+/// By turns, with all of the tools that make them. The rounds are what is drawn anew for an interval: all
+/// turns of a round meet the same Apaches.
+pub(super) fn judge(chapter: &mut Chapter, mpm: Mpm, rows: &[Row], found: &[Vec<Found>]) {
+    let [slot, again] = [JUDGED, "proxypass, again"].map(|name| {
+        let at = rows.iter().position(|row| row.name == name).expect("there is such a row");
+        let of_tools: Vec<_> =
+            found.iter().filter_map(|found| ratios_by_turns(rows, found, at)).collect();
+        Spread::of(&means(&of_tools.iter().map(Vec::as_slice).collect::<Vec<_>>()))
+    });
+    chapter.judge(
+        &format!(
+            "{}: requests per second of slot:// at least 1.00 of a fixed ProxyPass, of processor time",
+            mpm.name()
+        ),
+        format!("{slot}; ProxyPass over itself: {again}"),
+        Verdict::of(slot.median >= 1.0, slot.high >= 1.0),
+    );
+}
+
+/// Of each round, the median of its turns; none of what is not compared by turns with this tool. The base
+/// and its twin are the same to others, which are compared to both: that owes less to chance.
+fn ratios_by_turns(rows: &[Row], found: &[Found], at: usize) -> Option<Vec<f64>> {
+    let (own, base) = (&found[at].by_turns, rows[at].than);
+    if base == at || own.is_empty() {
+        return None;
+    }
+    let same = |other: &usize| *other != at && rows[*other].rival.name == rows[base].rival.name;
+    let bases: Vec<usize> = (0..rows.len()).filter(same).collect();
+    let of_round = |(round, own): (usize, &Vec<f64>)| {
+        let bases = bases.iter().map(|base| found[*base].by_turns[round].as_slice());
+        ratio(own, &bases.collect::<Vec<_>>())
+    };
+    Some(own.iter().enumerate().map(of_round).collect())
+}
+
+/// Those that are close to each other.
+pub(super) fn table_by_turns(mpm: Mpm, tool: Tool, rows: &[Row], found: &[Found]) -> Table {
+    let head = ["", "requests per second", "compared to", "ratio", "95 %", "least to most"];
+    let line = |at: usize| {
+        let rate = median(&found[at].by_turns.concat());
+        let mut cells = vec![rows[at].name.clone(), format!("{rate:.0}")];
+        cells.extend(compared(rows, at, ratios_by_turns(rows, found, at).as_deref()));
+        cells
+    };
+    Table {
+        caption: format!(
+            "{}, {}, by turns: requests per second of processor time, medians",
+            mpm.name(),
+            tool.name()
+        ),
+        head: head.map(str::to_owned).to_vec(),
+        rows: (0..rows.len()).filter(|at| rows[*at].close).map(line).collect(),
+    }
+}
+
+/// The cells that say how a row is beside its base.
+fn compared(rows: &[Row], at: usize, ratios: Option<&[f64]>) -> [String; 4] {
+    let Some(ratios) = ratios else { return [const { String::new() }; 4] };
+    let spread = Spread::of(ratios);
+    [
+        rows[rows[at].than].name.clone(),
+        format!("{:.3}", spread.median),
+        format!("{:.3} to {:.3}", spread.low, spread.high),
+        format!("{:.3} to {:.3}", spread.least, spread.most),
+    ]
+}
+
+pub(super) fn table(mpm: Mpm, tool: Tool, rows: &[Row], found: &[Found]) -> Table {
+    let head = ["", "requests/s", "p50", "p99", "compared to", "ratio", "95 %", "least to most"];
+    let line = |at: usize| {
+        let Found { runs, ratios, .. } = &found[at];
+        let middle = |of: fn(&Run) -> f64| median(&runs.iter().map(of).collect::<Vec<_>>());
+        let mut cells = vec![
+            rows[at].name.clone(),
+            format!("{:.0}", middle(|run| run.rate)),
+            millis(middle(|run| run.p50)),
+            millis(middle(|run| run.p99)),
+        ];
+        let ratios = Some(ratios.as_slice()).filter(|ratios| !ratios.is_empty());
+        cells.extend(compared(rows, at, ratios));
+        cells
+    };
+    Table {
+        caption: format!("{}, {}: medians of runs of a second", mpm.name(), tool.name()),
+        head: head.map(str::to_owned).to_vec(),
+        rows: (0..rows.len()).map(line).collect(),
+    }
+}
+
+pub(super) fn plot(rows: &[Row], found: &[Found]) -> Plot {
+    let bar = |(row, found): (&Row, &Found)| {
+        let rates: Vec<f64> = found.runs.iter().map(|run| run.rate).collect();
+        (row.name.clone(), median(&rates))
+    };
+    Plot {
+        caption: "Requests per second: event, wrk".into(),
+        unit: "requests/s".into(),
+        kind: Kind::Bars(rows.iter().zip(found).map(bar).collect()),
+    }
+}
