@@ -3,7 +3,7 @@
 
 use crate::load::{Kind, Ledger, Load};
 use crate::site::{Mpm, Site, until};
-use crate::tomcat::{self, SLOTS};
+use crate::tomcat::{self, Pending, SLOTS};
 use std::cell::Cell;
 use std::sync::Arc;
 use std::thread;
@@ -165,20 +165,17 @@ fn restart_changes_nothing_on(mpm: Mpm) {
     let ledger = flip_under_load(&site, |ledger, flip| {
         let (began_in, old) = (site.active(), site.children());
         let is_old = |pid: &i32| old.contains(pid);
-        thread::scope(|scope| {
-            // Keeps its child alive beyond the restart.
-            let held = scope.spawn(|| site.get("/slow.jsp?ms=2000").text());
-            thread::sleep(Duration::from_millis(200));
-            ledger.restart(|| {
-                site.graceful();
-                until(|| !site.children().iter().all(is_old)).expect("new children come");
-                for _ in 0..5 {
-                    flip();
-                }
-                assert!(site.children().iter().any(is_old), "no child of before is left");
-                assert_eq!(held.join().unwrap().trim(), format!("slot={began_in}"));
-                until(|| !site.children().iter().any(is_old)).expect("they end");
-            });
+        // Keeps its child alive beyond the restart.
+        let pending = Pending::of(&site);
+        ledger.restart(|| {
+            site.graceful();
+            until(|| !site.children().iter().all(is_old)).expect("new children come");
+            for _ in 0..5 {
+                flip();
+            }
+            assert!(site.children().iter().any(is_old), "no child of before is left");
+            assert_eq!(pending.finish(), format!("slot={began_in}"));
+            until(|| !site.children().iter().any(is_old)).expect("they end");
         });
     });
     assert_nothing_lost(&site, &ledger);

@@ -3,12 +3,11 @@
 use crate::backend::Backend;
 use crate::http::Client;
 use crate::site::{Site, text, until};
-use crate::tomcat::{self, SLOTS};
+use crate::tomcat::{self, Pending, SLOTS};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
 
 const UPGRADE: &[u8] = b"GET /live/chat HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
@@ -103,13 +102,10 @@ fn tomcat_is_asked_by_ajp() {
         assert_eq!(echoed, format!("slot={slot} bytes=30000"));
     }
     // What is under way ends where it began.
-    thread::scope(|scope| {
-        site.flip("resin");
-        let held = scope.spawn(|| site.get("/slow.jsp?ms=1000").text());
-        thread::sleep(Duration::from_millis(300));
-        site.flip("resin_standby");
-        assert_eq!(held.join().unwrap(), "slot=resin");
-    });
+    site.flip("resin");
+    let pending = Pending::of(&site);
+    site.flip("resin_standby");
+    assert_eq!(pending.finish(), "slot=resin");
 }
 
 #[test]

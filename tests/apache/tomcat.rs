@@ -1,10 +1,13 @@
 //! Two real Tomcats, `resin` and `resin_standby`, for all tests of this program.
 
 use crate::apache;
+use crate::http::Client;
+use crate::site::{Site, until};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::thread::{self, JoinHandle};
 use std::{env, fs};
 use tempfile::TempDir;
 
@@ -34,6 +37,31 @@ pub(crate) fn pair() -> &'static [Tomcat; 2] {
         }
         pair
     })
+}
+
+/// A request that is at work in a Tomcat until it is told to finish, for half a minute at most.
+pub(crate) struct Pending {
+    /// The JSP makes it, and answers when it is gone.
+    file: PathBuf,
+    answer: JoinHandle<String>,
+}
+
+impl Pending {
+    /// Returns when it is at work.
+    pub(crate) fn of(site: &Site) -> Self {
+        let (address, file) = (site.address, site.path().join("pending"));
+        let path = format!("/hold.jsp?file={}", file.display());
+        let answer =
+            thread::spawn(move || Client::of(address).ask("GET", &path, b"").unwrap().text());
+        until(|| file.exists()).expect("the request comes to its Tomcat");
+        Self { file, answer }
+    }
+
+    /// What it answers.
+    pub(crate) fn finish(self) -> String {
+        fs::remove_file(self.file).expect("it is at work until now");
+        self.answer.join().unwrap().trim().to_owned()
+    }
 }
 
 /// The secret that AJP asks for.
@@ -121,8 +149,8 @@ fn lay_out(base: &Path, slot: &str, http: SocketAddr, ajp: SocketAddr) {
             r#"<%@ page contentType="text/plain" %><% int n = 0; byte[] b = new byte[8192]; for (int k; (k = request.getInputStream().read(b)) > 0; ) n += k; %>slot=SLOT bytes=<%= n %>"#,
         ),
         (
-            "slow.jsp",
-            r#"<%@ page contentType="text/plain" %><% Thread.sleep(Long.parseLong(request.getParameter("ms"))); %>slot=SLOT"#,
+            "hold.jsp",
+            r#"<%@ page contentType="text/plain" %><% java.io.File file = new java.io.File(request.getParameter("file")); file.createNewFile(); for (int n = 0; n < 3000 && file.exists(); n++) Thread.sleep(10); file.delete(); %>slot=SLOT"#,
         ),
         (
             "go.jsp",
