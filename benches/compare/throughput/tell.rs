@@ -14,8 +14,8 @@ pub(super) const READING: &str = "\
 simulation (32 KiB each for instructions and data) a request of either has about 2,500 misses. \"beside\" is mod_slot \
 with a group, \"modules\" three of Apache's own: they are loaded, and have no part in the request. On prefork, with a \
 process for each connection, `slot://`, \"beside\" and \"modules\" are all slower than the plain ProxyPass, by one to \
-three percent, in spite of what can be counted: that comes with a module, not with a slot, for `slot://` is no slower there than \
-\"beside\".
+three percent, in spite of what can be counted: that comes with a module, not with a slot, for `slot://` is no \
+slower there than \"beside\".
 ";
 
 pub(super) fn method(processors: &Processors, alone: Run) -> String {
