@@ -60,7 +60,7 @@ impl Pending {
     /// What it answers.
     pub(crate) fn finish(self) -> String {
         fs::remove_file(self.file).expect("it is at work until now");
-        self.answer.join().unwrap().trim().to_owned()
+        self.answer.join().unwrap()
     }
 }
 
