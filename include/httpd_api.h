@@ -7,6 +7,9 @@
 #include <http_request.h>
 #include <ap_mpm.h>
 #include <mod_proxy.h>
+#include <mod_rewrite.h>
 #include <unixd.h>
 #include <util_filter.h>
 #include <apr_strings.h>
+#include <apr_fnmatch.h>
+#include <apr_optional.h>

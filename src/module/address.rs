@@ -118,6 +118,18 @@ impl Address {
         &self.host
     }
 
+    /// The URL as it is written, without the unix socket and without slashes at its end.
+    pub(super) fn written(&self) -> &str {
+        let url = split_socket(&self.text).map_or(&*self.text, |(_, url)| url);
+        // "unix:/run/app.sock|http:" is short for a URL of localhost.
+        if url.contains("://") { url.trim_end_matches('/') } else { &self.base }
+    }
+
+    /// The path in the URL, without slashes at its end.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
     /// The path of the unix socket.
     pub(super) fn socket(&self) -> Option<&str> {
         self.socket.as_deref()

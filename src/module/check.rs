@@ -1,8 +1,11 @@
 //! What can only be checked when the whole configuration is read: `slot://` URLs and
 //! SlotDocumentRoot name groups that may stand further down.
 
+mod route;
+
 use super::config::GroupLines;
-use super::host::{Level, Line, Setup, children, for_each_directive, log};
+use super::host::{Level, Line, Rewrite, Setup, children, for_each_directive, log};
+use super::rewrite;
 use nix::unistd::{Gid, Uid, User, getgrouplist};
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -16,10 +19,18 @@ struct Groups<'a> {
 
 /// check_config; `apachectl -t` ends with it.
 pub(super) fn check(setup: &Setup) -> Result<(), String> {
+    rewrite::restore(setup.pool);
     let config = setup.main.config();
     let groups = Groups::new(&config.groups);
+    if !config.groups.is_empty() && Rewrite::find().is_some_and(|module| !module.reads_after_us()) {
+        return Err("mod_slot is loaded before mod_rewrite, so that it cannot see slot:// in a RewriteRule: \
+                    move the LoadModule line of slot_module below that of rewrite_module"
+            .into());
+    }
+    let maps = route::Maps::read();
     for_each_directive(|line| {
-        check_line(&groups, line).map_err(|why| format!("Syntax error on {line}: {why}"))
+        let checked = check_line(&groups, &maps, line);
+        checked.map_err(|why| format!("Syntax error on {line}: {why}"))
     })?;
     for group in &config.groups {
         warn(group);
@@ -35,17 +46,14 @@ impl<'a> Groups<'a> {
     }
 }
 
-fn check_line(groups: &Groups<'_>, line: Line<'_>) -> Result<(), String> {
+fn check_line(groups: &Groups<'_>, maps: &route::Maps, line: Line<'_>) -> Result<(), String> {
     if let Some(name) = line.within("SlotGroup") {
         return check_member(find(groups, name, line.name)?, line);
     }
     if line.is("SlotDocumentRoot") {
         return check_document_root(groups, line);
     }
-    if !can_name_a_slot_url(line) {
-        return Ok(());
-    }
-    for name in groups_in(line.args) {
+    for name in route::groups_of(maps, line)? {
         let url = format!("slot://{name}");
         let group = find(groups, name, &url)?;
         if let Some(slot) = group.slots.iter().find(|slot| slot.address.is_none()) {
@@ -55,11 +63,8 @@ fn check_line(groups: &Groups<'_>, line: Line<'_>) -> Result<(), String> {
                 slot.name, line.name
             ));
         }
-        if line.is("RewriteRule") && !has_proxy_flag(line.args) {
-            return Err(format!("RewriteRule to {url} needs the flag [P]"));
-        }
     }
-    Ok(())
+    route::check_end_of_name(line)
 }
 
 /// A line in a `<SlotGroup>`. The slot of SlotDefault may stand below it.
@@ -133,80 +138,6 @@ fn warn(group: &GroupLines) {
                 group.name, slot.name
             );
             log(Level::Warning, &text);
-        }
-    }
-}
-
-fn can_name_a_slot_url(line: Line<'_>) -> bool {
-    [
-        "ProxyPass",
-        "ProxyPassMatch",
-        "ProxyPassReverse",
-        "ProxyPassReverseCookieDomain",
-        "RewriteRule",
-        "SetHandler",
-    ]
-    .iter()
-    .any(|name| line.is(name))
-}
-
-/// Whether a RewriteRule names a `slot://` URL: only then is mod_rewrite's disguise of it lifted.
-/// Rules of .htaccess files are not read yet, so where those may have rules, the answer is yes.
-pub(super) fn has_rewrite_rule() -> bool {
-    let found = for_each_directive(|line| {
-        let rule = line.is("RewriteRule") && names_a_slot_url(line.args);
-        let htaccess = line.is("AllowOverride") && !line.args.eq_ignore_ascii_case("none");
-        let listed = line.is("AllowOverrideList") && !line.args.eq_ignore_ascii_case("none");
-        if rule || htaccess || listed { Err(()) } else { Ok(()) }
-    });
-    found.is_err()
-}
-
-fn names_a_slot_url(arguments: &str) -> bool {
-    arguments.to_ascii_lowercase().contains(SLOT)
-}
-
-const SLOT: &str = "slot://";
-
-/// The groups that `slot://` URLs name; those that are only known with a request are left out.
-fn groups_in(arguments: &str) -> impl Iterator<Item = &str> {
-    let lower = arguments.to_ascii_lowercase();
-    let starts: Vec<_> = lower.match_indices(SLOT).map(|(at, _)| at + SLOT.len()).collect();
-    starts.into_iter().filter_map(|start| {
-        let rest = &arguments[start..];
-        let end = rest.find(|c: char| c.is_whitespace() || "/\"'?".contains(c));
-        let name = &rest[..end.unwrap_or(rest.len())];
-        (!name.contains(['$', '%'])).then_some(name)
-    })
-}
-
-fn has_proxy_flag(arguments: &str) -> bool {
-    let flags = arguments.trim_end().strip_suffix(']').and_then(|rest| rest.rsplit_once('['));
-    let mut flags = flags.map_or("", |(_, flags)| flags).split(',').map(str::trim);
-    flags.any(|flag| flag.eq_ignore_ascii_case("p") || flag.eq_ignore_ascii_case("proxy"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn slot_urls_are_found_wherever_they_stand() {
-        let groups = |arguments| groups_in(arguments).collect::<Vec<_>>();
-        assert_eq!(groups(r#""/api/" "slot://app/api/" timeout=5"#), ["app"]);
-        assert_eq!(groups(r#""proxy:SLOT://App""#), ["App"]);
-        assert_eq!(groups("^/(.*)$ slot://$1/x [P]"), [""; 0]);
-        assert_eq!(groups("slot://a slot://b?x"), ["a", "b"]);
-        assert_eq!(groups("slot:// x"), [""]);
-    }
-
-    #[test]
-    fn the_flag_of_a_rule_is_seen() {
-        for with in ["a slot://b [P]", "a slot://b [NE,proxy,L]", r#"a slot://b "[L, P]""#] {
-            assert!(has_proxy_flag(with.trim_matches('"').trim_end_matches('"')), "{with}");
-        }
-        for without in ["a slot://b", "a slot://b [L]", "[P] slot://b", "a slot://b [PT]"] {
-            assert!(!has_proxy_flag(without), "{without}");
         }
     }
 }

@@ -7,6 +7,7 @@ mod docroot;
 mod host;
 mod proxy;
 mod request;
+mod rewrite;
 mod site;
 mod start;
 mod workers;
@@ -14,7 +15,7 @@ mod workers;
 use config::Config;
 use host::{Directive, Hooks, MODULE, ModuleRecord, Proxy};
 
-static DIRECTIVES: [Directive; 10] = [
+static DIRECTIVES: [Directive; 13] = [
     Directive::section(
         c"<SlotGroup",
         Config::open_group,
@@ -63,11 +64,27 @@ static DIRECTIVES: [Directive; 10] = [
         Config::see_reverse,
         c"a backend's domain, or slot://name, and the public one, of mod_proxy",
     ),
+    Directive::edited(
+        c"RewriteRule",
+        rewrite::mark_rule,
+        c"a pattern, a URL that may be a slot:// one, and flags, of mod_rewrite",
+    ),
+    Directive::edited(
+        c"SetHandler",
+        rewrite::check_handler,
+        c"a handler, or proxy:slot://name, of the core",
+    ),
+    Directive::edited(
+        c"AddHandler",
+        rewrite::check_handler,
+        c"a handler, or proxy:slot://name, and extensions, of mod_mime",
+    ),
     Directive::END,
 ];
 
 fn register(hooks: &mut Hooks) {
     hooks
+        .pre_config(rewrite::offer)
         .check_config(check::check)
         .post_config(start::prepare)
         .child_init(start::attach)
@@ -81,7 +98,8 @@ fn serve_groups(hooks: &mut Hooks) {
     if let Some(mod_proxy) = Proxy::find() {
         hooks
             .proxy_canon(&mod_proxy, proxy::canonicalise)
-            .proxy_pre_request(&mod_proxy, proxy::worker);
+            .proxy_pre_request(&mod_proxy, proxy::worker)
+            .proxy_scheme(&mod_proxy, proxy::check_worker);
     }
 }
 

@@ -2,6 +2,8 @@
 //! there when it is over.
 
 use super::host::{Answer, Decimal, Held, Kept, Level, Request, Worker};
+use super::proxy::Routed;
+use super::rewrite::Named;
 use super::site::{Group, Slot};
 use crate::lease;
 use crate::slot::Word;
@@ -15,8 +17,14 @@ pub(super) struct State {
     /// The groups that it has entered. With the request that the client made; sub-requests and
     /// internal redirects share them.
     pins: Held<Pin>,
-    /// Whom mod_proxy shall send it to.
+    /// The worker that mod_proxy has to send it by.
     pub(super) worker: Cell<Option<Worker>>,
+    /// The slot that its URL was made for.
+    pub(super) routed: Cell<Option<Routed>>,
+    /// mod_proxy's modules are asked for the canonical form of its slot's URL.
+    pub(super) canonicalises: Cell<bool>,
+    /// The groups that rules have named for it.
+    named: Held<Named>,
     /// The slot whose docroot is its DOCUMENT_ROOT.
     pub(super) docroot: Cell<Option<Kept<Slot>>>,
     /// Its environment says which slot it is in.
@@ -26,6 +34,10 @@ pub(super) struct State {
 impl State {
     fn pins(&self) -> &Held<Pin> {
         &self.pins
+    }
+
+    pub(super) fn named(&self) -> &Held<Named> {
+        &self.named
     }
 }
 
@@ -96,7 +108,7 @@ fn enter(root: &Request, group: Kept<Group>) -> &Pin {
     let state = root.keep(|| {
         let pin = Pin::new(root, group);
         let told = Cell::new(pin.slot.is_some());
-        State { pins: Held::of(pin), worker: Cell::new(None), docroot: Cell::new(None), told }
+        State { pins: Held::of(pin), told, ..State::default() }
     });
     let pin = state.pins.first().expect("it has one");
     if let Some(slot) = pin.slot {
@@ -130,15 +142,6 @@ fn enter_another(root: &Request, group: Kept<Group>) -> &Pin {
 
 /// Where a request goes: a group, the slot of it that the request is in, and the path in its URL.
 pub(super) type Way<'a> = (Kept<Group>, Kept<Slot>, &'a [u8]);
-
-/// Where the request that the client made is already, if it is in the group that `url` names behind
-/// `slot://`.
-#[inline]
-pub(super) fn way_of_entered<'a>(request: &Request, url: &'a [u8]) -> Option<Way<'a>> {
-    let state = request.known_state::<State>().filter(|_| request.is_root())?;
-    let pin = state.pins.first()?;
-    Some((pin.group, pin.slot?, pin.group.path_in(url)?))
-}
 
 /// Enters a group's active slot on behalf of `request`, and has its environment say so. `None`, and
 /// a line in the log, when this process does not know the slot: [`Answer::UNAVAILABLE`].

@@ -1,9 +1,9 @@
 //! What requests need to know: the groups and their shared memory, and what each server makes of
 //! them. Built once at Apache's start, never changed while it serves.
 
-use super::address::{ends_group, split_group};
-use super::host::{Level, Proxy, Worker, log};
-use super::workers::{Routes, Table};
+use super::address::{SLOT, ends_group, split_group};
+use super::host::{Level, Proxy, Request, Worker, log};
+use super::workers::Table;
 use crate::lease;
 use crate::slot::{SlotIndex, Word};
 use crate::state::control::WORD;
@@ -11,8 +11,8 @@ use crate::state::counts::{Counts, Row, Words};
 use crate::state::map::Mapping;
 use crate::state::map::cut::{Lost, Mark, Survival, survive};
 use crate::sync::{AtomicU64, Ordering, fence};
-use rustc_hash::FxHashMap;
-use std::ffi::CString;
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -25,8 +25,6 @@ pub(super) struct Site {
     pub(super) groups: Vec<Group>,
     /// The one that this process found last: most serve one application for long.
     found: AtomicUsize,
-    /// A RewriteRule names a `slot://` URL.
-    pub(super) rewrites: bool,
     /// mod_proxy, when it is loaded.
     pub(super) proxy: Option<Proxy>,
     /// By name, as it is configured and in lower case: mod_proxy may change the case of a URL's host.
@@ -37,6 +35,8 @@ pub(super) struct Site {
     pub(super) lost: Option<(File, u16)>,
     /// The workers that mod_proxy does not know of, for each child to make their pools.
     pub(super) workers: Vec<Worker>,
+    /// All workers of slots, by [`Own::at`], each with the note of a request that it is to send.
+    pub(super) own: Vec<(Worker, CString)>,
 }
 
 /// What a server needs for its requests.
@@ -50,15 +50,30 @@ pub(super) struct Service {
     pub(super) routes: Option<Box<Routes>>,
 }
 
-/// A ProxyPass to a `slot://` URL that has parameters.
+/// A slot's worker.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Own {
+    pub(super) worker: Worker,
+    /// Its place in [`Site::own`].
+    pub(super) at: usize,
+}
+
+/// The `slot://` URLs of a server that have workers with parameters of their own.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Routes {
+    /// The places of the groups that have such a URL.
+    pub(super) groups: FxHashSet<usize>,
+    /// By mod_proxy's worker of the URL: the workers of the group's slots.
+    pub(super) by_worker: FxHashMap<Worker, Route>,
+}
+
+/// The workers of one `slot://` URL.
 #[derive(Clone, Debug)]
 pub(super) struct Route {
-    /// What the path behind the group starts with.
-    pub(super) prefix: Vec<u8>,
     /// The place of the group's first slot among all slots.
     pub(super) first: usize,
     /// For each slot of the group.
-    pub(super) workers: Vec<Option<Worker>>,
+    pub(super) workers: Vec<Option<Own>>,
 }
 
 /// A group, as requests see it: what each of them reads is in two cache lines.
@@ -87,15 +102,53 @@ pub(super) struct Group {
 #[repr(align(64))]
 pub(super) struct Slot {
     pub(super) name: CString,
-    /// Where its backend is: `proxy:`, `Address::base`, and a slash.
-    pub(super) url: Option<CString>,
+    /// What precedes the path in the name of a file: `proxy:http://127.0.0.1:8081`, as the address is written.
+    pub(super) prefix: Option<CString>,
     pub(super) docroot: Option<CString>,
+    /// What few addresses have.
+    pub(super) more: Option<Box<More>>,
     /// Its place among all slots of all groups, in the order of the configuration.
-    pub(super) place: usize,
+    pub(super) place: u32,
     /// Whether mod_proxy_http speaks to its backend.
     pub(super) is_http: bool,
     /// Whether the backend is told the path of a file.
     pub(super) wants_file: bool,
+}
+
+/// What few addresses have.
+#[derive(Debug, Default)]
+pub(super) struct More {
+    /// As [`Slot::prefix`], of an address that is not written in its canonical form.
+    pub(super) base: Option<CString>,
+    /// `unix:/run/app.sock|`.
+    pub(super) socket: Box<[u8]>,
+    /// The path in the address, without a slash at its end.
+    pub(super) path: Box<[u8]>,
+}
+
+impl Slot {
+    /// As [`Slot::prefix`], in the form that mod_proxy brings an address to.
+    #[inline]
+    pub(super) fn base(&self) -> Option<&CStr> {
+        let base = self.more.as_ref().and_then(|more| more.base.as_deref());
+        base.or(self.prefix.as_deref())
+    }
+
+    /// Whether its address is written in that form.
+    #[inline]
+    pub(super) fn is_canonical(&self) -> bool {
+        self.more.as_ref().is_none_or(|more| more.base.is_none())
+    }
+
+    /// The unix socket, as it is written before a URL; nothing where there is none.
+    pub(super) fn socket(&self) -> &[u8] {
+        self.more.as_ref().map_or(b"", |more| &more.socket)
+    }
+
+    /// The path in its address.
+    fn path(&self) -> &[u8] {
+        self.more.as_ref().map_or(b"", |more| &more.path)
+    }
 }
 
 impl Group {
@@ -254,10 +307,10 @@ impl Site {
             found: AtomicUsize::new(0),
             groups,
             proxy: None,
-            rewrites: false,
             rows: None,
             lost: None,
             workers: Vec::new(),
+            own: Vec::new(),
         }
     }
 
@@ -280,6 +333,17 @@ impl Site {
         Ok((&self.groups[found], path))
     }
 
+    /// The note of a request that `own` is to send.
+    pub(super) fn note_of(&self, own: Own) -> Option<&CStr> {
+        self.own.get(own.at).map(|(_, note)| &**note)
+    }
+
+    /// The worker that a note tells of.
+    pub(super) fn noted(&self, note: &CStr) -> Option<Worker> {
+        let at: usize = note.to_str().ok()?.parse().ok()?;
+        self.own.get(at).map(|(worker, _)| *worker)
+    }
+
     /// The group of this name, in whatever case.
     pub(super) fn look_up(&self, name: &[u8]) -> Option<usize> {
         if let Some(found) = self.by_name.get(name) {
@@ -300,19 +364,42 @@ impl Service {
         self.site.groups.get(self.document_root?)
     }
 
-    /// The worker for a slot of a group, and for a path behind its name.
+    /// The worker for a slot of a group; the request has the URL that is to be asked.
     #[inline]
-    pub(super) fn worker(&self, group: &Group, slot: &Slot, path: &[u8]) -> Option<Worker> {
-        let own = self.routes.as_ref().and_then(|routes| routed(routes, group, slot, path));
-        own.or_else(|| *self.workers.get(slot.place)?)
+    pub(super) fn worker(
+        &self,
+        request: &Request,
+        mod_proxy: &Proxy,
+        group: &Group,
+        slot: &Slot,
+    ) -> Option<Own> {
+        if let Some(routes) = &self.routes
+            && routes.groups.contains(&group.at)
+            && let Some(route) = routed(routes, request, mod_proxy, group, slot)
+        {
+            return *route.workers.get(slot.place as usize - route.first)?;
+        }
+        *self.workers.get(slot.place as usize)?
     }
 }
 
-/// The worker of a ProxyPass that has its own.
+/// The `slot://` URL whose worker mod_proxy would choose, if it has workers of its own: parameters hold for the
+/// URLs that begin as the one that they were given for, by the longest match, as with any backend.
 #[inline(never)]
-fn routed(routes: &Routes, group: &Group, slot: &Slot, path: &[u8]) -> Option<Worker> {
-    let route = routes.get(&group.at)?.iter().find(|route| path.starts_with(&route.prefix))?;
-    *route.workers.get(slot.place - route.first)?
+fn routed<'a>(
+    routes: &'a Routes,
+    request: &Request,
+    mod_proxy: &Proxy,
+    group: &Group,
+    slot: &Slot,
+) -> Option<&'a Route> {
+    let url = request.filename_behind(b"proxy:")?.c_str().to_bytes();
+    let behind_scheme = url.windows(3).position(|bytes| bytes == b"://")? + 3;
+    let slash = url[behind_scheme..].iter().position(|byte| *byte == b'/')?;
+    let path = &url[behind_scheme + slash..];
+    let path = path.strip_prefix(slot.path()).unwrap_or(path);
+    let worker = mod_proxy.declared_for(request, &[SLOT, group.name.as_bytes(), path])?;
+    routes.by_worker.get(&worker)
 }
 
 #[cfg(test)]
@@ -323,9 +410,10 @@ mod tests {
     fn group(name: &str, slots: &[&str], names: &[&str]) -> Group {
         let slot = |(place, name): (usize, &&str)| Slot {
             name: CString::new(*name).unwrap(),
-            url: None,
+            prefix: None,
             docroot: None,
-            place,
+            more: None,
+            place: place as u32,
             is_http: false,
             wants_file: false,
         };

@@ -2,13 +2,13 @@
 //! takes its row of the counts.
 
 use super::address::{Address, split_slot_url};
-use super::check::has_rewrite_rule;
 use super::config::{Config, GroupLines, SlotLine};
 use super::host::{
     Level, Pool, Proxy, ReverseMap, Server, Setup, log, max_daemons, restarts, retain, retained,
     runtime_path, server_path, serves,
 };
-use super::site::{Group, Service, Site, Slot};
+use super::rewrite;
+use super::site::{Group, More, Service, Site, Slot};
 use super::workers::Workers;
 use crate::slot::{SlotIndex, Word};
 use crate::state::control::{PAGE, WORD};
@@ -61,8 +61,8 @@ pub(super) fn prepare(setup: &Setup) -> Result<(), String> {
     let lost = publish::lost(&dirs).map_err(|e| complain(&e, MORTAL));
     // Two starts that a child of each could outlive are hardly of the same microsecond.
     site.lost = lost.ok().map(|file| (file, jiff::Timestamp::now().as_microsecond() as u16));
-    site.rewrites = has_rewrite_rule();
     site.proxy = Proxy::find();
+    rewrite::define(setup)?;
     if dirs.state_is_in_memory() {
         warn_of_memory(&dirs);
     }
@@ -73,14 +73,14 @@ pub(super) fn prepare(setup: &Setup) -> Result<(), String> {
         for server in setup.servers() {
             tables.push(workers.of(server)?);
         }
-        site.workers = workers.own;
+        (site.workers, site.own) = (workers.made, workers.own);
         map_back(&mod_proxy, setup, &config.groups);
     }
 
     let site = Arc::new(site);
     for (at, server) in setup.servers().enumerate() {
         let (workers, routes) = tables.get(at).cloned().unwrap_or_default();
-        let routes = (!routes.is_empty()).then(|| Box::new(routes));
+        let routes = (!routes.groups.is_empty()).then(|| Box::new(routes));
         let document_root = document_root(setup.main, &config, server)
             .and_then(|name| site.look_up(name.as_bytes()));
         let service = Service { site: site.clone(), document_root, workers, routes };
@@ -275,11 +275,20 @@ impl SlotLine {
     fn serve(&self, place: usize) -> Slot {
         let c_string = |text: &str| CString::new(text).expect("Apache's words hold no NUL");
         let address = self.address.as_ref();
+        let prefix = |url: &str| c_string(&format!("proxy:{url}"));
         Slot {
             name: c_string(&self.name),
-            url: address.map(|address| c_string(&format!("proxy:{}/", address.base))),
+            prefix: address.map(|address| prefix(address.written())),
             docroot: self.docroot.as_deref().map(c_string),
-            place,
+            more: address.and_then(|address| {
+                let base = (address.written() != address.base).then(|| prefix(&address.base));
+                let socket =
+                    address.socket().map(|socket| format!("unix:{socket}|")).unwrap_or_default();
+                let more = base.is_some() || !socket.is_empty() || !address.path().is_empty();
+                let (socket, path) = (socket.into_bytes().into(), address.path().as_bytes().into());
+                more.then(|| Box::new(More { base, socket, path }))
+            }),
+            place: u32::try_from(place).expect("no configuration has so many slots"),
             is_http: address.is_some_and(Address::is_http),
             wants_file: address.is_some_and(Address::wants_file),
         }

@@ -1,19 +1,16 @@
 //! The workers of the slots: for each server and each slot one, with a pool of connections that are
-//! kept alive, and more for the ProxyPass lines that have parameters.
+//! kept alive, and more for the `slot://` URLs that have parameters.
 
 use super::address::split_slot_url;
 use super::config::GroupLines;
 use super::host::{Pool, Proxy, Server, Worker};
-use super::site::Route;
-use rustc_hash::FxHashMap;
+use super::site::{Own, Route, Routes};
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
 
 /// A worker for each slot of each group, in the order of the configuration.
-pub(super) type Table = Arc<[Option<Worker>]>;
-/// By group: `slot://` URLs with workers of their own, the longest first.
-pub(super) type Routes = FxHashMap<usize, Vec<Route>>;
+pub(super) type Table = Arc<[Option<Own>]>;
 
 /// Makes the workers for one server after the other.
 pub(super) struct Workers<'a> {
@@ -23,10 +20,13 @@ pub(super) struct Workers<'a> {
     groups: &'a [GroupLines],
     /// For the servers that declare none themselves.
     shared: Table,
-    /// By mod_proxy's worker of the `slot://` URL: virtual hosts inherit it from the main server.
-    routes: HashMap<Worker, Option<(usize, Route)>>,
-    /// All that were made here, so that mod_proxy does not know of them.
-    pub(super) own: Vec<Worker>,
+    /// By the identity of mod_proxy's worker of the `slot://` URL: virtual hosts inherit it from the main
+    /// server.
+    routes: HashMap<usize, Option<(usize, Route)>>,
+    /// The workers that were made here, so that mod_proxy does not know of them.
+    pub(super) made: Vec<Worker>,
+    /// All workers of slots, each with the note of a request that it is to send.
+    pub(super) own: Vec<(Worker, CString)>,
 }
 
 impl<'a> Workers<'a> {
@@ -39,14 +39,15 @@ impl<'a> Workers<'a> {
         scratch: Pool,
         groups: &'a [GroupLines],
     ) -> Result<Self, String> {
-        let (shared, routes, own) = (Arc::default(), HashMap::new(), Vec::new());
-        let mut workers = Self { proxy, pool, scratch, groups, shared, routes, own };
+        let (shared, routes) = (Arc::default(), HashMap::new());
+        let (made, own) = (Vec::new(), Vec::new());
+        let mut workers = Self { proxy, pool, scratch, groups, shared, routes, made, own };
         let all = (0..groups.len()).map(|group| workers.define_group(group));
         workers.shared = all.collect::<Result<Vec<_>, _>>()?.concat().into();
         Ok(workers)
     }
 
-    fn define_group(&mut self, group: usize) -> Result<Vec<Option<Worker>>, String> {
+    fn define_group(&mut self, group: usize) -> Result<Vec<Option<Own>>, String> {
         let slots = &self.groups[group].slots;
         slots
             .iter()
@@ -54,15 +55,22 @@ impl<'a> Workers<'a> {
             .collect()
     }
 
-    fn define(&mut self, url: &CStr) -> Result<Worker, String> {
+    fn define(&mut self, url: &CStr) -> Result<Own, String> {
         let worker = self.proxy.define(self.pool, url)?;
         worker.never_in_error();
-        self.own.push(worker);
-        Ok(worker)
+        self.made.push(worker);
+        Ok(self.own(worker))
+    }
+
+    fn own(&mut self, worker: Worker) -> Own {
+        let at = self.own.len();
+        let note = CString::new(at.to_string()).expect("digits are not NUL");
+        self.own.push((worker, note));
+        Own { worker, at }
     }
 
     /// What `server` uses: its own `<Proxy>` or ProxyPass workers for a slot's address, where it has
-    /// them, and routes for its ProxyPass lines with parameters.
+    /// them, and routes for its `slot://` URLs with parameters.
     ///
     /// # Errors
     ///
@@ -77,23 +85,22 @@ impl<'a> Workers<'a> {
         let mut routes = Routes::default();
         for (name, worker) in known.iter().filter(|(name, _)| ours(name)) {
             worker.never_connects();
-            if !self.routes.contains_key(worker) {
+            if !self.routes.contains_key(&worker.identity()) {
                 let route = self.route(name, *worker, &table)?;
-                self.routes.insert(*worker, route);
+                self.routes.insert(worker.identity(), route);
             }
-            if let Some((group, route)) = self.routes[worker].clone() {
-                routes.entry(group).or_default().push(route);
+            if let Some((group, route)) = self.routes[&worker.identity()].clone() {
+                routes.groups.insert(group);
+                routes.by_worker.insert(*worker, route);
             }
-        }
-        for of_group in routes.values_mut() {
-            of_group.sort_by_key(|route| std::cmp::Reverse(route.prefix.len()));
         }
         Ok((table, routes))
     }
 
-    fn declared(&self, server: Server) -> Table {
+    fn declared(&mut self, server: Server) -> Table {
         let mut table = self.shared.clone();
-        for (at, line) in self.groups.iter().flat_map(|group| &group.slots).enumerate() {
+        let groups = self.groups;
+        for (at, line) in groups.iter().flat_map(|group| &group.slots).enumerate() {
             let Some(address) = line.address.as_ref().filter(|a| !a.is_balancer()) else {
                 continue;
             };
@@ -102,7 +109,7 @@ impl<'a> Workers<'a> {
             let found = self.proxy.declared(server, self.scratch, &url);
             if let Some(worker) = found.filter(|worker| worker.has_socket(socket.as_deref())) {
                 worker.never_in_error();
-                Arc::make_mut(&mut table)[at] = Some(worker);
+                Arc::make_mut(&mut table)[at] = Some(self.own(worker));
             }
         }
         table
@@ -115,21 +122,19 @@ impl<'a> Workers<'a> {
         like: Worker,
         table: &Table,
     ) -> Result<Option<(usize, Route)>, String> {
-        let Some((group, path)) = split_slot_url(name.as_bytes()) else { return Ok(None) };
+        let Some((group, _)) = split_slot_url(name.as_bytes()) else { return Ok(None) };
         let found = self.groups.iter().position(|g| g.name.as_bytes().eq_ignore_ascii_case(group));
         let Some(group) = found.filter(|_| like.has_parameters()) else { return Ok(None) };
-        // A pattern's URL, as in slot://app/$1, counts up to its first reference.
-        let end = path.iter().position(|b| *b == b'$').unwrap_or(path.len());
         let workers = self.define_group(group)?;
         let first = self.groups[..group].iter().map(|group| group.slots.len()).sum();
-        for (worker, declared) in workers.iter().zip(&table[first..]) {
-            if let Some(worker) = worker {
+        for (own, declared) in workers.iter().zip(&table[first..]) {
+            if let Some(own) = own {
                 if let Some(declared) = *declared {
-                    worker.inherit(declared);
+                    own.worker.inherit(declared.worker);
                 }
-                worker.inherit(like);
+                own.worker.inherit(like);
             }
         }
-        Ok(Some((group, Route { prefix: path[..end].to_vec(), first, workers })))
+        Ok(Some((group, Route { first, workers })))
     }
 }

@@ -32,9 +32,37 @@ fn assert_refused(site: &Site, wrongs: &[Wrong<'_>]) {
 
 #[test]
 fn a_wrong_directive_is_refused_with_its_line_and_a_way_out() {
-    let site = Site::new().with(&["rewrite"]);
+    let site = Site::new().with(&["rewrite", "actions", "proxy_balancer", "slotmem_shm"]);
+    maps(&site);
     assert_refused(&site, &wrong::ROUTES);
     assert_refused(&site, &wrong::SECTIONS);
+    assert_refused(
+        &site,
+        &wrong::ELSEWHERE.map(|lines| (lines, "slot:// does not work here|ProxyPass")),
+    );
+}
+
+/// Maps of names, and of whole URLs.
+fn maps(site: &Site) {
+    site.write("map.txt", "one app\ntwo bare\n");
+    site.write("raw.txt", "one http://127.0.0.1:8081/|slot://app/\n");
+}
+
+#[test]
+fn mod_rewrite_is_loaded_first() {
+    let site = Site::new();
+    let rewrite = Site::modules().join("mod_rewrite.so");
+    let line = format!("LoadModule rewrite_module {}\n", rewrite.display());
+    for rules in ["", "RewriteRule ^/x slot://app/x [P]\n"] {
+        let (passed, said) = site.configtest(&format!("{line}{}{rules}", wrong::GROUPS));
+        assert!(!passed && said.contains("mod_slot is loaded before mod_rewrite"), "{said}");
+        assert!(
+            said.contains("move the LoadModule line of slot_module below that of rewrite_module")
+        );
+    }
+    // Without a group, the order does not matter.
+    let (passed, said) = site.configtest(&line);
+    assert!(passed, "{said}");
 }
 
 #[test]
@@ -84,6 +112,8 @@ fn without_mod_proxy_addresses_are_refused_and_docroots_pass() {
         ("ProxyPass / slot://app/", "Invalid command 'ProxyPass'"),
         ("ProxyPassReverse / slot://app/", "Invalid command 'ProxyPassReverse'"),
         ("ProxyPassReverse / http://x/", "Invalid command 'ProxyPassReverse'"),
+        ("RewriteRule ^ - [F]", "Invalid command 'RewriteRule'"),
+        ("RewriteRule ^ slot://app/ [P]", "Invalid command 'RewriteRule'"),
     ] {
         let (passed, said) = site.configtest(lines);
         assert!(!passed && words.split('|').all(|word| said.contains(word)), "{lines}: {said}");
@@ -94,6 +124,7 @@ fn without_mod_proxy_addresses_are_refused_and_docroots_pass() {
 fn right_configurations_pass() {
     let modules = ["rewrite", "proxy_ajp", "proxy_fcgi", "proxy_balancer", "slotmem_shm"];
     let site = Site::new().with(&modules);
+    maps(&site);
     site.write("slots.conf", "Slot c http://[::1]:8083/ctx/\n");
     for (name, lines) in wrong::RIGHT {
         let (passed, said) = site.configtest(&format!("{}{lines}", wrong::GROUPS));

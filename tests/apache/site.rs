@@ -63,6 +63,11 @@ impl Site {
         }
     }
 
+    /// The directory of Apache's modules.
+    pub(crate) fn modules() -> PathBuf {
+        Parts::find().unwrap().modules
+    }
+
     /// Loads further modules.
     pub(crate) fn with(mut self, modules: &[&'static str]) -> Self {
         self.modules.extend(modules);

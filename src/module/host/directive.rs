@@ -4,8 +4,10 @@ use super::guard::guard;
 use super::hooks::hook_once;
 use super::log::{Level, log};
 use super::record::config_of;
+use super::server::is_serving;
 use super::{Hooks, item, pool, sys};
 use crate::module::config::Config;
+use crate::module::site::Service;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::{self, NonNull};
 
@@ -33,6 +35,27 @@ pub(in crate::module) struct Place(NonNull<sys::ap_conf_vector_t>);
 unsafe impl Send for Place {}
 // SAFETY: as above.
 unsafe impl Sync for Place {}
+
+/// A line of the configuration that is being read.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::module) struct Reading<'a> {
+    /// The directive.
+    pub(in crate::module) name: &'a str,
+    /// Whether Apache serves already: the line stands in a `.htaccess` file.
+    pub(in crate::module) serving: bool,
+    server: &'a sys::server_rec,
+}
+
+impl Reading<'_> {
+    /// What the line's server serves; `None` before Apache serves, or where it has no groups.
+    pub(in crate::module) fn service(&self) -> Option<&Service> {
+        if !self.serving {
+            return None;
+        }
+        // SAFETY: the server is live; while Apache serves, nobody writes its configuration.
+        unsafe { (*config_of(self.server)).service.as_ref() }
+    }
+}
 
 impl Place {
     pub(super) fn raw(self) -> *mut sys::ap_conf_vector_t {
@@ -123,6 +146,23 @@ impl Directive {
         let func = sys::cmd_func { raw_args: Some(on_observed::<F>) };
         let Self(mut row) = Self::row(name, func, sys::RAW_ARGS, help);
         row.req_override = (sys::RSRC_CONF | sys::ACCESS_CONF) as _;
+        Self(row)
+    }
+
+    /// A directive of another module, which `edit` reads first: it can refuse the line, or give it other
+    /// arguments for the module that is asked next. In `.htaccess` files too, so on any thread: `edit` is not
+    /// given the configuration.
+    pub(in crate::module) const fn edited<F>(
+        name: &'static CStr,
+        _edit: F,
+        help: &'static CStr,
+    ) -> Self
+    where
+        F: Fn(&Reading<'_>, &[u8]) -> Result<Option<Vec<u8>>, String> + Copy + 'static,
+    {
+        let func = sys::cmd_func { raw_args: Some(on_edited::<F>) };
+        let Self(mut row) = Self::row(name, func, sys::RAW_ARGS, help);
+        row.req_override = sys::OR_FILEINFO as _;
         Self(row)
     }
 }
@@ -232,6 +272,28 @@ where
             let name = CStr::from_ptr((*(*parms).cmd).name).to_string_lossy();
             let text = CStr::from_ptr(argument).to_string_lossy();
             item::<F>()(&mut *config_of((*parms).server), &name, Place(place), &text)
+        })
+    }
+}
+
+unsafe extern "C" fn on_edited<F>(
+    parms: *mut sys::cmd_parms,
+    _directory: *mut c_void,
+    argument: *const c_char,
+) -> *const c_char
+where
+    F: Fn(&Reading<'_>, &[u8]) -> Result<Option<Vec<u8>>, String> + Copy + 'static,
+{
+    // SAFETY: Apache passes live parameters and a C string. The directive is a node of the tree that this
+    // thread reads: nobody else looks at it, and Apache takes its arguments from there for the next module.
+    unsafe {
+        outcome(parms, || {
+            let name = CStr::from_ptr((*(*parms).cmd).name).to_str().unwrap_or_default();
+            let reading = Reading { name, serving: is_serving(), server: &*(*parms).server };
+            if let Some(edited) = item::<F>()(&reading, CStr::from_ptr(argument).to_bytes())? {
+                (*(*parms).directive).args = pool::concat((*parms).pool, &[&edited]);
+            }
+            Ok(())
         })
     }
 }

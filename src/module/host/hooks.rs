@@ -6,7 +6,7 @@ use super::log::{Level, log, log_request};
 use super::{Proxy, Request, Setup, Text, Worker, item, sys};
 use std::any::TypeId;
 use std::ffi::{CStr, c_char, c_int};
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What a hook answers, as Apache has it.
@@ -94,6 +94,34 @@ where
             }
             _ => Answer::DECLINED,
         })
+    }
+}
+
+/// mod_proxy's scheme_handler: the last look before the backend is spoken to.
+unsafe extern "C" fn on_scheme<F>(
+    r: *mut sys::request_rec,
+    worker: *mut sys::proxy_worker,
+    _conf: *mut sys::proxy_server_conf,
+    _url: *mut c_char,
+    _host: *const c_char,
+    _port: sys::apr_port_t,
+) -> c_int
+where
+    F: Fn(&Request, Option<Worker>) -> Answer + Copy + 'static,
+{
+    let worker = NonNull::new(worker).map(Worker);
+    // SAFETY: mod_proxy passes a live request, which no other thread works on.
+    unsafe { for_request(r, |request| item::<F>()(request, worker)) }
+}
+
+unsafe extern "C" fn on_pre_config<F: Fn() + Copy + 'static>(
+    _pconf: *mut sys::apr_pool_t,
+    _plog: *mut sys::apr_pool_t,
+    _ptemp: *mut sys::apr_pool_t,
+) -> c_int {
+    match guard(|| item::<F>()()) {
+        Ok(()) => sys::OK as c_int,
+        Err(why) => refuse(&why),
     }
 }
 
@@ -190,6 +218,8 @@ macro_rules! hooks {
 }
 
 hooks! {
+    /// All modules are loaded, and no directive but those is carried out yet.
+    pre_config = ap_hook_pre_config(on_pre_config: Fn()), Middle;
     /// The configuration is whole; `apachectl -t` too comes here, and ends after it.
     check_config = ap_hook_check_config(on_config: Fn(&Setup) -> Result<(), String>), Middle;
     /// In the parent, after each pass over the configuration.
@@ -256,6 +286,15 @@ impl Hooks {
     {
         // Before "really first": mod_proxy_balancer is hooked at "first".
         proxy.hook_pre_request(on_pre_request::<F>, Order::ReallyFirst as c_int);
+        self
+    }
+
+    /// mod_proxy has chosen a worker, and is about to have it asked.
+    pub(in crate::module) fn proxy_scheme<F>(&mut self, proxy: &Proxy, _: F) -> &mut Self
+    where
+        F: Fn(&Request, Option<Worker>) -> Answer + Copy + 'static,
+    {
+        proxy.hook_scheme(on_scheme::<F>, Order::ReallyFirst as c_int);
         self
     }
 }

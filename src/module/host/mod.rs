@@ -9,21 +9,24 @@ mod filter;
 mod guard;
 mod hooks;
 mod log;
+mod mod_rewrite;
 mod path;
 mod pool;
 mod proxy;
 mod record;
 mod request;
 mod reverse;
+mod sections;
 mod server;
 mod sys;
 mod tree;
 mod worker;
 
 pub(super) use decimal::Decimal;
-pub(super) use directive::{Directive, Place, Scope};
+pub(super) use directive::{Directive, Place, Reading, Scope};
 pub(super) use hooks::{Answer, Hooks, MODULE};
 pub(super) use log::{Level, log};
+pub(super) use mod_rewrite::Rewrite;
 pub(super) use pool::{Held, Text};
 pub(super) use proxy::Proxy;
 pub(super) use record::ModuleRecord;
@@ -33,7 +36,7 @@ pub(super) use server::{
     Pool, Server, Setup, children, has_module, max_daemons, restarts, retain, retained,
     runtime_path, server_path, serves,
 };
-pub(super) use tree::{Line, for_each_directive};
+pub(super) use tree::{Line, edit_directives, for_each_directive};
 pub(super) use worker::Worker;
 
 /// Conjures a function back from its type: a function item has no size, its type says it all.

@@ -14,6 +14,7 @@ pub(in crate::module) struct Proxy {
     encode: Encode,
     hook_canon_handler: HookCanon,
     hook_pre_request: HookPreRequest,
+    hook_scheme_handler: HookScheme,
     run_canon_handler: Canon,
     get_worker: GetWorker,
     define_worker: DefineWorker,
@@ -28,9 +29,18 @@ type PreRequest = unsafe extern "C" fn(
     *mut sys::proxy_server_conf,
     *mut *mut c_char,
 ) -> c_int;
+type Scheme = unsafe extern "C" fn(
+    *mut sys::request_rec,
+    *mut sys::proxy_worker,
+    *mut sys::proxy_server_conf,
+    *mut c_char,
+    *const c_char,
+    sys::apr_port_t,
+) -> c_int;
 type Others = *const *const c_char;
 type HookCanon = unsafe extern "C" fn(Option<Canon>, Others, Others, c_int);
 type HookPreRequest = unsafe extern "C" fn(Option<PreRequest>, Others, Others, c_int);
+type HookScheme = unsafe extern "C" fn(Option<Scheme>, Others, Others, c_int);
 type GetWorker = unsafe extern "C" fn(
     *mut sys::apr_pool_t,
     *mut sys::proxy_balancer,
@@ -65,6 +75,7 @@ type Encode = unsafe extern "C" fn(
 const _: () = {
     let _: HookCanon = sys::proxy_hook_canon_handler;
     let _: HookPreRequest = sys::proxy_hook_pre_request;
+    let _: HookScheme = sys::proxy_hook_scheme_handler;
     let _: Canon = sys::proxy_run_canon_handler;
     let _: GetWorker = sys::ap_proxy_get_worker_ex;
     let _: DefineWorker = sys::ap_proxy_define_worker_ex;
@@ -94,6 +105,9 @@ impl Proxy {
                 hook_pre_request: typed::<*mut c_void, HookPreRequest>(symbol(
                     c"proxy_hook_pre_request",
                 )?),
+                hook_scheme_handler: typed::<*mut c_void, HookScheme>(symbol(
+                    c"proxy_hook_scheme_handler",
+                )?),
                 run_canon_handler: typed::<*mut c_void, Canon>(symbol(c"proxy_run_canon_handler")?),
                 get_worker: typed::<*mut c_void, GetWorker>(symbol(c"ap_proxy_get_worker_ex")?),
                 define_worker: typed::<*mut c_void, DefineWorker>(symbol(
@@ -117,6 +131,11 @@ impl Proxy {
         unsafe { (self.hook_pre_request)(Some(bridge), ptr::null(), ptr::null(), order) }
     }
 
+    pub(super) fn hook_scheme(&self, bridge: Scheme, order: c_int) {
+        // SAFETY: as above.
+        unsafe { (self.hook_scheme_handler)(Some(bridge), ptr::null(), ptr::null(), order) }
+    }
+
     /// Has the modules of mod_proxy canonicalise a URL, made of `parts`, as if it were the one of
     /// the request: what they then write is byte for byte what they write for a ProxyPass to it.
     pub(in crate::module) fn canonicalise(&self, request: &Request, parts: &[&[u8]]) -> Answer {
@@ -130,25 +149,30 @@ impl Proxy {
     /// What mod_proxy_http's canon_handler does with `http://host/` and the `path` behind that, which
     /// starts without a slash: the same URL from the same parts, and the same refusals. It is done
     /// here, for the host is known to be canonical, and taking it apart for each request costs more
-    /// than all the rest. `name` is that of a file: `proxy:http://host/`.
+    /// than all the rest. `base` is that of a file's name: `proxy:http://host`. `is_made`: the file's name is
+    /// `base`, a slash and `path` already.
     pub(in crate::module) fn canonicalise_http(
         &self,
         request: &Request,
-        name: &CStr,
+        base: &CStr,
         path: &CStr,
+        is_made: bool,
     ) -> Answer {
-        let (path, search) = if request.has_notes() || !is_encoded(path) {
+        let base = base.to_bytes();
+        let is_encoded = !request.has_notes() && is_encoded(path);
+        let (path, search) = if is_encoded {
+            (path, request.search())
+        } else {
             match self.encoded(request, path) {
                 Ok(encoded) => encoded,
                 Err(answer) => return answer,
             }
-        } else {
-            (path, request.search())
         };
         match search.map(printable) {
-            None => request.set_filename(&[name.to_bytes(), path.to_bytes()]),
+            None if is_encoded && is_made => {}
+            None => request.set_filename(&[base, b"/", path.to_bytes()]),
             Some(Some(search)) => {
-                request.set_filename(&[name.to_bytes(), path.to_bytes(), b"?", search]);
+                request.set_filename(&[base, b"/", path.to_bytes(), b"?", search]);
             }
             Some(None) => return refuse(request, "query"),
         }
@@ -196,6 +220,24 @@ impl Proxy {
         let found = unsafe {
             let conf = self.conf(server);
             (self.get_worker)(scratch.raw(), ptr::null_mut(), conf, url.as_ptr(), kinds as c_uint)
+        };
+        NonNull::new(found).map(Worker)
+    }
+
+    /// The worker that the server of `request` declares for a URL made of `parts`, as mod_proxy chooses one
+    /// for a request: by the longest match.
+    pub(in crate::module) fn declared_for(
+        &self,
+        request: &Request,
+        parts: &[&[u8]],
+    ) -> Option<Worker> {
+        // SAFETY: the request, its server and its pool are live; the array of workers does not grow while
+        // Apache serves.
+        let found = unsafe {
+            let (pool, conf) = ((*request.raw()).pool, self.conf_of(request).cast_mut());
+            let url = pool::concat(pool, parts);
+            let kinds = sys::AP_PROXY_WORKER_NO_UDS as c_uint;
+            (self.get_worker)(pool, ptr::null_mut(), conf, url, kinds)
         };
         NonNull::new(found).map(Worker)
     }

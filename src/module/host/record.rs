@@ -6,7 +6,7 @@ use crate::module::config::Config;
 use crate::module::slot_module;
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_int, c_void};
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicI32, Ordering};
 
 /// `module AP_MODULE_DECLARE_DATA`: in a cell, for Apache writes its index and links into it.
@@ -50,6 +50,11 @@ static INDEX: AtomicI32 = AtomicI32::new(0);
 /// Our place in the vectors of configuration, and in `LogLevel`.
 pub(super) fn index() -> c_int {
     INDEX.load(Ordering::Relaxed)
+}
+
+/// Whether a module of Apache's list is this one.
+pub(super) fn is_ours(module: NonNull<sys::module>) -> bool {
+    ptr::eq(module.as_ptr(), slot_module.0.get())
 }
 
 /// Our place in a vector of configuration, as `ap_get_module_config` finds it.

@@ -3,7 +3,7 @@
 use super::guard::guard_or;
 use super::log::{Level, log, log_request};
 use super::record::{config_of, place_in};
-use super::{Decimal, Held, Text, item, pool, sys};
+use super::{Held, Text, item, pool, sys};
 use crate::module::config::Config;
 use crate::module::site::Service;
 use std::cell::UnsafeCell;
@@ -35,6 +35,13 @@ impl Request {
         // SAFETY: the request is live, and so is its server; each server has a configuration.
         let config = Kept(unsafe { NonNull::new_unchecked(config_of((*self.raw()).server)) });
         config.try_part(|config: &Config| config.service.as_ref())
+    }
+
+    /// Whether it was made on behalf of another one. Such a request can take the other one's place, as the
+    /// index of a directory does.
+    pub(in crate::module) fn is_sub_request(&self) -> bool {
+        // SAFETY: the request is live.
+        unsafe { !(*self.raw()).main.is_null() }
     }
 
     /// Whether both are one request.
@@ -86,6 +93,13 @@ impl Request {
         }
     }
 
+    /// Copies `parts`, one behind the other, into the request's pool, to be kept with the request. None of them
+    /// has a NUL.
+    pub(in crate::module) fn keep_text(&self, parts: &[&[u8]]) -> Kept<CStr> {
+        // SAFETY: the request's pool is live, and the copy ends with a NUL; nobody writes to it.
+        Kept(unsafe { NonNull::from(CStr::from_ptr(pool::concat((*self.raw()).pool, parts))) })
+    }
+
     /// Adds to a list in what we keep with this request. It lies in the request's pool, and is
     /// dropped with it.
     pub(in crate::module) fn hold<S, T>(&self, list: fn(&S) -> &Held<T>, value: T) -> &T
@@ -131,10 +145,11 @@ impl Request {
         unsafe { Text::lend((*self.raw()).filename)?.strip_prefix(prefix) }
     }
 
-    /// The file that the request was first mapped to, before any rewriting in a directory.
-    pub(in crate::module) fn mapped_file(&self) -> Option<&CStr> {
-        // SAFETY: as in `filename_behind`.
-        unsafe { pool::borrow((*self.raw()).canonical_filename) }
+    /// What tells the file's name, as it is now, from any that the request is given later: its address. Every
+    /// name lies in the request's pool, which frees none while the request lives.
+    pub(in crate::module) fn filename_address(&self) -> usize {
+        // SAFETY: the request is live.
+        unsafe { (*self.raw()).filename.addr() }
     }
 
     /// The path of its URL, decoded.
@@ -209,6 +224,29 @@ impl Request {
         unsafe { !pool::is_empty((*self.raw()).notes) }
     }
 
+    /// The note of this name.
+    pub(in crate::module) fn note(&self, name: &CStr) -> Option<&CStr> {
+        if !self.has_notes() {
+            return None;
+        }
+        // SAFETY: the request, and so its table of notes, is live; a note lies in its pool, or outlives it.
+        unsafe { pool::borrow(sys::apr_table_get((*self.raw()).notes, name.as_ptr())) }
+    }
+
+    /// Leaves a note with the request, or with `None` takes it back. The value lives as long as the
+    /// configuration.
+    pub(in crate::module) fn set_note(&self, name: &'static CStr, value: Option<Kept<CStr>>) {
+        // SAFETY: the request, and so its table of notes, is live. The table keeps the pointers.
+        unsafe {
+            match value {
+                Some(value) => {
+                    sys::apr_table_setn((*self.raw()).notes, name.as_ptr(), value.as_ptr())
+                }
+                None => sys::apr_table_unset((*self.raw()).notes, name.as_ptr()),
+            }
+        }
+    }
+
     /// What is behind the `?` of its URL.
     pub(super) fn search(&self) -> Option<&CStr> {
         // SAFETY: as in `filename_behind`.
@@ -257,25 +295,6 @@ impl Request {
         unsafe { sys::ap_set_document_root(self.raw(), root.as_ptr()) }
     }
 
-    /// How mod_rewrite qualifies a URL that has no scheme it knows: `http://this.host:port/`.
-    pub(in crate::module) fn own_url(&self) -> &CStr {
-        let r = self.raw();
-        // SAFETY: the request is live; what is asked for is C strings that live as long.
-        unsafe {
-            let scheme = CStr::from_ptr(sys::ap_run_http_scheme(r)).to_bytes();
-            let host = CStr::from_ptr(sys::ap_get_server_name_for_url(r)).to_bytes();
-            let port = sys::ap_get_server_port(r);
-            let written = Decimal::of(port.into());
-            let port = if port == sys::ap_run_default_port(r) {
-                [&b""[..], b""]
-            } else {
-                [b":", written.text().to_bytes()]
-            };
-            let parts = [scheme, b"://", host, port[0], port[1], b"/"];
-            CStr::from_ptr(pool::concat((*r).pool, &parts))
-        }
-    }
-
     /// The status of the answer, of the last of the internal redirects.
     pub(in crate::module) fn final_status(&self) -> u32 {
         let mut r = self.raw();
@@ -302,7 +321,7 @@ impl Request {
     }
 }
 
-/// What the configuration owns, kept with a request.
+/// What the configuration owns, or the request's own pool, kept with a request.
 ///
 /// A request's pool is below the configuration's, and APR clears what is below a pool before it
 /// drops what the pool owns: so the configuration is there for as long as anything that a request

@@ -142,6 +142,13 @@ pub(in crate::module) fn serves() -> bool {
     state != sys::AP_SQ_MS_CREATE_PRE_CONFIG as c_int
 }
 
+/// Whether Apache serves requests: its configuration is read, and a line that is read now stands in a
+/// `.htaccess` file.
+pub(super) fn is_serving() -> bool {
+    // SAFETY: a question without a precondition.
+    unsafe { sys::ap_state_query(sys::AP_SQ_MAIN_STATE as c_int) == sys::AP_SQ_MS_RUN_MPM }
+}
+
 /// The user and the group that children become when Apache is started by root.
 pub(in crate::module) fn children() -> (u32, u32) {
     // SAFETY: a static of plain values, written while the configuration is read, on the only thread.

@@ -1,6 +1,7 @@
 //! The tree of directives that Apache has read: all files, all sections, in their order.
 
-use super::{pool, sys};
+use super::{Pool, pool, sys};
+use std::ffi::CStr;
 use std::fmt;
 
 /// A directive, where it stands, and with what.
@@ -20,11 +21,17 @@ impl Line<'_> {
         self.name.eq_ignore_ascii_case(name)
     }
 
+    /// The section that it stands in, as `<Name`, and with what, without quotes; both empty at the top.
+    pub(in crate::module) fn section(&self) -> (&str, &str) {
+        let (section, args) = self.section;
+        (section, args.trim_end().trim_end_matches('>').trim_matches('"'))
+    }
+
     /// The argument of the section `name`, if it stands in one.
     pub(in crate::module) fn within(&self, name: &str) -> Option<&str> {
-        let (section, args) = self.section;
+        let (section, args) = self.section();
         let inside = section.strip_prefix('<').is_some_and(|s| s.eq_ignore_ascii_case(name));
-        inside.then(|| args.trim_end().trim_end_matches('>').trim_matches('"'))
+        inside.then_some(args)
     }
 }
 
@@ -43,6 +50,32 @@ pub(in crate::module) fn for_each_directive<E>(
     // SAFETY: the tree lives as long as the configuration that it was read from; we are on the
     // thread that reads it, and `see` is not given the tree to write.
     unsafe { walk(sys::ap_conftree, &mut see) }
+}
+
+/// Gives each directive `name` the arguments that `edit` answers.
+pub(in crate::module) fn edit_directives(
+    pool: Pool,
+    name: &str,
+    edit: impl Fn(&[u8]) -> Option<Vec<u8>>,
+) {
+    // SAFETY: the tree lives as long as the configuration that it was read from, on the thread that reads it;
+    // nothing that was borrowed from it is left.
+    let mut next = vec![unsafe { sys::ap_conftree }];
+    while let Some(node) = next.pop() {
+        if node.is_null() {
+            continue;
+        }
+        // SAFETY: a live node, of which the strings are C strings or null, and the neighbours live or null.
+        unsafe {
+            next.extend([(*node).next, (*node).first_child]);
+            let known = pool::borrow((*node).directive).map_or(&b""[..], CStr::to_bytes);
+            let is_it = known.eq_ignore_ascii_case(name.as_bytes());
+            let args = pool::borrow((*node).args).filter(|_| is_it);
+            if let Some(edited) = args.and_then(|args| edit(args.to_bytes())) {
+                (*node).args = pool::concat(pool.raw(), &[&edited]);
+            }
+        }
+    }
 }
 
 /// # Safety

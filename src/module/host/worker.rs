@@ -55,10 +55,21 @@ impl Worker {
         unsafe { transfer(&*self.shared(), &mut std::mem::zeroed()) }
     }
 
-    /// Takes over the parameters that were set for `other`.
+    /// Takes over the parameters that were set for `other`, and the `<Proxy>` section that it stands in.
     pub(in crate::module) fn inherit(self, other: Self) {
         // SAFETY: both live and two, and the configuration is still being made.
-        unsafe { transfer(&*other.shared(), &mut *self.shared()) };
+        unsafe {
+            transfer(&*other.shared(), &mut *self.shared());
+            let section = (*other.raw()).section_config;
+            if !section.is_null() {
+                (*self.raw()).section_config = section;
+            }
+        }
+    }
+
+    /// What is the same for all copies of a worker: virtual hosts have copies of the main server's.
+    pub(in crate::module) fn identity(self) -> usize {
+        self.shared().addr()
     }
 }
 

@@ -14,6 +14,7 @@ pub(super) const GROUPS: &str = "<SlotGroup app>\n\
 const NOBODY: &str = "slot://nobody: there is no <SlotGroup nobody>|there is app, files, bare";
 const NO_BACKEND: &str =
     "slot://files: slot \"blue\" has no backend|give it one, or take the path out";
+const CHOOSES: &str = "a request would choose the group";
 const NO_URL: &str = "URL must be absolute";
 const NO_ROOT: &str = "SlotDocumentRoot takes the name of a group";
 const NAME: &str = "letters, digits, '_', '-' and '.' only";
@@ -24,7 +25,39 @@ const OTHER: &str = "give it another name";
 const DIRECTORY: &str = "takes the path of a directory";
 
 /// Where a route names a group.
-pub(super) const ROUTES: [Wrong<'static>; 33] = [
+pub(super) const ROUTES: [Wrong<'static>; 62] = [
+    ("!ProxyPass / slot://app", "write slot://app/"),
+    ("!ProxyPass /y/ slot://app", "would become part of the group's name|write slot://app/"),
+    ("!ProxyPass \"/y/\" \"slot://app\" timeout=3", "write slot://app/"),
+    ("<Location /y/>\n!ProxyPass slot://app\n</Location>", "write slot://app/"),
+    ("!ProxyPassMatch ^/(.*)$ slot://app$1", "write slot://app/$1"),
+    ("!ProxyPassMatch ^(/x|y)$ slot://app$1", "write slot://app/$1"),
+    ("!ProxyPass ~ ^/(.*)$ slot://app$1", "write slot://app/$1"),
+    ("<LocationMatch ^/(.*)$>\n!ProxyPass slot://app$1\n</LocationMatch>", "write slot://app/$1"),
+    ("!ProxyPassMatch ^/([^/]+)/(.*)$ slot://$1/$2", CHOOSES),
+    ("!ProxyPass /x slot://${group}/ interpolate", CHOOSES),
+    ("!ProxyPass /x slot://app${group}/ interpolate", CHOOSES),
+    ("!ProxyPassReverse / slot://${group}/", "a request could choose the group"),
+    (
+        "<Files x>\n!SetHandler \"proxy:slot://%{HTTP:X}\"\n</Files>",
+        "a request could choose the group",
+    ),
+    ("<Files x>\n!SetHandler \"proxy:slot://a%{HTTP:X}/x\"\n</Files>", "could choose the group"),
+    ("!AddHandler proxy:slot://nobody .php", NOBODY),
+    ("!AddHandler proxy:slot://%{HTTP:X} .php", "a request could choose the group"),
+    ("!RewriteRule ^/(.*)$ slot://$1 [P]", CHOOSES),
+    ("!RewriteRule ^/(.*)$ slot://%{HTTP:X}/$1 [P]", CHOOSES),
+    ("!RewriteRule ^/(.*)$ slot://${m:$1|$1}/ [P]", CHOOSES),
+    ("!RewriteRule ^ - [H=proxy:slot://nobody]", NOBODY),
+    ("!RewriteRule ^(.*) - [H=proxy:slot://$1]", "a request could choose the group"),
+    ("RewriteMap l int:tolower\n!RewriteRule ^/(.*)$ slot://${l:$1}/ [P]", CHOOSES),
+    ("RewriteMap s int:slot\n!RewriteRule ^/(.*)$ ${s:$1} [P]", CHOOSES),
+    ("RewriteMap s int:slot\n!RewriteRule ^/(.*)$ ${s:app}/$1", "needs the flag [P]"),
+    ("RewriteMap s int:slot\n!RewriteRule ^/(.*)$ ${s:nobody}/$1 [P]", NOBODY),
+    ("RewriteMap m txt:ROOT/raw.txt\n!RewriteRule ^/(.*)$ ${m:$1} [P]", "RewriteMap slot int:slot"),
+    ("RewriteMap m txt:ROOT/map.txt\n!RewriteRule ^/(.*)$ ${m:$1|slot://app/} [P]", "int:slot"),
+    ("!<Proxy slot://nobody/>\n</Proxy>", NOBODY),
+    ("!<Proxy \"slot://nobody\">\n</Proxy>", NOBODY),
     ("!ProxyPass / slot://nobody/", NOBODY),
     ("!ProxyPass / slot://nobody", NOBODY),
     ("!ProxyPass / SLOT://Nobody/", "there is no <SlotGroup Nobody>"),
@@ -61,6 +94,22 @@ pub(super) const ROUTES: [Wrong<'static>; 33] = [
     ("!SlotDocumentRoot app files", NO_ROOT),
     ("<Directory />\n!SlotDocumentRoot app\n</Directory>", "not allowed in <Directory> context"),
     ("<Location />\n!SlotDocumentRoot app\n</Location>", "not allowed in <Location> context"),
+];
+
+/// Directives that know no `slot://`; each is told with a URL.
+pub(super) const ELSEWHERE: [&str; 12] = [
+    "<Proxy balancer://b>\n!BalancerMember slot://app\n</Proxy>",
+    "<Proxy balancer://b>\n!BalancerMember \"SLOT://app\" route=1\n</Proxy>",
+    "!BalancerMember balancer://b slot://app",
+    "!ProxyRemote slot://app http://127.0.0.1:3128",
+    "!ProxyRemote * slot://app",
+    "!ProxyRemoteMatch .* slot://app",
+    "!NoProxy slot://app",
+    "!Redirect / slot://app/",
+    "!RedirectMatch ^/(.*) slot://app/$1",
+    "!ErrorDocument 404 slot://app/404",
+    "!Alias /x slot://app/",
+    "!FallbackResource slot://app/",
 ];
 
 /// Sections, and what stands inside or outside of the wrong one.
@@ -215,7 +264,7 @@ pub(super) const MEMBERS: [Wrong<'static>; 63] = [
 ];
 
 /// Right lines, after `GROUPS`.
-pub(super) const RIGHT: [(&str, &str); 12] = [
+pub(super) const RIGHT: [(&str, &str); 15] = [
     ("nothing more", ""),
     (
         "all routes",
@@ -258,7 +307,30 @@ pub(super) const RIGHT: [(&str, &str); 12] = [
         Slot c https://x/a\nSlot d http://x:81/a\n</SlotGroup>",
     ),
     ("one address in two groups", "<SlotGroup g>\nSlot a http://127.0.0.1:8081\n</SlotGroup>"),
-    ("a group that depends on the request", "RewriteRule ^/(app|bare)/(.*)$ slot://$1/$2 [P]"),
+    (
+        "a group that a map chooses",
+        "RewriteMap lower int:tolower\nRewriteMap slot int:slot\nRewriteMap m txt:ROOT/map.txt\n\
+        RewriteRule ^/(app|bare)/(.*)$ slot://${m:$1}/$2 [P]\n\
+        RewriteRule ^/(app|bare)/(.*)$ slot://${m:${lower:$1}|app}/$2 [P]\n\
+        RewriteRule ^/x/(.*)$ ${slot:${m:$1}}/$2 [P]\nRewriteRule ^/y/(.*)$ ${slot:app}/$1 [P]",
+    ),
+    (
+        "slot:// as text",
+        "SetEnv BACKEND slot://app\nRewriteRule ^ - [E=B:slot://nobody]\nErrorDocument 404 \"no slot://x\"\n\
+        Header set X-B slot://nobody\nRewriteCond %{HTTP:X} slot://nobody\nRewriteRule ^ - [F]",
+    ),
+    (
+        "what follows a name and cannot be part of it",
+        "ProxyPassMatch ^(/.*\\.jsp)$ slot://app$1\nProxyPass /y slot://app\n\
+        <Location /z>\nProxyPass slot://app\n</Location>\n<LocationMatch \\.do$>\nProxyPass slot://app\n\
+        </LocationMatch>\nProxyPass ~ \\.xsp$ slot://app\nRewriteRule ^(.*)$ slot://app$1 [P]",
+    ),
+    (
+        "sections and handlers",
+        "<Proxy slot://app/x>\nProxySet timeout=3\n</Proxy>\n<Proxy slot://*>\nRequire all granted\n\
+        </Proxy>\n<ProxyMatch ^slot://(no|app)>\nRequire all granted\n</ProxyMatch>\n\
+        AddHandler proxy:slot://app .php",
+    ),
     (
         "virtual hosts",
         "<VirtualHost *:80>\nServerName a\nSlotDocumentRoot app\n\
