@@ -202,13 +202,11 @@ fn canonicalise_slot(
         return no_backend(request, &slot);
     };
     let bytes = path.to_bytes();
-    let answer =
-        if slot.is_http && !request.is_by_handler() && matches!(bytes.first(), Some(b'/') | None) {
-            let path = &path[usize::from(!bytes.is_empty())..];
-            mod_proxy.canonicalise_http(request, base, path, is_made)
-        } else {
-            canonicalise_by_scheme(request, mod_proxy, &slot, base, bytes)
-        };
+    let answer = if slot.is_http && !request.is_by_handler() && bytes.starts_with(b"/") {
+        mod_proxy.canonicalise_http(request, base, &path[1..], is_made)
+    } else {
+        canonicalise_by_scheme(request, mod_proxy, &slot, base, bytes)
+    };
     if answer == Answer::OK {
         set_worker(request, service, mod_proxy, group, &slot);
     }
@@ -286,10 +284,7 @@ fn canonicalise_by_scheme(
     canonicalises.set(true);
     let answer = match path_of_handler(request, slot) {
         Some((prefix, path)) => mod_proxy.canonicalise(request, &[base, b"/", prefix, path]),
-        None => {
-            let path = path.strip_prefix(b"/").unwrap_or(path);
-            mod_proxy.canonicalise(request, &[base, b"/", path])
-        }
+        None => mod_proxy.canonicalise(request, &[base, path]),
     };
     canonicalises.set(false);
     answer

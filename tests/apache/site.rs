@@ -42,6 +42,7 @@ pub(crate) struct Site {
     mpm: Mpm,
     modules: Vec<&'static str>,
     slot_module: bool,
+    types: bool,
     apache: Option<Apache>,
 }
 
@@ -59,6 +60,7 @@ impl Site {
             mpm,
             modules: MODULES.to_vec(),
             slot_module: true,
+            types: true,
             apache: None,
         }
     }
@@ -77,6 +79,12 @@ impl Site {
     /// Leaves modules out.
     pub(crate) fn without(mut self, modules: &[&str]) -> Self {
         self.modules.retain(|name| !modules.contains(name));
+        self
+    }
+
+    /// Leaves the lines of mod_mime and mod_headers out, which may be loaded later.
+    pub(crate) fn without_types(mut self) -> Self {
+        self.types = false;
         self
     }
 
@@ -122,9 +130,10 @@ impl Site {
         } else {
             String::new()
         };
+        let types =
+            if self.types { "TypesConfig /dev/null\nAddType text/html .html .shtml\n" } else { "" };
         let text = format!(
-            "{preamble}{mpm}{modules}{slot}{shape}TypesConfig /dev/null\nAddType text/html .html \
-             .shtml\nLogFormat \"%s slot=%{{SLOT}}e generation=%{{SLOT_GENERATION}}e %{{X-Slot}}o \
+            "{preamble}{mpm}{modules}{slot}{shape}{types}LogFormat \"%s slot=%{{SLOT}}e generation=%{{SLOT_GENERATION}}e %{{X-Slot}}o \
              %m %U\" slot\nCustomLog access.log slot\nGracefulShutdownTimeout 5\n",
             preamble = apache::preamble(self.path(), self.address),
             mpm = self.parts.load(&[mpm]),
