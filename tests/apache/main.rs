@@ -1,6 +1,7 @@
 //! mod_slot in a real Apache, one file a story. Each test has an Apache of its own, in a temporary
 //! directory and on free ports of the loopback device.
 
+mod choice;
 mod config;
 mod contexts;
 mod differential;
