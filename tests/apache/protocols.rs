@@ -186,6 +186,48 @@ fn a_slot_speaks_https_or_http_2() {
     assert!(log.contains("HTTP/2.0"), "{log}");
 }
 
+#[test]
+fn sections_for_an_https_address_verify_the_backend_as_without_slots() {
+    let secure = backend("https", "SSLEngine on\nSSLCertificateFile ROOT/both.pem\n", &["ssl"]);
+    let other = backend("other", "", &[]);
+    let trusted = |site: &Site| site.path().join("certificate.pem").display().to_string();
+    let lines = r#"
+SSLProxyEngine on
+SSLProxyCheckPeerName off
+SSLProxyCheckPeerCN off
+<Proxy "https://BACKEND">
+    SSLProxyVerify require
+    SSLProxyCACertificateFile CERTIFICATE
+</Proxy>
+ProxyPass "/pass/" "URL/"
+ProxyPassMatch "^/match/(.*)$" "URL/$1"
+RewriteEngine On
+RewriteRule "^/rule/(.*)$" "URL/$1" [P]
+<Location "/perdir">
+    RewriteEngine On
+    RewriteRule "([^/]*)$" "URL/$1" [P]
+</Location>
+"#;
+    let address = format!("https://{}", secure.address);
+    for (certificate, verified) in [(trusted(&secure), 200), (trusted(&other), 500)] {
+        let lines = lines.replace("BACKEND", &secure.address.to_string());
+        let lines = lines.replace("CERTIFICATE", &certificate);
+        let mut plain = Site::new().with(&["ssl", "rewrite"]).without_slot();
+        plain.start(&lines.replace("URL", &address));
+        let mut slot = Site::new().with(&["ssl", "rewrite"]);
+        let group = format!("<SlotGroup app>\nSlot only {address}\n</SlotGroup>\n");
+        slot.start(&(group + &lines.replace("URL", "slot://app")));
+        for way in ["pass", "match", "rule", "perdir"] {
+            let path = format!("/{way}/name.txt");
+            let [expected, got] = [&plain, &slot].map(|site| site.get(&path).status());
+            assert_eq!(got, expected, "{path}: {}", slot.log());
+            if way != "perdir" {
+                assert_eq!(got, verified, "{path}: {}", plain.log());
+            }
+        }
+    }
+}
+
 /// An Apache that serves the docroot `name`.
 fn backend(name: &str, lines: &str, modules: &[&'static str]) -> Site {
     let mut site = Site::new().with(modules).without_slot();
