@@ -5,6 +5,7 @@ mod config;
 mod differential;
 mod docroot;
 mod drain;
+mod examples;
 mod faults;
 mod flips;
 mod hostile;
@@ -29,4 +30,7 @@ mod http;
 #[allow(dead_code, reason = "shared with the demo, which shows when the first answer came")]
 mod load;
 mod multiplexed;
+#[path = "../support/shipped.rs"]
+#[allow(dead_code, reason = "shared with the tests of the pages, which compare the examples")]
+mod shipped;
 mod websocket;
