@@ -176,6 +176,9 @@ fn redirects_of_each_shipped_site_stay_on_the_public_host() {
         let cookies = fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case("set-cookie"));
         let cookies: Vec<_> = cookies.map(|(_, value)| value.as_str()).collect();
         assert!(cookies.contains(&format!("k={slot}").as_str()), "{name}: {cookies:?}");
+        let below = get(site, "/shop/name.jsp");
+        let cookie = below.field("set-cookie").unwrap_or_default();
+        assert!(cookie.contains("; Path=/shop;"), "{name}: {cookie}");
     });
 }
 

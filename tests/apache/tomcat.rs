@@ -15,7 +15,7 @@ use std::{env, fs};
 /// The names of the slots.
 pub(crate) const SLOTS: [&str; 2] = ["resin", "resin_standby"];
 
-/// What every file contains that no client may see, beside the sources of JSPs.
+/// A word in every file that no client may read, JSPs excepted: those are known by their tags.
 pub(crate) const CANARY: &str = "not-to-be-seen";
 
 /// One of them, with its files. The keeper ends it when this program has ended.
@@ -228,7 +228,7 @@ const PAGES: [(&str, &str); 12] = [
     ),
 ];
 
-/// Files that anybody may have.
+/// Files that every client may read.
 const STATIC: [(&str, &str); 6] = [
     ("name.txt", "slot=SLOT\n"),
     ("style.css", "body { --slot: SLOT }\n"),
@@ -238,7 +238,7 @@ const STATIC: [(&str, &str); 6] = [
     (".well-known/security.txt", "Contact: mailto:SLOT@example.com\n"),
 ];
 
-/// Files that lie in docroots, and that nobody may have. Each also has the source of a JSP.
+/// Files of the docroots that no client may read. Each contains the source of a JSP as well.
 const HIDDEN: [&str; 31] = [
     "WEB-INF/classes/Secret.class",
     "WEB-INF/notes.txt",
@@ -273,7 +273,7 @@ const HIDDEN: [&str; 31] = [
     "app.war",
 ];
 
-/// The paths, below a docroot, of the files that nobody may have as they are.
+/// Returns the paths, below a docroot, of the files whose content no client may read.
 pub(crate) fn hidden() -> Vec<&'static str> {
     let archives = ["WEB-INF/web.xml", "shop/WEB-INF/web.xml", "WEB-INF/lib/app.jar", "app.jar"];
     let pages = PAGES.iter().map(|(name, _)| *name).filter(|name| *name != "hold.jsp");

@@ -4,7 +4,7 @@ use super::*;
 
 /// Ways to write the path of a file, in which `/PATH` is that path. Apache and a container do not
 /// agree on what each of them means.
-const WAYS: [&str; 56] = [
+const WAYS: [&str; 58] = [
     "/PATH",
     "/PATH?x",
     "/PATH/",
@@ -61,6 +61,8 @@ const WAYS: [&str; 56] = [
     "/name.jsp/..;/PATH",
     "/name.jsp;x/..;/PATH",
     "/all/PATH",
+    "/.well-known/../PATH",
+    "/.well-known/..;/PATH",
 ];
 
 /// Returns every file that no client may have, in every way to ask for it.
@@ -139,10 +141,16 @@ fn rules_of_the_administrator_for_the_whole_site_open_nothing() {
     let rules = "AllowEncodedSlashes On\nMergeSlashes Off\n<Location \"/\">\nRequire all granted\nOptions +Indexes +MultiViews\n\
         AcceptPathInfo On\n</Location>\n</VirtualHost>";
     for (name, example) in shipped::sites() {
-        let site = started(&example.replace("</VirtualHost>", rules));
+        let example = example.replace("</VirtualHost>", rules);
+        let site = started(&example);
         assert_eq!(get(&site, "/name.jsp").status(), 200, "{name}");
         let found = leaking(&site, &["GET"]);
         assert_eq!(found, Vec::<String>::new(), "{name}");
+        // Such a rule replaces those in front of it, which is why the walls are none of that kind.
+        let site = started(&example.replace("Redirect 404 \"/\"", "Require all denied"));
+        let found = leaking(&site, &["GET"]);
+        assert!(found.contains(&"200 GET /WEB-INF/web.xml".into()), "{name}: {found:#?}");
+        assert!(found.contains(&"200 GET /dump.sql".into()), "{name}: {found:#?}");
     }
 }
 
@@ -185,6 +193,7 @@ fn each_wall_of_a_shipped_site_is_needed() {
     );
     leaking(example.replace("^[^;]*\\.jspx?", "\\.jspx?"), &["/dump.sql;.jsp"]);
     leaking(example.replace("^[^;]*(/|", "(/|"), &["/dump.sql;.css;x"]);
+    leaking(example.replace("Options None", ""), &["/link.txt"]);
     // Without both walls, and as it was shown before.
     let open = without("LocationMatch", &without("FilesMatch", &example));
     leaking(
@@ -196,7 +205,8 @@ fn each_wall_of_a_shipped_site_is_needed() {
     assert_eq!(get(&pages, "/;jsessionid=1").status(), 404);
     let routes = site(example.replace("DirectoryIndex index.html index.jsp", ""));
     assert_ne!(get(&routes, "/").status(), 200);
-    let own = example.replace("ProxyPassReverse", "#").replace("ProxyPreserveHost", "#");
-    let answer = get(&site(own), "/go.jsp");
+    let answer = get(&site(example.replace("ProxyPassReverse", "#")), "/own.jsp");
     assert!(answer.field("location").unwrap().starts_with("http://127.0.0.1:"), "{answer:?}");
+    let answer = get(&site(example.replace("ProxyPreserveHost", "#")), "/name.jsp");
+    assert!(answer.text().contains("host=127.0.0.1:"), "{answer:?}");
 }

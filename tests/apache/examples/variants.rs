@@ -95,7 +95,7 @@ fn value(mut parameters: &[u8], name: &str) -> Option<String> {
 fn a_site_with_php_fpm_runs_scripts_and_shows_none() {
     let mut site = Site::new().with(&["negotiation", "autoindex", "proxy_fcgi"]);
     let root = site.path().display().to_string();
-    for (slot, app) in [("fpm", "php"), ("fpm_standby", "php_standby")] {
+    for (slot, app) in [("fpm", "app"), ("fpm_standby", "app_standby")] {
         for file in [
             "index.php",
             "deep/page.php",
@@ -117,11 +117,11 @@ fn a_site_with_php_fpm_runs_scripts_and_shows_none() {
     }
     let block = variant("fcgi://")
         .replace("/run/php/", &format!("{root}/"))
-        .replace("/home/httpd", &format!("{root}/home"))
+        .replace("/srv/php", &format!("{root}/home"))
         .replace("*:80>", &format!("*:{}>", site.address.port()));
     site.start(&format!("{DEBIAN}{block}"));
     let get = |path: &str| site.ask("GET", path, &["Host: php.example.com"]);
-    for (slot, app) in [("fpm", "php"), ("fpm_standby", "php_standby")] {
+    for (slot, app) in [("fpm", "app"), ("fpm_standby", "app_standby")] {
         site.run(&["flip", "php", slot]);
         for (path, script) in [
             ("/", "index.php"),
