@@ -1,10 +1,12 @@
 //! The page of measurements is made of the figures in the tree: a part can be measured anew, and the
-//! others stay. What is said of a series of figures is true.
+//! others stay. What is said of a series of figures is true. All examples show the same site.
 
 #[path = "../benches/compare/plot.rs"]
 mod plot;
 #[path = "../benches/compare/report.rs"]
 mod report;
+#[path = "support/shipped.rs"]
+mod shipped;
 #[path = "../benches/compare/stats.rs"]
 #[allow(dead_code, reason = "shared with the bench, which says more of its figures")]
 mod stats;
@@ -134,4 +136,74 @@ fn series_that_are_alike_are_one_time_each_other_however_skewed() {
     assert!(to_mean < 0.95, "the series are not skewed: {to_mean}");
     let half: Vec<f64> = one.iter().map(|value| value / 2.0).collect();
     assert!((stats::ratio(&half, &[&two, &three]) - 0.5).abs() < 0.005);
+}
+
+#[test]
+fn the_shipped_examples_show_one_and_the_same_site() {
+    let [(_, readme), rest @ ..] = shipped::sites();
+    let site = shipped::directives(&readme);
+    assert!(site.len() > 20, "{site:#?}");
+    for (name, text) in &rest {
+        let other = shipped::directives(text);
+        if *name == "apache/example-vhost.conf" {
+            // The same lines in the same order, among others.
+            let mut lines = other.iter();
+            for line in &site {
+                assert!(lines.any(|other| other == line), "{name} lacks, or has elsewhere: {line}");
+            }
+        } else {
+            assert_eq!(&other, &site, "{name} differs from README.md");
+        }
+    }
+    let conf = shipped::uncommented(&shipped::file("apache/slot.conf"));
+    let conf = shipped::directives(&conf);
+    let own =
+        |line: &&String| line.starts_with("SlotStateDir ") || line.starts_with("SlotRuntimeDir ");
+    let shared: Vec<_> = conf.iter().filter(|line| !own(line)).collect();
+    let before_host = site.iter().take_while(|line| !line.starts_with("<VirtualHost"));
+    assert_eq!(shared, before_host.collect::<Vec<_>>(), "slot.conf differs from README.md");
+}
+
+#[test]
+fn the_variants_of_the_manual_have_the_walls_of_the_site() {
+    let blocks = shipped::blocks("docs/manual.md");
+    let sites: Vec<_> = blocks.iter().filter(|block| shipped::is_site(block)).collect();
+    assert_eq!(sites.len(), 3, "a site with docroots, one without, one with PHP");
+    let types = |block: &str| {
+        let lines = shipped::directives(block);
+        let line = lines.into_iter().find(|line| line.starts_with("Define "));
+        line.map(|line| line.split_once('"').unwrap().1.to_owned())
+    };
+    let [site, bare, php] = sites.as_slice() else { unreachable!() };
+    assert_eq!(types(site), types(php));
+    let walls = |block: &str| {
+        let lines = shipped::directives(block).into_iter();
+        lines.skip_while(|line| !line.starts_with("<LocationMatch")).take(3).collect::<Vec<_>>()
+    };
+    assert_eq!(walls(bare), walls(site));
+    assert_eq!(walls(php).last().map(String::as_str), Some("</LocationMatch>"));
+}
+
+#[test]
+fn the_shipped_examples_use_only_directives_that_exist() {
+    let synopsis = shipped::file("apache/mod_slot.xml");
+    let names = synopsis.lines().filter_map(|line| {
+        line.strip_prefix("<name>").and_then(|rest| rest.strip_suffix("</name>"))
+    });
+    let names: Vec<_> = names.filter(|name| name.starts_with("Slot")).collect();
+    assert!(names.contains(&"SlotGroup") && names.len() > 5, "{names:?}");
+    let conf = shipped::uncommented(&shipped::file("apache/slot.conf"));
+    let mut texts: Vec<_> = shipped::sites().into_iter().map(|(_, text)| text).collect();
+    texts.push(conf);
+    texts.extend(shipped::blocks("docs/manual.md"));
+    for line in texts.iter().flat_map(|text| shipped::directives(text)) {
+        let word = line.split(' ').next().unwrap().trim_matches(['<', '>', '/']);
+        assert!(!word.starts_with("Slot") || names.contains(&word), "{line}");
+        // Apache takes a comment at the end of a line for arguments.
+        assert!(!line.contains(" # "), "{line}");
+        if let Some(slot) = line.strip_prefix("Slot ") {
+            let more = slot.split(' ').skip(2);
+            assert!(more.into_iter().all(|word| word.starts_with("docroot=")), "{line}");
+        }
+    }
 }

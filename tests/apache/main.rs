@@ -7,6 +7,7 @@ mod contexts;
 mod differential;
 mod docroot;
 mod drain;
+mod examples;
 mod faults;
 mod flips;
 mod hostile;
@@ -31,4 +32,7 @@ mod http;
 #[allow(dead_code, reason = "shared with the demo, which shows when the first answer came")]
 mod load;
 mod multiplexed;
+#[path = "../support/shipped.rs"]
+#[allow(dead_code, reason = "shared with the tests of the pages, which compare the examples")]
+mod shipped;
 mod websocket;

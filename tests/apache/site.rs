@@ -229,6 +229,11 @@ impl Site {
         self.root.path()
     }
 
+    /// `mod_slot.so`.
+    pub(crate) fn module(&self) -> &Path {
+        &self.parts.module
+    }
+
     /// A file below the directory, with the directories above it.
     pub(crate) fn write(&self, name: &str, content: &str) -> PathBuf {
         let path = self.path().join(name);
