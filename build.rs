@@ -29,11 +29,11 @@ fn main() {
         .allowlist_function("ap_(get_module_config|log_r?error_|walk_config|getword_conf)")
         .allowlist_function("ap_(server_root_relative|runtime_dir_relative|set_document_root)")
         .allowlist_function("ap_(find_linked_module|state_query|mpm_query|cstr_casecmp)")
-        .allowlist_function("apr_(pool_cleanup_(null|register|kill)|palloc|pstrmemdup|pool_tag)")
+        .allowlist_function("apr_(pool_cleanup_(null|register|kill)|pool_(create_ex|destroy|tag)|palloc|pstrmemdup)")
         .allowlist_function("apr_table_(setn|addn|get|unset)")
         .allowlist_function("apr_(filepath_merge|array_make|array_push)")
         .allowlist_function("ap_retained_data_(get|create)|apr_time_now|ap_proxy_initialize_worker")
-        .allowlist_function("proxy_(hook_(canon_handler|pre_request|scheme_handler)|run_canon_handler)")
+        .allowlist_function("proxy_(hook_(canon_handler|check_trans|pre_request|scheme_handler)|run_(canon_handler|check_trans))")
         .allowlist_function("ap_proxy_((get|define)_worker_ex|canonenc_ex)|ap_scan_vchar_obstext")
         .allowlist_function("ap_(register_output_filter|add_output_filter|pass_brigade)")
         .allowlist_function("ap_(regexec|merge_per_dir_configs)|apr_fnmatch")
@@ -41,7 +41,7 @@ fn main() {
         .allowlist_type(
             "module|command_rec|cmd_parms|request_rec|apr_bucket(_brigade)?|apr_array_header_t|ap_filter_type|server_rec|ap_directive_t|core_(server|dir)_config",
         )
-        .allowlist_type("proxy_(server|dir)_conf|proxy_alias|proxy_worker(_shared)?|rewrite_mapfunc_t")
+        .allowlist_type("proxy_(server|dir)_conf|proxy_alias|proxy_balancer|proxy_worker(_shared)?|rewrite_mapfunc_t")
         .allowlist_var("OK|DECLINED|HTTP_.*|MODULE_MAGIC_.*|RSRC_CONF|ACCESS_CONF|OR_FILEINFO")
         .allowlist_var("APLOG_.*|APR_(SUCCESS|HOOK_.*|FILEPATH_.*)|AP_SQ_.*|AP_MPMQ_.*")
         .allowlist_var("GLOBAL_ONLY|NOT_IN_.*|PROXY_(WORKER|CANONENC)_.*|PROXYREQ_.*|AP_PROXY_WORKER_.*")

@@ -83,16 +83,14 @@ impl Address {
         Ok(Self { text: text.into(), base, scheme: known, host, port, path, socket })
     }
 
-    /// Whether requests to both would end in the same place.
+    /// Whether requests to both would end in the same place. On a unix socket, the backend can tell one host from
+    /// another; on a port, `localhost` is the address that it nearly always stands for.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        let host = |address: &Self| match address.host.as_str() {
-            "localhost" | "[::1]" => "127.0.0.1".to_owned(),
-            host => host.to_owned(),
+        let host = |address: &Self| match (&address.socket, address.host.as_str()) {
+            (None, "localhost") => "127.0.0.1".to_owned(),
+            (_, host) => host.to_owned(),
         };
-        let place = |address: &Self| match &address.socket {
-            Some(socket) => (socket.clone(), 0),
-            None => (host(address), address.port),
-        };
+        let place = |address: &Self| (address.socket.clone(), host(address), address.port);
         self.is_balancer() == other.is_balancer()
             && place(self) == place(other)
             && self.path == other.path
@@ -111,6 +109,11 @@ impl Address {
     /// Whether the backend is told the path of a file, and not the path of a URL.
     pub(super) fn wants_file(&self) -> bool {
         matches!(SCHEMES[self.scheme].0, "fcgi" | "scgi" | "uwsgi")
+    }
+
+    /// Whether it takes WebSockets, and nothing else.
+    pub(super) fn is_websocket(&self) -> bool {
+        matches!(SCHEMES[self.scheme].0, "ws" | "wss")
     }
 
     /// The host, as a cookie's domain names it.
@@ -219,6 +222,9 @@ mod tests {
         assert!(!same("http://a/blue", "http://a/green"));
         assert!(!same("balancer://a", "http://a"));
         assert!(!same("unix:/a|http://h", "unix:/b|http://h"));
+        assert!(!same("unix:/a|http://h", "unix:/a|http://g"));
+        assert!(same("unix:/a|http://h", "unix:/a|http://H/"));
+        assert!(!same("http://127.0.0.1:8080", "http://[::1]:8080"));
     }
 
     #[test]

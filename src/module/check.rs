@@ -4,8 +4,8 @@
 mod route;
 
 use super::config::GroupLines;
-use super::host::{Level, Line, Rewrite, Setup, children, for_each_directive, log};
-use super::rewrite;
+use super::host::{Level, Line, Proxy, Rewrite, Setup, children, for_each_directive, log};
+use super::{rewrite, start};
 use nix::unistd::{Gid, Uid, User, getgrouplist};
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -29,7 +29,7 @@ pub(super) fn check(setup: &Setup) -> Result<(), String> {
     }
     let maps = route::Maps::read();
     for_each_directive(|line| {
-        let checked = check_line(&groups, &maps, line);
+        let checked = check_line(setup, &groups, &maps, line);
         checked.map_err(|why| format!("Syntax error on {line}: {why}"))
     })?;
     for group in &config.groups {
@@ -46,9 +46,21 @@ impl<'a> Groups<'a> {
     }
 }
 
-fn check_line(groups: &Groups<'_>, maps: &route::Maps, line: Line<'_>) -> Result<(), String> {
+fn check_line(
+    setup: &Setup,
+    groups: &Groups<'_>,
+    maps: &route::Maps,
+    line: Line<'_>,
+) -> Result<(), String> {
     if let Some(name) = line.within("SlotGroup") {
-        return check_member(find(groups, name, line.name)?, line);
+        let group = find(groups, name, line.name)?;
+        return check_member(group, line).and_then(|()| check_balancer(setup, group, line));
+    }
+    if line.is("<SlotGroup") {
+        return check_name_of_files(
+            setup,
+            line.args.trim_end().trim_end_matches('>').trim_matches('"'),
+        );
     }
     if line.is("SlotDocumentRoot") {
         return check_document_root(groups, line);
@@ -65,6 +77,39 @@ fn check_line(groups: &Groups<'_>, maps: &route::Maps, line: Line<'_>) -> Result
         }
     }
     route::check_end_of_name(line)
+}
+
+/// `rows.lock` and `lost.lock` lie in SlotRuntimeDir, and a group's lock in SlotStateDir.
+fn check_name_of_files(setup: &Setup, name: &str) -> Result<(), String> {
+    let dirs = start::dirs(setup.pool, setup.main.config());
+    let lock = dirs.lock(name);
+    if [dirs.rows(), dirs.lost()].iter().all(|own| own.file_name() != lock.file_name()) {
+        return Ok(());
+    }
+    let real = |dir: &Path| dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+    if real(&dirs.state) != real(&dirs.runtime) {
+        return Ok(());
+    }
+    Err(format!(
+        "<SlotGroup {name}>: its lock would be a file of SlotRuntimeDir, which is the same directory as \
+         SlotStateDir: give the group another name, or SlotRuntimeDir another directory"
+    ))
+}
+
+/// A balancer has to be there in at least one server: virtual hosts may define their own.
+fn check_balancer(setup: &Setup, group: &GroupLines, line: Line<'_>) -> Result<(), String> {
+    let named = route::words(line.args).first().copied().filter(|_| line.is("Slot"));
+    let slot = named.and_then(|name| group.slots.iter().find(|slot| slot.name == name));
+    let Some(address) = slot.and_then(|slot| slot.address.as_ref()) else { return Ok(()) };
+    let name = address.base.strip_suffix(address.path()).unwrap_or(&address.base);
+    let is_there =
+        |mod_proxy: Proxy| setup.servers().any(|server| mod_proxy.has_balancer(server, name));
+    if !address.is_balancer() || Proxy::find().is_none_or(is_there) {
+        return Ok(());
+    }
+    Err(format!(
+        "{address}: there is no such balancer; add <Proxy {name}> with a BalancerMember for each backend"
+    ))
 }
 
 /// A line in a `<SlotGroup>`. The slot of SlotDefault may stand below it.

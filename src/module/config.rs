@@ -1,7 +1,7 @@
 //! What the directives say, server by server.
 
 use super::address::Address;
-use super::host::{Place, Scope, has_module};
+use super::host::{Place, Scope, has_module, merged_path};
 use super::site::Service;
 use crate::slot::{MAX_SLOTS, check_name};
 use std::path::Path;
@@ -215,11 +215,14 @@ impl GroupLines {
             ));
         }
         let Some(address) = &slot.address else { return Ok(()) };
-        let same = |known: &&SlotLine| known.address.as_ref().is_some_and(|a| a.is_same(address));
+        let same = |known: &&SlotLine| {
+            known.docroot == slot.docroot
+                && known.address.as_ref().is_some_and(|a| a.is_same(address))
+        };
         if let Some(known) = self.slots.iter().find(same) {
             return Err(format!(
-                "Slot {name}: {address} is the address of slot {:?} already; a flip between them \
-                 would change nothing",
+                "Slot {name}: {address} is the address of slot {:?} already, and the docroot is the same; a \
+                 flip between them would change nothing",
                 known.name
             ));
         }
@@ -258,7 +261,8 @@ fn absolute(path: &str) -> Result<String, String> {
     if !Path::new(path).is_absolute() {
         return Err(format!("docroot={path}: the path is not absolute"));
     }
-    Ok(path.to_owned())
+    merged_path(path)
+        .ok_or_else(|| format!("docroot={path}: it is no path that Apache understands"))
 }
 
 fn directory(directive: &str, scope: Scope, words: &[&str]) -> Result<String, String> {

@@ -33,3 +33,18 @@ pub(super) fn map(request: &Request) -> Answer {
         None => Answer::DECLINED,
     }
 }
+
+/// map_to_storage, of a request that was made on behalf of another one: one that names a file, and no path of a URL,
+/// has not come to translate_name. Its DOCUMENT_ROOT is that of the other one.
+#[inline(never)]
+pub(super) fn inherit(request: &Request) {
+    let of =
+        |request: &Request| request.known_state::<State>().and_then(|state| state.docroot.get());
+    if of(request).is_none()
+        && let Some(slot) = request.main().and_then(of)
+        && let Some(docroot) = &slot.docroot
+    {
+        request.set_document_root(docroot);
+        request.state::<State>().docroot.set(Some(slot));
+    }
+}

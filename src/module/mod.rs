@@ -15,7 +15,7 @@ mod workers;
 use config::Config;
 use host::{Directive, Hooks, MODULE, ModuleRecord, Proxy};
 
-static DIRECTIVES: [Directive; 13] = [
+static DIRECTIVES: [Directive; 14] = [
     Directive::section(
         c"<SlotGroup",
         Config::open_group,
@@ -60,6 +60,11 @@ static DIRECTIVES: [Directive; 13] = [
         c"a path and a URL, of mod_proxy; the URL may be a slot:// one",
     ),
     Directive::observed(
+        c"ProxyPassReverseCookiePath",
+        Config::see_reverse,
+        c"a backend's path, or slot://name/path, and the public one, of mod_proxy",
+    ),
+    Directive::observed(
         c"ProxyPassReverseCookieDomain",
         Config::see_reverse,
         c"a backend's domain, or slot://name, and the public one, of mod_proxy",
@@ -97,6 +102,7 @@ fn serve_groups(hooks: &mut Hooks) {
     // It may be loaded after us, and it may not be loaded at all.
     if let Some(mod_proxy) = Proxy::find() {
         hooks
+            .proxy_check(&mod_proxy, proxy::check_route)
             .proxy_canon(&mod_proxy, proxy::canonicalise)
             .proxy_pre_request(&mod_proxy, proxy::worker)
             .proxy_scheme(&mod_proxy, proxy::check_worker);

@@ -6,6 +6,7 @@
 //! directory's RewriteRule and SetHandler come later, to mod_proxy's canon_handler, as with any backend.
 
 use super::address::{SLOT, split_slot_url};
+use super::docroot;
 use super::host::{Answer, Kept, Level, Proxy, Request, Text, Worker};
 use super::request::{State, Way, enter_and_mark};
 use super::rewrite;
@@ -31,7 +32,13 @@ pub(super) struct Routed {
 /// map_to_storage, before all others: the slot is known before `<If>` and `<Proxy>` are looked at.
 #[inline]
 pub(super) fn enter(request: &Request) -> Answer {
-    if request.is_proxied() { enter_proxied(request) } else { Answer::DECLINED }
+    if request.is_proxied() {
+        return enter_proxied(request);
+    }
+    if request.is_sub_request() {
+        docroot::inherit(request);
+    }
+    Answer::DECLINED
 }
 
 /// Not inline, so that requests for files do not pay for it.
@@ -105,6 +112,35 @@ fn apply_sections(
 pub(super) fn enter_by_handler(request: &Request, service: Kept<Service>) -> Option<Answer> {
     let url = request.handler_behind(PROXY)?.strip_scheme(SLOT)?;
     Some(way(request, service, url.c_str().to_bytes()).err().unwrap_or(Answer::DECLINED))
+}
+
+/// check_trans: a slot that takes WebSockets only leaves other requests to the next ProxyPass, as its address would.
+#[inline]
+pub(super) fn check_route(request: &Request, url: Text<'_>) -> Answer {
+    match request.service() {
+        Some(service) if service.site.has_websockets => check_websocket(request, service, url),
+        _ => Answer::DECLINED,
+    }
+}
+
+#[inline(never)]
+fn check_websocket(request: &Request, service: Kept<Service>, url: Text<'_>) -> Answer {
+    let Some(behind) = url.strip_scheme(SLOT) else { return Answer::DECLINED };
+    let found = service.find_part(|service| service.site.find(behind.c_str().to_bytes()));
+    let Ok((group, _)) = found else { return Answer::DECLINED };
+    if !group.has_websockets() {
+        return Answer::DECLINED;
+    }
+    // The request enters only where its slot decides.
+    let slot = match group.try_part(Group::all_websockets) {
+        Some(slot) => Some(slot),
+        None => enter_and_mark(request, group),
+    };
+    let slot = slot.filter(|slot| slot.is_websocket);
+    match (slot.as_deref().and_then(Slot::base), &service.site.proxy) {
+        (Some(base), Some(mod_proxy)) => mod_proxy.check_trans(request, &base[PROXY.len()..]),
+        _ => Answer::DECLINED,
+    }
 }
 
 /// canon_handler: has mod_proxy's own modules canonicalise the URL of the slot, so that the backend

@@ -88,7 +88,11 @@ impl Pin {
 
     /// Has the environment of `request` say where it is.
     fn tell(&self, request: &Request, slot: &Slot) {
-        request.set_env([(SLOT, &slot.name), (GENERATION, self.generation.text())]);
+        request.set_env([
+            (SLOT, &slot.name),
+            (GENERATION, self.generation.text()),
+            (ROLE, c"active"),
+        ]);
     }
 
     fn leave(&self) {
@@ -191,6 +195,8 @@ fn unknown(request: &Request, pin: &Pin) -> Option<Kept<Slot>> {
 
 const SLOT: &CStr = c"SLOT";
 const GENERATION: &CStr = c"SLOT_GENERATION";
+/// What the slot was among those of its group when the request entered it.
+const ROLE: &CStr = c"SLOT_ROLE";
 
 /// A request in several slots tells the first.
 fn tell(request: &Request, pin: &Pin, slot: &Slot) {

@@ -25,6 +25,8 @@ pub(super) struct Site {
     pub(super) groups: Vec<Group>,
     /// The one that this process found last: most serve one application for long.
     found: AtomicUsize,
+    /// A slot takes WebSockets, and nothing else.
+    pub(super) has_websockets: bool,
     /// mod_proxy, when it is loaded.
     pub(super) proxy: Option<Proxy>,
     /// By name, as it is configured and in lower case: mod_proxy may change the case of a URL's host.
@@ -113,6 +115,8 @@ pub(super) struct Slot {
     pub(super) is_http: bool,
     /// Whether the backend is told the path of a file.
     pub(super) wants_file: bool,
+    /// Whether it takes WebSockets, and nothing else.
+    pub(super) is_websocket: bool,
 }
 
 /// What few addresses have.
@@ -287,6 +291,17 @@ impl Group {
         &self.counts
     }
 
+    /// Whether a slot takes WebSockets, and nothing else.
+    pub(super) fn has_websockets(&self) -> bool {
+        self.slots.iter().flatten().any(|slot| slot.is_websocket)
+    }
+
+    /// A slot, if all of them take WebSockets, and nothing else.
+    pub(super) fn all_websockets(&self) -> Option<&Slot> {
+        let mut slots = self.slots.iter().flatten();
+        if slots.clone().all(|slot| slot.is_websocket) { slots.next() } else { None }
+    }
+
     /// The slot with this index; `None` when it is not in this configuration. That takes a child of
     /// an older one, which meets the name of a slot that a newer one has added.
     pub(super) fn slot(&self, slot: SlotIndex) -> Option<&Slot> {
@@ -305,6 +320,7 @@ impl Site {
         Self {
             by_name,
             found: AtomicUsize::new(0),
+            has_websockets: groups.iter().any(Group::has_websockets),
             groups,
             proxy: None,
             rows: None,
@@ -416,6 +432,7 @@ mod tests {
             place: place as u32,
             is_http: false,
             wants_file: false,
+            is_websocket: false,
         };
         let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
         let page = Mapping::anonymous(4096).unwrap();

@@ -130,7 +130,8 @@ fn document_root(main: Server, of_main: &Config, server: Server) -> Option<Strin
         .or_else(|| of_main.document_root.clone().filter(|_| !server.has_document_root(main)))
 }
 
-fn dirs(pool: Pool, config: &Config) -> Dirs {
+/// The directories of the files, as they are configured.
+pub(super) fn dirs(pool: Pool, config: &Config) -> Dirs {
     let state = config.state_dir.as_deref().unwrap_or(env!("MOD_SLOT_STATE_DIR"));
     let runtime = config.runtime_dir.as_deref().unwrap_or("slots");
     Dirs {
@@ -291,6 +292,7 @@ impl SlotLine {
             place: u32::try_from(place).expect("no configuration has so many slots"),
             is_http: address.is_some_and(Address::is_http),
             wants_file: address.is_some_and(Address::wants_file),
+            is_websocket: address.is_some_and(Address::is_websocket),
         }
     }
 
@@ -312,6 +314,7 @@ fn map_back(proxy: &Proxy, setup: &Setup, groups: &[GroupLines]) {
         Some(addresses.map(|address| one(address, path)).collect())
     };
     let urls = |url: &str| expand(url, &|address, path| format!("{}{path}", address.base));
+    let paths = |url: &str| expand(url, &|address, path| format!("{}{path}", address.path()));
     let hosts = |url: &str| expand(url, &|address, _| address.host().to_owned());
     let configs = setup.servers().filter(|server| server.config().server == server.key());
     let places = configs.flat_map(|server| server.config().reverse.clone());
@@ -319,7 +322,7 @@ fn map_back(proxy: &Proxy, setup: &Setup, groups: &[GroupLines]) {
     let maps =
         maps.chain(setup.servers().filter_map(|server| ReverseMap::of_server(proxy, server)));
     for map in maps {
-        map.expand(setup.pool, urls, hosts);
+        map.expand(setup.pool, urls, paths, hosts);
     }
 }
 

@@ -98,6 +98,20 @@ fn what_is_too_long_or_too_much_is_refused() {
 }
 
 #[test]
+fn a_group_with_the_name_of_a_file_needs_two_directories() {
+    let site = Site::new();
+    for name in ["rows", "lost"] {
+        let group = format!("<SlotGroup {name}>\nSlot a http://127.0.0.1:4\n</SlotGroup>\n");
+        let (passed, said) = site.configtest(&group);
+        assert!(passed, "{said}");
+        let one = format!("{group}SlotStateDir ROOT/one\nSlotRuntimeDir ROOT/x/../one\n");
+        let (passed, said) = site.configtest(&one);
+        assert!(!passed && said.contains("its lock would be a file of SlotRuntimeDir"), "{said}");
+        assert!(said.contains("Syntax error on line"), "{said}");
+    }
+}
+
+#[test]
 fn without_mod_proxy_addresses_are_refused_and_docroots_pass() {
     let site = Site::new().without(&["proxy", "proxy_http"]);
     let config = "<SlotGroup app>\nSlot a - docroot=/srv/a\nSlot b - docroot=/srv/b\n</SlotGroup>\n\

@@ -25,6 +25,8 @@ AddOutputFilter INCLUDES .shtml
 
 ProxyPass        "/pass/"     "URL/base/"
 ProxyPass        "/pass-raw/" "URL/base/" nocanon
+ProxyPass        "/pass-enc/" "URL/base/" mapping=encoded
+ProxyPass        "/pass-servlet/" "URL/base/" mapping=servlet
 ProxyPass        "/pass-not/" "!"
 ProxyPass        "/plain"     "URL/plain"
 ProxyPassMatch   "^/match/(.*)$" "URL/m/$1"
@@ -140,7 +142,9 @@ const HTACCESS: &str = "RewriteEngine On\nRewriteRule \"^file-(.*)\" \"URL/h/$1\
                         \"([^/]*)$\" \"URL/hf/$1\" [P]\n</Files>\n";
 
 /// Paths, each with what follows all of `ENDS`.
-const PREFIXES: [&str; 25] = [
+const PREFIXES: [&str; 27] = [
+    "/pass-enc/",
+    "/pass-servlet/",
     "/pass/",
     "/pass-raw/",
     "/pass-not/",

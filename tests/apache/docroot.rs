@@ -130,3 +130,82 @@ fn a_path_leads_to_the_file_that_a_document_root_would_give() {
     }
     assert!(seen.iter().all(|number| *number > 10), "{seen:?}");
 }
+
+/// What each kind of sub-request sees.
+const PARTS: &str = r#"
+AddOutputFilter INCLUDES .shtml
+<Directory ROOT>
+    Options +Includes +FollowSymLinks
+    AllowOverride All
+    RewriteEngine On
+    RewriteRule "^(?:.*/)?rewritten\.txt$" "%{DOCUMENT_ROOT}/name.txt" [E=ROOT:%{DOCUMENT_ROOT}]
+</Directory>
+"#;
+
+#[test]
+fn a_sub_request_by_file_has_the_docroot_of_its_request() {
+    let page = "file <!--#include file=\"deep/root.shtml\" --> virtual <!--#include \
+                virtual=\"/deep/root.shtml\" --> rule <!--#include file=\"rewritten.txt\" --> deeper \
+                <!--#include file=\"deep/more.shtml\" -->";
+    let started = |mut site: Site, lines: &str| {
+        for slot in ["blue", "green"] {
+            site.write(&format!("{slot}/page.shtml"), page);
+            site.write(&format!("{slot}/deep/root.shtml"), "<!--#echo var=\"DOCUMENT_ROOT\" -->");
+            site.write(&format!("{slot}/deep/more.shtml"), "<!--#include file=\"root.shtml\" -->");
+            site.write(&format!("{slot}/rewritten.txt"), "not rewritten");
+        }
+        site.docroots(&["blue", "green"]);
+        let access = "<Directory ROOT>\nRequire all granted\n</Directory>\n";
+        site.start(&format!("{access}{lines}{PARTS}"));
+        site
+    };
+    let modules = ["include", "rewrite"];
+    let slots = started(
+        Site::new().with(&modules),
+        "<SlotGroup app>\nSlot blue - docroot=ROOT/blue\nSlot green - docroot=ROOT/green\n</SlotGroup>\n\
+         SlotDocumentRoot app\n",
+    );
+    for slot in ["blue", "green"] {
+        slots.flip(slot);
+        let plain = started(
+            Site::new().with(&modules).without_slot(),
+            &format!("DocumentRoot ROOT/{slot}\n"),
+        );
+        let text = |site: &Site| {
+            site.get("/page.shtml").text().replace(&site.path().display().to_string(), "ROOT")
+        };
+        let (expected, got) = (text(&plain), text(&slots));
+        assert_eq!(got, expected);
+        assert_eq!(got.matches(&format!("ROOT/{slot}")).count(), 3, "{got}");
+        assert!(got.contains(&format!("slot={slot}")), "the rule is applied: {got}");
+    }
+}
+
+#[test]
+fn a_docroot_is_written_as_a_document_root_is() {
+    let site = Site::new();
+    site.docroots(&["real", "blue"]);
+    site.write("real/root.shtml", "<!--#echo var=\"DOCUMENT_ROOT\" -->");
+    symlink(site.path().join("real"), site.path().join("current")).unwrap();
+    let root = site.path().display().to_string();
+    for (written, merged) in [
+        ("ROOT/real", "ROOT/real"),
+        ("ROOT//real", "ROOT/real"),
+        ("ROOT/blue/../real", "ROOT/real"),
+        ("ROOT/./real", "ROOT/real"),
+        ("ROOT/current", "ROOT/current"),
+        ("ROOT/real/", "ROOT/real/"),
+    ] {
+        let lines = "<SlotGroup app>\nSlot a - docroot=WRITTEN\n</SlotGroup>\nSlotDocumentRoot app\n\
+                     AddOutputFilter INCLUDES .shtml\n<Directory BASE>\nRequire all granted\nOptions \
+                     +Includes +FollowSymLinks\n</Directory>\n";
+        let mut slot = Site::new().with(&["include"]);
+        slot.start(
+            &lines.replace("WRITTEN", &written.replace("ROOT", &root)).replace("BASE", &root),
+        );
+        let expected = merged.replace("ROOT", &root);
+        assert_eq!(slot.get("/root.shtml").text(), expected, "{written}");
+        let status = slot.run(&["status", "app", "--json"]);
+        assert!(status.contains(&format!("\"{expected}\"")), "{written}: {status}");
+    }
+}

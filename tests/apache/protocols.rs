@@ -15,7 +15,8 @@ const UPGRADE: &[u8] = b"GET /live/chat HTTP/1.1\r\nHost: localhost\r\nUpgrade: 
 
 fn live(name: &'static str) -> Backend {
     Backend::start(crate::apache::free_port().unwrap(), move |request| {
-        assert_eq!(request.field("upgrade"), Some("websocket"), "{}", request.start);
+        let upgrade = request.field("upgrade").unwrap_or_default();
+        assert!(upgrade.eq_ignore_ascii_case("websocket"), "{}", request.start);
         format!(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              X-Backend: {name}\r\n\r\n"
@@ -72,6 +73,38 @@ fn a_websocket_stays_in_its_slot_until_it_is_closed() {
         until(|| in_flight(0) == 0).expect("a closed one has left its slot");
         echo(&mut new, b"the other one stays");
         assert_eq!(in_flight(1), 1, "{scheme}");
+    }
+}
+
+#[test]
+fn what_asks_for_no_websocket_falls_through_to_the_next_route() {
+    let (live, plain) = (live("live"), Backend::named("plain"));
+    let slots = |schemes: [&str; 2]| {
+        let [one, two] = schemes.map(|scheme| match scheme {
+            "ws" => format!("ws://{}", live.address),
+            _ => format!("http://{}/second", plain.address),
+        });
+        format!("<SlotGroup live>\nSlot one {one}\nSlot two {two} docroot=/two\n</SlotGroup>\n")
+    };
+    for (schemes, seen) in [(["ws", "ws"], ["/x", "/x"]), (["ws", "http"], ["/x", "/second/x"])] {
+        let mut site = Site::new().with(&["proxy_wstunnel"]);
+        let next = format!("http://{}", plain.address);
+        site.start(&format!(
+            "{}<SlotGroup app>\nSlot a {next}\n</SlotGroup>\nProxyWebsocketFallbackToProxyHttp \
+             Off\nProxyPass /live/ slot://live/\nProxyPass /live/ slot://app/\n",
+            slots(schemes)
+        ));
+        for (slot, path) in ["one", "two"].into_iter().zip(seen) {
+            site.run(&["flip", "live", slot]);
+            let text = site.get("/live/x").text();
+            assert!(
+                text.starts_with(&format!("slot=plain GET {path} ")),
+                "{schemes:?} {slot}: {text}"
+            );
+        }
+        site.run(&["flip", "live", "one"]);
+        let answer = Client::of(site.address).send(UPGRADE).unwrap();
+        assert_eq!(answer.status(), 101, "{}", site.log());
     }
 }
 

@@ -143,6 +143,70 @@ ProxyPassReverseCookiePath "/in/" "/out/"
 }
 
 #[test]
+fn what_a_backend_says_of_itself_is_mapped_by_the_path_of_its_address() {
+    let backends = ["one", "two"].map(|context| {
+        let address = crate::apache::free_port().unwrap();
+        Backend::start(address, move |request| {
+            let dir = if request.start.contains("/in/") { "in" } else { "inner" };
+            format!(
+                "HTTP/1.1 302 Found\r\nLocation: http://{address}/{context}/{dir}/next\r\nSet-Cookie: a=1; \
+                 Path=/{context}/{dir}/\r\nContent-Length: 0\r\n\r\n"
+            )
+            .into_bytes()
+        })
+    });
+    let mut site = Site::new();
+    site.start(&format!(
+        "<SlotGroup app>\nSlot blue http://{}/one\nSlot green http://{}/two/\n</SlotGroup>\n\
+         ProxyPass /out/ slot://app/in/\nProxyPassReverse /out/ slot://app/in/\n\
+         ProxyPassReverseCookiePath slot://app/in/ /out/\n<Location /place/>\nProxyPass slot://app/inner/\n\
+         ProxyPassReverse slot://app/inner/\nProxyPassReverseCookiePath slot://app/inner/ /place/\n</Location>\n",
+        backends[0].address, backends[1].address
+    ));
+    for slot in ["blue", "green", "blue"] {
+        site.flip(slot);
+        for prefix in ["/out/", "/place/"] {
+            let answer = site.ask("GET", &format!("{prefix}x"), &["Host: www.example"]);
+            let location = format!("http://www.example{prefix}next");
+            assert_eq!(answer.field("location"), Some(&*location), "{slot}");
+            assert_eq!(answer.field("set-cookie"), Some(&*format!("a=1; Path={prefix}")), "{slot}");
+        }
+    }
+}
+
+#[test]
+fn an_administrators_own_retry_means_what_it_means_without_slots() {
+    let started = |lines: &str, mut site: Site| {
+        // One process, so that each request meets what the one before it left.
+        let shape = "StartServers 1\nServerLimit 1\nMaxRequestWorkers 32\nMaxSpareThreads 32\n";
+        site.start(&format!("{shape}{lines}\n"));
+        site
+    };
+    let section = "<Proxy ADDRESS>\nProxySet retry=60\n</Proxy>\nProxyPass / URL/";
+    for lines in
+        [section, "ProxyPass / URL/ retry=60", "ProxyPass / URL/ retry=0", "ProxyPass / URL/"]
+    {
+        let backend = Backend::named("only");
+        let (at, address) = (backend.address, format!("http://{}", backend.address));
+        let lines = |url: &str| lines.replace("URL", url).replace("ADDRESS", &address);
+        let plain = started(&lines(&address), Site::new().without_slot());
+        let group = format!("<SlotGroup app>\nSlot only {address}\n</SlotGroup>\n");
+        let slot = started(&(group + &lines("slot://app")), Site::new());
+        drop(backend);
+        until(|| std::net::TcpStream::connect(at).is_err()).unwrap();
+        let both = || [&plain, &slot].map(|site| site.get("/").status());
+        assert_eq!(both(), [503, 503], "{}", lines("URL"));
+        let _backend = Backend::at(at, "only");
+        let [expected, got] = both();
+        if lines("").contains("retry=60") {
+            assert_eq!(got, expected, "{}", lines("URL"));
+        } else {
+            assert_eq!(got, 200, "{}", lines("URL"));
+        }
+    }
+}
+
+#[test]
 fn parameters_of_an_address_and_of_a_route_are_heard() {
     let backends = ["blue", "green"].map(Backend::named);
     let mut site = Site::new();
@@ -223,7 +287,7 @@ fn the_variables_are_there_for_who_asks() {
 SlotDocumentRoot app
 ProxyPreserveHost On
 ProxyPass "/api/" "slot://app/"
-Header set X-Slot "%{SLOT}e %{SLOT_GENERATION}e"
+Header set X-Slot "%{SLOT}e %{SLOT_GENERATION}e %{SLOT_ROLE}e"
 RequestHeader set Host "%{SLOT}e.example"
 <If "reqenv('SLOT') == 'green'">
     Header set X-If "green"
@@ -237,7 +301,7 @@ RequestHeader set Host "%{SLOT}e.example"
     );
     for (slot, generation) in [("blue", 1), ("green", 2)] {
         site.flip(slot);
-        let name = Some(format!("{slot} {generation}"));
+        let name = Some(format!("{slot} {generation} active"));
         for path in ["/name.txt", "/api/x"] {
             let answer = site.get(path);
             assert_eq!(answer.field("x-slot"), name.as_deref(), "{path}");

@@ -8,11 +8,10 @@ use std::fs;
 const SLOT: &str = "slot://";
 
 /// Directives that take a URL or a path, and do not know the scheme. In all others, `slot://` is text.
-const ELSEWHERE: [&str; 24] = [
+const ELSEWHERE: [&str; 23] = [
     "BalancerMember",
     "ProxyRemote",
     "ProxyRemoteMatch",
-    "ProxyPassReverseCookiePath",
     "ProxyBlock",
     "NoProxy",
     "ProxyDomain",
@@ -110,7 +109,9 @@ pub(super) fn groups_of<'a>(maps: &Maps, line: Line<'a>) -> Result<Vec<&'a str>,
     if is(&["SetHandler", "AddHandler"]) {
         return Ok(literal_groups(line.args).collect());
     }
-    if is(&["ProxyPassReverse", "ProxyPassReverseCookieDomain"]) {
+    let reverse =
+        ["ProxyPassReverse", "ProxyPassReverseCookiePath", "ProxyPassReverseCookieDomain"];
+    if is(&reverse) {
         rewrite::check_literal_groups(line.name, line.args.as_bytes())?;
         return Ok(literal_groups(line.args).collect());
     }
@@ -306,7 +307,7 @@ fn starts_with_slot(word: &str) -> bool {
 }
 
 /// The words of a line, without their quotes.
-fn words(line: &str) -> Vec<&str> {
+pub(super) fn words(line: &str) -> Vec<&str> {
     let (mut words, mut rest) = (Vec::new(), line.trim_start());
     while let Some(first) = rest.chars().next() {
         let quoted = matches!(first, '"' | '\'');

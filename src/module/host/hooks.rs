@@ -74,6 +74,18 @@ where
     }
 }
 
+/// mod_proxy's check_trans.
+unsafe extern "C" fn on_check<F>(r: *mut sys::request_rec, url: *const c_char) -> c_int
+where
+    F: Fn(&Request, Text<'_>) -> Answer + Copy + 'static,
+{
+    // SAFETY: mod_proxy passes a live request, and a C string in its pool, which nobody writes meanwhile.
+    unsafe {
+        let Some(url) = Text::lend(url) else { return sys::DECLINED };
+        for_request(r, |request| item::<F>()(request, url))
+    }
+}
+
 /// mod_proxy's pre_request: whose worker is it?
 unsafe extern "C" fn on_pre_request<F>(
     worker: *mut *mut sys::proxy_worker,
@@ -276,6 +288,15 @@ impl Hooks {
         F: Fn(&Request, Text<'_>) -> Answer + Copy + 'static,
     {
         proxy.hook_canon(on_canon::<F>, Order::ReallyFirst as c_int);
+        self
+    }
+
+    /// mod_proxy has found a ProxyPass, and asks whether it is for this request.
+    pub(in crate::module) fn proxy_check<F>(&mut self, proxy: &Proxy, _: F) -> &mut Self
+    where
+        F: Fn(&Request, Text<'_>) -> Answer + Copy + 'static,
+    {
+        proxy.hook_check(on_check::<F>, Order::ReallyFirst as c_int);
         self
     }
 

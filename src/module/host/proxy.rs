@@ -13,9 +13,11 @@ pub(in crate::module) struct Proxy {
     pub(super) module: NonNull<sys::module>,
     encode: Encode,
     hook_canon_handler: HookCanon,
+    hook_check_trans: HookCheck,
     hook_pre_request: HookPreRequest,
     hook_scheme_handler: HookScheme,
     run_canon_handler: Canon,
+    run_check_trans: Check,
     get_worker: GetWorker,
     define_worker: DefineWorker,
     initialize_worker: InitializeWorker,
@@ -37,8 +39,10 @@ type Scheme = unsafe extern "C" fn(
     *const c_char,
     sys::apr_port_t,
 ) -> c_int;
+type Check = unsafe extern "C" fn(*mut sys::request_rec, *const c_char) -> c_int;
 type Others = *const *const c_char;
 type HookCanon = unsafe extern "C" fn(Option<Canon>, Others, Others, c_int);
+type HookCheck = unsafe extern "C" fn(Option<Check>, Others, Others, c_int);
 type HookPreRequest = unsafe extern "C" fn(Option<PreRequest>, Others, Others, c_int);
 type HookScheme = unsafe extern "C" fn(Option<Scheme>, Others, Others, c_int);
 type GetWorker = unsafe extern "C" fn(
@@ -74,6 +78,8 @@ type Encode = unsafe extern "C" fn(
 // The compiler holds our types against those of mod_proxy.h; no symbol is linked for it.
 const _: () = {
     let _: HookCanon = sys::proxy_hook_canon_handler;
+    let _: HookCheck = sys::proxy_hook_check_trans;
+    let _: Check = sys::proxy_run_check_trans;
     let _: HookPreRequest = sys::proxy_hook_pre_request;
     let _: HookScheme = sys::proxy_hook_scheme_handler;
     let _: Canon = sys::proxy_run_canon_handler;
@@ -102,6 +108,10 @@ impl Proxy {
                 hook_canon_handler: typed::<*mut c_void, HookCanon>(symbol(
                     c"proxy_hook_canon_handler",
                 )?),
+                hook_check_trans: typed::<*mut c_void, HookCheck>(symbol(
+                    c"proxy_hook_check_trans",
+                )?),
+                run_check_trans: typed::<*mut c_void, Check>(symbol(c"proxy_run_check_trans")?),
                 hook_pre_request: typed::<*mut c_void, HookPreRequest>(symbol(
                     c"proxy_hook_pre_request",
                 )?),
@@ -124,6 +134,17 @@ impl Proxy {
     pub(super) fn hook_canon(&self, bridge: Canon, order: c_int) {
         // SAFETY: called while Apache takes hooks; the bridge is never unloaded.
         unsafe { (self.hook_canon_handler)(Some(bridge), ptr::null(), ptr::null(), order) }
+    }
+
+    pub(super) fn hook_check(&self, bridge: Check, order: c_int) {
+        // SAFETY: as above.
+        unsafe { (self.hook_check_trans)(Some(bridge), ptr::null(), ptr::null(), order) }
+    }
+
+    /// Whether a ProxyPass to `url` is for this request: a module of a scheme can leave it to the next one.
+    pub(in crate::module) fn check_trans(&self, request: &Request, url: &CStr) -> Answer {
+        // SAFETY: the request is live; the hooks only read the URL.
+        unsafe { Answer::of((self.run_check_trans)(request.raw(), url.as_ptr())) }
     }
 
     pub(super) fn hook_pre_request(&self, bridge: PreRequest, order: c_int) {
@@ -240,6 +261,19 @@ impl Proxy {
             (self.get_worker)(pool, ptr::null_mut(), conf, url, kinds)
         };
         NonNull::new(found).map(Worker)
+    }
+
+    /// Whether `server` has a balancer of this name, as `balancer://blue`.
+    pub(in crate::module) fn has_balancer(&self, server: Server, name: &str) -> bool {
+        // SAFETY: a live configuration; its array holds `nelts` balancers, with NUL-ended names.
+        unsafe {
+            let balancers = &*(*self.conf(server)).balancers;
+            let first = balancers.elts.cast::<sys::proxy_balancer>();
+            (0..balancers.nelts as usize).any(|at| {
+                let known = CStr::from_ptr((&raw const (*(*first.add(at)).s).name).cast());
+                known.to_bytes().eq_ignore_ascii_case(name.as_bytes())
+            })
+        }
     }
 
     /// All workers that `server` declares, with their names.

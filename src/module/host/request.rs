@@ -44,6 +44,15 @@ impl Request {
         unsafe { !(*self.raw()).main.is_null() }
     }
 
+    /// The request on whose behalf it was made.
+    pub(in crate::module) fn main(&self) -> Option<&Self> {
+        // SAFETY: the request is live, and so is the one that it was made for.
+        unsafe {
+            let main = (*self.raw()).main;
+            (!main.is_null()).then(|| Self::lend(main))
+        }
+    }
+
     /// Whether both are one request.
     pub(in crate::module) fn is(&self, other: &Self) -> bool {
         std::ptr::eq(self, other)
@@ -274,9 +283,12 @@ impl Request {
         unsafe { (*self.raw()).filename = pool::concat((*self.raw()).pool, parts) };
     }
 
-    /// Sets variables of the request's environment, two different ones. The caller's strings live as
+    /// Sets variables of the request's environment, all different ones. The caller's strings live as
     /// long as the configuration does, or with this request's state.
-    pub(in crate::module) fn set_env(&self, variables: [(&'static CStr, &CStr); 2]) {
+    pub(in crate::module) fn set_env<const N: usize>(
+        &self,
+        variables: [(&'static CStr, &CStr); N],
+    ) {
         // SAFETY: the table is the request's. It keeps the pointers: literals, and strings that live
         // as long as the table, by the caller's word.
         unsafe {

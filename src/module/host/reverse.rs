@@ -28,13 +28,14 @@ impl ReverseMap {
         NonNull::new(conf.cast()).map(Self)
     }
 
-    /// Puts, in place of each entry that `urls` (ProxyPassReverse) or `hosts` (its kin for the
-    /// domains of cookies) knows, one for each that it answers. The arrays are made anew: Apache's
+    /// Puts, in place of each entry that `urls` (ProxyPassReverse), `paths` or `hosts` (its kin for the
+    /// paths and the domains of cookies) knows, one for each that it answers. The arrays are made anew: Apache's
     /// merging has others share their elements.
     pub(in crate::module) fn expand(
         &self,
         pool: Pool,
         urls: impl Fn(&str) -> Option<Vec<String>>,
+        paths: impl Fn(&str) -> Option<Vec<String>>,
         hosts: impl Fn(&str) -> Option<Vec<String>>,
     ) {
         // SAFETY: live, on the one thread there is before Apache serves; the arrays hold
@@ -42,9 +43,12 @@ impl ReverseMap {
         unsafe {
             let conf = &mut *self.0.as_ptr();
             let (aliases, domains) = (conf.raliases, conf.cookie_domains);
-            // The backend's side is the "real" one of a URL, and the "fake" one of a domain.
+            let of_cookies = conf.cookie_paths;
+            // The backend's side is the "real" one of a URL, and the "fake" one of a cookie's path or domain.
             conf.raliases =
                 expanded(pool, aliases, |alias| &mut alias.real, &urls).unwrap_or(aliases);
+            conf.cookie_paths =
+                expanded(pool, of_cookies, |alias| &mut alias.fake, &paths).unwrap_or(of_cookies);
             conf.cookie_domains =
                 expanded(pool, domains, |alias| &mut alias.fake, &hosts).unwrap_or(domains);
         }

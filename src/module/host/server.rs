@@ -189,6 +189,25 @@ pub(in crate::module) fn runtime_path(pool: Pool, path: &str) -> Option<PathBuf>
     })
 }
 
+/// A path as DocumentRoot has it: without `.`, `..` and double slashes. Links stay as they are. `None` when it is no
+/// path.
+pub(in crate::module) fn merged_path(path: &str) -> Option<String> {
+    let (text, mut merged) = (CString::new(path).ok()?, std::ptr::null_mut());
+    // SAFETY: a pool of this call's own, which it destroys when the merged path, a C string in it, is copied.
+    unsafe {
+        let (mut pool, none) = (std::ptr::null_mut(), std::ptr::null_mut());
+        sys::apr_pool_create_ex(&raw mut pool, none, None, std::ptr::null_mut());
+        let how = sys::APR_FILEPATH_TRUENAME as _;
+        let done =
+            sys::apr_filepath_merge(&raw mut merged, std::ptr::null(), text.as_ptr(), how, pool);
+        let merged =
+            (done == sys::APR_SUCCESS as sys::apr_status_t).then(|| pool::borrow(merged)).flatten();
+        let merged = merged.and_then(|merged| merged.to_str().ok()).map(str::to_owned);
+        sys::apr_pool_destroy(pool);
+        merged
+    }
+}
+
 fn resolve(path: &str, with: impl FnOnce(*const c_char) -> *mut c_char) -> Option<PathBuf> {
     let text = CString::new(path).ok()?;
     // SAFETY: null, or a C string in the pool; it is copied at once.

@@ -30,11 +30,15 @@ impl Worker {
         has == path.unwrap_or_default()
     }
 
-    /// A refused connection must not keep requests from a backend that is up again.
+    /// A refused connection must not keep requests from a backend that is up again, unless the administrator has
+    /// written `retry=`.
     pub(in crate::module) fn never_in_error(self) {
         // SAFETY: live, and the configuration is still being made.
         unsafe {
             let shared = &mut *self.shared();
+            if has_own_retry(shared) {
+                return;
+            }
             shared.status |= sys::PROXY_WORKER_IGNORE_ERRORS as c_uint;
             shared.retry = 0;
             shared.set_retry_set(1);
@@ -73,6 +77,12 @@ impl Worker {
     }
 }
 
+/// Whether the administrator has written `retry=`, and not [`Worker::never_in_error`] set it.
+fn has_own_retry(shared: &sys::proxy_worker_shared) -> bool {
+    let ignores_errors = shared.status & sys::PROXY_WORKER_IGNORE_ERRORS as c_uint != 0;
+    shared.retry_set() != 0 && !(shared.retry == 0 && ignores_errors)
+}
+
 /// Copies the parameters that were set, and tells whether there were any.
 fn transfer(from: &sys::proxy_worker_shared, to: &mut sys::proxy_worker_shared) -> bool {
     let mut any = false;
@@ -100,6 +110,13 @@ fn transfer(from: &sys::proxy_worker_shared, to: &mut sys::proxy_worker_shared) 
         min from 0; smax from -1; hmax from 0; ttl from 0;
         flush_packets from sys::flush_off;
         upgrade from [0; _]; secret from [0; _];
+    }
+    if has_own_retry(from) {
+        let ignores = sys::PROXY_WORKER_IGNORE_ERRORS as c_uint;
+        to.retry = from.retry;
+        to.set_retry_set(1);
+        to.status = to.status & !ignores | from.status & ignores;
+        any = true;
     }
     if from.flush_packets == sys::flush_auto {
         to.flush_wait = from.flush_wait;

@@ -25,7 +25,11 @@ const OTHER: &str = "give it another name";
 const DIRECTORY: &str = "takes the path of a directory";
 
 /// Where a route names a group.
-pub(super) const ROUTES: [Wrong<'static>; 62] = [
+pub(super) const ROUTES: [Wrong<'static>; 63] = [
+    (
+        "<SlotGroup g>\n!Slot c balancer://nosuch\n</SlotGroup>",
+        "there is no such balancer|<Proxy balancer://nosuch>|BalancerMember",
+    ),
     ("!ProxyPass / slot://app", "write slot://app/"),
     ("!ProxyPass /y/ slot://app", "would become part of the group's name|write slot://app/"),
     ("!ProxyPass \"/y/\" \"slot://app\" timeout=3", "write slot://app/"),
@@ -185,7 +189,7 @@ const DEFAULT: &str = "SlotDefault takes the name of a slot";
 const OPERATOR: &str = "SlotOperator takes group=name, the name of a group of this system";
 
 /// Lines in a group that has `Slot one http://127.0.0.1:8` already.
-pub(super) const MEMBERS: [Wrong<'static>; 63] = [
+pub(super) const MEMBERS: [Wrong<'static>; 64] = [
     ("!Slot", WORDS),
     ("!Slot c", WORDS),
     ("!Slot c \"\"", WORDS),
@@ -204,7 +208,11 @@ pub(super) const MEMBERS: [Wrong<'static>; 63] = [
     ("!Slot c http://LOCALHOST:8//", SAME),
     ("Slot c http://x.example\n!Slot d http://X.example:80/", SAME_C),
     ("Slot c http://x.example/a\n!Slot d http://x.example/a/", SAME_C),
-    ("Slot c unix:/run/a|http://localhost\n!Slot d unix:/run/a|http://other", SAME_C),
+    ("Slot c unix:/run/a|http://localhost\n!Slot d unix:/run/a|http://LOCALHOST/", SAME_C),
+    (
+        "Slot c http://x.example docroot=/srv/c/../d/\n!Slot d http://x.example docroot=/srv//d/",
+        "slot \"c\" already, and the docroot is the same",
+    ),
     ("!Slot c -", "Slot c: without a backend (-), it needs docroot=path"),
     ("!Slot c - docroot=srv/c", RELATIVE),
     ("!Slot c - docroot=", RELATIVE),
@@ -264,7 +272,7 @@ pub(super) const MEMBERS: [Wrong<'static>; 63] = [
 ];
 
 /// Right lines, after `GROUPS`.
-pub(super) const RIGHT: [(&str, &str); 15] = [
+pub(super) const RIGHT: [(&str, &str); 18] = [
     ("nothing more", ""),
     (
         "all routes",
@@ -299,7 +307,24 @@ pub(super) const RIGHT: [(&str, &str); 15] = [
         "every scheme",
         "<SlotGroup g>\nSlot a http://x\nSlot b https://x:8443/ctx\n\
         Slot c ajp://127.0.0.1\nSlot d fcgi://127.0.0.1:9000\nSlot e balancer://blue\n\
-        Slot f unix:/run/f.sock|http://localhost\nSlot h unix:/run/h.sock|fcgi:\n</SlotGroup>",
+        Slot f unix:/run/f.sock|http://localhost\nSlot h unix:/run/h.sock|fcgi:\n</SlotGroup>\n\
+        <Proxy balancer://blue>\nBalancerMember http://127.0.0.1:9\n</Proxy>",
+    ),
+    (
+        "one backend, and what tells its slots apart",
+        "<SlotGroup g>\nSlot a http://127.0.0.1:8080 docroot=/srv/a\n\
+        Slot b http://127.0.0.1:8080 docroot=/srv/b\nSlot c http://[::1]:8080\n\
+        Slot d unix:/run/d.sock|http://one\nSlot e unix:/run/d.sock|http://two\n</SlotGroup>",
+    ),
+    (
+        "a balancer of one virtual host",
+        "<SlotGroup g>\nSlot a \"balancer://Vhost/ctx\"\n</SlotGroup>\n<VirtualHost *>\n\
+        <Proxy balancer://vhost>\nBalancerMember http://127.0.0.1:9\n</Proxy>\nProxyPass / slot://g/\n\
+        </VirtualHost>",
+    ),
+    (
+        "mappings of mod_proxy",
+        "ProxyPass /e/ slot://app/ mapping=encoded\nProxyPass /s/ slot://app/ mapping=servlet",
     ),
     (
         "other ports and paths of a host",
