@@ -80,12 +80,19 @@ fn number() -> u64 {
     KEY.get_or_init(RandomState::new).hash_one(COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// The group that a rule has named by `url`, and the path behind it. `None`: `url` is another one; an error:
-/// it looks like one of ours, and this request has named no group by it.
+/// What begins as a URL of ours does, and what no rule has named for this request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unnamed;
+
+/// The group that a rule has named by `url`, and the path behind it; `None` for another URL.
+///
+/// # Errors
+///
+/// [`Unnamed`].
 pub(super) fn resolve<'a>(
     request: &'a Request,
     url: &'a [u8],
-) -> Option<Result<(&'a [u8], &'a [u8]), ()>> {
+) -> Option<Result<(&'a [u8], &'a [u8]), Unnamed>> {
     let rest = url.strip_prefix(PREFIX)?;
     let found = rest.split_at_checked(DIGITS).and_then(|(digits, path)| {
         let number = u64::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()?;
@@ -93,7 +100,7 @@ pub(super) fn resolve<'a>(
             request.known_state::<State>()?.named().iter().find(|named| named.number == number)?;
         matches!(path.first(), None | Some(b'/' | b'?')).then_some((named.group.to_bytes(), path))
     });
-    Some(found.ok_or(()))
+    Some(found.ok_or(Unnamed))
 }
 
 /// A RewriteRule, before mod_rewrite reads it: `slot://app` at the beginning of the substitution becomes a
