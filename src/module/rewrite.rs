@@ -84,6 +84,9 @@ fn number() -> u64 {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Unnamed;
 
+/// The name of a group, and the path behind it in a URL.
+type GroupAndPath<'a> = (&'a [u8], &'a [u8]);
+
 /// The group that a rule has named by `url`, and the path behind it; `None` for another URL.
 ///
 /// # Errors
@@ -92,7 +95,7 @@ pub(super) struct Unnamed;
 pub(super) fn resolve<'a>(
     request: &'a Request,
     url: &'a [u8],
-) -> Option<Result<(&'a [u8], &'a [u8]), Unnamed>> {
+) -> Option<Result<GroupAndPath<'a>, Unnamed>> {
     let rest = url.strip_prefix(PREFIX)?;
     let found = rest.split_at_checked(DIGITS).and_then(|(digits, path)| {
         let number = u64::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()?;
