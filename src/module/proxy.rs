@@ -50,10 +50,29 @@ fn enter_proxied(request: &Request) -> Answer {
     if request.is_forward_proxied() {
         return Answer::DECLINED;
     }
+    if request.is_rewritten() && !is_of_route(request, url) {
+        return refuse_text(request, url);
+    }
     match way(request, service, behind.c_str().to_bytes()) {
         Ok(way) => give_url(request, service, way, Some(url)),
         Err(answer) => answer,
     }
+}
+
+/// Whether a ProxyPass has given a rewritten request its URL.
+fn is_of_route(request: &Request, url: Text<'_>) -> bool {
+    request.known_state::<State>().is_some_and(|state| state.passed.get() == Some(url.address()))
+}
+
+/// A rule of mod_rewrite has put a `slot://` URL together that is not in its text: a client may have sent it.
+#[cold]
+fn refuse_text(request: &Request, url: Text<'_>) -> Answer {
+    let url = url.c_str().to_string_lossy();
+    request.log(
+        Level::Error,
+        &format!("refused to proxy {url:?}: no rule and no route has this slot:// URL in its text"),
+    );
+    Answer::SERVER_ERROR
 }
 
 /// A server's RewriteRule has named the group, or the URL is another backend's.
@@ -114,9 +133,14 @@ pub(super) fn enter_by_handler(request: &Request, service: Kept<Service>) -> Opt
     Some(way(request, service, url.c_str().to_bytes()).err().unwrap_or(Answer::DECLINED))
 }
 
-/// check_trans: a slot that takes WebSockets only leaves other requests to the next ProxyPass, as its address would.
+/// check_trans, of a ProxyPass that matches: a slot that takes WebSockets only leaves other requests to the next
+/// ProxyPass, as its address would.
 #[inline]
 pub(super) fn check_route(request: &Request, url: Text<'_>) -> Answer {
+    if request.is_rewritten() {
+        // The request is given this very text as its URL, if the ProxyPass takes it.
+        request.state::<State>().passed.set(Some(url.address()));
+    }
     match request.service() {
         Some(service) if service.site.has_websockets => check_websocket(request, service, url),
         _ => Answer::DECLINED,

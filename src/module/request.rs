@@ -21,6 +21,8 @@ pub(super) struct State {
     pub(super) worker: Cell<Option<Worker>>,
     /// The slot that its URL was made for.
     pub(super) routed: Cell<Option<Routed>>,
+    /// The address of the URL that a ProxyPass was about to give it.
+    pub(super) passed: Cell<Option<usize>>,
     /// mod_proxy's modules are asked for the canonical form of its slot's URL.
     pub(super) canonicalises: Cell<bool>,
     /// The groups that rules have named for it.

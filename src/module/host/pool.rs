@@ -167,6 +167,11 @@ impl<'a> Text<'a> {
         Some(Self(NonNull::new(text.cast_mut())?, PhantomData))
     }
 
+    /// What tells it from any other text in memory.
+    pub(in crate::module) fn address(self) -> usize {
+        self.0.addr().get()
+    }
+
     /// All of it.
     pub(in crate::module) fn c_str(self) -> &'a CStr {
         // SAFETY: see `lend`.

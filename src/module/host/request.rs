@@ -242,6 +242,12 @@ impl Request {
         unsafe { pool::borrow(sys::apr_table_get((*self.raw()).notes, name.as_ptr())) }
     }
 
+    /// Whether a rule of mod_rewrite's for its server has matched it.
+    #[inline]
+    pub(in crate::module) fn is_rewritten(&self) -> bool {
+        self.has_notes() && self.note(c"mod_rewrite_rewritten").is_some_and(|rules| rules != c"0")
+    }
+
     /// Leaves a note with the request, or with `None` takes it back. The value lives as long as the
     /// configuration.
     pub(in crate::module) fn set_note(&self, name: &'static CStr, value: Option<Kept<CStr>>) {
