@@ -10,6 +10,7 @@ mod drain;
 mod examples;
 mod faults;
 mod flips;
+mod foreign;
 mod hostile;
 mod instances;
 mod kernel;
