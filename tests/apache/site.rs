@@ -229,6 +229,11 @@ impl Site {
         self.root.path()
     }
 
+    /// Apache's program.
+    pub(crate) fn httpd(&self) -> &Path {
+        &self.parts.httpd
+    }
+
     /// `mod_slot.so`.
     pub(crate) fn module(&self) -> &Path {
         &self.parts.module
