@@ -209,3 +209,27 @@ fn a_docroot_is_written_as_a_document_root_is() {
         assert!(status.contains(&format!("\"{expected}\"")), "{written}: {status}");
     }
 }
+
+#[test]
+fn file_etag_digest_tells_files_of_equal_size_and_time_apart() {
+    for (lines, after_a_flip) in [("", 304), ("FileETag Digest\n", 200)] {
+        let mut site = Site::new();
+        let time =
+            std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
+        for slot in ["blue", "green"] {
+            let path = site.write(&format!("{slot}/a.txt"), &format!("{slot:5}"));
+            std::fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+        }
+        site.start(&format!(
+            "<SlotGroup app>\nSlot blue - docroot=ROOT/blue\nSlot green - docroot=ROOT/green\n</SlotGroup>\n\
+             SlotDocumentRoot app\n{lines}<Directory ROOT>\nRequire all granted\n</Directory>\n"
+        ));
+        let first = site.get("/a.txt");
+        let tag = format!("If-None-Match: {}", first.field("etag").unwrap());
+        let since = format!("If-Modified-Since: {}", first.field("last-modified").unwrap());
+        let again = || site.ask("GET", "/a.txt", &[&tag, &since]).status();
+        assert_eq!(again(), 304, "{lines}");
+        site.flip("green");
+        assert_eq!(again(), after_a_flip, "{lines}");
+    }
+}

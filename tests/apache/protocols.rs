@@ -35,15 +35,22 @@ fn echo(stream: &mut BufReader<std::net::TcpStream>, bytes: &[u8]) {
 
 #[test]
 fn a_websocket_stays_in_its_slot_until_it_is_closed() {
-    for (scheme, parameter, modules) in
-        [("http", "upgrade=websocket", &[][..]), ("ws", "", &["proxy_wstunnel"])]
-    {
+    let section = "<Proxy http://ADDRESS>\nProxySet upgrade=websocket\n</Proxy>\n";
+    for (scheme, parameter, section, modules) in [
+        ("http", "upgrade=websocket", "", &[][..]),
+        ("http", "", section, &[]),
+        ("ws", "", "", &["proxy_wstunnel"]),
+    ] {
         let backends = ["blue", "green"].map(live);
         let mut site = Site::new().with(modules);
+        let section = |backend: &Backend| section.replace("ADDRESS", &backend.address.to_string());
         site.start(&format!(
-            "<SlotGroup app>\nSlot blue {scheme}://{}\nSlot green {scheme}://{}\n</SlotGroup>\n\
+            "{}{}<SlotGroup app>\nSlot blue {scheme}://{}\nSlot green {scheme}://{}\n</SlotGroup>\n\
              ProxyPass /live/ slot://app/live/ {parameter}\n",
-            backends[0].address, backends[1].address
+            section(&backends[0]),
+            section(&backends[1]),
+            backends[0].address,
+            backends[1].address
         ));
         let open = || {
             let mut client = Client::of(site.address);
