@@ -7,6 +7,7 @@
 #include <http_request.h>
 #include <ap_mpm.h>
 #include <mod_proxy.h>
+#include <mpm_common.h>
 #include <unixd.h>
 #include <util_filter.h>
 #include <apr_strings.h>

@@ -262,6 +262,15 @@ pub fn lock_byte(file: &File, at: usize, how: ByteLock) -> io::Result<()> {
     })
 }
 
+/// Releases the lock of this process on byte `at` of `file`.
+///
+/// # Errors
+///
+/// What `fcntl(2)` said.
+pub fn unlock_byte(file: &File, at: usize) -> io::Result<()> {
+    byte_lock(file, libc::F_SETLK, at, libc::F_UNLCK).map(drop)
+}
+
 /// The process that holds a lock on byte `at` of `file`, if any but this one does.
 ///
 /// # Errors

@@ -2,6 +2,7 @@
 //! directory and on free ports of the loopback device.
 
 mod config;
+mod daemon;
 mod differential;
 mod docroot;
 mod drain;

@@ -30,8 +30,8 @@ pub(super) use record::ModuleRecord;
 pub(super) use request::{Kept, Request};
 pub(super) use reverse::ReverseMap;
 pub(super) use server::{
-    Pool, Server, Setup, children, has_module, max_daemons, restarts, retain, retained,
-    runtime_path, server_path, serves,
+    Pool, Server, Setup, children, has_module, is_first_pass, max_daemons, pid_file,
+    release_inherited, restarts, retain, retained, runtime_path, server_path, serves,
 };
 pub(super) use tree::{Line, for_each_directive};
 pub(super) use worker::Worker;
