@@ -403,26 +403,64 @@ mod tests {
         unsafe { libc::kill(libc::getpid(), libc::SIGBUS) };
     }
 
-    /// A read of a pipe that a SIGBUS of kill(2) interrupts: what comes of it. A child of this one sends the
-    /// signal, then ends the pipe.
+    /// As the kernel tells of memory that went bad, which nobody was about to use.
+    fn tell_of_memory() {
+        // SAFETY: zeros are a value of the struct; the call reads it.
+        unsafe {
+            let mut info: siginfo_t = mem::zeroed();
+            (info.si_signo, info.si_code) = (libc::SIGBUS, libc::BUS_MCEERR_AO);
+            let (process, thread) = (libc::getpid(), libc::syscall(libc::SYS_gettid));
+            let call = libc::SYS_rt_tgsigqueueinfo;
+            assert_eq!(libc::syscall(call, process, thread, libc::SIGBUS, &raw const info), 0);
+        }
+    }
+
+    /// Whether the action of the test calls a handler.
+    static CALLS_BACK: AtomicBool = AtomicBool::new(false);
+
+    /// A read of a pipe that a SIGBUS of kill(2) interrupts: what comes of it. A child of this process sends
+    /// the signal when this one waits, and ends the pipe when the signal has had its effect.
     fn interrupted() {
         let mut pipe = [0; 2];
-        // SAFETY: the calls write what they are given; the child, with one thread, calls what a handler may.
-        unsafe {
-            libc::pipe(pipe.as_mut_ptr());
-            let parent = libc::getpid();
-            let child = libc::fork();
-            if child == 0 {
-                libc::usleep(20_000);
-                libc::kill(parent, libc::SIGBUS);
-                libc::usleep(20_000);
-                libc::_exit(0);
+        let parent = std::process::id();
+        let before = told(CALLS).load(Ordering::Relaxed);
+        // SAFETY: the call writes what it is given.
+        assert_eq!(unsafe { libc::pipe(pipe.as_mut_ptr()) }, 0);
+        // SAFETY: the child has the one thread that there is, and ends without a return.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let pause = || std::thread::sleep(std::time::Duration::from_millis(1));
+            let waits = || {
+                let stat = std::fs::read_to_string(format!("/proc/{parent}/stat")).unwrap();
+                stat.rsplit_once(')').unwrap().1.starts_with(" S")
+            };
+            while !waits() {
+                pause();
             }
+            // SAFETY: no precondition.
+            unsafe { libc::kill(parent as i32, libc::SIGBUS) };
+            let had_it = || told(CALLS).load(Ordering::Relaxed) != before;
+            let is_there = || std::os::unix::process::parent_id() == parent;
+            for tries in 0..5000 {
+                let silent = tries > 20 && !CALLS_BACK.load(Ordering::Relaxed);
+                if had_it() || !is_there() || silent {
+                    break;
+                }
+                pause();
+            }
+            // What it returns to has begun to wait again, or is over.
+            while is_there() && !waits() {
+                pause();
+            }
+            // SAFETY: it ends this process.
+            unsafe { libc::_exit(0) };
+        }
+        let mut byte = 0_u8;
+        // SAFETY: as above; errno is this thread's.
+        unsafe {
             libc::close(pipe[1]);
-            let mut byte = 0_u8;
             let got = libc::read(pipe[0], (&raw mut byte).cast(), 1);
             let errno = *libc::__errno_location();
-            // One byte of it would be neither.
             told(READ).store(if got == 0 { 1 } else { 1000 + errno as u64 }, Ordering::Relaxed);
             libc::waitpid(child, ptr::null_mut(), 0);
         }
@@ -448,6 +486,7 @@ mod tests {
         [false, true].map(|with| {
             in_child(|| {
                 signal_stack();
+                CALLS_BACK.store(is_handler(&before), Ordering::Relaxed);
                 set(&before).unwrap();
                 if with {
                     install::<Mine>().unwrap();
@@ -488,8 +527,13 @@ mod tests {
         for action in actions {
             // The stack makes no difference to a system call, and the waits are long.
             let waits = action.sa_flags & libc::SA_ONSTACK == 0;
-            let events = [("fault", theirs_works as fn()), ("kill", send), ("read", interrupted)];
-            for (what, event) in events.into_iter().take(2 + usize::from(waits)) {
+            let events = [
+                ("fault", theirs_works as fn()),
+                ("kill", send),
+                ("memory", tell_of_memory),
+                ("read", interrupted),
+            ];
+            for (what, event) in events.into_iter().take(3 + usize::from(waits)) {
                 let [without, mut with] = both(action, event);
                 if died_of(&without).is_some() {
                     // It had no time to forget these.
