@@ -3,6 +3,7 @@
 use crate::apache;
 use crate::site::{Site, parent_of, until};
 use std::fs;
+use std::net::TcpStream;
 use std::process::Child;
 
 /// A parent that `httpd -k start` has left running. Ended when dropped.
@@ -42,13 +43,15 @@ impl Daemon {
         until(|| serves() > before).unwrap_or_else(|| panic!("no restart: {}", site.log()));
     }
 
-    /// `httpd -k graceful-stop`; returns when the parent has taken back its PidFile: it listens no more,
-    /// and lives until its last request has ended.
+    /// `httpd -k graceful-stop`; returns when the parent has removed its PidFile and nobody listens any
+    /// more. It lives until its last request has ended.
     #[track_caller]
     pub(crate) fn begin_to_stop(&self, site: &Site, pid_file: &str) {
         let stopped = site.httpd(&["-k", "graceful-stop"]);
         assert_eq!(stopped, (Some(0), String::new()), "{}", site.log());
         until(|| !site.path().join(pid_file).exists()).expect("the PidFile goes");
+        // Its children close what they listen on a moment later; before that, nobody else can.
+        until(|| TcpStream::connect(site.address).is_err()).expect("nobody listens");
         assert!(self.lives(), "it waits for its requests: {}", site.log());
     }
 }

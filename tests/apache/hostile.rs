@@ -23,18 +23,19 @@ fn is_root() -> bool {
     root
 }
 
-/// Builds the module of `hostile.c`.
-fn module(dir: &Path) -> PathBuf {
+/// Builds the module of a file in `hostile/`, by its name.
+pub(crate) fn module(dir: &Path, name: &str) -> PathBuf {
     let apxs = |variable: &str| {
         let out = Command::new("apxs").args(["-q", variable]).output().unwrap();
         String::from_utf8(out.stdout).unwrap().trim().to_owned()
     };
-    let built = dir.join("hostile.so");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/apache/hostile");
+    let built = dir.join(format!("{name}.so"));
     let out = Command::new("gcc")
         .args(["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror"])
         .args(apxs("EXTRA_CPPFLAGS").split_whitespace())
         .args(["INCLUDEDIR", "APR_INCLUDEDIR"].map(|dir| format!("-I{}", apxs(dir))))
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/apache/hostile/hostile.c"))
+        .arg(format!("{source}/{name}.c"))
         .arg("-o")
         .arg(&built)
         .output()
@@ -47,7 +48,7 @@ fn module(dir: &Path) -> PathBuf {
 fn started(mpm: Mpm, backends: &[Backend; 2]) -> Site {
     let mut site = Site::of(mpm);
     site.docroots(&["a", "b"]);
-    let module = module(site.path());
+    let module = module(site.path(), "hostile");
     site.start(&format!(
         "LoadModule hostile_module {}\n<SlotGroup app>\nSlot a http://{} docroot=ROOT/a\nSlot b \
          http://{} docroot=ROOT/b\n</SlotGroup>\nSlotDocumentRoot app\nProxyPass /api/ \

@@ -225,6 +225,37 @@ fn of_apaches_that_start_at_the_same_moment_with_one_directory_one_wins() {
     }
 }
 
+/// The same with the decision drawn out, so that they do meet: each has looked before one has made the
+/// directory, and asks who uses it before one has locked anything.
+#[test]
+fn of_apaches_that_decide_at_the_same_moment_one_wins() {
+    let shared = site();
+    let state = shared.path().join("state").display().to_string();
+    let strace = format!(
+        "exec strace -D -qq -o ROOT/strace.log -e trace=mkdir,fcntl -P {state} -P \
+         {state}/.instance -e inject=mkdir:delay_enter=1500000 -e inject=fcntl:delay_exit=500000"
+    );
+    let sites: Vec<_> = (0..3)
+        .map(|_| {
+            let site = Site::new().with_script(&strace);
+            site.docroots(&["blue", "green"]);
+            site.configure(&of(&shared));
+            site
+        })
+        .collect();
+    let started = thread::scope(|scope| {
+        let start = |mut site: Site| scope.spawn(move || (site.try_start(), site));
+        let starts: Vec<_> = sites.into_iter().map(start).collect();
+        starts.into_iter().map(|start| start.join().unwrap()).collect::<Vec<_>>()
+    });
+    let said: Vec<_> = started.iter().map(|(started, _)| started).collect();
+    assert_eq!(said.iter().filter(|said| said.is_ok()).count(), 1, "{said:?}");
+    let refused = |said: &&&Result<(), String>| {
+        said.as_ref().is_err_and(|said| said.contains("in use by the Apache with pid"))
+    };
+    assert_eq!(said.iter().filter(refused).count(), 2, "{said:?}");
+}
+
 #[test]
 fn a_look_at_the_configuration_makes_no_file_and_changes_none() {
     let mut site = site();
