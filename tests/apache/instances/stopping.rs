@@ -56,12 +56,12 @@ impl Held {
         )
     }
 
-    /// A request that is under way in `slot` when this returns.
-    fn ask(&self, site: &Site, slot: usize) -> JoinHandle<Message> {
+    /// A request to the first slot, which is then the only one under way there, or one of `number`.
+    fn ask(&self, site: &Site, number: usize) -> JoinHandle<Message> {
         let address = site.address;
         let asked =
             thread::spawn(move || Client::of(address).ask("GET", "/api/held", b"").unwrap());
-        until(|| self.backends[slot].busy() == 1).expect("it is under way");
+        until(|| self.backends[0].busy() == number).expect("it is under way");
         asked
     }
 
@@ -139,7 +139,7 @@ fn the_next_apache_serves_at_once_beside_a_parent_that_is_stopping() {
         site.configure(&held.lines(&["a", "b"]));
         let old = Daemon::start(&site, PID);
         serves(&site, "a");
-        let request = held.ask(&site, 0);
+        let request = held.ask(&site, 1);
         // One more is half sent: an old child will choose its slot when the rest comes.
         let mut half = TcpStream::connect(site.address).unwrap();
         half.write_all(b"GET /name.txt HTTP/1.1\r\n").unwrap();
@@ -214,7 +214,7 @@ fn the_next_apache_may_have_other_slots_and_other_limits() {
         site.configure(&(held.lines(&["a", "b", ""]) + limits[0]));
         let old = Daemon::start(&site, PID);
         serves(&site, "a");
-        let request = held.ask(&site, 0);
+        let request = held.ask(&site, 1);
         let counts = || fs::metadata(site.path().join("run/app.counts")).unwrap();
         let before = counts();
         old.begin_to_stop(&site, PID);
@@ -254,7 +254,7 @@ fn a_killed_parent_that_was_stopping_leaves_a_claim_to_the_next_one() {
     let site = site(Mpm::Event, &["a", "b"]);
     site.configure(&held.lines(&["a", "b"]));
     let old = Daemon::start(&site, PID);
-    let request = held.ask(&site, 0);
+    let request = held.ask(&site, 1);
     old.begin_to_stop(&site, PID);
     let new = Daemon::start(&site, PID);
     let orphans = children(old.pid());
@@ -269,6 +269,35 @@ fn a_killed_parent_that_was_stopping_leaves_a_claim_to_the_next_one() {
     let (code, said) = site.httpd(&["-k", "start"]);
     assert_eq!((code, said.contains(&format!("pid {}", new.pid()))), (Some(1), true), "{said}");
     crate::site::end_all(&orphans);
+}
+
+#[test]
+fn several_parents_may_be_stopping_at_once() {
+    let held = Held::of(&["a", "b"]);
+    let site = site(Mpm::Event, &["a", "b"]);
+    site.configure(&held.lines(&["a", "b"]));
+    let mut stopping = Vec::new();
+    for number in 1..=3 {
+        let daemon = Daemon::start(&site, PID);
+        let request = held.ask(&site, number);
+        daemon.begin_to_stop(&site, PID);
+        stopping.push((daemon, request));
+    }
+    let last = Daemon::start(&site, PID);
+    site.flip("b");
+    serves(&site, "b");
+    has_in_flight(&site, "a", 3);
+    drains(&site, "a", 124);
+    held.let_go();
+    for (daemon, request) in stopping {
+        assert_eq!(request.join().unwrap().text(), "slot=a GET /held HTTP/1.1\n");
+        until(|| !daemon.lives()).unwrap_or_else(|| panic!("{}", site.log()));
+    }
+    drains(&site, "a", 0);
+    last.graceful(&site);
+    serves(&site, "b");
+    site.configure(&(held.lines(&["a", "b"]) + "PidFile another.pid\n"));
+    assert_eq!(site.httpd(&["-t"]).0, Some(1));
 }
 
 /// What is no line of an instance.
@@ -290,7 +319,7 @@ fn a_damaged_line_of_the_instance_keeps_no_apache_from_starting() {
     let mut old = Daemon::start(&site, PID);
     let whole = fs::read(&path).unwrap();
     for content in FOREIGN {
-        let request = held.ask(&site, 0);
+        let request = held.ask(&site, 1);
         old.begin_to_stop(&site, PID);
         fs::write(&path, content).unwrap();
         let new = Daemon::start(&site, PID);
