@@ -8,6 +8,7 @@
 #include <ap_mpm.h>
 #include <mod_proxy.h>
 #include <mod_rewrite.h>
+#include <mpm_common.h>
 #include <unixd.h>
 #include <util_filter.h>
 #include <apr_strings.h>

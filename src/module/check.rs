@@ -35,7 +35,7 @@ pub(super) fn check(setup: &Setup) -> Result<(), String> {
     for group in &config.groups {
         warn(group);
     }
-    Ok(())
+    super::start::look(setup)
 }
 
 impl<'a> Groups<'a> {

@@ -4,8 +4,8 @@
 use super::address::{Address, split_slot_url};
 use super::config::{Config, GroupLines, SlotLine};
 use super::host::{
-    Level, Pool, Proxy, ReverseMap, Server, Setup, log, max_daemons, restarts, retain, retained,
-    runtime_path, server_path, serves,
+    Level, Pool, Proxy, ReverseMap, Server, Setup, is_first_pass, log, max_daemons, pid_file,
+    release_inherited, restarts, retain, retained, runtime_path, server_path, serves,
 };
 use super::rewrite;
 use super::site::{Group, More, Service, Site, Slot};
@@ -13,7 +13,7 @@ use super::workers::Workers;
 use crate::slot::{SlotIndex, Word};
 use crate::state::control::{PAGE, WORD};
 use crate::state::counts::{self, Counts};
-use crate::state::instance::{self, Claim};
+use crate::state::instance::{self, Claim, Holder, Instance};
 use crate::state::map::{ByteLock, Mapping, lock_byte};
 use crate::state::publish::{PublishError, Published};
 use crate::state::{Dirs, group, publish};
@@ -21,7 +21,6 @@ use crate::sync::Ordering;
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
-use std::mem::ManuallyDrop;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
@@ -50,7 +49,7 @@ pub(super) fn prepare(setup: &Setup) -> Result<(), String> {
         return Ok(());
     }
     let dirs = dirs(setup.pool, &config);
-    claim(&dirs)?;
+    claim(&dirs, setup.pool)?;
     let usable = publish::directory(&dirs.runtime)
         .map_err(|e| complain(&e, "slotctl counts no requests"))
         .is_ok();
@@ -89,28 +88,55 @@ pub(super) fn prepare(setup: &Setup) -> Result<(), String> {
     Ok(())
 }
 
+/// check_config, in the first pass: refuses a state directory that another instance uses. `httpd -t`
+/// and `httpd -k` end here with the sentence on the terminal. Nothing is made, written or locked.
+pub(super) fn look(setup: &Setup) -> Result<(), String> {
+    let config = setup.main.config();
+    if !is_first_pass() || config.groups.is_empty() {
+        return Ok(());
+    }
+    let (dirs, own) = (dirs(setup.pool, config), instance(setup.pool));
+    instance::look(&dirs, &own).map_or(Ok(()), |holder| Err(refusal(&dirs, &own, &holder)))
+}
+
 /// Two Apaches with one record would mistake each other for themselves. The second is refused at its
 /// start; a restart is never refused.
-fn claim(dirs: &Dirs) -> Result<(), String> {
-    match instance::claim(dirs, retained().as_deref()) {
+fn claim(dirs: &Dirs, pool: Pool) -> Result<(), String> {
+    let own = instance(pool);
+    let tell = |note: String| log(Level::Error, &note);
+    match instance::claim(dirs, retained().as_deref(), &own, tell) {
         Ok(Claim::Ours(file)) => retain(file),
         Ok(Claim::Already) => {}
-        Ok(Claim::Others(pid)) => {
-            let who =
-                pid.map_or("another Apache".into(), |pid| format!("the Apache with pid {pid}"));
-            let refusal = format!(
-                "{} is in use by {who}: give this one a SlotStateDir and a SlotRuntimeDir of its \
-                 own, or stop the other",
-                dirs.state.display()
-            );
-            if !restarts() {
-                return Err(refusal);
-            }
-            log(Level::Error, &refusal);
+        Ok(Claim::Others(holder)) if restarts() => {
+            log(Level::Error, &refusal(dirs, &own, &holder));
         }
+        Ok(Claim::Others(holder)) => return Err(refusal(dirs, &own, &holder)),
         Err(e) => complain(&e, "a second Apache with this SlotStateDir would not be noticed"),
     }
     Ok(())
+}
+
+fn instance(pool: Pool) -> Instance {
+    Instance::of(&pid_file(pool).unwrap_or_default())
+}
+
+fn refusal(dirs: &Dirs, own: &Instance, holder: &Holder) -> String {
+    let (state, own) = (dirs.state.display(), own.pid_file.display());
+    let pid = holder.pid.map_or(String::new(), |pid| format!(" with pid {pid}"));
+    let (who, or) = match &holder.pid_file {
+        Some(theirs) => (
+            format!(
+                "the Apache{pid} and PidFile {}, and this one has PidFile {own}",
+                theirs.display()
+            ),
+            ", or give it the same PidFile if it is the same Apache",
+        ),
+        None => (format!("an Apache{pid} in another container"), ""),
+    };
+    format!(
+        "{state} is in use by {who}: give this one a SlotStateDir and a SlotRuntimeDir of its \
+         own{or}, or stop the other"
+    )
 }
 
 fn warn_of_memory(dirs: &Dirs) {
@@ -328,8 +354,8 @@ fn map_back(proxy: &Proxy, setup: &Setup, groups: &[GroupLines]) {
 
 /// child_init.
 pub(super) fn attach(setup: &Setup) {
-    // The parent's claim is the parent's alone; a child needs no file in the state directory.
-    drop(retained().map(ManuallyDrop::into_inner));
+    // The claim is the parent's alone; a child needs no file in the state directory.
+    release_inherited();
     let Some(service) = &setup.main.config().service else { return };
     let site = &service.site;
     // Before it touches them. Kept until the process ends: what it has mapped is never unmapped.

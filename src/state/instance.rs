@@ -1,56 +1,355 @@
-//! One Apache for one `SlotStateDir`: two of them would take each other for themselves, and count
-//! each other's requests.
+//! One Apache instance for one `SlotStateDir`: two of them would take each other's processes for
+//! their own, and each other's requests.
+//!
+//! An instance is known by its PidFile, as `httpd -k` knows it. A parent that stops gracefully lives on
+//! beside the next one until its last request has ended; both have the same PidFile, are the same
+//! instance, and share the directory.
+//!
+//! `.instance` names the instance in one line: the version of this format, the namespace of process
+//! ids, and the PidFile. The same path in another container is another file.
+//!
+//! ```text
+//! 1 pid:[4026531836] /run/apache2/apache2.pid
+//! ```
+//!
+//! Who uses the directory is told by locks of `fcntl(2)` on the file, which the kernel releases when
+//! their process ends:
+//!
+//! | byte | lock | held by |
+//! |---|---|---|
+//! | 0 | shared | each parent of the instance, until it ends |
+//! | 1 | exclusive | the parent that decides whether it may use the directory, for a moment |
+//!
+//! The decision: where no process holds byte 0, the line does not matter, and the start writes its own.
+//! Where one does and the line names the same instance, they share. Where it names another one, the start
+//! is refused. Where there is no whole line (a full disk, a file from elsewhere), nobody can tell which
+//! instance it is: Apache starts and writes its line, and the error log says so.
+//!
+//! Children don't inherit such a lock, so those that outlive a killed parent keep no Apache from starting.
+//! A process loses its locks when it closes any descriptor of the file; so the parent, which keeps the
+//! file open, never opens it again.
 
 use super::Dirs;
 use super::make::private_file;
-use super::map::{ByteLock, byte_owner, lock_byte};
+use super::map::{self, ByteLock, byte_owner, lock_byte, unlock_byte};
 use super::publish::{PublishError, directory, system};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+/// The byte that each parent of the instance holds, shared.
+const USED: usize = 0;
+/// The byte that a parent holds alone while it decides.
+const DECIDES: usize = 1;
+/// How many times a lock that another process holds for a moment is tried, a millisecond apart.
+const TRIES: u32 = 1000;
+/// The longest line: a path has at most 4096 bytes.
+const LINE: usize = 4096 + 64;
+const VERSION: &str = "1";
+/// In place of a namespace that the system does not tell.
+const UNKNOWN: &str = "-";
+
+/// An Apache instance: all parents with one PidFile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// The absolute path of its PidFile.
+    pub pid_file: PathBuf,
+    /// The namespace of its process ids, as `/proc/PID/ns/pid` names it; `-` where it is not known.
+    namespace: String,
+}
+
+impl Instance {
+    /// The instance of this process, which writes its id to `pid_file`.
+    pub fn of(pid_file: &Path) -> Self {
+        let namespace = fs::read_link("/proc/self/ns/pid").ok();
+        let namespace = namespace.and_then(|link| link.into_os_string().into_string().ok());
+        let pid_file = std::path::absolute(pid_file).unwrap_or_else(|_| pid_file.into());
+        Self { pid_file, namespace: namespace.unwrap_or_else(|| UNKNOWN.into()) }
+    }
+
+    /// Whether both are the same instance. Its PidFile need not exist. Of two paths, the directories are
+    /// compared as well, so that a symbolic link on the way makes no difference.
+    pub fn is(&self, other: &Self) -> bool {
+        self.shares_ids_with(other) && (self.pid_file == other.pid_file || self.is_linked_to(other))
+    }
+
+    /// Whether process ids mean the same to both, as far as it is known.
+    fn shares_ids_with(&self, other: &Self) -> bool {
+        let unknown = [self, other].iter().any(|one| one.namespace == UNKNOWN);
+        unknown || self.namespace == other.namespace
+    }
+
+    fn is_linked_to(&self, other: &Self) -> bool {
+        self.pid_file.file_name() == other.pid_file.file_name()
+            && is_one_directory(self.pid_file.parent(), other.pid_file.parent())
+    }
+
+    /// Reads the line of `.instance`; `None` where there is no whole one.
+    fn read(file: &File) -> io::Result<Option<Self>> {
+        let mut bytes = [0; LINE];
+        let mut len = 0;
+        while len < LINE {
+            match file.read_at(&mut bytes[len..], len as u64) {
+                Ok(0) => break,
+                Ok(more) => len += more,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(Self::parse(&bytes[..len]))
+    }
+
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        // What a longer line has left behind this one does not count.
+        let line = &bytes[..bytes.iter().position(|byte| *byte == b'\n')?];
+        let mut parts = line.splitn(3, |byte| *byte == b' ');
+        let version = parts.next()?;
+        let namespace = std::str::from_utf8(parts.next()?).ok()?;
+        let pid_file = Path::new(OsStr::from_bytes(parts.next()?));
+        let whole = version == VERSION.as_bytes()
+            && (namespace == UNKNOWN || namespace.starts_with("pid:["))
+            && pid_file.is_absolute();
+        whole.then(|| Self { pid_file: pid_file.into(), namespace: namespace.into() })
+    }
+
+    /// Writes the line. If that fails, the file is left empty where possible: it must not name another
+    /// instance than the one that uses the directory.
+    fn write(&self, file: &File) -> io::Result<()> {
+        let mut line = format!("{VERSION} {} ", self.namespace).into_bytes();
+        line.extend_from_slice(self.pid_file.as_os_str().as_bytes());
+        line.push(b'\n');
+        let written = file.write_all_at(&line, 0).and_then(|()| file.set_len(line.len() as u64));
+        written.inspect_err(|_| {
+            let _ = file.set_len(0);
+        })
+    }
+}
+
+fn is_one_directory(one: Option<&Path>, other: Option<&Path>) -> bool {
+    let number = |path: &Path| fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
+    one.and_then(number).is_some_and(|found| other.and_then(number) == Some(found))
+}
+
+/// The other instance that uses a state directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The id of one of its parents; `None` where it has none here, as in another container.
+    pub pid: Option<i32>,
+    /// The PidFile that it uses; `None` where that is one of another container.
+    pub pid_file: Option<PathBuf>,
+}
 
 /// What became of the claim to a state directory.
 #[derive(Debug)]
 pub enum Claim {
-    /// It is this process': for as long as it lives, and this file is open.
+    /// This process has it until it ends or closes the file.
     Ours(File),
-    /// It was so already.
+    /// This process had it already, by the file that it holds.
     Already,
-    /// Another process has it: its id, where that can be told.
-    Others(Option<i32>),
+    /// Another instance has it.
+    Others(Holder),
 }
 
-/// Claims the state directory for this process. `held` is what an earlier claim gave, if any.
+/// Looks whether another instance than `own` uses the state directory: the one that would have
+/// [`claim`] refused now. Changes nothing. Where the file can't be read, there is none.
 ///
-/// A lock of `fcntl(2)`, which children don't inherit: those that outlive a killed parent bar no new
-/// one. It is lost when the process closes any descriptor of the file; so the file that is held is
-/// never opened again.
+/// Only for a process that holds no claim, which it would lose.
+pub fn look(dirs: &Dirs, own: &Instance) -> Option<Holder> {
+    let (file, _) = map::open(&dirs.instance(), false, map::euid()).ok()?;
+    // A parent that decides at this moment may be writing its line.
+    retried(|| Ok(byte_owner(&file, DECIDES)?.is_none())).ok()?;
+    match user(&file, own).ok()? {
+        User::Another(holder) => Some(holder),
+        User::Nobody | User::Own | User::Unknown(_) => None,
+    }
+}
+
+/// Claims the state directory for this process, a parent of the instance `own`. `held` is the file
+/// that an earlier claim of this process gave, if any. What the error log should say of a claim that is
+/// not perfect goes to `tell`.
+///
+/// Waits for a second at most, for a parent that decides at the same moment.
 ///
 /// # Errors
 ///
-/// [`PublishError`] where there is no such file to be had.
-pub fn claim(dirs: &Dirs, held: Option<&File>) -> Result<Claim, PublishError> {
+/// [`PublishError`] where the file can't be opened, made, read or locked: there is no claim then.
+pub fn claim(
+    dirs: &Dirs,
+    held: Option<&File>,
+    own: &Instance,
+    mut tell: impl FnMut(String),
+) -> Result<Claim, PublishError> {
     let path = dirs.instance();
+    let mut write = |file: &File| {
+        if let Err(e) = own.write(file) {
+            let path = path.display();
+            tell(format!("cannot write {path}: {e}: a second Apache would not be refused"));
+        }
+    };
     if let Some(held) = held
-        && let (Ok(held), Ok(found)) = (held.metadata(), fs::symlink_metadata(&path))
-        && (held.dev(), held.ino()) == (found.dev(), found.ino())
+        && let (Ok(meta), Ok(found)) = (held.metadata(), fs::symlink_metadata(&path))
+        && (meta.dev(), meta.ino()) == (found.dev(), found.ino())
     {
+        // This parent may have another PidFile since its restart.
+        let current = || Ok(Instance::read(held)?.as_ref() == Some(own));
+        if !current().map_err(system("cannot read", &path))? {
+            decide(held, || {
+                write(held);
+                Ok(())
+            })
+            .map_err(system("cannot lock", &path))?;
+        }
         return Ok(Claim::Already);
     }
     directory(&dirs.state)?;
     let file = private_file(&path, None)?;
-    let claim = || match lock_byte(&file, 0, ByteLock::Alone) {
-        Err(e) if e.kind() == io::ErrorKind::WouldBlock => match byte_owner(&file, 0)? {
-            Some(owner) => Ok(Some(owner)),
-            // It was let go, or the system refuses for another reason.
-            None => Err(e),
-        },
-        locked => locked.map(|()| None),
-    };
-    match claim().or_else(|_| claim()) {
-        Ok(None) => Ok(Claim::Ours(file)),
-        // In another namespace of processes it has no number.
-        Ok(Some(owner)) => Ok(Claim::Others(Some(owner).filter(|pid| *pid > 0))),
-        Err(e) => Err(system("cannot lock", &path)(e)),
+    let mut unknown = None;
+    let decided = decide(&file, || {
+        match user(&file, own)? {
+            User::Another(holder) => return Ok(Some(holder)),
+            User::Own => {}
+            User::Nobody => write(&file),
+            User::Unknown(pid) => {
+                unknown = Some(pid);
+                write(&file);
+            }
+        }
+        lock_byte(&file, USED, ByteLock::Together).map(|()| None)
+    });
+    if let Some(holder) = decided.map_err(system("cannot lock", &path))? {
+        return Ok(Claim::Others(holder));
+    }
+    if let Some(pid) = unknown {
+        tell(format!(
+            "{} does not say which Apache it is that uses {}{}: it is taken for an earlier parent of \
+             this one, with PidFile {}; if it is another Apache, stop one of the two",
+            path.display(),
+            dirs.state.display(),
+            pid.map_or(String::new(), |pid| format!(" with pid {pid}")),
+            own.pid_file.display()
+        ));
+    }
+    Ok(Claim::Ours(file))
+}
+
+/// Who uses the directory, besides this process.
+enum User {
+    Nobody,
+    /// Another parent of this instance.
+    Own,
+    Another(Holder),
+    /// A process, by its id, of which the line does not tell the instance.
+    Unknown(Option<i32>),
+}
+
+fn user(file: &File, own: &Instance) -> io::Result<User> {
+    let Some(pid) = byte_owner(file, USED)? else { return Ok(User::Nobody) };
+    // In another namespace of process ids it has none.
+    let pid = Some(pid).filter(|pid| *pid > 0);
+    Ok(match Instance::read(file)? {
+        Some(named) if named.is(own) => User::Own,
+        Some(named) => {
+            let pid_file = own.shares_ids_with(&named).then_some(named.pid_file);
+            User::Another(Holder { pid, pid_file })
+        }
+        None => User::Unknown(pid),
+    })
+}
+
+/// Runs `body` while no other process is in its own.
+fn decide<T>(file: &File, body: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    retried(|| match lock_byte(file, DECIDES, ByteLock::Alone) {
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        locked => locked.map(|()| true),
+    })?;
+    let done = body();
+    unlock_byte(file, DECIDES)?;
+    done
+}
+
+/// Tries until `once` gives true, or fails.
+fn retried(mut once: impl FnMut() -> io::Result<bool>) -> io::Result<()> {
+    for _ in 0..TRIES {
+        if once()? {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    Err(io::Error::other(
+        "another process decides whether it may use the directory, and does not end",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instance(namespace: &str, pid_file: &str) -> Instance {
+        Instance { pid_file: pid_file.into(), namespace: namespace.into() }
+    }
+
+    #[test]
+    fn a_line_is_read_as_it_was_written_whatever_was_there_before() {
+        let file = tempfile::tempfile().unwrap();
+        for pid_file in ["/run/a much longer way/apache2.pid", "/run/\u{e9} x.pid", "/x"] {
+            for namespace in ["pid:[4026531836]", UNKNOWN] {
+                let own = instance(namespace, pid_file);
+                own.write(&file).unwrap();
+                assert_eq!(Instance::read(&file).unwrap(), Some(own));
+            }
+        }
+        let longest = instance("pid:[4026531836]", &format!("/{}", "x".repeat(4094)));
+        longest.write(&file).unwrap();
+        assert_eq!(Instance::read(&file).unwrap(), Some(longest));
+        // A parent that was killed between its line and the file's new length.
+        file.write_all_at(b"1 - /short.pid\n", 0).unwrap();
+        assert_eq!(Instance::read(&file).unwrap(), Some(instance(UNKNOWN, "/short.pid")));
+        assert!(Instance::of(Path::new("/x")).namespace.starts_with("pid:["));
+    }
+
+    #[test]
+    fn what_is_no_whole_line_names_no_instance() {
+        let whole = b"1 pid:[4026531836] /run/apache2/apache2.pid\n";
+        assert!(Instance::parse(whole).is_some());
+        for len in 0..whole.len() {
+            assert_eq!(Instance::parse(&whole[..len]), None, "{len}");
+        }
+        for other in ["\n", "1\n", "1 - \n", "1 - x\n", "1 net:[1] /x\n", "12 - /x\n", "\n1 - /x\n"]
+        {
+            assert_eq!(Instance::parse(other.as_bytes()), None, "{other:?}");
+        }
+        assert_eq!(Instance::parse(b"1 pid:[\xff] /x\n"), None);
+        assert!(Instance::parse(b"1 - /\xff\n").is_some());
+    }
+
+    #[test]
+    fn an_instance_is_known_by_its_pid_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).display().to_string();
+        fs::create_dir(at("pids")).unwrap();
+        std::os::unix::fs::symlink(at("pids"), at("link")).unwrap();
+        let (one, two) = ("pid:[1]", "pid:[2]");
+        let is = |a: &str, b: &str| instance(one, a).is(&instance(one, b));
+        assert!(is("/no/such/dir/x", "/no/such/dir/x"));
+        assert!(is(&at("pids/x"), &at("link/x")));
+        assert!(!is(&at("pids/x"), &at("link/y")));
+        assert!(!is(&at("pids/x"), &at("x")));
+        assert!(!is("/no/such/x", "/no/other/x"));
+        assert!(!instance(one, "/x").is(&instance(two, "/x")));
+        assert!(instance(one, "/x").is(&instance(UNKNOWN, "/x")));
+    }
+
+    #[test]
+    fn a_look_makes_nothing_and_finds_nobody_where_nothing_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let dirs = Dirs { state: dir.path().join("state"), runtime: dir.path().join("run") };
+        let own = Instance::of(Path::new("/x"));
+        assert_eq!(look(&dirs, &own), None);
+        assert!(!dirs.state.exists());
     }
 }

@@ -2,6 +2,7 @@
 //! syncing, locking. The one place outside `module::host` that is `unsafe`.
 #![allow(unsafe_code, reason = "mmap, msync, futex and fcntl have no safe face")]
 
+mod chain;
 pub mod cut;
 
 use crate::sync::AtomicU64;
@@ -101,6 +102,13 @@ pub fn euid() -> u32 {
 pub fn uid() -> u32 {
     // SAFETY: getuid has no precondition and cannot fail.
     unsafe { libc::getuid() }
+}
+
+/// The size of a page of memory, in bytes.
+fn page_size() -> io::Result<usize> {
+    // SAFETY: sysconf has no precondition.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(size).map_err(|_| io::ErrorKind::Unsupported.into())
 }
 
 /// Shared memory, seen as atomics only. Unmapped when dropped.
@@ -260,6 +268,15 @@ pub fn lock_byte(file: &File, at: usize, how: ByteLock) -> io::Result<()> {
         Some(libc::EACCES | libc::EAGAIN) => io::ErrorKind::WouldBlock.into(),
         _ => e,
     })
+}
+
+/// Releases the lock of this process on byte `at` of `file`.
+///
+/// # Errors
+///
+/// What `fcntl(2)` said.
+pub fn unlock_byte(file: &File, at: usize) -> io::Result<()> {
+    byte_lock(file, libc::F_SETLK, at, libc::F_UNLCK).map(drop)
 }
 
 /// The process that holds a lock on byte `at` of `file`, if any but this one does.

@@ -48,8 +48,8 @@ impl Dirs {
         file(&self.state, app, "history")
     }
 
-    /// Locked by the parent of the Apache that uses the directory: [`instance`]. No
-    /// group's name begins with a dot.
+    /// Names the instance of Apache that uses the directory, and is locked by its parents: [`instance`].
+    /// No group's name begins with a dot.
     pub fn instance(&self) -> PathBuf {
         self.state.join(".instance")
     }

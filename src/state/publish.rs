@@ -105,7 +105,11 @@ fn make(path: &Path) -> Result<(), PublishError> {
         sound(parent, Use::LeadsTo)?;
     }
     let create = || {
-        DirBuilder::new().mode(0o755).create(path)?;
+        match DirBuilder::new().mode(0o755).create(path) {
+            // Another start has made it meanwhile. `metadata` follows a link, `create` does not.
+            Err(_) if fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir()) => return Ok(()),
+            created => created?,
+        }
         fs::set_permissions(path, Permissions::from_mode(0o755))?;
         map::sync_directory(parent)
     };

@@ -1,5 +1,8 @@
 //! Two Apaches, one state directory.
 
+mod refused;
+mod stopping;
+
 use crate::site::{Site, text, until};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

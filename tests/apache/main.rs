@@ -4,6 +4,7 @@
 mod choice;
 mod config;
 mod contexts;
+mod daemon;
 mod differential;
 mod docroot;
 mod drain;

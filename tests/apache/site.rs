@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 use tempfile::TempDir;
@@ -217,6 +217,24 @@ impl Site {
         children(self.pid())
     }
 
+    /// Apache's program.
+    pub(crate) fn program(&self) -> &Path {
+        &self.parts.httpd
+    }
+
+    /// Runs Apache's program on the configuration that is there, as `apachectl` does: its exit code and
+    /// what it says.
+    pub(crate) fn httpd(&self, args: &[&str]) -> (Option<i32>, String) {
+        let mut command = Command::new(&self.parts.httpd);
+        command.args(args).arg("-f").arg(self.path().join("httpd.conf"));
+        // Not by a pipe: a daemon would hold it open.
+        let said = self.path().join("httpd.said");
+        let file = fs::File::create(&said).unwrap();
+        command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
+        let status = command.status().unwrap();
+        (status.code(), fs::read_to_string(&said).unwrap())
+    }
+
     /// `apachectl configtest`: its exit code and what it says.
     pub(crate) fn configtest(&self, lines: &str) -> (bool, String) {
         self.configure(lines);
@@ -346,7 +364,7 @@ pub(crate) fn children(parent: u32) -> Vec<i32> {
 }
 
 /// The parent of a process; `None` when that has ended.
-fn parent_of(pid: i32) -> Option<u32> {
+pub(crate) fn parent_of(pid: i32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let mut after = stat.rsplit_once(')')?.1.split_whitespace();
     after.next().filter(|state| *state != "Z")?;

@@ -157,7 +157,8 @@ fn start(dirs: &Dirs) -> Result<(), String> {
         let publish = || {
             publish::directory(&dirs.runtime)?;
             // The claim is a lock that ends when any descriptor of its file is closed.
-            instance::claim(&dirs, None)?;
+            let own = instance::Instance::of(&dirs.runtime.join("httpd.pid"));
+            instance::claim(&dirs, None, &own, |_| {})?;
             let control =
                 publish::control(&dirs, "app", &["resin", "resin_standby"], "resin", None)?;
             let identity = control.control.identity;

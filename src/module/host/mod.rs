@@ -33,8 +33,8 @@ pub(super) use record::ModuleRecord;
 pub(super) use request::{Kept, Request};
 pub(super) use reverse::ReverseMap;
 pub(super) use server::{
-    Pool, Server, Setup, children, has_module, max_daemons, merged_path, restarts, retain,
-    retained, runtime_path, server_path, serves,
+    Pool, Server, Setup, children, has_module, is_first_pass, max_daemons, merged_path, pid_file,
+    release_inherited, restarts, retain, retained, runtime_path, server_path, serves,
 };
 pub(super) use tree::{Line, edit_directives, for_each_directive};
 pub(super) use worker::Worker;

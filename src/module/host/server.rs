@@ -104,28 +104,60 @@ impl Setup {
     }
 }
 
-/// The file that [`retain`] was given by an earlier configuration of this process. Who drops it ends
-/// its being kept: that is for a child, which never asks again.
+/// The file that [`retain`] was given by an earlier configuration of this process, or of the one that
+/// it is a fork of.
 pub(in crate::module) fn retained() -> Option<ManuallyDrop<File>> {
-    // SAFETY: null, or what `retain` has made of this size; restarts leave it alone.
-    let kept = unsafe { sys::ap_retained_data_get(RETAINED.as_ptr()).cast::<RawFd>().as_ref() };
-    // SAFETY: nobody but `retain` closes the descriptor, and its caller holds no other face of it.
-    kept.map(|fd| ManuallyDrop::new(unsafe { File::from_raw_fd(*fd) }))
+    let kept = kept().filter(|kept| kept.fd >= 0)?;
+    // SAFETY: nobody but `retain` and `release_inherited` closes the descriptor, and then replaces its
+    // number; their callers, on the only thread, hold no other face of it.
+    Some(ManuallyDrop::new(unsafe { File::from_raw_fd(kept.fd) }))
 }
 
 /// Keeps a file open for as long as the process lives, over all restarts, in place of the last one.
 pub(in crate::module) fn retain(file: File) {
-    if let Some(old) = retained() {
-        drop(ManuallyDrop::into_inner(old));
-    }
-    // SAFETY: as above; created, it is as large as asked for, and aligned for any type.
+    release();
+    // SAFETY: a C string that lives for ever; created, it is as large as asked for, and aligned for
+    // any type.
     unsafe {
-        let mut kept = sys::ap_retained_data_get(RETAINED.as_ptr());
-        if kept.is_null() {
-            kept = sys::ap_retained_data_create(RETAINED.as_ptr(), size_of::<RawFd>());
+        if sys::ap_retained_data_get(RETAINED.as_ptr()).is_null() {
+            sys::ap_retained_data_create(RETAINED.as_ptr(), size_of::<Retained>());
         }
-        kept.cast::<RawFd>().write(file.into_raw_fd());
     }
+    keep(Retained { fd: file.into_raw_fd(), by: std::process::id() });
+}
+
+/// Closes the retained file in a fork of the process that retained it; not in that process itself, which
+/// with `httpd -X` serves requests as well.
+pub(in crate::module) fn release_inherited() {
+    if kept().is_some_and(|kept| kept.by != std::process::id()) {
+        release();
+    }
+}
+
+fn release() {
+    if let Some(file) = retained() {
+        drop(ManuallyDrop::into_inner(file));
+        keep(Retained { fd: -1, by: 0 });
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Retained {
+    /// -1: none.
+    fd: RawFd,
+    /// The process that retained it.
+    by: u32,
+}
+
+fn kept() -> Option<Retained> {
+    // SAFETY: null, or what `retain` has made of this size, which restarts leave alone, and only the
+    // thread of the start and of child_init uses.
+    unsafe { sys::ap_retained_data_get(RETAINED.as_ptr()).cast::<Retained>().as_ref() }.copied()
+}
+
+fn keep(retained: Retained) {
+    // SAFETY: as in `kept`; `retain` has made it.
+    unsafe { sys::ap_retained_data_get(RETAINED.as_ptr()).cast::<Retained>().write(retained) }
 }
 
 const RETAINED: &CStr = c"mod_slot";
@@ -147,6 +179,23 @@ pub(in crate::module) fn serves() -> bool {
 pub(super) fn is_serving() -> bool {
     // SAFETY: a question without a precondition.
     unsafe { sys::ap_state_query(sys::AP_SQ_MAIN_STATE as c_int) == sys::AP_SQ_MS_RUN_MPM }
+}
+
+/// Whether this process reads the configuration for the first time, to start, to test it or to signal a
+/// running Apache by `httpd -k`, and not to print a part of it, as `-S` and `-M` do.
+pub(in crate::module) fn is_first_pass() -> bool {
+    // SAFETY: a question without a precondition.
+    let mode = unsafe { sys::ap_state_query(sys::AP_SQ_RUN_MODE as c_int) };
+    !serves() && mode != sys::AP_SQ_RM_CONFIG_DUMP as c_int
+}
+
+/// The path of the PidFile, as httpd resolves it when it writes the file; `None` where it is no path.
+pub(in crate::module) fn pid_file(pool: Pool) -> Option<PathBuf> {
+    // SAFETY: the MPM sets it to a C string of the configuration, or of a constant, before any hook
+    // of ours runs.
+    let name = unsafe { pool::borrow(sys::ap_pid_fname) }?;
+    // SAFETY: a live pool and a C string.
+    resolved(unsafe { sys::ap_server_root_relative(pool.raw(), name.as_ptr()) })
 }
 
 /// The user and the group that children become when Apache is started by root.
@@ -210,7 +259,11 @@ pub(in crate::module) fn merged_path(path: &str) -> Option<String> {
 
 fn resolve(path: &str, with: impl FnOnce(*const c_char) -> *mut c_char) -> Option<PathBuf> {
     let text = CString::new(path).ok()?;
-    // SAFETY: null, or a C string in the pool; it is copied at once.
-    let found = unsafe { pool::borrow(with(text.as_ptr())) }?;
+    resolved(with(text.as_ptr()))
+}
+
+fn resolved(path: *const c_char) -> Option<PathBuf> {
+    // SAFETY: null, or a C string in the pool of the caller; it is copied at once.
+    let found = unsafe { pool::borrow(path) }?;
     Some(Path::new(OsStr::from_bytes(found.to_bytes())).to_owned())
 }

@@ -2,7 +2,8 @@
 //! die of it. Here a page of this process' own takes its place, and it serves on.
 #![allow(unsafe_code, reason = "a signal handler, and memory that changes under its address")]
 
-use super::Mapping;
+use super::chain::{self, Ours};
+use super::{Mapping, page_size};
 use crate::sync::AtomicU64;
 use libc::{c_int, c_void, siginfo_t};
 use std::fs::File;
@@ -10,8 +11,7 @@ use std::io;
 use std::mem;
 use std::os::fd::AsRawFd;
 use std::ptr;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
 /// Of what a process has lost sight of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,8 +75,8 @@ struct Kept {
 
 /// The first of a list; written in child_init, on the only thread there is.
 static KEPT: AtomicPtr<Kept> = AtomicPtr::new(ptr::null_mut());
-/// Whoever handled SIGBUS before, and the size of a page.
-static BEFORE: OnceLock<(libc::sigaction, usize)> = OnceLock::new();
+/// The size of a page, in bytes; 0 until it is needed.
+static PAGE: AtomicUsize = AtomicUsize::new(0);
 
 /// Has this process survive that the file of `mapping` is cut short. Once, in child_init.
 ///
@@ -92,61 +92,24 @@ pub fn survive(mapping: &'static Mapping, writable: bool, survival: Survival) ->
         told: AtomicBool::new(false),
         next: KEPT.load(Ordering::Acquire),
     });
+    PAGE.store(page_size()?, Ordering::Release);
     KEPT.store(Box::into_raw(kept), Ordering::Release);
-    install()
+    chain::install::<Cut>()
 }
 
-fn install() -> io::Result<()> {
-    if BEFORE.get().is_some() {
-        return Ok(());
-    }
-    // SAFETY: sigaction is a C struct of integers and a nullable pointer, for which zeros are a
-    // value; sysconf has no precondition.
-    let (mut before, page): (libc::sigaction, _) =
-        unsafe { (mem::zeroed(), libc::sysconf(libc::_SC_PAGESIZE)) };
-    // SAFETY: a null action asks only.
-    if unsafe { libc::sigaction(libc::SIGBUS, ptr::null(), &raw mut before) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let page = usize::try_from(page).map_err(|_| io::ErrorKind::Unsupported)?;
-    let _ = BEFORE.set((before, page));
-    // SAFETY: as above.
-    let mut ours: libc::sigaction = unsafe { mem::zeroed() };
-    ours.sa_sigaction = on_sigbus as *const () as usize;
-    ours.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-    // SAFETY: the handler has the signature of SA_SIGINFO, and calls only what a handler may: see
-    // there. All that it reads is there before it is installed.
-    match unsafe { libc::sigaction(libc::SIGBUS, &raw const ours, ptr::null_mut()) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
+/// What is ours of a SIGBUS.
+enum Cut {}
 
-/// # Safety
-///
-/// Called by the kernel as a handler of SIGBUS. It takes no lock and no memory of the allocator's,
-/// and calls only mmap, mprotect, mremap, munmap, fcntl, write, sigaction and raise, which are bare
-/// system calls; atomics are all that it shares with the thread that it interrupts and with others.
-unsafe extern "C" fn on_sigbus(signal: c_int, info: *mut siginfo_t, _context: *mut c_void) {
-    // SAFETY: errno is this thread's; whom the signal interrupts must find it as it was.
-    let errno = unsafe { *libc::__errno_location() };
-    // SAFETY: the kernel passes what it knows of the signal.
-    let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
-    let mended = code > 0 && kept(address).is_some_and(|kept| replace(kept, address).is_some());
-    if !mended {
-        // A fault comes again when this returns, and a signal that was sent is sent again: whoever
-        // handled it before does so now.
-        if let Some((before, _)) = BEFORE.get() {
-            // SAFETY: the action is one that sigaction gave.
-            unsafe { libc::sigaction(signal, before, ptr::null_mut()) };
-        }
-        if code <= 0 {
-            // SAFETY: raise has no precondition; the signal waits until this handler has returned.
-            unsafe { libc::raise(signal) };
-        }
+impl Ours for Cut {
+    /// Takes no lock and no memory of the allocator's, and calls only mmap, mprotect, mremap, munmap,
+    /// fcntl and write, which are bare system calls; atomics are all that it shares with the thread
+    /// that it interrupts and with others.
+    unsafe fn handle(info: *const siginfo_t) -> bool {
+        // SAFETY: the caller passes what the kernel knows of the signal.
+        let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
+        // One that was sent has no address.
+        code > 0 && kept(address).is_some_and(|kept| replace(kept, address).is_some())
     }
-    // SAFETY: as above.
-    unsafe { *libc::__errno_location() = errno };
 }
 
 fn kept(address: usize) -> Option<&'static Kept> {
@@ -164,12 +127,12 @@ fn kept(address: usize) -> Option<&'static Kept> {
 /// Puts a page of this process' own where `address` is. First it is made known: whoever cannot say
 /// that he sees the file no more had better die.
 fn replace(kept: &Kept, address: usize) -> Option<()> {
-    let (_, page) = BEFORE.get()?;
+    let page = PAGE.load(Ordering::Acquire);
     set_mark(kept.survival.mark, kept.survival.lost)?;
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     // SAFETY: a new mapping, at a place of the kernel's choice, overlaps nothing.
-    let fresh = unsafe { libc::mmap(ptr::null_mut(), *page, protection, flags, -1, 0) };
+    let fresh = unsafe { libc::mmap(ptr::null_mut(), page, protection, flags, -1, 0) };
     if fresh == libc::MAP_FAILED {
         return None;
     }
@@ -189,12 +152,11 @@ fn replace(kept: &Kept, address: usize) -> Option<()> {
     // process could have stored. A second thread that comes at the same time does the same.
     unsafe {
         if !kept.writable {
-            libc::mprotect(fresh, *page, libc::PROT_READ);
+            libc::mprotect(fresh, page, libc::PROT_READ);
         }
-        let moved =
-            libc::mremap(fresh, *page, *page, libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED, at);
+        let moved = libc::mremap(fresh, page, page, libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED, at);
         if moved == libc::MAP_FAILED {
-            libc::munmap(fresh, *page);
+            libc::munmap(fresh, page);
             return None;
         }
     }
@@ -250,6 +212,7 @@ fn lock(kind: c_int, start: libc::off_t, len: libc::off_t) -> libc::flock {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use std::sync::OnceLock;
 
     /// What is to last as long as the process is kept here: leaked, the leak checker would report it.
     static MAPPED: OnceLock<[(File, Mapping); 2]> = OnceLock::new();

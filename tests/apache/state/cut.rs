@@ -1,7 +1,8 @@
 //! Files that are damaged while Apache serves: its processes live, and nobody is told a lie.
 
-use super::{assert_serves, control, started};
-use crate::site::{Site, end_all, text, until};
+use super::{assert_serves, control, group, started};
+use crate::foreign;
+use crate::site::{Mpm, Site, end_all, text, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::{self, File};
@@ -180,4 +181,53 @@ fn a_bus_error_that_is_not_ours_ends_the_process_as_it_always_did() {
     until(|| !site.children().contains(&child)).unwrap();
     assert_serves(&site, "a");
     end_all(&[child]);
+}
+
+/// A module that recovers from its own SIGBUS by `siglongjmp` answers so to this many requests, in
+/// all processes, and can be interrupted by the next.
+#[track_caller]
+fn recovers(site: &Site, how: &str) {
+    for n in 0..40 {
+        let answer = site.get(&format!("/sigbus?{how}"));
+        assert_eq!(answer.text(), "recovered\n", "{how}, {n}: {}", site.log());
+    }
+}
+
+#[test]
+fn a_module_that_recovers_from_its_own_bus_errors_leaves_us_ours() {
+    // Its handler was there before ours, came later and passes on, or comes and goes.
+    for mpm in [Mpm::Event, Mpm::Prefork] {
+        for how in ["early", "late", "once"] {
+            let mut site = Site::of(mpm);
+            site.docroots(&super::SLOTS);
+            let module = foreign::build(site.path(), "hostile/sigbus.c");
+            let lines = format!("LoadModule sigbus_module {}\n", module.display());
+            // As many as there are now stay.
+            let stay = if mpm == Mpm::Prefork { "MaxSpareServers 30\n" } else { "" };
+            site.start(&(lines + &group(&["a", "b"]) + stay));
+            site.flip("b");
+            serves_on(&site, "b", &[]);
+            recovers(&site, how);
+            let children = site.children();
+            cut(&counts(&site), 0);
+            serves_on(&site, "b", &children);
+            recovers(&site, how);
+            cut(&control(&site), 0);
+            serves_on(&site, "b", &children);
+            recovers(&site, how);
+            serves_on(&site, "b", &children);
+            let lost = format!("this process serves slot {:?}", "b");
+            assert!(site.log().contains(&lost), "{mpm:?} {how}: {}", site.log());
+
+            // What is nobody's ends the process that it comes to, and no other.
+            let mut client = crate::http::Client::of(site.address);
+            assert!(client.ask("GET", "/sigbus?nobody", b"").is_err(), "{mpm:?} {how}");
+            let ended = || site.log().matches("exit signal Bus error").count();
+            until(|| ended() > 0).unwrap_or_else(|| panic!("{mpm:?} {how}: {}", site.log()));
+            assert_eq!(ended(), 1, "{mpm:?} {how}: {}", site.log());
+            let now = site.children();
+            let living = children.iter().filter(|pid| now.contains(pid)).count();
+            assert_eq!(living, children.len() - 1, "{mpm:?} {how}: {}", site.log());
+        }
+    }
 }
