@@ -3,17 +3,23 @@
 use crate::error::{Error, refused, unopened};
 use crate::slot::SlotIndex;
 use crate::state::Dirs;
-use crate::state::counts::{self, CLASSES, Counts, MAX_ROWS, Note, rows_in};
+use crate::state::counts::{self, Block, BlockWords, CLASSES, Counts, MAX_ROWS, Note, rows_in};
+use crate::state::history::{Counted, Totals};
 use crate::state::map::cut::Lost;
 use crate::state::map::{self, Mapping};
-use crate::sync::{Ordering, fence};
-use crate::view::{has_lost, owner, read_group};
+use crate::sync::{AtomicU64, Ordering, fence};
+use crate::view::{View, has_lost, owner, read_group};
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
-use std::fs::File;
+use std::array;
+use std::fs::{self, File, Metadata};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::time::UNIX_EPOCH;
+
+/// The place of 5xx among the classes.
+const SERVER_ERRORS: usize = 4;
 
 /// What the count segment says of one slot, summed over all processes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +37,80 @@ impl Tally {
     pub fn requests(&self) -> u64 {
         self.classes.iter().fold(0, |sum, n| sum.saturating_add(*n))
     }
+
+    /// Adds what is finished in a row's block of the slot.
+    fn count(&mut self, block: Block<'_>) {
+        let add = |to: &mut u64, n: &AtomicU64| *to = to.saturating_add(n.load(Ordering::Relaxed));
+        for (class, n) in self.classes.iter_mut().enumerate() {
+            add(n, block.class(class));
+        }
+        add(&mut self.micros, block.micros());
+    }
+
+    /// Finished requests, all and those with a server error.
+    pub fn totals(&self) -> Totals {
+        Totals { requests: self.requests(), server_errors: self.classes[SERVER_ERRORS] }
+    }
+}
+
+/// Reads the totals of slots, by name, for the history. `None` where nobody counts, or where it
+/// cannot be said: a flip does not fail for it, and does not ask why.
+///
+/// Reads with `pread`, never through a mapping: a segment that is cut short at this moment must not
+/// end a writer whose flip is not recorded yet.
+pub(crate) fn totals(dirs: &Dirs, view: &View) -> Option<Counted> {
+    let group = view.group.as_ref().filter(|group| group.counted)?;
+    let (file, meta) = map::open(&dirs.counts(&view.app), false, owner(dirs)).ok()?;
+    if !group.segment.is_none_or(|made| made.is(&meta)) {
+        return None;
+    }
+    let rows = rows_in(meta.len() as usize);
+    let mut header = [0; 32];
+    file.read_exact_at(&mut header, 0).ok()?;
+    if !(1..=MAX_ROWS).contains(&rows) || header != counts::header(view.control.identity) {
+        return None;
+    }
+    let filled = Filled::of(rows, &file);
+    let total = |slot| -> Option<Totals> {
+        let mut tally = Tally::default();
+        for row in (0..rows).filter(|row| filled.has(counts::block_at(*row, slot))) {
+            tally.count(Block::of(&read_block(&file, row, slot)?));
+        }
+        Some(tally.totals())
+    };
+    let slots = view.slots().into_iter().filter_map(|name| {
+        let index = view.control.index_of(&name)?;
+        Some(total(index).map(|totals| (name, totals)))
+    });
+    let slots = slots.collect::<Option<_>>()?;
+    let segment = name_of(&meta)?;
+    let is_lost = has_lost(dirs, view.control.identity, Lost::Counts).ok()?;
+    (!is_lost).then_some(Counted { segment, slots })
+}
+
+/// The name of the count segment of `app`, as [`Counted::segment`] has it; `None` if there is none.
+///
+/// Names the file, and not what is in it: to be asked for after the totals that it is to be of.
+pub fn segment_name(dirs: &Dirs, app: &str) -> Option<String> {
+    name_of(&map::open(&dirs.counts(app), false, owner(dirs)).ok()?.1)
+}
+
+/// Names a file so that no other one is ever named the same: by its number, which may be used again,
+/// and the time at which it was made; or, where the file system does not know that, the boot.
+fn name_of(file: &Metadata) -> Option<String> {
+    let made = match file.created().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()) {
+        Some(made) => format!("{:x}", made.as_nanos()),
+        None => fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned(),
+    };
+    Some(format!("{:x}-{made}", file.ino()))
+}
+
+fn read_block(file: &File, row: usize, slot: SlotIndex) -> Option<BlockWords> {
+    const WORDS: usize = size_of::<BlockWords>() / 8;
+    let mut bytes = [0; 8 * WORDS];
+    file.read_exact_at(&mut bytes, counts::block_at(row, slot) as u64).ok()?;
+    let (words, _) = bytes.as_chunks();
+    Some(array::from_fn(|at| AtomicU64::new(u64::from_ne_bytes(words[at]))))
 }
 
 /// Sums the counts of `slots`. `None` when there is no segment, or none that belongs to `identity`.
@@ -47,7 +127,7 @@ pub fn tally(
     let Some((segment, file)) = segment(dirs, app, identity)? else { return Ok(None) };
     fence(Ordering::SeqCst);
     // Behind the fence: whoever entered before has a page for it by now.
-    let filled = Filled::of(&segment, &file);
+    let filled = Filled::of(segment.rows(), &file);
     let alive = Alive::of(dirs)?;
     let sums = slots.iter().map(|&slot| sum(&segment, &filled, slot, &alive)).collect();
     // A process that counted elsewhere meanwhile has said so before it did.
@@ -72,7 +152,7 @@ pub struct Request {
 /// [`Error::Permission`], [`Error::System`].
 pub fn requests(dirs: &Dirs, app: &str, identity: u128) -> Result<Option<Vec<Request>>, Error> {
     let Some((segment, file)) = segment(dirs, app, identity)? else { return Ok(None) };
-    let (filled, alive) = (Filled::of(&segment, &file), Alive::of(dirs)?);
+    let (filled, alive) = (Filled::of(segment.rows(), &file), Alive::of(dirs)?);
     let mut requests = Vec::new();
     for row in (0..segment.rows()).filter(|row| filled.has(counts::head_at(*row))) {
         let (notes, pid) = (segment.notes(row), segment.pid(row));
@@ -116,8 +196,8 @@ fn is_whole(dirs: &Dirs, app: &str, identity: u128, file: &File) -> Result<bool,
 struct Filled(Vec<Range<usize>>);
 
 impl Filled {
-    fn of(segment: &Counts, file: &File) -> Self {
-        Self(map::filled(file, counts::size(segment.rows())))
+    fn of(rows: usize, file: &File) -> Self {
+        Self(map::filled(file, counts::size(rows)))
     }
 
     fn has(&self, at: usize) -> bool {
@@ -130,17 +210,13 @@ impl Filled {
 /// Children may write nonsense: whatever they wrote, this only adds, and never overflows.
 fn sum(segment: &Counts, filled: &Filled, slot: SlotIndex, alive: &Alive) -> Tally {
     let mut tally = Tally::default();
-    let add = |to: &mut u64, n: u64| *to = to.saturating_add(n);
     for row in (0..segment.rows()).filter(|row| filled.has(counts::block_at(*row, slot))) {
         let block = segment.block(row, slot);
         let in_flight = block.in_flight().load(Ordering::Acquire);
         if in_flight != 0 && alive.owns(row, segment.pid(row)) {
-            add(&mut tally.in_flight, in_flight);
+            tally.in_flight = tally.in_flight.saturating_add(in_flight);
         }
-        for (class, n) in tally.classes.iter_mut().enumerate() {
-            add(n, block.class(class).load(Ordering::Relaxed));
-        }
-        add(&mut tally.micros, block.micros().load(Ordering::Relaxed));
+        tally.count(block);
     }
     tally
 }

@@ -35,6 +35,12 @@ pub fn groups(dirs: &Dirs) -> Result<Vec<String>, Error> {
     Ok(names)
 }
 
+/// The error for a group `app` that is not there: it lists the groups that are.
+pub fn no_group(dirs: &Dirs, app: &str) -> Error {
+    let groups = groups(dirs).unwrap_or_default();
+    Error::NoGroup { app: app.into(), dir: dirs.state.clone(), groups }
+}
+
 /// Whether there is a control file of a group of this name.
 ///
 /// # Errors
@@ -168,7 +174,7 @@ pub(crate) fn owner(dirs: &Dirs) -> u32 {
 
 pub(crate) fn open(dirs: &Dirs, app: &str, write: bool) -> Result<(File, Control), Error> {
     let path = dirs.control(app);
-    let absent = || Error::NoGroup { app: app.into(), dir: dirs.state.clone() };
+    let absent = || no_group(dirs, app);
     if crate::slot::check_name(app).is_err() {
         return Err(absent());
     }

@@ -69,6 +69,20 @@ Examples:
 
 JSON: {\"app\", \"active\", \"generation\"}";
 
+/// Of `idle`.
+pub(crate) const IDLE_HELP: &str = "\
+The idle slot is the one that is not active. If there are several, name one of them yourself: idle
+lists them in its error and exits with 2, or prints them with --all, one per line. address and
+docroot are null while Apache has not been started since the boot.
+
+Examples:
+  slotctl idle app
+  rsync -a release/ \"$(slotctl idle app --json | jq -r .docroot)/\"
+  slotctl flip app \"$(slotctl idle app)\" --check
+
+JSON: {\"app\", \"slot\", \"address\", \"docroot\", \"generation\"}; with --all {\"app\", \"generation\",
+\"slots\": [{\"slot\", \"address\", \"docroot\"}]}";
+
 /// Of `history`.
 pub(crate) const HISTORY_HELP: &str = "\
 The newest is the last. Text has local times, JSON those of UTC.

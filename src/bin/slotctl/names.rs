@@ -51,9 +51,7 @@ pub(crate) fn target(
     }
     let app = match only(dirs) {
         Ok(app) => app,
-        Err(Error::Which { .. }) => {
-            return Err(Error::NoGroup { app: name.into(), dir: dirs.state.clone() }.into());
-        }
+        Err(Error::Which { .. }) => return Err(flip::no_group(dirs, name).into()),
         Err(e) => return Err(e.into()),
     };
     let slots = View::read(dirs, &app)?.slots();
