@@ -169,10 +169,10 @@ impl Doctor<'_> {
             self.agreement(app, apache, group, control);
             self.counts(app, apache, group, control);
         }
+        self.leftovers(app);
         if let Some(group) = &group {
             self.docroots(apache, group, control.as_ref());
         }
-        self.leftovers(app);
         self.app = None;
     }
 }

@@ -11,7 +11,10 @@ type Row = (&'static [&'static str], &'static str);
 /// Words in the place of a verb.
 const VERBS: &[Row] = &[
     (
-        &["switch", "activate", "use", "promote", "enable", "toggle", "swap", "select", "cutover"],
+        &[
+            "switch", "activate", "use", "promote", "enable", "toggle", "swap", "select",
+            "cutover", "failover",
+        ],
         "To make a slot the active one: slotctl flip [APP] [SLOT]. Without SLOT, flip takes the \
          other one of two",
     ),
@@ -26,7 +29,7 @@ const VERBS: &[Row] = &[
          `slotctl idle` prints, start its backend, then: slotctl flip [APP] [SLOT] --check",
     ),
     (
-        &["rollback", "revert", "undo", "back"],
+        &["rollback", "revert", "undo", "back", "unflip"],
         "To go back, flip to the slot that was active before: slotctl flip [APP] SLOT. Which slot \
          that was: slotctl history",
     ),
@@ -42,7 +45,7 @@ const VERBS: &[Row] = &[
          Apache, where %{SLOT}e prints their slot",
     ),
     (
-        &["stop", "kill", "disable"],
+        &["stop", "kill", "disable", "deactivate"],
         "slotctl stops no backend. Make another slot active: slotctl flip [APP] OTHER. Then wait \
          until no request is in the one you want to stop: slotctl drain [APP] SLOT",
     ),
