@@ -53,8 +53,8 @@ impl Tally {
     }
 }
 
-/// Reads the totals of slots, by name, for the history. `None` where nobody counts, or where it
-/// cannot be said: a flip does not fail for it, and does not ask why.
+/// Reads the totals of all slots, for the history. `None` if requests are not counted, or if the
+/// counts cannot be read: a flip does not fail because of that.
 ///
 /// Reads with `pread`, never through a mapping: a segment that is cut short at this moment must not
 /// end a writer whose flip is not recorded yet.
@@ -80,15 +80,16 @@ pub(crate) fn totals(dirs: &Dirs, view: &View) -> Option<Counted> {
     (!is_lost).then_some(Counted { segment, slots })
 }
 
-/// The name of the count segment of `app`, as [`Counted::segment`] has it; `None` if there is none.
+/// Returns the name of the count segment of `app`, to compare with [`Counted::segment`]; `None` if
+/// there is no segment.
 ///
-/// Names the file, and not what is in it: to be asked for after the totals that it is to be of.
+/// Call it after [`tally`]: if the segment is then still that of an older entry, so were the totals.
 pub fn segment_name(dirs: &Dirs, app: &str) -> Option<String> {
     name_of(&map::open(&dirs.counts(app), false, owner(dirs)).ok()?.1)
 }
 
-/// Names a file so that no other one is ever named the same: by its number, which may be used again,
-/// and the time at which it was made; or, where the file system does not know that, the boot.
+/// Names a file so that no other file ever has the same name: by its inode number, which may be used
+/// again, and its birth time; on a file system without birth times, by the boot.
 fn name_of(file: &Metadata) -> Option<String> {
     let made = match file.created().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()) {
         Some(made) => format!("{:x}", made.as_nanos()),
@@ -97,8 +98,8 @@ fn name_of(file: &Metadata) -> Option<String> {
     Some(format!("{:x}-{made}", file.ino()))
 }
 
-/// Sums what is finished in each of `slots`. One call for each row that a child has used: with
-/// hundreds of them, this is what a flip takes longest for.
+/// Sums what is finished in each of `slots`. Costs one system call for each row that a child has used:
+/// about a microsecond, so that a thousand children cost a flip a millisecond.
 fn finished(file: &File, rows: usize, slots: &[SlotIndex]) -> Option<Vec<Tally>> {
     let mut tallies = vec![Tally::default(); slots.len()];
     let (Some(first), Some(last)) = (slots.iter().min(), slots.iter().max()) else {
@@ -109,9 +110,9 @@ fn finished(file: &File, rows: usize, slots: &[SlotIndex]) -> Option<Vec<Tally>>
     let mut bytes = vec![0; len];
     let (mut row, mut is_empty) = (0, false);
     while row < rows {
-        // Behind an empty row, only the next one that holds anything is of interest.
+        // After an empty row, go on with the next row that holds anything.
         if is_empty {
-            let from = i64::try_from(begin(row)).ok()?;
+            let from = libc::off_t::try_from(begin(row)).ok()?;
             match lseek(file, from, Whence::SeekData) {
                 Ok(at) => row = rows_in(usize::try_from(at).ok()?),
                 Err(Errno::ENXIO) => break,

@@ -15,15 +15,15 @@ pub(super) struct Child {
 }
 
 impl Child {
-    /// Finds a child of `parent` that has the control file `control` mapped: a process of the same
-    /// number in another container has not, nor has a program that Apache runs, such as a logger.
-    /// `None` if there is none, or if this user may not see what it has mapped.
+    /// Finds a child of `parent` that has the control file `control` mapped. A process that has the
+    /// same number in another container does not have it mapped, nor does a program that Apache runs,
+    /// such as a logger. `None` if no child is found, or if this user may not see its mappings.
     pub(super) fn of(parent: u32, control: &Path, inode: u64) -> Option<Self> {
         let numbers = fs::read_dir("/proc").ok()?.filter_map(Result::ok);
         let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         let reads = |child: &Self| has_mapped(child.pid, control, inode);
         let children = numbers.filter_map(|pid| Self::read(pid, parent)).filter(reads);
-        // One that has just begun is root's for a moment.
+        // A child runs as root for a moment, until it has changed its user.
         children.min_by_key(|child| child.uid == 0)
     }
 
@@ -57,11 +57,11 @@ impl Child {
         fs::symlink_metadata(root.join(".")).is_ok().then_some(root)
     }
 
-    /// Looks at files with the rights of this child: `look` is given the directory to start from.
-    /// `None` if this process cannot do that.
+    /// Calls `look` with the rights of this child, and the directory in the place of `/`. `None` if
+    /// this process cannot take those rights.
     ///
-    /// For root it changes the user of this thread for a moment, as far as files are concerned, and
-    /// the groups of the process: not to be called beside other threads that open files.
+    /// As root, it changes the file system user and group of this thread, and the supplementary groups
+    /// of the process, until `look` returns: do not call it while other threads open files.
     pub(super) fn look<T>(&self, look: impl FnOnce(&Path) -> T) -> Option<T> {
         if map::euid() == self.uid {
             let root = self.root().filter(|_| self.uid == 0);
@@ -69,7 +69,7 @@ impl Child {
         }
         let root = self.root()?;
         let _disguise = Disguise::of(self)?;
-        // Or its root directory would be taken for one that the user may not search.
+        // If the root directory itself is out of reach, `look` would find nothing at all.
         fs::symlink_metadata(root.join(".")).ok()?;
         Some(look(&root))
     }
@@ -91,7 +91,7 @@ impl Disguise {
         let (uid, gid) = (Uid::from_raw(child.uid), Gid::from_raw(child.gid));
         setfsgid(gid);
         setfsuid(uid);
-        // Neither says whether it worked, except by what the next call finds.
+        // They do not report errors: only the next call tells what is set.
         (setfsgid(gid) == gid && setfsuid(uid) == uid).then_some(disguise)
     }
 }
@@ -100,7 +100,7 @@ impl Drop for Disguise {
     fn drop(&mut self) {
         setfsuid(self.own.0);
         setfsgid(self.own.1);
-        // It may set groups, as it did before: it is the same process.
+        // Cannot fail: this process was allowed to set its groups before.
         let _ = setgroups(&self.groups);
     }
 }
@@ -111,7 +111,7 @@ fn has_mapped(pid: u32, control: &Path, inode: u64) -> bool {
         let mut fields = line.split_whitespace().skip(4);
         let mapped = fields.next().and_then(|number| number.parse::<u64>().ok());
         let path = fields.next().map(Path::new);
-        // In a container the path is another one; on some file systems the number is.
+        // In a container the path differs; on some file systems the number does.
         mapped == Some(inode) && path.and_then(Path::file_name) == control.file_name()
             || path == Some(control)
     })

@@ -32,8 +32,8 @@ enum Seen {
 }
 
 impl Doctor<'_> {
-    /// Examines the docroot of each slot, with the rights of Apache's children if they are known and
-    /// can be had. `control` says which slot is active; it may be unknown.
+    /// Examines the docroot of each slot, with the rights of Apache's children if this process can
+    /// take them, otherwise with its own. `control` says which slot is active, if that is known.
     pub(super) fn docroots(&mut self, apache: Apache, group: &Group, control: Option<&Control>) {
         let child = self.child(apache, group);
         for slot in &group.slots {
@@ -102,7 +102,7 @@ impl Doctor<'_> {
             );
             self.find(Severity::Error, docroot, what, &way_out);
         } else {
-            // Perhaps its release is still on its way.
+            // Its release may still be on its way.
             let severity = if is_missing { Severity::Note } else { Severity::Warning };
             let what = format!(
                 "{what}: it is the docroot of slot {name:?}, whose static files Apache could not \
@@ -113,11 +113,14 @@ impl Doctor<'_> {
     }
 }
 
-/// Goes to `docroot` below `root`, step by step: a link that begins with `/` leads to `root` again,
-/// and not to this process's own root directory.
+/// Walks to `docroot` below `root`, step by step, so that an absolute link leads to `root` again and
+/// not to this process's own root directory.
+///
+/// # Errors
+///
+/// The first [`Fault`] on the way, and a docroot that cannot be searched.
 fn look(root: &Path, docroot: &Path) -> Result<(), Fault> {
-    // Not by `join`, which drops a `.` at the end, and with it the question whether a directory may be
-    // searched.
+    // `Path::join` would drop a `.` at the end, which asks whether the directory may be searched.
     let real = |path: &Path| [root.as_os_str(), path.as_os_str()].join(OsStr::new("/"));
     let mut at = PathBuf::from("/");
     let mut rest = steps(docroot);

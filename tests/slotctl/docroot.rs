@@ -25,7 +25,7 @@ impl Serving {
     /// As user and group `NOBODY`, and in these groups; with another root directory, if one is given.
     fn start(site: &Site, groups: &str, root: Option<&Path>) -> Self {
         let mut child = Command::new(env::current_exe().unwrap());
-        // One of the tests here once more, in a process of its own.
+        // One of these tests again, in a process of its own.
         let test = "docroot::a_docroot_that_apaches_user_may_not_search_is_found";
         child.args(["--exact", test, "--nocapture"]);
         child.env("MOD_SLOT_CHILD", site.dirs.control("app")).env("MOD_SLOT_GROUPS", groups);
@@ -186,7 +186,7 @@ fn a_docroot_that_apaches_user_may_not_search_is_found() {
     site.run(&["doctor"]).says("nothing is broken\n");
     set_mode(&active, 0o750);
     finds(&site, "error", "resin", &[&refused(&active), "which is active"]);
-    // Who owns it may; who is in its group is not asked what others may.
+    // The owner's rights come first, then the group's: those of others do not matter then.
     chown(&active, Some(NOBODY), None).unwrap();
     site.run(&["doctor"]).says("nothing is broken\n");
     chown(&active, Some(0), Some(NOBODY)).unwrap();
@@ -292,7 +292,7 @@ fn what_slotctl_itself_may_not_see_is_no_alarm() {
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!((found[0].0.as_str(), &found[0].1), ("note", &active));
     assert!(found[0].2.starts_with("it cannot be examined: ") && found[0].2.ends_with("as root"));
-    // What anybody can see is told to anybody.
+    // Every user can see that a directory is missing.
     fs::remove_dir(&idle).unwrap();
     assert!(other().iter().any(|(_, path, what)| *path == idle && what.contains("it is missing")));
 }

@@ -81,9 +81,9 @@ fn counts_of_several_processes_are_one_sum() {
     assert_eq!((counted.slots["resin"].requests, counted.slots["resin"].server_errors), (3, 1));
 }
 
-/// A new segment has other totals: to subtract from them would be nonsense, be it negative or not.
+/// A new segment has other totals: a difference to older ones means nothing, negative or not.
 #[test]
-fn counts_that_were_made_anew_are_not_compared_with_older_ones() {
+fn counts_of_a_new_segment_are_not_compared_with_older_ones() {
     let site = Site::new();
     let busy = Busy::of(&site, "app");
     finish(&busy, 0, 200, 5);
@@ -137,7 +137,7 @@ fn where_nobody_counts_a_flip_records_no_counts() {
     finish(&busy, 1, 200, 1);
     assert_eq!(since(&site), [Value::Null, Value::Null]);
 
-    // Of another record, or damaged: no counts either, and the flip is none the worse.
+    // Counts of another record, or damaged ones, are not recorded, and the flip succeeds.
     let text = fs::read(site.dirs.counts("app")).unwrap();
     for (at, len) in [(20, text.len()), (0, text.len()), (0, 100), (0, 0)] {
         let mut broken = text[..len].to_vec();
@@ -193,7 +193,7 @@ fn a_history_that_was_put_aside_is_still_subtracted_from() {
 }
 
 #[test]
-fn who_may_not_read_the_history_sees_the_totals_only() {
+fn a_user_without_the_history_sees_only_totals() {
     if !nix::unistd::geteuid().is_root() {
         return eprintln!("SKIPPED: only root can become another user; run it as root");
     }

@@ -55,7 +55,7 @@ pub(crate) enum Failure {
     /// One argument that can be read in no way.
     #[error(
         "{name:?} is neither a group nor a slot of {app:?}, the only group, which has {}{}",
-        .slots.join(", "), meant(name, &[&[app.clone()], &slots[..]].concat())
+        .slots.join(", "), meant(name, &[std::slice::from_ref(app), slots].concat())
     )]
     Unknown {
         /// The argument.

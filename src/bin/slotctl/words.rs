@@ -8,7 +8,7 @@ use mod_slot::near::nearest;
 /// Words that mean the same, and the sentence that leads on.
 type Row = (&'static [&'static str], &'static str);
 
-/// Words in the place of a verb.
+/// What people type as a verb.
 const VERBS: &[Row] = &[
     (
         &[
@@ -96,7 +96,7 @@ const VERBS: &[Row] = &[
     (&["version"], "To print the version: slotctl --version"),
 ];
 
-/// Words in the place of an option. A verb that has the option never gets here with it.
+/// What people type as an option of a verb that does not have it.
 const OPTIONS: &[Row] = &[
     (
         &["--watch", "-w", "--follow"],
@@ -135,9 +135,9 @@ const OPTIONS: &[Row] = &[
 ];
 
 /// Explains a verb or an option that slotctl does not have, in one line. `None` for every other
-/// error, and for a word that nobody has thought of: the error then has the names that are near.
+/// error, and for a word that is in neither table: `error` then suggests the names that are near.
 pub(crate) fn explain(error: &mut clap::Error) -> Option<String> {
-    // clap's: to pass '--watch' as a value. No name begins with a hyphen.
+    // clap suggests to pass `--watch` as a value, but no group or slot begins with a hyphen.
     error.remove(ContextKind::Suggested);
     let slotctl = Args::command();
     match error.kind() {
@@ -181,7 +181,7 @@ fn sentence(table: &[Row], word: &str) -> Option<&'static str> {
     table.iter().find(|(words, _)| words.contains(&word.as_str())).map(|(_, sentence)| *sentence)
 }
 
-/// Finds the verb that an error is of: its usage line names it behind slotctl.
+/// Finds the verb whose arguments are wrong: the usage line of the error names it after slotctl.
 fn verb<'a>(error: &clap::Error, slotctl: &'a Command) -> Option<&'a Command> {
     let Some(ContextValue::StyledStr(usage)) = error.get(ContextKind::Usage) else { return None };
     let usage = usage.to_string();
