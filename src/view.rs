@@ -35,12 +35,6 @@ pub fn groups(dirs: &Dirs) -> Result<Vec<String>, Error> {
     Ok(names)
 }
 
-/// The error for a group `app` that is not there: it lists the groups that are.
-pub fn no_group(dirs: &Dirs, app: &str) -> Error {
-    let groups = groups(dirs).unwrap_or_default();
-    Error::NoGroup { app: app.into(), dir: dirs.state.clone(), groups }
-}
-
 /// Whether there is a control file of a group of this name.
 ///
 /// # Errors
@@ -191,6 +185,12 @@ pub(crate) fn open(dirs: &Dirs, app: &str, write: bool) -> Result<(File, Control
     file.read_exact_at(&mut page, 0).map_err(|e| refused("read", &path, e))?;
     let control = Control::decode(&page).map_err(|damage| damaged(damage.to_string()))?;
     Ok((file, control))
+}
+
+/// Returns the error for a group `app` that is not there: it lists the groups that are.
+pub fn no_group(dirs: &Dirs, app: &str) -> Error {
+    let groups = groups(dirs).unwrap_or_default();
+    Error::NoGroup { app: app.into(), dir: dirs.state.clone(), groups }
 }
 
 /// Whether a process of Apache has lost sight of a file of the group whose control file has this

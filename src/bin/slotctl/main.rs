@@ -13,6 +13,7 @@ mod flip;
 mod help;
 mod history;
 mod hold;
+mod idle;
 mod inflight;
 mod names;
 mod probe;
@@ -75,7 +76,7 @@ fn run(args: &Args) -> Result<Answer, Failure> {
         Verb::Status(status) => status::status(&dirs, status, args.json),
         Verb::List => status::list(&dirs, args.json),
         Verb::Active(one) => status::active(&dirs, one.app.as_deref(), args.json),
-        Verb::Idle(idle) => status::idle(&dirs, idle, args.json),
+        Verb::Idle(idle) => idle::run(&dirs, idle, args.json),
         Verb::History(history) => history::run(&dirs, history, args.json),
         Verb::Drain(drain) => drain::drain(&dirs, drain, args.json),
         Verb::Wait(wait) => drain::wait(&dirs, wait, args.json),
