@@ -6,9 +6,7 @@
 
 pub use crate::error::Error;
 pub use crate::state::who::Who;
-pub use crate::tally::segment_name;
 pub use crate::tally::{Request, Tally, requests, tally};
-pub use crate::view::no_group;
 pub use crate::view::{View, groups, is_group, read_group, read_history};
 
 use crate::error::{refused, unopened};

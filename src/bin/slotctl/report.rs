@@ -10,6 +10,7 @@ use mod_slot::state::group::Group;
 use mod_slot::state::history::{Counted, Entry, Totals};
 use mod_slot::state::hold::{Content, Hold};
 use mod_slot::state::{Dirs, counts};
+use mod_slot::tally::segment_name;
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
@@ -218,7 +219,7 @@ fn slots(dirs: &Dirs, app: &str, seen: &Seen, then: Option<Counted>) -> Result<V
         None => vec![None; names.len()],
     };
     // Asked for after the totals: if it is still the segment of the flip, they are of that one too.
-    let then = then.filter(|then| flip::segment_name(dirs, app).is_some_and(|s| s == then.segment));
+    let then = then.filter(|then| segment_name(dirs, app).is_some_and(|s| s == then.segment));
     let since = |name: &str, now: Tally| now.totals().since(*then.as_ref()?.slots.get(name)?);
     let configured = |name: &str| seen.group.as_ref()?.slots.iter().find(|slot| slot.name == name);
     let slot = |(name, tally): (&str, Option<Tally>)| Slot {
