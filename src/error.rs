@@ -1,5 +1,6 @@
 //! What stands between an operator and what was asked for, in sentences.
 
+use crate::near::meant;
 use crate::state::hold::Hold;
 use crate::state::map::OpenError;
 use std::io;
@@ -10,15 +11,14 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no such group.
-    #[error(
-        "no group {app:?} in {}: is it a <SlotGroup> of the configuration, and has Apache been \
-         started with it? (another instance: --state-dir, or SLOT_STATE_DIR)", dir.display()
-    )]
+    #[error("no group {app:?} in {}{}", dir.display(), no_group(app, groups))]
     NoGroup {
         /// What was asked for.
         app: String,
         /// Where it was looked for.
         dir: PathBuf,
+        /// The groups that are there; none as well if this user may not list them.
+        groups: Vec<String>,
     },
     /// There is no group at all.
     #[error(
@@ -30,7 +30,7 @@ pub enum Error {
         dir: PathBuf,
     },
     /// The group has no such slot.
-    #[error("group {app:?} has no slot {slot:?}; it has {}", .slots.join(", "))]
+    #[error("group {app:?} has no slot {slot:?}; it has {}{}", .slots.join(", "), meant(.slot, .slots))]
     NoSlot {
         /// The group.
         app: String,
@@ -186,6 +186,28 @@ pub enum Error {
         /// What was said.
         source: io::Error,
     },
+}
+
+/// How many groups a message lists.
+const LISTED: usize = 10;
+
+/// What there is in the place of a group that is not there.
+fn no_group(app: &str, groups: &[String]) -> String {
+    const ELSEWHERE: &str = "(another instance: --state-dir, or SLOT_STATE_DIR)";
+    if groups.is_empty() {
+        return format!(
+            ": is it a <SlotGroup> of the configuration, and has Apache been started with it? {ELSEWHERE}"
+        );
+    }
+    let mut listed = groups[..groups.len().min(LISTED)].join(", ");
+    if let Some(more @ 1..) = groups.len().checked_sub(LISTED) {
+        listed += &format!(" and {more} more, see: slotctl list");
+    }
+    format!(
+        "; it has {listed}{}. A new <SlotGroup> is there after the next restart of Apache, graceful \
+         or not {ELSEWHERE}",
+        meant(app, groups)
+    )
 }
 
 /// As in "locked by alice since … until …: release night".

@@ -17,6 +17,7 @@ use crate::state::history::{self, Entry};
 use crate::state::hold::{self, Content};
 use crate::state::map::{self, Mapping};
 use crate::sync::{Ordering, fence};
+use crate::tally::totals;
 use crate::view::{open, owner};
 use std::fs::{File, TryLockError};
 use std::io;
@@ -101,7 +102,10 @@ pub fn flip(
     let started = view.group.is_some();
     let mut flipped = Flipped { from, to, generation, unrecorded: None, started, unreadable_hold };
     if changed {
-        let recorded = record(dirs, app, &entry(now(), &flipped, &who));
+        // Before `who`, which may take its time: what ends meanwhile belongs to the new slot's turn.
+        let (time, counted) = (now(), totals(dirs, &view));
+        let entry = Entry { counted, ..entry(time, &flipped, &who) };
+        let recorded = record(dirs, app, &entry);
         flipped.unrecorded = recorded.err().map(|e| e.to_string());
     }
     Ok(flipped)

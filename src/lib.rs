@@ -21,6 +21,7 @@ pub mod hold;
 pub mod lease;
 #[cfg(feature = "module")]
 mod module;
+pub mod near;
 pub mod slot;
 pub mod state;
 pub mod sync;

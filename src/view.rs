@@ -168,7 +168,7 @@ pub(crate) fn owner(dirs: &Dirs) -> u32 {
 
 pub(crate) fn open(dirs: &Dirs, app: &str, write: bool) -> Result<(File, Control), Error> {
     let path = dirs.control(app);
-    let absent = || Error::NoGroup { app: app.into(), dir: dirs.state.clone() };
+    let absent = || no_group(dirs, app);
     if crate::slot::check_name(app).is_err() {
         return Err(absent());
     }
@@ -185,6 +185,12 @@ pub(crate) fn open(dirs: &Dirs, app: &str, write: bool) -> Result<(File, Control
     file.read_exact_at(&mut page, 0).map_err(|e| refused("read", &path, e))?;
     let control = Control::decode(&page).map_err(|damage| damaged(damage.to_string()))?;
     Ok((file, control))
+}
+
+/// Returns the error for a group `app` that is not there: it lists the groups that are.
+pub fn no_group(dirs: &Dirs, app: &str) -> Error {
+    let groups = groups(dirs).unwrap_or_default();
+    Error::NoGroup { app: app.into(), dir: dirs.state.clone(), groups }
 }
 
 /// Whether a process of Apache has lost sight of a file of the group whose control file has this

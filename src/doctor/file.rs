@@ -92,7 +92,7 @@ impl Doctor<'_> {
         place
     }
 
-    fn hidden(&mut self, path: &Path, e: &io::Error) -> Place {
+    pub(super) fn hidden(&mut self, path: &Path, e: &io::Error) -> Place {
         let what = format!("it cannot be examined: {e}");
         if e.kind() == io::ErrorKind::PermissionDenied {
             self.find(Severity::Note, path, what, "ask as root");

@@ -4,7 +4,9 @@
 //! Nothing is followed that is a link, and nothing is written to a record that Apache may have
 //! mapped: owners and modes are set, lines are ended, what is left over goes. See [`examine`].
 
+mod child;
 mod directory;
+mod docroot;
 mod file;
 mod record;
 mod writers;
@@ -13,6 +15,7 @@ use crate::error::Error;
 use crate::state::trust::Weakness;
 use crate::state::{Dirs, map};
 use crate::view::owner;
+use child::Child;
 use nix::unistd::Group as UnixGroup;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -61,12 +64,16 @@ pub fn examine(dirs: &Dirs, app: Option<&str>, repair: bool) -> Result<Vec<Findi
     let apps = match app {
         None => all,
         Some(app) if all.contains(app) => BTreeSet::from([app.to_owned()]),
-        Some(app) => return Err(Error::NoGroup { app: app.into(), dir: dirs.state.clone() }),
+        Some(app) => {
+            let (app, dir) = (app.into(), dirs.state.clone());
+            return Err(Error::NoGroup { app, dir, groups: all.into_iter().collect() });
+        }
     };
     if repair && map::euid() != 0 && map::euid() != owner(dirs) {
         return Err(Error::NotOwner { dir: dirs.state.clone() });
     }
-    let mut doctor = Doctor { dirs, app: None, repair, barred: None, findings: Vec::new() };
+    let mut doctor =
+        Doctor { dirs, app: None, repair, barred: None, child: None, findings: Vec::new() };
     if doctor.state_dir() {
         doctor.runtime_dir();
         for app in apps {
@@ -100,6 +107,8 @@ struct Doctor<'a> {
     repair: bool,
     /// Why nothing is repaired all the same.
     barred: Option<Weakness>,
+    /// The parent of an Apache, and a child of it, if one was found.
+    child: Option<(u32, Option<Child>)>,
     findings: Vec<Finding>,
 }
 
@@ -161,6 +170,9 @@ impl Doctor<'_> {
             self.counts(app, apache, group, control);
         }
         self.leftovers(app);
+        if let Some(group) = &group {
+            self.docroots(apache, group, control.as_ref());
+        }
         self.app = None;
     }
 }

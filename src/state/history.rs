@@ -4,6 +4,7 @@
 use super::map::{OpenError, is_absent, ours, sync_directory};
 use super::who::Who;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
@@ -44,6 +45,38 @@ pub struct Entry {
     /// `--reason`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What the slots had counted when the change was recorded; `None` where nobody counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<Counted>,
+}
+
+/// The totals of a group's slots at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counted {
+    /// The count segment that they are of: totals of another one cannot be compared with them.
+    pub segment: String,
+    /// By the name of the slot.
+    pub slots: BTreeMap<String, Totals>,
+}
+
+/// Finished requests of a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// All of them.
+    pub requests: u64,
+    /// Those that were answered with 500 to 599.
+    #[serde(rename = "5xx")]
+    pub server_errors: u64,
+}
+
+impl Totals {
+    /// Returns what was counted after `earlier`; `None` if these totals are the lower ones.
+    pub fn since(self, earlier: Self) -> Option<Self> {
+        Some(Self {
+            requests: self.requests.checked_sub(earlier.requests)?,
+            server_errors: self.server_errors.checked_sub(earlier.server_errors)?,
+        })
+    }
 }
 
 impl Entry {
@@ -57,7 +90,8 @@ impl Entry {
     ) -> Self {
         let [from, to] = slots.map(str::to_owned);
         let Who { uid, user, sudo_user, reason } = who.clone();
-        Self { time, action: action.into(), from, to, generation, uid, user, sudo_user, reason }
+        let (action, counted) = (action.into(), None);
+        Self { time, action, from, to, generation, uid, user, sudo_user, reason, counted }
     }
 
     /// Who did it.
@@ -244,6 +278,7 @@ mod tests {
             user: None,
             sudo_user: None,
             reason: None,
+            counted: None,
         }
     }
 

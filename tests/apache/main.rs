@@ -16,6 +16,7 @@ mod hostile;
 mod instances;
 mod kernel;
 mod kill;
+mod look;
 mod protocols;
 mod restarts;
 mod routing;

@@ -248,7 +248,7 @@ impl Site {
     }
 
     /// Apache's program.
-    pub(crate) fn httpd(&self) -> &Path {
+    pub(crate) fn program(&self) -> &Path {
         &self.parts.httpd
     }
 

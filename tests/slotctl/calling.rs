@@ -1,6 +1,6 @@
 //! How slotctl is called, where it looks, and how it answers.
 
-use crate::site::{Site, ran};
+use crate::site::{Site, TWO, ran};
 use std::fs::File;
 use std::process::Command;
 
@@ -13,11 +13,84 @@ fn slotctl(args: &[&str]) -> Command {
 #[test]
 fn where_no_state_is_every_verb_exits_with_7() {
     let site = Site::empty();
-    for verb in ["flip", "status", "list", "active", "history", "drain", "lock", "unlock"] {
+    for verb in ["flip", "status", "list", "active", "idle", "history", "drain", "lock", "unlock"] {
         site.run(&[verb]).fails(7, "no group in ");
         if verb != "list" {
             site.run(&[verb, "app"]).fails(7, "no group");
         }
+    }
+}
+
+/// Each verb, with the name of a group that is not there.
+const TYPOS: [&[&str]; 11] = [
+    &["flip", "ap", "green"],
+    &["status", "ap"],
+    &["active", "ap"],
+    &["idle", "ap"],
+    &["idle", "ap", "--all"],
+    &["history", "ap"],
+    &["drain", "ap", "green"],
+    &["wait", "ap", "green", "--for=active"],
+    &["lock", "ap"],
+    &["unlock", "ap"],
+    &["doctor", "ap"],
+];
+
+#[test]
+fn a_group_that_is_not_there_is_answered_with_those_that_are() {
+    let site = Site::new();
+    for args in TYPOS {
+        let words = format!(
+            "no group \"ap\" in {}; it has app (did you mean \"app\"?). A new <SlotGroup> ",
+            site.dirs.state.display()
+        );
+        site.run(args).fails(7, &words);
+        site.run(&[args, &["--json"]].concat()).fails(7, &words);
+    }
+    site.publish("shop", &TWO, None);
+    for args in TYPOS {
+        site.run(args).fails(7, "; it has app, shop (did you mean \"app\"?). ");
+        let far: Vec<_> =
+            args.iter().map(|arg| if *arg == "ap" { "nobody" } else { arg }).collect();
+        site.run(&far).fails(7, "no group \"nobody\" in ");
+        site.run(&far).fails(7, "; it has app, shop. A new <SlotGroup> ");
+    }
+    // A single name may be the slot's; with several groups it is the group's.
+    site.run(&["flip", "ap"]).fails(7, "; it has app, shop (did you mean \"app\"?)");
+    // What is no name is not looked for, but answered the same.
+    site.run(&["status", "../app"]).fails(7, "no group \"../app\" in ");
+    site.run(&["status", "a\u{1b}pp"]).fails(7, r#"no group "a\u{1b}pp" in "#);
+    site.assert_active("app", "resin", 1);
+}
+
+#[test]
+fn a_name_that_is_nearly_right_is_asked_about() {
+    let site = Site::new();
+    site.run(&["flip", "ap"]).fails(2, "has resin, resin_standby (did you mean \"app\"?)");
+    site.run(&["flip", "rosin"]).fails(2, "has resin, resin_standby (did you mean \"resin\"?)");
+    let typo = "it has resin, resin_standby (did you mean \"resin_standby\"?)";
+    site.run(&["flip", "app", "resin_standyb"]).fails(2, typo);
+    site.run(&["drain", "app", "resin_standyb"]).fails(2, typo);
+    site.run(&["flip", "app", "resin_"]).fails(2, "(did you mean \"resin\" or \"resin_standby\"?)");
+}
+
+#[test]
+fn a_long_list_of_groups_is_cut() {
+    let site = Site::empty();
+    for n in 10..23 {
+        site.record(&format!("app{n}"), &TWO, None);
+    }
+    let list = "; it has app10, app11, app12, app13, app14, app15, app16, app17, app18, app19 and 3 \
+                more, see: slotctl list. A new";
+    site.run(&["status", "nobody"]).fails(7, list);
+}
+
+#[test]
+fn where_no_group_is_apaches_start_is_asked_about() {
+    let site = Site::empty();
+    std::fs::create_dir(&site.dirs.state).unwrap();
+    for args in TYPOS.iter().filter(|args| args[0] != "doctor") {
+        site.run(args).fails(7, "has Apache been started with it?");
     }
 }
 
@@ -58,6 +131,138 @@ fn a_wrong_call_exits_with_2_and_says_how_it_is_right() {
 }
 
 #[test]
+fn words_that_people_try_lead_on() {
+    for (word, way) in [
+        ("switch", "slotctl flip [APP] [SLOT]"),
+        ("activate", "slotctl flip [APP] [SLOT]"),
+        ("use", "slotctl flip [APP] [SLOT]"),
+        ("promote", "slotctl flip [APP] [SLOT]"),
+        ("enable", "slotctl flip [APP] [SLOT]"),
+        ("toggle", "slotctl flip [APP] [SLOT]"),
+        ("swap", "slotctl flip [APP] [SLOT]"),
+        ("deploy", "slotctl flip [APP] [SLOT] --check"),
+        ("release", "slotctl unlock [APP]"),
+        ("rollback", "flip to the slot that was active before: slotctl flip [APP] SLOT"),
+        ("show", "slotctl status [APP]"),
+        ("ls", "slotctl list"),
+        ("ps", "slotctl status [APP] --requests"),
+        ("log", "slotctl history [APP]"),
+        ("logs", "slotctl history [APP]"),
+        ("stop", "slotctl drain [APP] SLOT"),
+        ("disable", "slotctl drain [APP] SLOT"),
+        ("health", "slotctl doctor [APP]"),
+        ("check", "slotctl flip [APP] [SLOT] --check"),
+        ("reload", "apachectl graceful"),
+        ("start", "systemctl"),
+        ("current", "slotctl active [APP]"),
+        ("which", "slotctl idle [APP]"),
+        ("warm", "slotctl idle [APP] --json"),
+        ("hold", "slotctl lock [APP]"),
+        ("maint", "Redirect 503"),
+        ("watch", "watch slotctl status"),
+    ] {
+        for args in [&[word][..], &[word, "app"], &["help", word], &["--json", word, "app", "--x"]]
+        {
+            let ran = ran(&mut slotctl(args));
+            ran.fails(2, &format!("there is no verb {word:?}. "));
+            ran.fails(2, way);
+            assert!(!ran.err.contains("tip"), "{ran:?}");
+        }
+    }
+    ran(&mut slotctl(&["Switch"])).fails(2, "slotctl flip [APP] [SLOT]");
+}
+
+#[test]
+fn options_that_people_try_lead_on() {
+    for (args, way) in [
+        (&["status", "--watch"][..], "status has no option \"--watch\". "),
+        (&["status", "--watch"], "watch slotctl status"),
+        (&["status", "-w"], "watch slotctl status"),
+        (&["--watch", "status"], "watch slotctl status"),
+        (&["flip", "--force"], "slotctl unlock [APP] --force"),
+        (&["flip", "app", "green", "-f"], "slotctl unlock [APP] --force"),
+        (&["flip", "-y"], "slotctl asks no questions"),
+        (&["lock", "--yes"], "slotctl asks no questions"),
+        (&["flip", "--to", "green"], "slotctl flip APP SLOT"),
+        (&["flip", "--to=green"], "slotctl flip APP SLOT"),
+        (&["flip", "-q"], ">/dev/null"),
+        (&["flip", "--quiet"], ">/dev/null"),
+        (&["status", "-v"], "slotctl status --json"),
+        (&["status", "--verbose"], "slotctl status --json"),
+        (&["status", "--version"], "slotctl --version"),
+        (&["status", "-V"], "slotctl --version"),
+        (&["flip", "--dry-run"], "slotctl idle [APP]"),
+    ] {
+        let ran = ran(&mut slotctl(args));
+        ran.fails(2, way);
+        assert!(ran.err.contains(" has no option ") && !ran.err.contains("tip"), "{ran:?}");
+    }
+    for version in ["-V", "--version"] {
+        ran(&mut slotctl(&[version])).says(&format!("slotctl {}\n", env!("CARGO_PKG_VERSION")));
+    }
+    for verb in ["flip", "idle", "status"] {
+        let help = ran(&mut slotctl(&["help", verb]));
+        assert_eq!((help.code, help.out), (0, ran(&mut slotctl(&[verb, "--help"])).out));
+    }
+}
+
+/// clap's own tips find `list` in `release`, and tell to write `-- --force`.
+#[test]
+fn a_tip_is_for_what_is_near_only() {
+    for (args, tip) in [
+        (&["flop"][..], "'flip'"),
+        (&["stat"], "'status'"),
+        (&["unlok"], "'unlock'"),
+        (&["ulock"], "'lock', 'unlock'"),
+        (&["flip", "--waits"], "'--wait'"),
+        (&["flip", "--jsn"], "'--json'"),
+        (&["flip", "--drain"], "'--drain-timeout'"),
+        (&["flip", "--timeot", "5"], "'--timeout'"),
+    ] {
+        let ran = ran(&mut slotctl(args));
+        assert!(ran.code == 2 && ran.err.contains(tip), "{args:?}: {ran:?}");
+    }
+    for args in [
+        &["inactivate"][..],
+        &["unhold"],
+        &["releases"],
+        &["green"],
+        &["flip", "--quick"],
+        &["flip", "--active", "x"],
+        &["status", "--what"],
+        &["drain", "-x"],
+        &["wait", "app", "x", "--for=drain"],
+    ] {
+        let ran = ran(&mut slotctl(args));
+        assert!(ran.code == 2 && !ran.err.contains("tip"), "{args:?}: {ran:?}");
+    }
+}
+
+#[test]
+fn durations_of_httpd_are_understood_by_every_verb() {
+    let site = Site::whole();
+    for text in ["5min", "5m", "300s", "300", "300000ms"] {
+        for args in [
+            &["flip", "app", "resin", "--drain-timeout", text][..],
+            &["flip", "app", "resin", "--timeout", text],
+            &["drain", "app", "resin_standby", "--timeout", text],
+            &["wait", "app", "resin", "--for=active", "--timeout", text],
+            &["lock", "app", "--for", text],
+        ] {
+            assert_eq!(site.run(args).code, 0, "{args:?}");
+        }
+        let lock = &site.json(&["status"])["groups"][0]["locked"];
+        let at = |key: &str| lock[key].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+        let length = at("until").duration_since(at("since"));
+        assert_eq!(length.as_secs_f64().round(), 300.0, "{text}");
+        site.run(&["unlock"]).fails_not();
+    }
+    site.run(&["flip", "--timeout", "soon"]).fails_with(2);
+    let both = site.run(&["flip", "--no-wait", "--timeout", "5s"]);
+    assert_eq!(both.code, 2, "{both:?}");
+}
+
+#[test]
 fn help_has_examples_and_the_table_of_exit_codes() {
     let help = ran(&mut slotctl(&["--help"]));
     assert_eq!((help.code, help.err.as_str()), (0, ""));
@@ -65,9 +270,10 @@ fn help_has_examples_and_the_table_of_exit_codes() {
         let row = |line: &str| line.split_whitespace().next() == Some(code);
         assert!(help.out.lines().any(row), "exit code {code}: {}", help.out);
     }
-    for verb in
-        ["flip", "status", "list", "active", "history", "drain", "wait", "lock", "unlock", "doctor"]
-    {
+    for verb in [
+        "flip", "status", "list", "active", "idle", "history", "drain", "wait", "lock", "unlock",
+        "doctor",
+    ] {
         let help = ran(&mut slotctl(&[verb, "--help"]));
         assert_eq!(help.code, 0);
         assert!(help.out.contains("Examples:") && help.out.contains("JSON: {"), "{}", help.out);

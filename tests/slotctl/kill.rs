@@ -280,7 +280,7 @@ fn again(site: &Site, args: &[&str], done: &str, already: &str) {
 #[test]
 fn a_repair_that_is_killed_at_any_call_is_ended_by_the_next_one() {
     Sweep::over(
-        Site::whole(),
+        Site::whole().without_docroots(),
         &["doctor", "--repair"],
         strace::calls_on_files,
         |sweep| {

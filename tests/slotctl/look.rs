@@ -1,6 +1,6 @@
-//! `status`, `list` and `active`: what is told of that what is.
+//! `status`, `list`, `active` and `idle`: what they say of the groups and their slots.
 
-use crate::site::{Site, TWO};
+use crate::site::{Site, TWO, open_port};
 use mod_slot::slot::SlotIndex;
 use mod_slot::state::map::{ByteLock, lock_byte};
 use mod_slot::state::{counts::Counts, publish};
@@ -42,7 +42,7 @@ fn a_table_shows_the_slots_and_which_is_active() {
     assert!(lines[0].contains(" +0000, by ") && lines[0].ends_with(": release"), "{ran:?}");
     assert_eq!(
         columns(lines[2]),
-        ["resin", "http://127.0.0.1:1", "/srv/resin", "-", "-", "-", "-"]
+        ["resin", "http://127.0.0.1:1", &site.docroot("resin"), "-", "-", "-", "-", "-", "-"]
     );
     assert_eq!(columns(lines[3])[..3], ["*", "resin_standby", "-"]);
     assert_eq!(lines.len(), 4, "nothing to note: {ran:?}");
@@ -55,8 +55,10 @@ fn requests_are_counted_and_the_dead_have_none_in_flight() {
     let _held = count(&site);
     let out = site.run(&["status"]).out;
     let lines: Vec<_> = out.lines().collect();
-    assert_eq!(columns(lines[2]), ["*", "resin", "-", "/srv/resin", "3", "6", "2", "1"], "{out}");
-    assert_eq!(columns(lines[3])[3..], ["0", "1", "0", "0"], "{out}");
+    let docroot = site.docroot("resin");
+    let resin = ["*", "resin", "-", &docroot, "3", "6", "2", "1", "-", "-"];
+    assert_eq!(columns(lines[2]), resin, "{out}");
+    assert_eq!(columns(lines[3])[3..], ["0", "1", "0", "0", "-", "-"], "{out}");
 
     let slot = &site.json(&["status"])["groups"][0]["slots"][0];
     assert_eq!(slot["in_flight"], 3);
@@ -122,8 +124,8 @@ fn json_has_all_of_a_group() {
         status["slots"][1],
         json!({
             "name": "resin_standby", "active": false, "address": "-",
-            "docroot": "/srv/resin_standby", "in_flight": null, "requests": null,
-            "classes": null, "micros": null,
+            "docroot": site.docroot("resin_standby"), "in_flight": null, "requests": null,
+            "classes": null, "micros": null, "since_flip": null,
         })
     );
     site.run(&["flip", "--reason", "why"]);
@@ -179,4 +181,55 @@ fn active_prints_the_name_alone() {
     assert_eq!(site.json(&["active"]), said);
     site.publish("shop", &TWO, None);
     site.run(&["active"]).fails(2, "say which group: app, shop");
+}
+
+#[test]
+fn idle_prints_the_slot_to_prepare_alone() {
+    let (_listener, address) = open_port();
+    let site = Site::of(&[("resin", "-"), ("resin_standby", &address)]);
+    site.run(&["idle"]).says("resin_standby\n");
+    site.run(&["idle", "app", "--all"]).says("resin_standby\n");
+    let docroot = site.docroot("resin_standby");
+    let slot = json!({ "slot": "resin_standby", "address": address, "docroot": docroot });
+    let mut said = slot.clone();
+    (said["app"], said["generation"]) = ("app".into(), 1.into());
+    assert_eq!(site.json(&["idle"]), said);
+    let all = json!({ "app": "app", "generation": 1, "slots": [slot] });
+    assert_eq!(site.json(&["idle", "--all"]), all);
+    site.run(&["flip"]).fails_not();
+    site.run(&["idle", "app"]).says("resin\n");
+    assert_eq!(site.json(&["idle"])["generation"], 2);
+    site.publish("shop", &TWO, None);
+    site.run(&["idle"]).fails(2, "say which group: app, shop");
+    site.run(&["idle", "shop"]).says("resin_standby\n");
+}
+
+#[test]
+fn idle_chooses_for_nobody() {
+    let site = Site::of(&[("a", "-"), ("b", "-"), ("c", "-")]);
+    let several = "\"app\" has 2 idle slots: b, c. Choose one of them yourself, or print them all: \
+                   slotctl idle app --all";
+    site.run(&["idle"]).fails(2, several);
+    let json = ["idle", "app", "--json"];
+    site.run(&json).fails(2, several);
+    site.run(&["idle", "--all"]).says("b\nc\n");
+    site.run(&["flip", "b"]).fails_not();
+    site.run(&["idle", "--all"]).says("a\nc\n");
+    // A slot that is active, but configured no more, makes all the others idle.
+    let identity = site.control("app").identity;
+    publish::group(&site.dirs, &site.group("app", &[("c", "-")], identity)).unwrap();
+    site.run(&["idle"]).says("c\n");
+    let site = Site::of(&[("only", "-")]);
+    site.run(&["idle"]).fails(2, "\"app\" has no idle slot");
+    site.run(&["idle", "--all"]).says("");
+}
+
+#[test]
+fn idle_answers_before_apaches_start() {
+    let site = Site::empty();
+    site.record("app", &TWO, None);
+    site.run(&["idle"]).says("resin_standby\n");
+    let said = json!({ "app": "app", "slot": "resin_standby", "address": null, "docroot": null,
+                       "generation": 1 });
+    assert_eq!(site.json(&["idle"]), said);
 }

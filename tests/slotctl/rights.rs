@@ -117,7 +117,7 @@ fn everybody_sees_the_status_but_for_what_they_may_not_read() {
     let lines: Vec<_> = seen.out.lines().collect();
     assert_eq!(lines[0], "app: resin_standby is active, generation 2");
     let resin: Vec<_> = lines[2].split_whitespace().collect();
-    assert_eq!(resin, ["resin", "-", "/srv/resin", "0", "1", "1", "0"]);
+    assert_eq!(resin, ["resin", "-", &site.docroot("resin"), "0", "1", "1", "0", "-", "-"]);
     as_nobody(&site, NOBODY, &["active"]).says("resin_standby\n");
     as_nobody(&site, NOBODY, &["history"]).fails(77, "no permission to read");
 }
@@ -207,7 +207,7 @@ fn a_record_of_operators_hides_from_others_only_which_slot_is_active() {
     let seen = as_nobody(&site, OTHERS, &["status"]);
     assert_eq!((seen.code, seen.err.as_str()), (0, ""));
     assert!(seen.out.starts_with("app: -\n"), "{seen:?}");
-    assert!(seen.out.contains("/srv/resin_standby"), "{seen:?}");
+    assert!(seen.out.contains(&site.docroot("resin_standby")), "{seen:?}");
     assert!(seen.out.contains("only the operators may read which slot is active"), "{seen:?}");
     as_nobody(&site, OTHERS, &["list"]).says("app: resin resin_standby\n");
     let json: Value =

@@ -93,10 +93,21 @@ impl Site {
 
     /// What Apache would write of a group; its parent is this process.
     pub(crate) fn group(&self, app: &str, slots: &[(&str, &str)], identity: u128) -> group::Group {
+        for (name, _) in slots {
+            fs::create_dir_all(self.docroot(name)).unwrap();
+        }
         Self::group_in(&self.dirs, app, slots, identity)
     }
 
-    /// The same, for files that are elsewhere.
+    /// The same without docroots: to examine them, slotctl looks at all processes of the system.
+    pub(crate) fn without_docroots(self) -> Self {
+        let mut group = self.group("app", &TWO, self.control("app").identity);
+        group.slots.iter_mut().for_each(|slot| slot.docroot = None);
+        publish::group(&self.dirs, &group).unwrap();
+        self
+    }
+
+    /// The same as [`Site::group`], for files that are elsewhere: docroots are named, and not made.
     pub(crate) fn group_in(
         dirs: &Dirs,
         app: &str,
@@ -106,7 +117,7 @@ impl Site {
         let slot = |&(name, address): &(&str, &str)| group::Slot {
             name: name.into(),
             address: address.into(),
-            docroot: Some(format!("/srv/{name}")),
+            docroot: Some(docroot(dirs, name)),
         };
         group::Group {
             version: group::VERSION,
@@ -121,6 +132,11 @@ impl Site {
             segment: None,
             slots: slots.iter().map(slot).collect(),
         }
+    }
+
+    /// The docroot of a slot.
+    pub(crate) fn docroot(&self, slot: &str) -> String {
+        docroot(&self.dirs, slot)
     }
 
     /// The temporary directory of it all.
@@ -175,6 +191,11 @@ impl Site {
         let control = self.control(app);
         assert_eq!((control.active(), control.word.generation()), (slot, generation));
     }
+}
+
+/// The docroot of a slot: beside the state directory.
+fn docroot(dirs: &Dirs, slot: &str) -> String {
+    dirs.state.with_file_name("srv").join(slot).display().to_string()
 }
 
 /// A process of Apache, this one, with requests in flight: as long as it lives, so do they.

@@ -2,8 +2,8 @@
 
 use crate::failure::EXIT_CODES;
 use crate::help::{
-    ACTIVE_HELP, DOCTOR_HELP, DRAIN_HELP, EXAMPLES, FLIP_HELP, HISTORY_HELP, LIST_HELP, LOCK_HELP,
-    STATUS_HELP, UNLOCK_HELP, WAIT_HELP,
+    ACTIVE_HELP, DOCTOR_HELP, DRAIN_HELP, EXAMPLES, FLIP_HELP, HISTORY_HELP, IDLE_HELP, LIST_HELP,
+    LOCK_HELP, STATUS_HELP, UNLOCK_HELP, WAIT_HELP,
 };
 use clap::{Parser, Subcommand, builder::NonEmptyStringValueParser};
 use jiff::SignedDuration;
@@ -25,21 +25,21 @@ const RUNTIME_DIR: &str = match option_env!("MOD_SLOT_RUNTIME_DIR") {
     None => "/var/run/httpd/slots",
 };
 
-/// Switches an application between its slots, without a reload of Apache.
+/// Switch an application between its slots, without a reload of Apache.
 #[derive(Debug, Parser)]
 #[command(name = "slotctl", version, arg_required_else_help = true)]
 #[command(after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct Args {
-    /// Answers in JSON, on one line
+    /// Print JSON on one line
     #[arg(long, global = true)]
     pub(crate) json: bool,
 
-    /// Where SlotStateDir is
+    /// The directory of SlotStateDir
     #[arg(long, global = true, value_name = "DIR", env = "SLOT_STATE_DIR")]
     #[arg(default_value = STATE_DIR, hide_env_values = true)]
     state_dir: PathBuf,
 
-    /// Where SlotRuntimeDir is
+    /// The directory of SlotRuntimeDir
     #[arg(long, global = true, value_name = "DIR", env = "SLOT_RUNTIME_DIR")]
     #[arg(default_value = RUNTIME_DIR, hide_env_values = true)]
     runtime_dir: PathBuf,
@@ -58,34 +58,37 @@ impl Args {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Makes a slot the active one
+    /// Make a slot the active one
     #[command(after_help = FLIP_HELP)]
     Flip(Flip),
-    /// Shows the slots, which is active, and their requests
+    /// Show the slots, which one is active, and their requests
     #[command(after_help = STATUS_HELP)]
     Status(Status),
-    /// Lists the groups and their slots
+    /// List the groups and their slots
     #[command(after_help = LIST_HELP)]
     List,
-    /// Prints the name of the active slot, alone
+    /// Print the name of the active slot, alone
     #[command(after_help = ACTIVE_HELP)]
     Active(One),
-    /// Shows who flipped what, when and why
+    /// Print the name of the idle slot, alone: the one to prepare
+    #[command(after_help = IDLE_HELP)]
+    Idle(Idle),
+    /// Show who flipped what, when and why
     #[command(after_help = HISTORY_HELP)]
     History(History),
-    /// Waits until no request is in a slot
+    /// Wait until no request is in a slot
     #[command(after_help = DRAIN_HELP)]
     Drain(Drain),
-    /// Waits until a slot is active, or drained
+    /// Wait until a slot is active, or drained
     #[command(after_help = WAIT_HELP)]
     Wait(Wait),
-    /// Bars others from flipping
+    /// Lock a group: only you can flip it
     #[command(after_help = LOCK_HELP)]
     Lock(Lock),
-    /// Lets others flip again
+    /// Unlock a group: others can flip it again
     #[command(after_help = UNLOCK_HELP)]
     Unlock(Unlock),
-    /// Finds and explains what is broken
+    /// Find what is broken, and say how to repair it
     #[command(after_help = DOCTOR_HELP)]
     Doctor(Doctor),
 }
@@ -93,11 +96,11 @@ pub(crate) enum Verb {
 /// The arguments of `flip`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Flip {
-    /// The group; may be left out where there is only one
+    /// The group; may be left out if there is only one
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub(crate) app: Option<String>,
 
-    /// The slot; may be left out where only one other than the active is there
+    /// The slot; may be left out if exactly one slot is not active
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub(crate) slot: Option<String>,
 
@@ -106,28 +109,28 @@ pub(crate) struct Flip {
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<OsString>,
 
-    /// Changes nothing unless the slot takes connections
+    /// Change nothing unless the slot takes connections
     #[arg(long)]
     pub(crate) check: bool,
 
-    /// Changes nothing unless this slot is active
+    /// Change nothing unless this slot is active
     #[arg(long, value_name = "SLOT", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) if_active: Option<String>,
 
-    /// Changes nothing unless the group is in this generation
+    /// Change nothing unless the group is in this generation
     #[arg(long, value_name = "N")]
     pub(crate) if_generation: Option<u32>,
 
-    /// Waits until no request is in the slot that was left
+    /// Wait until no request is in the slot that was active before
     #[arg(long)]
     pub(crate) wait: bool,
 
-    /// Does not wait, which is so without it too
+    /// Do not wait for the drain (default)
     #[arg(long, conflicts_with_all = ["wait", "drain_timeout"])]
     pub(crate) no_wait: bool,
 
     /// How long to wait at most [default: 60s]; implies --wait
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, visible_alias = "timeout", value_name = "DURATION", value_parser = duration)]
     pub(crate) drain_timeout: Option<Duration>,
 }
 
@@ -141,11 +144,11 @@ impl Flip {
 /// The arguments of `status`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Status {
-    /// The group; all of them where it is left out
+    /// The group; without it, all groups
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub(crate) app: Option<String>,
 
-    /// Lists the requests in flight as well
+    /// List the requests in flight as well
     #[arg(long)]
     pub(crate) requests: bool,
 }
@@ -153,11 +156,11 @@ pub(crate) struct Status {
 /// The arguments of `drain`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Drain {
-    /// The group; may be left out where there is only one
+    /// The group; may be left out if there is only one
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub(crate) app: Option<String>,
 
-    /// The slot; may be left out where only one other than the active is there
+    /// The slot; may be left out if exactly one slot is not active
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub(crate) slot: Option<String>,
 
@@ -190,15 +193,15 @@ pub(crate) enum Awaited {
 /// The arguments of `lock`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Lock {
-    /// The group; may be left out where there is only one
+    /// The group; may be left out if there is only one
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub(crate) app: Option<String>,
 
-    /// Why, for those who are barred
+    /// The reason, shown to those who cannot flip meanwhile
     #[arg(long, value_name = "TEXT", value_parser = reason)]
     pub(crate) reason: Option<OsString>,
 
-    /// For how long, unless it is unlocked before
+    /// How long the lock holds; without it, until it is unlocked
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     pub(crate) length: Option<Duration>,
 }
@@ -206,11 +209,11 @@ pub(crate) struct Lock {
 /// The arguments of `unlock`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Unlock {
-    /// The group; may be left out where there is only one
+    /// The group; may be left out if there is only one
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub(crate) app: Option<String>,
 
-    /// Another's lock as well, as root
+    /// End the lock of another user as well; root only
     #[arg(long)]
     pub(crate) force: bool,
 }
@@ -218,15 +221,27 @@ pub(crate) struct Unlock {
 /// A group, or the only one.
 #[derive(Debug, clap::Args)]
 pub(crate) struct One {
-    /// The group
+    /// The group; may be left out if there is only one
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub(crate) app: Option<String>,
+}
+
+/// The arguments of `idle`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Idle {
+    /// The group; may be left out if there is only one
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) app: Option<String>,
+
+    /// Print all idle slots, one per line
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 /// The arguments of `history`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct History {
-    /// The group; may be left out where there is only one
+    /// The group; may be left out if there is only one
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub(crate) app: Option<String>,
 
@@ -238,23 +253,28 @@ pub(crate) struct History {
 /// The arguments of `doctor`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Doctor {
-    /// The group; all of them where it is left out
+    /// The group; without it, all groups
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub(crate) app: Option<String>,
 
-    /// Mends what can be mended without stopping Apache; for root
+    /// Repair what can be repaired without stopping Apache; needs root
     #[arg(long)]
     pub(crate) repair: bool,
 }
 
-/// `30` (seconds), or a number with its unit: `30s`, `5m`, `1h`, `500ms`, `1h 30m`.
+/// Parses `30` (seconds), or numbers with their units: `30s`, `5m`, `5min`, `1h`, `500ms`, `1h 30m`.
+/// The forms of httpd's own directives are among them.
 fn duration(text: &str) -> Result<Duration, String> {
     const YEAR: Duration = Duration::from_secs(366 * 24 * 60 * 60);
     let parsed = match text.parse() {
         Ok(seconds) => Some(Duration::from_secs(seconds)),
-        Err(_) => text.parse::<SignedDuration>().ok().and_then(|d| Duration::try_from(d).ok()),
+        // `mi` is httpd's shortest word for minutes; jiff does not know it.
+        Err(_) => match text.strip_suffix("mi").and_then(|minutes| minutes.parse::<u64>().ok()) {
+            Some(minutes) => Some(Duration::from_secs(minutes.saturating_mul(60))),
+            None => text.parse::<SignedDuration>().ok().and_then(|d| Duration::try_from(d).ok()),
+        },
     };
-    let known = parsed.ok_or("say it as in 30, 30s, 5m, 1h or 500ms")?;
+    let known = parsed.ok_or("write it as in 30, 30s, 5m, 5min, 1h or 500ms")?;
     if known > YEAR { Err("a year is the longest".into()) } else { Ok(known) }
 }
 
@@ -282,7 +302,17 @@ mod tests {
             ("30", 30_000),
             ("30s", 30_000),
             ("5m", 300_000),
+            ("5min", 300_000),
+            ("5mi", 300_000),
+            ("5mins", 300_000),
+            ("5 min", 300_000),
+            ("5minutes", 300_000),
             ("5 minutes", 300_000),
+            ("300", 300_000),
+            ("300s", 300_000),
+            ("300sec", 300_000),
+            ("300seconds", 300_000),
+            ("1hour", 3_600_000),
             ("1h", 3_600_000),
             ("1h 30m", 5_400_000),
             ("500ms", 500),
@@ -290,9 +320,11 @@ mod tests {
         ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
-        for text in ["", "-1", "-5s", "soon", "1mo", "5x", "1e3", "2y", "31622401"] {
+        for text in ["", "-1", "-5s", "soon", "1mo", "mi", "-5mi", "5x", "1e3", "2y", "31622401"] {
             assert!(duration(text).is_err(), "{text}: {:?}", duration(text));
         }
-        assert!(duration(&u64::MAX.to_string()).unwrap_err().contains("a year"));
+        for longest in [u64::MAX.to_string(), format!("{}mi", u64::MAX)] {
+            assert!(duration(&longest).unwrap_err().contains("a year"), "{longest}");
+        }
     }
 }

@@ -2,11 +2,12 @@
 
 use crate::render;
 use mod_slot::flip::Error;
+use mod_slot::near::meant;
 use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// It was called wrongly.
+/// A usage error.
 pub(crate) const USAGE: u8 = 2;
 const ERROR: u8 = 1;
 const UNHEALTHY: u8 = 3;
@@ -23,7 +24,7 @@ pub(crate) const EXIT_CODES: &str = "\
 Exit codes, of all verbs:
     0  done, or already so
     1  an error
-    2  it was called wrongly
+    2  usage error
     3  the target is unhealthy; nothing changed
     4  flipped, but not drained in time
     5  locked by another, or an --if-... did not match
@@ -52,7 +53,10 @@ pub(crate) enum Failure {
         other: String,
     },
     /// One argument that can be read in no way.
-    #[error("{name:?} is neither a group nor a slot of {app:?}, which has {}", .slots.join(", "))]
+    #[error(
+        "{name:?} is neither a group nor a slot of {app:?}, the only group, which has {}{}",
+        .slots.join(", "), meant(name, &[std::slice::from_ref(app), slots].concat())
+    )]
     Unknown {
         /// The argument.
         name: String,
@@ -60,6 +64,14 @@ pub(crate) enum Failure {
         app: String,
         /// What there is.
         slots: Vec<String>,
+    },
+    /// Several slots are idle, or none is.
+    #[error("{}", no_single_idle(.app, .idle))]
+    Idle {
+        /// The group.
+        app: String,
+        /// The idle slots.
+        idle: Vec<String>,
     },
     /// `--check` found nobody at the target.
     #[error(
@@ -135,12 +147,26 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Core(error) => core(error),
-            Self::Ambiguous { .. } | Self::Unknown { .. } => USAGE,
+            Self::Ambiguous { .. } | Self::Unknown { .. } | Self::Idle { .. } => USAGE,
             Self::Unhealthy { .. } | Self::Unchecked { .. } => UNHEALTHY,
             Self::Undrained { .. } | Self::NotActive { .. } => TIMEOUT,
             Self::Left { .. } => UNDRAINED,
             Self::Broken { .. } | Self::Output(_) => ERROR,
         })
+    }
+}
+
+fn no_single_idle(app: &str, idle: &[String]) -> String {
+    match idle.len() {
+        0 => format!(
+            "{app:?} has no idle slot: its only slot is active. Add a second one to its <SlotGroup>, \
+             and restart Apache"
+        ),
+        several => format!(
+            "{app:?} has {several} idle slots: {}. Choose one of them yourself, or print them all: \
+             slotctl idle {app} --all",
+            idle.join(", ")
+        ),
     }
 }
 

@@ -4,26 +4,27 @@
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   slotctl status                          which slot takes the requests
+  slotctl idle                            which slot to prepare
   slotctl flip app green --reason 'v4.2'  the next request goes to green
   slotctl flip --check                    to the other slot, if it takes connections
-  slotctl drain                           waits until nobody is in the slot that was left
+  slotctl drain                           wait until no request is in the slot that is not active
   slotctl doctor                          is anything broken, and what is the way out?";
 
 /// Of `flip`.
 pub(crate) const FLIP_HELP: &str = "\
-On return the next request in every process of Apache goes to SLOT, and that is on the disk. To flip
-to the active slot is done already, and no error. If SLOT takes no connections, flip warns and flips
-all the same; with --check it changes nothing and exits with 3. Slots whose address is - or
-balancer:// are not asked.
+When flip returns, the next request in every process of Apache goes to SLOT, and the change is
+on the disk. If SLOT is active already, flip changes nothing and exits with 0. If SLOT takes no
+connections, flip prints a warning and flips; with --check it changes nothing and exits with 3.
+Slots whose address is - or balancer:// are not checked.
 
-With --wait it then waits until no request is left in the slot that was active; where SLOT was
-active already, until none is in any other. It exits with 4 when that was not so in time, or cannot
-be said; the flip holds. Where it can be said at the start already that nobody counts, nothing is
-changed.
+With --wait, flip then waits until no request is left in the slot that was active before; if
+SLOT was active already, until no request is in any other slot. If requests are left when the
+time is over, or if counting fails meanwhile, it exits with 4, and the flip holds. If Apache does
+not count requests at all, it changes nothing. DURATION is 30, 30s, 5m, 5min, 1h, 500ms.
 
---if-active and --if-generation change nothing, and exit with 5, unless it is as they say. Where SLOT
-is given and active already, --if-active does not matter: so a flip of which no answer came can be
-repeated. --if-generation always does.
+--if-active and --if-generation change nothing and exit with 5 if they do not match. --if-active
+is ignored if SLOT is given and active already, so that a flip can be repeated after a lost
+connection; --if-generation is never ignored.
 
 Examples:
   slotctl flip                            one group, two slots: to the other one
@@ -31,15 +32,17 @@ Examples:
   slotctl flip green                      one group: to its slot green
   slotctl flip app green --reason 'v4.2'  for the history
   slotctl flip --wait && stop-the-old-one
-  slotctl flip app green --if-active blue --drain-timeout 5m
+  slotctl flip app green --if-active blue --timeout 5m
 
 JSON: {\"app\", \"from\", \"to\", \"changed\", \"generation\", \"started\", \"drained\": {\"slots\": [],
 \"in_flight\", \"took_ms\", \"done\"}, \"warnings\": []}; drained is null without --wait";
 
 /// Of `status`.
 pub(crate) const STATUS_HELP: &str = "\
-What this user may not read is shown as -. Requests are counted since the counts were made, which is
-the boot as a rule.
+Status prints - for what you may not read. REQUESTS, 4XX and 5XX count from the time when the
+counts were made, usually the boot. SINCE FLIP counts from the last change of the active slot;
+it is - before the first flip, if you may not read the history, or if the counts were made anew
+since the flip.
 
 Examples:
   slotctl status
@@ -48,9 +51,10 @@ Examples:
 
 JSON: {\"groups\": [{\"app\", \"active\", \"generation\", \"since\", \"by\", \"reason\", \"started\", \"running\",
 \"pid\", \"default\", \"operator\", \"slots\": [{\"name\", \"active\", \"address\", \"docroot\", \"in_flight\",
-\"requests\", \"classes\", \"micros\"}], \"locked\": {\"uid\", \"user\", \"sudo_user\", \"reason\", \"since\",
-\"until\"}, \"in_flight\": {\"listed\": [{\"slot\", \"pid\", \"age_ms\", \"method\", \"path\"}], \"unlisted\"},
-\"notes\": []}]}; null is what is not known, or is not; in_flight is null without --requests";
+\"requests\", \"classes\", \"micros\", \"since_flip\": {\"requests\", \"5xx\"}}], \"locked\": {\"uid\", \"user\",
+\"sudo_user\", \"reason\", \"since\", \"until\"}, \"in_flight\": {\"listed\": [{\"slot\", \"pid\", \"age_ms\",
+\"method\", \"path\"}], \"unlisted\"}, \"notes\": []}]}; null means none, or not known; in_flight is null
+without --requests";
 
 /// Of `list`.
 pub(crate) const LIST_HELP: &str = "\
@@ -69,22 +73,39 @@ Examples:
 
 JSON: {\"app\", \"active\", \"generation\"}";
 
+/// Of `idle`.
+pub(crate) const IDLE_HELP: &str = "\
+The idle slot is the one that is not active. If there are several, name one of them yourself:
+idle lists them in its error and exits with 2, or prints them with --all, one per line. address
+and docroot are null while Apache has not been started since the boot.
+
+Examples:
+  slotctl idle app
+  rsync -a release/ \"$(slotctl idle app --json | jq -r .docroot)/\"
+  slotctl flip app \"$(slotctl idle app)\" --check
+
+JSON: {\"app\", \"slot\", \"address\", \"docroot\", \"generation\"}; with --all {\"app\", \"generation\",
+\"slots\": [{\"slot\", \"address\", \"docroot\"}]}";
+
 /// Of `history`.
 pub(crate) const HISTORY_HELP: &str = "\
-The newest is the last. Text has local times, JSON those of UTC.
+The newest change is the last. Text has local times, JSON has UTC.
 
 Examples:
   slotctl history
   slotctl history app -n 5
 
 JSON: {\"app\", \"entries\": [{\"time\", \"action\", \"from\", \"to\", \"generation\", \"uid\", \"user\",
-\"sudo_user\", \"reason\"}]}; the last three only where there is something to say";
+\"sudo_user\", \"reason\", \"counted\": {\"segment\", \"slots\": {\"NAME\": {\"requests\", \"5xx\"}}}}]}; the
+last four only if they are known; counted is what each slot had counted when the change was
+recorded";
 
 /// Of `drain`.
 pub(crate) const DRAIN_HELP: &str = "\
-Whoever killed the backend of SLOT afterwards would hurt nobody: no request is in it, and none can
-enter until it is made active again. The active slot cannot be drained: flip first. When the time is
-over, slotctl exits with 124. Without --timeout there is no end. DURATION is 30, 30s, 5m, 1h, 500ms.
+When drain exits with 0, no request is in SLOT, and none can enter until it is made active
+again: its backend can be stopped. The active slot cannot be drained: flip first. If requests
+are left when the time is over, drain exits with 124. Without --timeout it waits as long as it
+takes. DURATION is 30, 30s, 5m, 5min, 1h, 500ms.
 
 Examples:
   slotctl drain                           one group, two slots: the one that is not active
@@ -94,21 +115,24 @@ JSON: {\"app\", \"slot\", \"in_flight\", \"took_ms\", \"done\"}";
 
 /// Of `wait`.
 pub(crate) const WAIT_HELP: &str = "\
-For scripts beside those that flip: changes nothing, and waits for what others do. Unlike drain,
---for=drained waits for the flip away from SLOT as well. When the time is over, slotctl exits with
-124. Without --timeout there is no end. DURATION is 30, 30s, 5m, 1h, 500ms.
+For scripts beside those that flip: wait changes nothing, and waits for what others do. Unlike
+drain, --for=drained waits for the flip away from SLOT as well. When the time is over, wait
+exits with 124. Without --timeout it waits as long as it takes. DURATION is 30, 30s, 5m, 5min,
+1h, 500ms.
 
 Examples:
   slotctl wait app green --for=active --timeout 1h
   slotctl wait app blue --for=drained && systemctl stop blue
 
-JSON: {\"app\", \"slot\", \"for\", \"in_flight\", \"took_ms\", \"done\"}; in_flight is null with --for=active";
+JSON: {\"app\", \"slot\", \"for\", \"in_flight\", \"took_ms\", \"done\"}; in_flight is null with
+--for=active";
 
 /// Of `lock`.
 pub(crate) const LOCK_HELP: &str = "\
-While the lock holds, nobody else flips APP: they exit with 5, and are told by whom, since when and
-why. The same person flips on, and may lock again to renew it. By sudo, SUDO_USER is the person. What
-Apache itself does at its start is not barred. DURATION is 30, 30s, 5m, 1h.
+While the lock holds, only you can flip APP. Other people's flips exit with 5, and say who
+locked it, since when and why. To renew the lock, lock again. With sudo, SUDO_USER is the
+person. A lock does not stop what Apache itself does at its start. DURATION is 30, 30s, 5m,
+5min, 1h.
 
 Examples:
   slotctl lock app --reason 'migrating the database' --for 2h
@@ -119,25 +143,30 @@ JSON: {\"app\", \"changed\", \"locked\": {\"uid\", \"user\", \"sudo_user\", \"re
 
 /// Of `unlock`.
 pub(crate) const UNLOCK_HELP: &str = "\
-One's own lock needs no --force; another's is for root alone to take, with --force. Where there is
-none, it is done already.
+Your own lock needs no --force. Only root can end the lock of another person, with --force. If
+there is no lock, unlock changes nothing and exits with 0.
 
 Examples:
   slotctl unlock app
   sudo slotctl unlock app --force
 
 JSON: {\"app\", \"changed\", \"locked\": null, \"warnings\": []}";
+
 /// Of `doctor`.
 pub(crate) const DOCTOR_HELP: &str = "\
-Each finding is an error, a warning or a note. The exit code is 1 while there are errors. --repair
-sets owners and modes, ends a torn last line of a history, takes away files that were never finished
-and locks that ended or cannot be read; where Apache is known not to run, it keeps a damaged record
-aside, so that the next start makes a new one. It follows no link, and never writes to a record.
+Each finding is an error, a warning or a note. The exit code is 1 while there are errors. Doctor
+examines the files of mod_slot, and whether Apache's user can search the docroot of each slot;
+only root can examine everything.
+
+--repair sets owners and modes, ends a torn last line of a history, and removes files that were
+never finished and locks that ended or cannot be read. If Apache is known not to run, it keeps a
+damaged record aside, so that the next start makes a new one. It follows no link, and never
+writes to a record.
 
 Examples:
   slotctl doctor
   sudo slotctl doctor app --repair
   slotctl doctor --json | jq -r '.findings[] | select(.severity == \"error\") | .what'
 
-JSON: {\"findings\": [{\"app\", \"severity\", \"file\", \"what\", \"way_out\", \"repaired\"}]}; app is null for
-what is of all groups";
+JSON: {\"findings\": [{\"app\", \"severity\", \"file\", \"what\", \"way_out\", \"repaired\"}]}; app is null
+for what is of all groups";

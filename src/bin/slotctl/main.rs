@@ -13,6 +13,7 @@ mod flip;
 mod help;
 mod history;
 mod hold;
+mod idle;
 mod inflight;
 mod names;
 mod probe;
@@ -20,6 +21,7 @@ mod render;
 mod report;
 mod status;
 mod who;
+mod words;
 
 use args::{Args, Verb};
 use clap::Parser;
@@ -63,7 +65,7 @@ fn main() -> ExitCode {
     map::survive_file_limits();
     match Args::try_parse() {
         Ok(args) => finish(run(&args)),
-        Err(e) => unparsed(&e),
+        Err(e) => unparsed(e),
     }
 }
 
@@ -74,6 +76,7 @@ fn run(args: &Args) -> Result<Answer, Failure> {
         Verb::Status(status) => status::status(&dirs, status, args.json),
         Verb::List => status::list(&dirs, args.json),
         Verb::Active(one) => status::active(&dirs, one.app.as_deref(), args.json),
+        Verb::Idle(idle) => idle::run(&dirs, idle, args.json),
         Verb::History(history) => history::run(&dirs, history, args.json),
         Verb::Drain(drain) => drain::drain(&dirs, drain, args.json),
         Verb::Wait(wait) => drain::wait(&dirs, wait, args.json),
@@ -94,7 +97,11 @@ fn finish(outcome: Result<Answer, Failure>) -> ExitCode {
 }
 
 /// Help and version are answers; all else is a usage error, said as every other error is.
-fn unparsed(e: &clap::Error) -> ExitCode {
+fn unparsed(mut e: clap::Error) -> ExitCode {
+    if let Some(sentence) = words::explain(&mut e) {
+        complain(&sentence);
+        return ExitCode::from(failure::USAGE);
+    }
     let text = e.render().to_string();
     match e.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => return finish(Ok(text.into())),

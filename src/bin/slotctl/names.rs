@@ -3,6 +3,7 @@
 use crate::failure::Failure;
 use mod_slot::flip::{self, Error, View};
 use mod_slot::state::Dirs;
+use mod_slot::view::no_group;
 
 /// The group that is meant: `given`, or the only one.
 ///
@@ -51,9 +52,7 @@ pub(crate) fn target(
     }
     let app = match only(dirs) {
         Ok(app) => app,
-        Err(Error::Which { .. }) => {
-            return Err(Error::NoGroup { app: name.into(), dir: dirs.state.clone() }.into());
-        }
+        Err(Error::Which { .. }) => return Err(no_group(dirs, name).into()),
         Err(e) => return Err(e.into()),
     };
     let slots = View::read(dirs, &app)?.slots();

@@ -7,9 +7,10 @@ use mod_slot::flip::{self, Error, Tally, View};
 use mod_slot::hold;
 use mod_slot::state::control::Control;
 use mod_slot::state::group::Group;
-use mod_slot::state::history::Entry;
+use mod_slot::state::history::{Counted, Entry, Totals};
 use mod_slot::state::hold::{Content, Hold};
 use mod_slot::state::{Dirs, counts};
+use mod_slot::tally::segment_name;
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
@@ -64,6 +65,9 @@ pub(crate) struct Slot {
     pub(crate) classes: Option<Classes>,
     /// The sum of the durations of all finished requests, microseconds.
     pub(crate) micros: Option<u64>,
+    /// The requests that ended since the last flip; `None` if it did not record the totals, or of
+    /// other counts.
+    pub(crate) since_flip: Option<Totals>,
 }
 
 /// Finished requests by class of their status.
@@ -148,13 +152,13 @@ pub(crate) fn look(dirs: &Dirs, app: &str, requests: bool) -> Result<Status, Err
         generation: control.map(|control| control.word.generation()),
         since: last.as_ref().and_then(|entry| utc(&entry.time)).or_else(|| control.and_then(made)),
         by: last.as_ref().map(By::from),
-        reason: last.and_then(|entry| entry.reason),
+        reason: last.as_ref().and_then(|entry| entry.reason.clone()),
         started: group.is_some(),
         running: pid.is_some_and(is_alive),
         pid,
         default: group.map(|group| group.default.clone()),
         operator: group.and_then(|group| group.operator.clone()),
-        slots: slots(dirs, app, &seen)?,
+        slots: slots(dirs, app, &seen, last.and_then(|entry| entry.counted))?,
         locked: content.in_force(Timestamp::now()).cloned(),
         in_flight,
         notes: Vec::new(),
@@ -207,12 +211,16 @@ fn is_alive(pid: u32) -> bool {
     pid > 0 && matches!(kill(Pid::from_raw(pid), None), Ok(()) | Err(Errno::EPERM))
 }
 
-fn slots(dirs: &Dirs, app: &str, seen: &Seen) -> Result<Vec<Slot>, Error> {
+/// `then` is what was counted at the last flip.
+fn slots(dirs: &Dirs, app: &str, seen: &Seen, then: Option<Counted>) -> Result<Vec<Slot>, Error> {
     let names = seen.names();
     let tallies = match &seen.control {
         Some(control) => count(dirs, app, control, &names)?,
         None => vec![None; names.len()],
     };
+    // Asked for after the totals: if it is still the segment of the flip, they are of that one too.
+    let then = then.filter(|then| segment_name(dirs, app).is_some_and(|s| s == then.segment));
+    let since = |name: &str, now: Tally| now.totals().since(*then.as_ref()?.slots.get(name)?);
     let configured = |name: &str| seen.group.as_ref()?.slots.iter().find(|slot| slot.name == name);
     let slot = |(name, tally): (&str, Option<Tally>)| Slot {
         name: name.into(),
@@ -223,6 +231,7 @@ fn slots(dirs: &Dirs, app: &str, seen: &Seen) -> Result<Vec<Slot>, Error> {
         requests: tally.map(|tally| tally.requests()),
         classes: tally.map(|tally| tally.classes.into()),
         micros: tally.map(|tally| tally.micros),
+        since_flip: tally.and_then(|tally| since(name, tally)),
     };
     Ok(names.into_iter().zip(tallies).map(slot).collect())
 }

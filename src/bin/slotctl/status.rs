@@ -1,4 +1,4 @@
-//! `status`, `list` and `active`: what is so, as far as this user may know it.
+//! `status`, `list` and `active`: the state of the groups, as far as this user may read it.
 
 use crate::failure::Failure;
 use crate::render::{self, Align, Table};
@@ -153,6 +153,8 @@ fn table(slots: &[Slot]) -> String {
         ("REQUESTS", Align::Right),
         ("4XX", Align::Right),
         ("5XX", Align::Right),
+        ("SINCE FLIP", Align::Right),
+        ("5XX SINCE FLIP", Align::Right),
     ]);
     for slot in slots {
         table.row([
@@ -164,6 +166,8 @@ fn table(slots: &[Slot]) -> String {
             shown(slot.requests),
             shown(slot.classes.map(|classes| classes.client_errors)),
             shown(slot.classes.map(|classes| classes.server_errors)),
+            shown(slot.since_flip.map(|since| since.requests)),
+            shown(slot.since_flip.map(|since| since.server_errors)),
         ]);
     }
     table.to_string()

@@ -30,7 +30,7 @@ fn run(command: &mut Command) -> String {
 
 /// `apachectl configtest` of the tree.
 fn configtest(site: &Site, tree: &Path) -> String {
-    let mut command = Command::new(site.httpd());
+    let mut command = Command::new(site.program());
     command.args(["-t", "-d"]).arg(tree).args(["-f", "apache2.conf"]);
     for name in ["RUN_DIR", "LOCK_DIR", "LOG_DIR"] {
         command.env(format!("APACHE_{name}"), site.path());
@@ -43,7 +43,7 @@ fn configtest(site: &Site, tree: &Path) -> String {
 #[test]
 fn the_example_files_load_on_debian_as_they_are() {
     let site = Site::new();
-    let layout = Command::new(site.httpd()).arg("-V").output().unwrap();
+    let layout = Command::new(site.program()).arg("-V").output().unwrap();
     if !Path::new("/usr/sbin/a2enmod").exists() || !text(&layout).contains("apache2.conf") {
         return eprintln!("SKIPPED: this is not Debian's Apache");
     }

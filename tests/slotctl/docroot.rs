@@ -1,0 +1,316 @@
+//! `doctor`, of docroots: what Apache's children cannot serve is found, and nothing else.
+
+use crate::site::{Ran, Site, ran};
+use mod_slot::state::control::PAGE;
+use mod_slot::state::map::Mapping;
+use nix::unistd::{Gid, Uid, chroot, setgroups, setresgid, setresuid};
+use serde_json::Value;
+use std::env;
+use std::fs::{self, File, Permissions};
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+const NOBODY: u32 = 65534;
+/// A group of nobody's, beside its own.
+const DEPLOY: u32 = 65533;
+
+/// A process that serves requests, as far as `/proc` can tell: a child of this process, which has
+/// the record mapped.
+struct Serving(Child);
+
+impl Serving {
+    /// As user and group `NOBODY`, and in these groups; with another root directory, if one is given.
+    fn start(site: &Site, groups: &str, root: Option<&Path>) -> Self {
+        let mut child = Command::new(env::current_exe().unwrap());
+        // One of these tests again, in a process of its own.
+        let test = "docroot::a_docroot_that_apaches_user_may_not_search_is_found";
+        child.args(["--exact", test, "--nocapture"]);
+        child.env("MOD_SLOT_CHILD", site.dirs.control("app")).env("MOD_SLOT_GROUPS", groups);
+        if let Some(root) = root {
+            child.env("MOD_SLOT_ROOT", root);
+        }
+        let mut child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
+        assert!(lines.map_while(Result::ok).any(|line| line.ends_with("serving")), "it ended");
+        Self(child)
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        self.0.wait().unwrap();
+    }
+}
+
+/// What the process of a [`Serving`] does, until its input ends: whether this is one.
+fn serves() -> bool {
+    let Some(control) = env::var_os("MOD_SLOT_CHILD") else { return false };
+    let _mapping = Mapping::of(&File::open(control).unwrap(), PAGE, false).unwrap();
+    if let Some(root) = env::var_os("MOD_SLOT_ROOT") {
+        chroot(Path::new(&root)).unwrap();
+        env::set_current_dir("/").unwrap();
+    }
+    let groups = env::var("MOD_SLOT_GROUPS").unwrap();
+    let groups: Vec<_> = groups.split_whitespace().map(|gid| gid.parse().unwrap()).collect();
+    setgroups(&groups.into_iter().map(Gid::from_raw).collect::<Vec<_>>()).unwrap();
+    let (uid, gid) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
+    setresgid(gid, gid, gid).unwrap();
+    setresuid(uid, uid, uid).unwrap();
+    println!("serving");
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+    true
+}
+
+/// Severity and path of each finding, and what follows from it with the way out.
+fn findings(ran: &Ran) -> Vec<(String, PathBuf, String)> {
+    let json: Value = serde_json::from_str(&ran.out).unwrap_or_else(|e| panic!("{e}: {ran:?}"));
+    let found = json["findings"].as_array().unwrap().iter().map(|finding| {
+        let text = |key: &str| finding[key].as_str().unwrap().to_owned();
+        let what = format!("{}. {}", text("what"), text("way_out"));
+        (text("severity"), PathBuf::from(text("file")), what)
+    });
+    found.collect()
+}
+
+/// There is this one finding, and nothing else.
+#[track_caller]
+fn finds(site: &Site, severity: &str, slot: &str, words: &[&str]) {
+    let ran = site.run(&["doctor", "--json"]);
+    let found = findings(&ran);
+    let [(found_severity, path, what)] = &found[..] else { panic!("{found:?}") };
+    assert_eq!(
+        (found_severity.as_str(), path),
+        (severity, &PathBuf::from(site.docroot(slot))),
+        "{what}"
+    );
+    for words in words {
+        assert!(what.contains(words), "{words:?} is not in {what:?}");
+    }
+    assert_eq!(ran.code, i32::from(severity == "error"), "{ran:?}");
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+fn is_root() -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        eprintln!("SKIPPED: only root can become another user; run it as root");
+    }
+    root
+}
+
+#[test]
+fn a_docroot_that_is_missing_is_an_error_once_its_slot_is_active() {
+    let site = Site::whole();
+    site.run(&["doctor"]).says("nothing is broken\n");
+    let path = PathBuf::from(site.docroot("resin_standby"));
+    fs::remove_dir(&path).unwrap();
+    let words = ["it is missing: it is the docroot of slot \"resin_standby\", whose", "create it"];
+    finds(&site, "note", "resin_standby", &words);
+    site.run(&["flip"]).fails_not();
+    let words = ["it is missing", "which is active", "create it", "correct docroot= of the slot"];
+    finds(&site, "error", "resin_standby", &words);
+    let line = site.run(&["doctor"]).out;
+    assert!(line.starts_with(&format!("error: {}: it is missing: ", path.display())), "{line}");
+    fs::create_dir(&path).unwrap();
+    site.run(&["doctor"]).says("nothing is broken\n");
+
+    // All of it is missing: the first part that is not there is named.
+    fs::remove_dir_all(site.path().join("srv")).unwrap();
+    let found = findings(&site.run(&["doctor", "--json"]));
+    let first = format!("{} is missing: ", site.path().join("srv").display());
+    assert!(
+        found.len() == 2 && found.iter().all(|(.., what)| what.starts_with(&first)),
+        "{found:?}"
+    );
+    assert_eq!([&found[0].0, &found[1].0], ["note", "error"]);
+}
+
+#[test]
+fn a_docroot_that_is_no_directory_or_a_link_to_nothing_is_found() {
+    let site = Site::whole();
+    let (active, idle) =
+        (PathBuf::from(site.docroot("resin")), PathBuf::from(site.docroot("resin_standby")));
+    for path in [&active, &idle] {
+        fs::remove_dir(path).unwrap();
+        fs::write(path, "").unwrap();
+        let (slot, severity) =
+            if path == &active { ("resin", "error") } else { ("resin_standby", "warning") };
+        finds(&site, severity, slot, &["it is not a directory", "put a directory in its place"]);
+        fs::remove_file(path).unwrap();
+        // As a release's directory, and the link to it.
+        let release = site.path().join("srv").join("release");
+        symlink("release", path).unwrap();
+        let severity = if path == &active { "error" } else { "note" };
+        let leads = format!(
+            "the link {} leads to {}, which is missing: it is the docroot",
+            path.display(),
+            release.display()
+        );
+        finds(&site, severity, slot, &[&leads, "let the link lead to"]);
+        fs::create_dir(&release).unwrap();
+        site.run(&["doctor"]).says("nothing is broken\n");
+        fs::remove_dir(&release).unwrap();
+        fs::write(&release, "").unwrap();
+        let severity = if path == &active { "error" } else { "warning" };
+        finds(&site, severity, slot, &[&format!("{} is not a directory", release.display())]);
+        fs::remove_file(&release).unwrap();
+        fs::remove_file(path).unwrap();
+        fs::create_dir(path).unwrap();
+    }
+    site.run(&["doctor"]).says("nothing is broken\n");
+}
+
+#[test]
+fn a_docroot_that_apaches_user_may_not_search_is_found() {
+    if serves() || !is_root() {
+        return;
+    }
+    let site = Site::whole();
+    let _child = Serving::start(&site, "", None);
+    site.run(&["doctor"]).says("nothing is broken\n");
+    let (active, idle) =
+        (PathBuf::from(site.docroot("resin")), PathBuf::from(site.docroot("resin_standby")));
+    set_mode(&idle, 0o700);
+    let refused = |path: &Path| format!("Apache's user nobody may not search {}", path.display());
+    let way_out = format!("chmod o+x {}", idle.display());
+    finds(&site, "warning", "resin_standby", &[&refused(&idle), &way_out]);
+    // To search is enough: files are opened by their names.
+    set_mode(&idle, 0o711);
+    site.run(&["doctor"]).says("nothing is broken\n");
+    set_mode(&active, 0o750);
+    finds(&site, "error", "resin", &[&refused(&active), "which is active"]);
+    // The owner's rights come first, then the group's: those of others do not matter then.
+    chown(&active, Some(NOBODY), None).unwrap();
+    site.run(&["doctor"]).says("nothing is broken\n");
+    chown(&active, Some(0), Some(NOBODY)).unwrap();
+    site.run(&["doctor"]).says("nothing is broken\n");
+    set_mode(&active, 0o705);
+    finds(&site, "error", "resin", &[&refused(&active)]);
+    set_mode(&active, 0o755);
+
+    // A directory above it, of both.
+    let above = site.path().join("srv");
+    set_mode(&above, 0o700);
+    let found = findings(&site.run(&["doctor", "--json"]));
+    assert!(
+        found.len() == 2 && found.iter().all(|f| f.2.starts_with(&refused(&above))),
+        "{found:?}"
+    );
+    // slotctl is itself again: this needs its own rights.
+    site.run(&["doctor", "--repair"]);
+    site.run(&["flip"]).fails_not();
+}
+
+#[test]
+fn what_a_group_of_apaches_user_may_search_is_no_finding() {
+    if !is_root() {
+        return;
+    }
+    let site = Site::whole();
+    let path = PathBuf::from(site.docroot("resin"));
+    chown(&path, None, Some(DEPLOY)).unwrap();
+    set_mode(&path, 0o750);
+    let child = Serving::start(&site, "65533 12", None);
+    site.run(&["doctor"]).says("nothing is broken\n");
+    drop(child);
+    let _child = Serving::start(&site, "12", None);
+    finds(&site, "error", "resin", &["Apache's user nobody may not search"]);
+}
+
+#[test]
+fn what_an_access_list_allows_is_no_finding() {
+    if !is_root() {
+        return;
+    }
+    let site = Site::whole();
+    let path = PathBuf::from(site.docroot("resin"));
+    set_mode(&path, 0o700);
+    let mut setfacl = Command::new("setfacl");
+    setfacl.args(["-m", "u:65534:x"]).arg(&path);
+    if !setfacl.output().is_ok_and(|out| out.status.success()) {
+        return eprintln!("SKIPPED: there is no setfacl here, or no access list");
+    }
+    let _child = Serving::start(&site, "", None);
+    site.run(&["doctor"]).says("nothing is broken\n");
+}
+
+/// As with ChrootDir, or the private `/tmp` of a service.
+#[test]
+fn docroots_are_looked_for_where_apache_sees_them() {
+    if !is_root() {
+        return;
+    }
+    let site = Site::whole();
+    let root = site.path().join("root");
+    let inside = |slot: &str| root.join(Path::new(&site.docroot(slot)).strip_prefix("/").unwrap());
+    for slot in ["resin", "resin_standby"] {
+        fs::create_dir_all(inside(slot)).unwrap();
+    }
+    fs::remove_dir_all(site.path().join("srv")).unwrap();
+    let child = Serving::start(&site, "", Some(&root));
+    site.run(&["doctor"]).says("nothing is broken\n");
+    // An absolute link leads to a place inside.
+    fs::rename(inside("resin"), inside("release")).unwrap();
+    symlink(site.docroot("release"), inside("resin")).unwrap();
+    site.run(&["doctor"]).says("nothing is broken\n");
+    fs::remove_dir(inside("release")).unwrap();
+    finds(&site, "error", "resin", &["the link ", "release, which is missing"]);
+    drop(child);
+    let found = findings(&site.run(&["doctor", "--json"]));
+    assert_eq!(found.len(), 2, "where nobody serves, slotctl looks itself: {found:?}");
+}
+
+#[test]
+fn what_slotctl_itself_may_not_see_is_no_alarm() {
+    if !is_root() {
+        return;
+    }
+    let site = Site::whole();
+    let (active, idle) =
+        (PathBuf::from(site.docroot("resin")), PathBuf::from(site.docroot("resin_standby")));
+    chown(&active, Some(NOBODY), Some(NOBODY)).unwrap();
+    set_mode(&active, 0o700);
+    let _child = Serving::start(&site, "", None);
+    let slotctl = site.path().join("slotctl");
+    let mut copy = Command::new("cp");
+    assert!(copy.arg(env!("CARGO_BIN_EXE_slotctl")).arg(&slotctl).status().unwrap().success());
+    let other = || {
+        let mut doctor = site.command(&slotctl, &["doctor", "--json"]);
+        let ran = ran(doctor.uid(65000).gid(65000).current_dir("/"));
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{ran:?}");
+        let found = findings(&ran).into_iter();
+        found.filter(|(_, path, _)| path.starts_with(site.path().join("srv"))).collect::<Vec<_>>()
+    };
+    let found = other();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!((found[0].0.as_str(), &found[0].1), ("note", &active));
+    assert!(found[0].2.starts_with("it cannot be examined: ") && found[0].2.ends_with("as root"));
+    // Every user can see that a directory is missing.
+    fs::remove_dir(&idle).unwrap();
+    assert!(other().iter().any(|(_, path, what)| *path == idle && what.contains("it is missing")));
+}
+
+#[test]
+fn without_a_child_of_apache_nobody_is_said_to_be_refused() {
+    let site = Site::whole();
+    set_mode(Path::new(&site.docroot("resin")), 0o700);
+    // A child of this process, but not one that has the record mapped.
+    let mut other = Command::new("sleep").arg("60").spawn().unwrap();
+    site.run(&["doctor"]).says("nothing is broken\n");
+    other.kill().unwrap();
+    other.wait().unwrap();
+}
+
+#[test]
+fn slots_without_a_docroot_have_no_finding() {
+    let site = Site::whole().without_docroots();
+    fs::remove_dir_all(site.path().join("srv")).unwrap();
+    site.run(&["doctor"]).says("nothing is broken\n");
+}
