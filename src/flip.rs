@@ -209,25 +209,25 @@ pub(crate) fn change(mapping: &Mapping, before: Word, word: Word) -> io::Result<
 fn sync(mapping: &Mapping, before: Word, word: Word) -> io::Result<()> {
     mapping.sync().inspect_err(|_| {
         // In memory it is done, on the disk perhaps not: taken back, as a change of its own.
-        let back = if word == before { word } else { word.flipped(before.active()) };
-        let _ = store(mapping, back);
+        if word != before {
+            let _ = store(mapping, word.flipped(before.active()));
+        }
     })
 }
 
-/// Makes `word` the control word, for every process at once: the moment of a flip. Its bank of side words
+/// Makes `word`, of another generation than the one before, the control word, for every process at once:
+/// the moment of a flip. Its bank of side words
 /// is filled first; the word that it replaces has the other one. It is not on the disk yet. See
 /// [`crate::lease`] for the fence.
 pub fn publish(mapping: &Mapping, word: Word) {
     let generation = word.generation();
     let [tag, side @ ..]: &[_; 1 + SIDE_WORDS] = mapping.words(bank(generation));
-    let is_filled = tag.load(Ordering::Relaxed) == control::tag(generation);
-    if !is_filled {
-        // For a reader who is late by two generations: no tag, other words, another tag.
-        tag.store(0, Ordering::Relaxed);
-        fence(Ordering::Release);
-        side.iter().for_each(|word| word.store(0, Ordering::Relaxed));
-        tag.store(control::tag(generation), Ordering::Release);
-    }
+    // A reader that is late by two generations must not take these words for those of its own: no tag is
+    // there while they change.
+    tag.store(0, Ordering::Relaxed);
+    fence(Ordering::Release);
+    side.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+    tag.store(control::tag(generation), Ordering::Release);
     mapping.word(WORD).store(word.bits(), Ordering::Release);
     fence(Ordering::SeqCst);
     mapping.wake(WORD);

@@ -179,7 +179,14 @@ impl View {
         let reads = if self.lost {
             "Some of its processes have seen it cut short and read none".into()
         } else {
-            format!("Its processes read the file with inode {}, and this one has inode {}", group.inode, self.inode)
+            let (read, this) = match group.inode == self.inode {
+                false => (format!("inode {}", group.inode), format!("inode {}", self.inode)),
+                true => {
+                    let this = format!("identity {:032x}", self.control.identity);
+                    (format!("identity {}", group.identity), this)
+                }
+            };
+            format!("Its processes read the file with {read}, and this one has {this}")
         };
         Err(Error::Replaced { path: dirs.control(&self.app), pid: group.pid, reads })
     }
