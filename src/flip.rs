@@ -173,6 +173,8 @@ pub(crate) fn refuse_untrusted(dirs: &Dirs) -> Result<(), Error> {
     match trust::weakness(&dirs.state, Use::Holds, Starter::of(dirs)) {
         Ok(None) => Ok(()),
         Ok(Some(weak)) => Err(Error::Untrusted { weak: Box::new(weak) }),
+        // That it is not there is for the others to say.
+        Err(e) if map::is_absent(&e) => Ok(()),
         Err(e) => Err(refused("read", &dirs.state, e)),
     }
 }

@@ -50,11 +50,11 @@ impl Known {
     /// [`PublishError::System`].
     pub fn open(dirs: &Dirs, make: bool) -> Result<Self, PublishError> {
         let path = dirs.names();
-        if make {
-            private_file(&path, None)?;
-        }
+        let made = if make { private_file(&path, None).map(drop) } else { Ok(()) };
         // For reading only: what the children inherit can neither be written nor locked against others.
-        let (file, meta) = reopen(&path, false)?;
+        // Where nothing can be written, as on a disk that became read-only, that is enough.
+        let opened = reopen(&path, false);
+        let (file, meta) = opened.or_else(|e| made.and(Err(e)))?;
         let known = Self { file, inode: meta.ino() };
         // Not every file system has such locks.
         known.is_shared(0, 0..1).map_err(system("cannot lock", &path))?;
