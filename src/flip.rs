@@ -105,16 +105,21 @@ pub fn flip(
 
     let (from, before) = (view.control.active().to_owned(), view.control.word);
     let word = if changed { before.flipped(index) } else { before };
-    // Once more, at the last moment: of a change that is taken back, requests may have seen something.
+    let check = || refuse_overtaken(dirs, &view, &to);
+    let or_take_back = |checked: Result<(), Error>| {
+        checked.inspect_err(|_| drop(store(&mapping, word.flipped(before.active()))))
+    };
     if changed {
-        refuse_overtaken(dirs, &view, &to)?;
+        // Before the store, because requests may see a change that is taken back; at once behind it, so that
+        // few do; and at the end, for a process that was stopped since.
+        check()?;
         publish(&mapping, word);
-        if let Err(e) = refuse_overtaken(dirs, &view, &to) {
-            let _ = store(&mapping, word.flipped(before.active()));
-            return Err(e);
-        }
+        or_take_back(check())?;
     }
     sync(&mapping, before, word).map_err(|source| Error::NotDurable { path, source })?;
+    if changed {
+        or_take_back(check())?;
+    }
     let generation = word.generation();
     let started = view.group.is_some();
     let mut flipped = Flipped { from, to, generation, unrecorded: None, started, unreadable_hold };

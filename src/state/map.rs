@@ -48,17 +48,29 @@ pub(crate) fn is_absent(error: &io::Error) -> bool {
 ///
 /// What the system said, or what is wrong with the file.
 pub fn open(path: &Path, write: bool, owner: u32) -> Result<(File, Metadata), OpenError> {
+    let mut tries = 10;
+    loop {
+        let file = open_any(path, write)?;
+        tries -= 1;
+        // One without a name was replaced just now: what counts is the one in its place.
+        if tries == 0 || file.metadata()?.nlink() != 0 {
+            let meta = ours(&file, owner)?;
+            return Ok((file, meta));
+        }
+    }
+}
+
+/// Opens what is there.
+fn open_any(path: &Path, write: bool) -> Result<File, OpenError> {
     // O_NONBLOCK: a pipe in the file's place must not hold the opener.
     let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK;
     let opened = OpenOptions::new().read(true).write(write).custom_flags(flags).open(path);
-    let file = opened.map_err(|e| match e.raw_os_error() {
+    opened.map_err(|e| match e.raw_os_error() {
         Some(libc::ELOOP) => OpenError::NotOurs("it is a symbolic link"),
         Some(libc::ENXIO) => OpenError::NotOurs("it is not a regular file"),
         Some(libc::EISDIR) => OpenError::NotOurs("it is a directory"),
         _ => e.into(),
-    })?;
-    let meta = ours(&file, owner)?;
-    Ok((file, meta))
+    })
 }
 
 /// Whether an open file is a plain one, of one name, and of `owner` or root.
@@ -71,8 +83,10 @@ pub(crate) fn ours(file: &File, owner: u32) -> Result<Metadata, OpenError> {
     if !meta.is_file() {
         return Err(OpenError::NotOurs("it is not a regular file"));
     }
-    if meta.nlink() != 1 {
-        return Err(OpenError::NotOurs("it has more than one name (hard link)"));
+    match meta.nlink() {
+        0 => return Err(OpenError::NotOurs("it was removed meanwhile")),
+        1 => {}
+        _ => return Err(OpenError::NotOurs("it has more than one name (hard link)")),
     }
     if meta.uid() != owner && meta.uid() != 0 {
         return Err(OpenError::NotOurs("it belongs to another user"));
