@@ -172,9 +172,7 @@ pub enum Error {
         weak: Box<Weakness>,
     },
     /// Apache's last start allowed no flips.
-    #[error(
-        "{app:?} can't be flipped: {why}. Mend that, and reload Apache (apachectl graceful)"
-    )]
+    #[error("{app:?} can't be flipped: {why}. Mend that, and reload Apache (apachectl graceful)")]
     Frozen {
         /// The group.
         app: String,

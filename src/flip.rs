@@ -7,9 +7,7 @@
 pub use crate::error::Error;
 pub use crate::state::who::Who;
 pub use crate::tally::{Request, Tally, requests, tally};
-pub use crate::view::{
-    Served, View, groups, is_group, read_group, read_history, served, warnings,
-};
+pub use crate::view::{Served, View, groups, is_group, read_group, read_history, served, warnings};
 
 use crate::error::{refused, unopened};
 use crate::slot::Word;

@@ -77,7 +77,10 @@ pub fn warnings(dirs: &Dirs, app: &str) -> Vec<String> {
     let Ok(Some(group)) = read_group(dirs, app) else { return warnings };
     if let Some(why) = group.frozen {
         let what = match group.serves {
-            Some(slot) => format!("Apache (pid {}) serves slot {slot:?} of {app:?}, whatever is recorded, and ", group.pid),
+            Some(slot) => format!(
+                "Apache (pid {}) serves slot {slot:?} of {app:?}, whatever is recorded, and ",
+                group.pid
+            ),
             None => String::new(),
         };
         let why = Error::Frozen { app: app.into(), why };

@@ -83,13 +83,20 @@ impl Doctor<'_> {
         let slots = group.filter(|group| group.serves.is_none() && group.unlisted.is_none());
         for slot in slots.iter().flat_map(|group| &group.slots) {
             if control.index_of(&slot.name).is_none() {
-                let what = format!("slot {:?} has no entry in it, and can't become active", slot.name);
+                let what =
+                    format!("slot {:?} has no entry in it, and can't become active", slot.name);
                 self.find(Severity::Error, path, what, "reload Apache (apachectl graceful)");
             }
         }
         if side_words(page, control.word.generation()).is_none() {
-            let what = "the words beside its control word are damaged: nothing uses them yet".to_owned();
-            self.find(Severity::Note, path, what, "none is needed: the next flip writes them again");
+            let what =
+                "the words beside its control word are damaged: nothing uses them yet".to_owned();
+            self.find(
+                Severity::Note,
+                path,
+                what,
+                "none is needed: the next flip writes them again",
+            );
         }
     }
 

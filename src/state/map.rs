@@ -321,12 +321,7 @@ fn byte_lock(file: &File, command: i32, at: usize, kind: i32) -> io::Result<libc
     range_lock(file, command, at as u64..at as u64 + 1, kind)
 }
 
-fn range_lock(
-    file: &File,
-    command: i32,
-    range: Range<u64>,
-    kind: i32,
-) -> io::Result<libc::flock> {
+fn range_lock(file: &File, command: i32, range: Range<u64>, kind: i32) -> io::Result<libc::flock> {
     // SAFETY: `flock` is a C struct of integers, for which zeros are a value.
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
     lock.l_type = kind as libc::c_short;

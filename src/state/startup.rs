@@ -169,7 +169,9 @@ impl<'a> Startup<'a> {
         let known = match Known::open(dirs, bar.is_none()) {
             Ok(known) => Some(known),
             Err(e) if bar.is_none() => {
-                notes.push(format!("{e}: names of slots that are configured no more keep their place"));
+                notes.push(format!(
+                    "{e}: names of slots that are configured no more keep their place"
+                ));
                 None
             }
             Err(_) => None,
@@ -281,11 +283,7 @@ impl<'a> Startup<'a> {
 
     /// Makes the files of a group that are not there, and a control file in the place of one that is of
     /// no use.
-    fn make_files(
-        &mut self,
-        wanted: &Wanted,
-        notes: &mut Vec<String>,
-    ) -> Result<(), PublishError> {
+    fn make_files(&mut self, wanted: &Wanted, notes: &mut Vec<String>) -> Result<(), PublishError> {
         if let Err(e) = private_file(&self.dirs.history(wanted.app()), wanted.operator) {
             notes.push(format!("{e}: what operators change is not recorded"));
         }
@@ -375,11 +373,13 @@ impl<'a> Startup<'a> {
         let is_durable = found.is_some_and(|found| found.reads(identity, record.inode));
         let frozen = self.unsynced.clone().filter(|_| !is_durable);
         if let Some(why) = &frozen {
-            notes.push(format!("{why}: nobody can flip group {:?} until Apache is reloaded", wanted.app()));
+            notes.push(format!(
+                "{why}: nobody can flip group {:?} until Apache is reloaded",
+                wanted.app()
+            ));
         }
         let counting = counts(identity);
-        let group =
-            Group { names, frozen, unlisted, ..group_file(wanted, &record, counting) };
+        let group = Group { names, frozen, unlisted, ..group_file(wanted, &record, counting) };
         notes.extend(self.write(&group));
         let Record { control, inode } = record;
         Ok(Published { control, mapping, inode, notes: Vec::new() })
@@ -413,13 +413,15 @@ impl<'a> Startup<'a> {
         let names = self.claim(wanted, &record.control, trusted, &mut notes);
         let unlisted = wanted.unlisted(&record.control);
         let unlisted = unlisted.map(|missing| {
-            format!("{missing} could not be added to {}: {why}; mend that, and reload Apache", path.display())
+            format!(
+                "{missing} could not be added to {}: {why}; mend that, and reload Apache",
+                path.display()
+            )
         });
         let mapping = self.map(wanted, &record)?;
         let counting = counts(record.control.identity);
         let frozen = held.as_ref().map(ToString::to_string);
-        let group =
-            Group { names, frozen, unlisted, ..group_file(wanted, &record, counting) };
+        let group = Group { names, frozen, unlisted, ..group_file(wanted, &record, counting) };
         notes.extend(self.write(&group));
         // As the head of this file has it.
         fence(Ordering::SeqCst);
@@ -429,7 +431,10 @@ impl<'a> Startup<'a> {
                 == (record.inode, record.control.identity, &record.control.names)
         };
         if !same(&now) {
-            return Err(Private::default(format!("{} was changed while Apache started", path.display())));
+            return Err(Private::default(format!(
+                "{} was changed while Apache started",
+                path.display()
+            )));
         }
         if !is_obeyed(&now) {
             return Err(gone(&now));
@@ -519,7 +524,10 @@ impl<'a> Startup<'a> {
                 Ok(()) => control.names.set(index, name),
                 Err(e) => {
                     control.names.bury(index);
-                    notes.push(format!("{e}: slot {name:?} of group {:?} can't become active", wanted.app()));
+                    notes.push(format!(
+                        "{e}: slot {name:?} of group {:?} can't become active",
+                        wanted.app()
+                    ));
                 }
             }
         }
@@ -667,7 +675,10 @@ fn is_free(names: &Names, index: SlotIndex) -> bool {
 /// A part of entering a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Step {
-    Write { at: u64, bytes: Vec<u8> },
+    Write {
+        at: u64,
+        bytes: Vec<u8>,
+    },
     Sync,
     /// The counts of the index.
     Reset,
@@ -790,7 +801,8 @@ mod tests {
         }
 
         fn wanted(&self, app: &str, names: &[&str]) -> Wanted {
-            let slot = |name: &&str| Slot { name: (*name).into(), address: "-".into(), docroot: None };
+            let slot =
+                |name: &&str| Slot { name: (*name).into(), address: "-".into(), docroot: None };
             let slots = names.iter().map(slot).collect();
             Wanted { group: Group::configured(&self.dirs, app, names[0], slots), operator: None }
         }
@@ -854,7 +866,10 @@ mod tests {
                 }
             }
             assert_eq!(seen, [Some("the_old_name".into()), None, Some(name.to_owned())]);
-            assert!(matches!(steps[..], [.., Step::Sync, Step::Reset, Step::Write { .. }, Step::Sync]));
+            assert!(matches!(
+                steps[..],
+                [.., Step::Sync, Step::Reset, Step::Write { .. }, Step::Sync]
+            ));
         }
     }
 
@@ -1050,7 +1065,11 @@ mod tests {
             let mut outcomes = [0, 0];
             for _ in 0..300 {
                 let whole = Group { frozen: None, ..place.group() };
-                let whole = Group { slots: wanted.group.slots.clone(), inode: fs::metadata(place.dirs.control("app")).unwrap().ino(), ..whole };
+                let whole = Group {
+                    slots: wanted.group.slots.clone(),
+                    inode: fs::metadata(place.dirs.control("app")).unwrap().ino(),
+                    ..whole
+                };
                 publish::group(&place.dirs, &whole).unwrap();
                 let flipped = thread::scope(|scope| {
                     let flip = scope.spawn(|| place.flip("b"));
@@ -1078,12 +1097,14 @@ mod tests {
             let began = Instant::now();
             let (mut startup, _) = Startup::of(&place.dirs);
             let prepared = startup.prepare(&wanted);
-            let settle = |(wanted, prepared)| startup.settle(wanted, prepared, |_| Counting::default());
+            let settle =
+                |(wanted, prepared)| startup.settle(wanted, prepared, |_| Counting::default());
             let all: Vec<_> = wanted.iter().zip(prepared).map(settle).collect();
             (all, began.elapsed())
         };
         start(&["a", "b"]);
-        let held: Vec<_> = apps[..5].iter().map(|app| File::open(place.dirs.lock(app)).unwrap()).collect();
+        let held: Vec<_> =
+            apps[..5].iter().map(|app| File::open(place.dirs.lock(app)).unwrap()).collect();
         held.iter().for_each(|file| file.lock().unwrap());
         let (all, took) = start(&["a", "c"]);
         assert!(took < flip::PATIENCE * 2, "{took:?}");

@@ -202,7 +202,9 @@ fn a_lock_that_nobody_lets_go_of_does_not_keep_apache_from_starting() {
     assert!(site.get("/").text().starts_with("slot=b "));
     assert!(!site.log().contains("[slot:error]"), "{}", site.log());
     site.stop();
-    site.configure(&configuration(&backends).replace("</SlotGroup>", "SlotDefault b\n</SlotGroup>"));
+    site.configure(
+        &configuration(&backends).replace("</SlotGroup>", "SlotDefault b\n</SlotGroup>"),
+    );
     site.start_again();
     assert!(site.get("/").text().starts_with("slot=b "));
     let says = "app.lock: another change is under way and does not end: group \"app\" serves its recorded \

@@ -161,7 +161,10 @@ fn both(dirs: &Dirs, bytes: &[u8]) -> Option<Control> {
             let (read, started) = (names(&control), names(&apache.control));
             assert!(read.iter().all(|name| started.contains(name)), "{control:?}");
             assert_eq!(started.len(), TWO.len());
-            assert_eq!((control.identity, control.word), (apache.control.identity, apache.control.word));
+            assert_eq!(
+                (control.identity, control.word),
+                (apache.control.identity, apache.control.word)
+            );
             Some(control)
         }
         Err(e) => {

@@ -30,7 +30,10 @@ fn the_newest_is_the_last() {
 #[test]
 fn json_has_all_that_was_recorded_in_utc() {
     let site = Site::new();
-    assert_eq!(site.json(&["history"]), serde_json::json!({ "app": "app", "entries": [], "warnings": [] }));
+    assert_eq!(
+        site.json(&["history"]),
+        serde_json::json!({ "app": "app", "entries": [], "warnings": [] })
+    );
     site.run(&["flip", "--reason", "why"]);
     let said = site.json(&["history"]);
     let entry = serde_json::to_value(&site.history("app")[0]).unwrap();

@@ -9,6 +9,7 @@ mod doctor;
 mod drain;
 mod faults;
 mod flip;
+mod frozen;
 mod fuzz;
 mod history;
 mod hold;

@@ -50,7 +50,7 @@ JSON: {\"groups\": [{\"app\", \"active\", \"generation\", \"since\", \"by\", \"r
 \"pid\", \"default\", \"operator\", \"slots\": [{\"name\", \"active\", \"address\", \"docroot\", \"in_flight\",
 \"requests\", \"classes\", \"micros\"}], \"locked\": {\"uid\", \"user\", \"sudo_user\", \"reason\", \"since\",
 \"until\"}, \"in_flight\": {\"listed\": [{\"slot\", \"pid\", \"age_ms\", \"method\", \"path\"}], \"unlisted\"},
-\"notes\": []}]}; null is what is not known, or is not; in_flight is null without --requests";
+\"notes\": [], \"warnings\": []}]}; null is what is not known, or is not; in_flight is null without --requests";
 
 /// Of `list`.
 pub(crate) const LIST_HELP: &str = "\
@@ -59,7 +59,7 @@ One line a group, its active slot marked by *.
 Examples:
   slotctl list
 
-JSON: {\"groups\": [{\"app\", \"active\", \"slots\": []}]}";
+JSON: {\"groups\": [{\"app\", \"active\", \"slots\": [], \"warnings\": []}]}";
 
 /// Of `active`.
 pub(crate) const ACTIVE_HELP: &str = "\
@@ -67,7 +67,7 @@ Examples:
   test \"$(slotctl active app)\" = green
   deploy --to \"$(slotctl active app)\"
 
-JSON: {\"app\", \"active\", \"generation\"}";
+JSON: {\"app\", \"active\", \"generation\", \"warnings\": []}; generation is null where Apache reads no record";
 
 /// Of `history`.
 pub(crate) const HISTORY_HELP: &str = "\
@@ -78,7 +78,8 @@ Examples:
   slotctl history app -n 5
 
 JSON: {\"app\", \"entries\": [{\"time\", \"action\", \"from\", \"to\", \"generation\", \"uid\", \"user\",
-\"sudo_user\", \"reason\"}]}; the last three only where there is something to say";
+\"sudo_user\", \"reason\"}], \"warnings\": []}; an entry has user, sudo_user and reason only where there is
+something to say";
 
 /// Of `drain`.
 pub(crate) const DRAIN_HELP: &str = "\
@@ -90,7 +91,7 @@ Examples:
   slotctl drain                           one group, two slots: the one that is not active
   slotctl drain app blue --timeout 5m && systemctl stop blue
 
-JSON: {\"app\", \"slot\", \"in_flight\", \"took_ms\", \"done\"}";
+JSON: {\"app\", \"slot\", \"in_flight\", \"took_ms\", \"done\", \"warnings\": []}";
 
 /// Of `wait`.
 pub(crate) const WAIT_HELP: &str = "\
@@ -102,7 +103,8 @@ Examples:
   slotctl wait app green --for=active --timeout 1h
   slotctl wait app blue --for=drained && systemctl stop blue
 
-JSON: {\"app\", \"slot\", \"for\", \"in_flight\", \"took_ms\", \"done\"}; in_flight is null with --for=active";
+JSON: {\"app\", \"slot\", \"for\", \"in_flight\", \"took_ms\", \"done\", \"warnings\": []}; in_flight is null with
+--for=active";
 
 /// Of `lock`.
 pub(crate) const LOCK_HELP: &str = "\

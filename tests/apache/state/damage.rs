@@ -271,7 +271,8 @@ fn a_slot_that_is_new_in_a_directory_that_others_could_change_is_served_after_a_
     assert_eq!((code, out.as_str()), (Some(0), "a\n"), "{err}");
     assert!(err.contains("serves slot \"a\" of \"app\", whatever is recorded"), "{err}");
     assert!(says(&site, &["list"]).1.contains("*a b"));
-    let json: serde_json::Value = serde_json::from_str(&says(&site, &["active", "--json"]).1).unwrap();
+    let json: serde_json::Value =
+        serde_json::from_str(&says(&site, &["active", "--json"]).1).unwrap();
     assert_eq!((&json["active"], &json["generation"]), (&"a".into(), &serde_json::Value::Null));
     assert_eq!(says(&site, &["wait", "app", "a", "--for", "active"]).0, Some(0));
     assert_eq!(says(&site, &["wait", "app", "c", "--for", "active"]).0, Some(2));
@@ -371,7 +372,10 @@ fn assert_stuck(site: &Site, why: &str, options: &[&str]) {
         let said = String::from_utf8_lossy(&out.stdout);
         assert!(out.status.success() && said.contains('a'), "{verb}: {}", text(&out));
         let err = String::from_utf8_lossy(&out.stderr);
-        assert!(err.contains("serves slot \"a\" of \"app\", whatever is recorded"), "{verb}: {err}");
+        assert!(
+            err.contains("serves slot \"a\" of \"app\", whatever is recorded"),
+            "{verb}: {err}"
+        );
     }
     assert_eq!(site.get("/name.txt").text(), "slot=a\n");
 }
@@ -427,7 +431,9 @@ fn a_record_put_in_the_place_of_the_one_that_apache_reads_is_not_flipped() {
     let said = text(&out);
     assert_eq!(out.status.code(), Some(1), "{said}");
     assert!(said.contains("is not the file that Apache") && said.contains("restart"), "{said}");
-    for args in [&["status", "app"][..], &["active"], &["list"], &["wait", "app", "a", "--for=active"]] {
+    for args in
+        [&["status", "app"][..], &["active"], &["list"], &["wait", "app", "a", "--for=active"]]
+    {
         let (code, _, err) = says(&site, args);
         assert_eq!(code, Some(1), "{args:?}: {err}");
         let pid = format!("is not the file that Apache (pid {}) reads", site.pid());

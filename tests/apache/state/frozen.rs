@@ -177,7 +177,8 @@ fn a_start_syncs_the_directory_once_and_one_that_changes_nothing_locks_and_syncs
     site.start(&with(&["a", "b"]));
     let state = site.path().join("state").display().to_string();
     let of_directory = |calls: &[String]| {
-        let is_sync = |call: &&String| call.starts_with("fsync(") && call.contains(&format!("<{state}>"));
+        let is_sync =
+            |call: &&String| call.starts_with("fsync(") && call.contains(&format!("<{state}>"));
         calls.iter().filter(is_sync).count()
     };
     let ours = |calls: &[String]| {

@@ -39,13 +39,21 @@ fn a_group_is_named_by_release_for_ever_and_no_old_process_serves_a_wrong_slot()
         site.configure(&lines(&[n, n + 1]));
         site.graceful();
         let new = release(n + 1);
+        if [70, 100, 150].contains(&n) {
+            let status = site.run(&["status", "--json"]);
+            let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+            let slot = &status["groups"][0]["slots"][1];
+            assert_eq!((&slot["name"], &slot["requests"]), (&new.as_str().into(), &0.into()));
+        }
         site.flip(&new);
         assert_eq!(site.active(), new);
         // A process of the configuration before may have the connection, until it ends.
         until(|| site.get("/name.txt").text() == format!("slot={new}\n"))
             .unwrap_or_else(|| panic!("{n}: {}", site.log()));
         // The table is full. What has another index than one of theirs, they don't know.
-        if n > 66 && let Some(half) = old.pop() {
+        if n > 66
+            && let Some(half) = old.pop()
+        {
             let answer = half.finish();
             assert!(answer.starts_with("HTTP/1.1 503 "), "{n}: {answer}");
         }

@@ -180,6 +180,14 @@ fn no_process_of_apache_can_write_a_record() {
         let claim = |path: &Path| pid == site.pid() as i32 && path.ends_with(".instance");
         let names = |path: &Path, write: bool| path.ends_with(".names") && !write;
         let mut of_state = opened.iter().filter(|(path, _)| path.starts_with(&state));
+        let locks = fs::read_to_string("/proc/locks").unwrap();
+        let inode = fs::metadata(state.join(".names")).unwrap().ino();
+        let guards = locks.lines().filter(|line| {
+            let words: Vec<_> = line.split_whitespace().collect();
+            let is_file = words.iter().any(|word| word.ends_with(&format!(":{inode}")));
+            is_file && words.contains(&"POSIX") && words.contains(&&*pid.to_string())
+        });
+        assert_eq!(guards.count(), usize::from(pid != site.pid() as i32), "{pid}: {locks}");
         let is_known = |(path, write): &(PathBuf, bool)| claim(path) || names(path, *write);
         assert!(of_state.all(is_known), "{pid}: {opened:?}");
     }

@@ -11,9 +11,9 @@ mod record;
 use crate::site::{Site, TWO, ran};
 use disk::{Op, State, power_cuts};
 use jiff::Timestamp;
+use mod_slot::slot::{MAX_SLOTS, SlotIndex};
 use mod_slot::state::history::{self, Entry, LIMIT};
 use mod_slot::state::hold::{self, Content};
-use mod_slot::slot::{MAX_SLOTS, SlotIndex};
 use mod_slot::state::startup::{self, Published};
 use mod_slot::state::{Dirs, control::Control};
 use mod_slot::{flip, view};
@@ -130,6 +130,22 @@ fn story() -> Story {
     story.end()
 }
 
+/// A table that is full, and names that take the place of those that are configured no more.
+fn reuse() -> Story {
+    let mut story = Telling::new();
+    let names: Vec<_> = (0..MAX_SLOTS).map(|n| format!("r{n}")).collect();
+    story.start(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    story.slotctl(&["flip", "app", "r7"]);
+    story.start(&["r7", "new", "r9"]);
+    story.slotctl(&["flip", "app", "new"]);
+    // Across a sector, and the active slot is configured no more.
+    story.start(&["a_slot_of_the_longest_name_that_a_slot_may_have", "r10"]);
+    let control = story.known.last().unwrap().control.as_ref().unwrap();
+    assert_eq!(control.names.iter().count(), MAX_SLOTS);
+    assert_eq!((control.index_of("r0"), control.active().len()), (None, 47));
+    story.end()
+}
+
 /// A history that is long enough to be put aside, twice.
 fn rotation() -> Story {
     let mut story = Telling::new();
@@ -231,7 +247,9 @@ fn judge(root: &Path, before: &Known, after: &Known) -> Verdict {
         // A name that takes the place of another is no name in between.
         let is_new = before != after && found.is_none();
         if found != before && found != after && !is_new {
-            return Some(format!("lost: name {index:?} is {found:?}, neither {before:?} nor {after:?}"));
+            return Some(format!(
+                "lost: name {index:?} is {found:?}, neither {before:?} nor {after:?}"
+            ));
         }
     }
     if found.hold != before.hold && found.hold != after.hold {
@@ -299,7 +317,12 @@ fn what_was_acknowledged_survives_a_power_cut() {
     if let Ok(start) = env::var(START) {
         return start_apache(&start);
     }
-    let stories = [("life", story()), ("rotation", rotation()), ("killed start", killed_start())];
+    let stories = [
+        ("life", story()),
+        ("reuse", reuse()),
+        ("rotation", rotation()),
+        ("killed start", killed_start()),
+    ];
     for (name, story) in stories {
         let mut looked = 0;
         let count = story.judge(|root, before| {
