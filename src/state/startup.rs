@@ -12,7 +12,7 @@
 //!    the moment when the control file is read until slotctl can read what is configured now, nobody flips:
 //!    so no flip is acknowledged whose target this start has removed.
 //!
-//! All waits for locks together take [`flip::PATIENCE`] at most.
+//! All waits for locks together take 5 seconds at most, as one wait of slotctl does.
 //!
 //! # Where the lock cannot be had
 //!
@@ -123,7 +123,7 @@ pub struct Prepared(State);
 
 #[derive(Debug)]
 enum State {
-    Unchanged(Unchanged),
+    Unchanged(Box<Unchanged>),
     Changed { made: Result<(), PublishError>, notes: Vec<String> },
     Barred,
 }
@@ -189,7 +189,7 @@ impl<'a> Startup<'a> {
         let mut prepare = |wanted: &Wanted| match self.unchanged(wanted) {
             Some(unchanged) => {
                 is_new |= unchanged.is_new;
-                Prepared(State::Unchanged(unchanged))
+                Prepared(State::Unchanged(Box::new(unchanged)))
             }
             None => {
                 is_new = true;
@@ -214,7 +214,8 @@ impl<'a> Startup<'a> {
         counts: impl FnOnce(u128) -> Counting,
     ) -> Published {
         let (outcome, mut notes) = match prepared.0 {
-            State::Unchanged(Unchanged { record, found, notes, .. }) => {
+            State::Unchanged(unchanged) => {
+                let Unchanged { record, found, notes, .. } = *unchanged;
                 (self.keep(wanted, record, &found, counts), notes)
             }
             State::Barred => (self.obey(wanted, None, counts), Vec::new()),
@@ -975,7 +976,7 @@ mod tests {
         let (published, _known) = place.start(&["a", "b"]);
         assert_eq!(side_words(&place.page(), 1), Some([0; 3]));
         for generation in 2..6 {
-            place.flip(["a", "b"][generation as usize % 2 ^ 1]).unwrap();
+            place.flip(["a", "b"][usize::from(generation % 2 == 0)]).unwrap();
             let page = place.page();
             assert_eq!(side_words(&page, generation), Some([0; 3]));
             assert_eq!(side_words(&page, generation - 1), Some([0; 3]));
