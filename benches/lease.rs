@@ -11,7 +11,7 @@ use mod_slot::slot::{SlotIndex, Word};
 use mod_slot::state::control::{Control, PAGE, WORD};
 use mod_slot::state::counts::{Counts, size};
 use mod_slot::state::map::{self, Mapping};
-use mod_slot::state::{Dirs, publish as files};
+use mod_slot::state::{Dirs, publish as files, startup};
 use mod_slot::sync::{AtomicU64, Ordering};
 use std::hint::black_box;
 use std::sync::atomic::AtomicBool;
@@ -125,7 +125,7 @@ impl Site {
     fn new() -> Self {
         let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
         let dirs = Dirs { state: root.path().join("state"), runtime: root.path().join("run") };
-        let made = files::control(&dirs, "app", &["blue", "green"], "blue", None);
+        let made = startup::record(&dirs, "app", &["blue", "green"], "blue", None);
         files::directory(&dirs.runtime).expect("a directory");
         files::rows(&dirs).expect("the rows' locks");
         Self { _root: root, control: made.expect("a control file").control, dirs }

@@ -7,7 +7,7 @@
 use crate::flip::{Error, View, tally};
 use crate::slot::{SlotIndex, Word};
 use crate::state::Dirs;
-use crate::view;
+use crate::view::{self, Served};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -66,11 +66,11 @@ pub fn until_drained(
     })
 }
 
-/// Waits until `slot` is the active one of `app`, at most for `timeout`.
+/// Waits until Apache's processes serve `slot` of `app`, at most for `timeout`.
 ///
 /// # Errors
 ///
-/// Those of [`View::read`] and [`View::target`].
+/// [`Error::NoSlot`]; those of [`view::served`].
 pub fn until_active(
     dirs: &Dirs,
     app: &str,
@@ -78,9 +78,11 @@ pub fn until_active(
     timeout: Option<Duration>,
 ) -> Result<Waited, Error> {
     poll(timeout, || {
-        let view = View::read(dirs, app)?;
-        let (_, index) = view.target(Some(slot))?;
-        Ok((0, view.control.word.active() == index))
+        let Served { slot: active, slots, .. } = view::served(dirs, app)?;
+        if !slots.iter().any(|known| known == slot) {
+            return Err(Error::NoSlot { app: app.into(), slot: slot.into(), slots });
+        }
+        Ok((0, active == slot))
     })
 }
 
@@ -94,11 +96,11 @@ pub fn countable(dirs: &Dirs, app: &str) -> Result<View, Error> {
     let view = View::read(dirs, app)?;
     match &view.group {
         None => Err(Error::NotStarted { app: app.into(), dir: dirs.runtime.clone() }),
-        Some(group) if !view.is_read() => {
-            Err(Error::Replaced { path: dirs.control(app), pid: group.pid })
+        Some(group) if group.serves.is_some() => Err(Error::Uncounted { app: app.into() }),
+        Some(group) => {
+            view.refuse_replaced(dirs)?;
+            if group.counted { Ok(view) } else { Err(Error::Uncounted { app: app.into() }) }
         }
-        Some(group) if !group.counted => Err(Error::Uncounted { app: app.into() }),
-        Some(_) => Ok(view),
     }
 }
 

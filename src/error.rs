@@ -3,6 +3,7 @@
 use crate::near::meant;
 use crate::state::hold::Hold;
 use crate::state::map::OpenError;
+use crate::state::trust::Weakness;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -147,17 +148,59 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
-    /// The control file is not the one that Apache reads.
+    /// The control file is not the one that Apache reads, in all of its processes.
     #[error(
-        "{} is not the file that Apache (pid {pid}) reads: it was replaced or cut short since Apache started, \
-         or was of no use then, as the error log tells. Nothing was changed; restart Apache to make it \
-         read this one", path.display()
+        "{} is not the file that Apache (pid {pid}) reads: it was replaced or cut short since Apache \
+         started. {reads}, and serve what they have seen last. Nothing was changed; a restart of Apache \
+         makes it read this one", path.display()
     )]
     Replaced {
         /// The file.
         path: PathBuf,
         /// Apache's parent.
         pid: u32,
+        /// What its processes read, as the beginning of a sentence.
+        reads: String,
+    },
+    /// Others could change the files, or put others in their place.
+    #[error(
+        "{} {}: so nobody can flip, lock or unlock until that is mended, and Apache keeps serving what it \
+         serves. Mend it with: {}", .weak.path.display(), .weak.why, .weak.way_out()
+    )]
+    Untrusted {
+        /// The directory, and what is wrong with it.
+        weak: Box<Weakness>,
+    },
+    /// Apache's last start allowed no flips.
+    #[error("{app:?} can't be flipped: {why}. Mend that, and reload Apache (apachectl graceful)")]
+    Frozen {
+        /// The group.
+        app: String,
+        /// What Apache's start said.
+        why: String,
+    },
+    /// A slot of the configuration has no entry in the control file.
+    #[error("slot {slot:?} of {app:?} can't become active: {why}")]
+    Unlisted {
+        /// The group.
+        app: String,
+        /// The slot.
+        slot: String,
+        /// What Apache's start said, and the way out.
+        why: String,
+    },
+    /// Apache was reloaded in the middle of a flip.
+    #[error(
+        "Apache was reloaded while {app:?} was flipped to {slot:?}, and {why}. The flip was not made, or \
+         taken back; see slotctl status {app}, and flip again"
+    )]
+    Overtaken {
+        /// The group.
+        app: String,
+        /// The target.
+        slot: String,
+        /// Why it can't be active.
+        why: String,
     },
     /// The group file is not understood.
     #[error(

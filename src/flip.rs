@@ -7,15 +7,17 @@
 pub use crate::error::Error;
 pub use crate::state::who::Who;
 pub use crate::tally::{Request, Tally, requests, tally};
-pub use crate::view::{View, groups, is_group, read_group, read_history};
+pub use crate::view::{Served, View, groups, is_group, read_group, read_history, served, warnings};
 
 use crate::error::{refused, unopened};
 use crate::slot::Word;
 use crate::state::Dirs;
-use crate::state::control::{PAGE, WORD};
+use crate::state::control::{self, PAGE, SIDE_WORDS, WORD, bank};
+use crate::state::group::Group;
 use crate::state::history::{self, Entry};
 use crate::state::hold::{self, Content};
 use crate::state::map::{self, Mapping};
+use crate::state::trust::{self, Starter, Use};
 use crate::sync::{Ordering, fence};
 use crate::tally::totals;
 use crate::view::{open, owner};
@@ -25,7 +27,7 @@ use std::ops::Deref;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// For so long another writer is waited for.
+/// How long another writer is waited for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What must be so, or nothing is changed. It is looked at under the writers' lock.
@@ -68,6 +70,10 @@ impl Flipped {
 /// `who` may be lazy: unless there is a hold, it is asked for behind the store, for a login name can
 /// come from a directory server that takes its time.
 ///
+/// A reload of Apache that could not have the writers' lock does not wait for this one, nor this for the
+/// reload: see [`crate::state::startup`]. So the group file is read again behind the store, and where it
+/// forbids the change by now, the change is taken back.
+///
 /// # Errors
 ///
 /// [`Error`]; then nothing is changed. Where `slot` is active already, another's hold is none.
@@ -82,12 +88,13 @@ pub fn flip(
     if !is_group(dirs, app)? {
         open(dirs, app, false)?;
     }
+    refuse_untrusted(dirs)?;
+    refuse_frozen(app, read_group(dirs, app)?.as_ref())?;
     let lock = lock(dirs, app)?;
     let path = dirs.control(app);
     let (view, file) = View::of(dirs, app, true)?;
-    if let Some(group) = view.group.as_ref().filter(|_| !view.is_read()) {
-        return Err(Error::Replaced { path, pid: group.pid });
-    }
+    refuse_frozen(app, view.group.as_ref())?;
+    view.refuse_replaced(dirs)?;
     let (to, index) = view.target(slot)?;
     let changed = view.control.active() != to;
     check(&view, conditions, slot.is_some() && !changed)?;
@@ -97,7 +104,21 @@ pub fn flip(
 
     let (from, before) = (view.control.active().to_owned(), view.control.word);
     let word = if changed { before.flipped(index) } else { before };
-    change(&mapping, before, word).map_err(|source| Error::NotDurable { path, source })?;
+    let check = || refuse_overtaken(dirs, &view, &to);
+    let or_take_back = |checked: Result<(), Error>| {
+        checked.inspect_err(|_| drop(store(&mapping, word.flipped(before.active()))))
+    };
+    if changed {
+        // Before the store, because requests may see a change that is taken back; at once behind it, so that
+        // few do; and at the end, for a process that was stopped since.
+        check()?;
+        publish(&mapping, word);
+        or_take_back(check())?;
+    }
+    sync(&mapping, before, word).map_err(|source| Error::NotDurable { path, source })?;
+    if changed {
+        or_take_back(check())?;
+    }
     let generation = word.generation();
     let started = view.group.is_some();
     let mut flipped = Flipped { from, to, generation, unrecorded: None, started, unreadable_hold };
@@ -150,18 +171,72 @@ fn entry(time: String, flipped: &Flipped, who: &Who) -> Entry {
     Entry::of(time, "flip", [&flipped.from, &flipped.to], flipped.generation, who)
 }
 
-/// Publishes `word` in the place of `before`, or takes it back.
+/// Refuses a change of a group on which others could lay hands.
+///
+/// # Errors
+///
+/// [`Error::Untrusted`], [`Error::System`].
+pub(crate) fn refuse_untrusted(dirs: &Dirs) -> Result<(), Error> {
+    match trust::weakness(&dirs.state, Use::Holds, Starter::of(dirs)) {
+        Ok(None) => Ok(()),
+        Ok(Some(weak)) => Err(Error::Untrusted { weak: Box::new(weak) }),
+        // That it is not there is for the others to say.
+        Err(e) if map::is_absent(&e) => Ok(()),
+        Err(e) => Err(refused("read", &dirs.state, e)),
+    }
+}
+
+fn refuse_frozen(app: &str, group: Option<&Group>) -> Result<(), Error> {
+    match group.and_then(|group| group.frozen.clone()) {
+        Some(why) => Err(Error::Frozen { app: app.into(), why }),
+        None => Ok(()),
+    }
+}
+
+/// Refuses what a reload of Apache has forbidden since `view` was read, without the writers' lock.
+fn refuse_overtaken(dirs: &Dirs, view: &View, to: &str) -> Result<(), Error> {
+    let why = match read_group(dirs, &view.app)? {
+        None if view.group.is_none() => return Ok(()),
+        None => "Apache does not say any more what is configured".into(),
+        Some(group) => match &group.frozen {
+            Some(why) => format!("since then nobody can flip: {why}"),
+            None if !view.is_read_by(&group) => "Apache reads another control file now".into(),
+            None if !group.has(to) => format!("slot {to:?} is configured no more"),
+            None => return Ok(()),
+        },
+    };
+    Err(Error::Overtaken { app: view.app.clone(), slot: to.into(), why })
+}
+
+/// Publishes `word` in the place of `before` and waits until it is on the disk, or takes it back.
 pub(crate) fn change(mapping: &Mapping, before: Word, word: Word) -> io::Result<()> {
-    store(mapping, word).inspect_err(|_| {
+    publish(mapping, word);
+    sync(mapping, before, word)
+}
+
+/// Waits until `word`, which was published, is on the disk, or takes it back.
+fn sync(mapping: &Mapping, before: Word, word: Word) -> io::Result<()> {
+    mapping.sync().inspect_err(|_| {
         // In memory it is done, on the disk perhaps not: taken back, as a change of its own.
-        let back = if word == before { word } else { word.flipped(before.active()) };
-        let _ = store(mapping, back);
+        if word != before {
+            let _ = store(mapping, word.flipped(before.active()));
+        }
     })
 }
 
-/// Makes `word` the control word, for every process at once: the moment of a flip. It is not on the
-/// disk yet. See [`crate::lease`] for the fence.
+/// Makes `word`, of another generation than the one before, the control word, for every process at once:
+/// the moment of a flip. Its bank of side words
+/// is filled first; the word that it replaces has the other one. It is not on the disk yet. See
+/// [`crate::lease`] for the fence.
 pub fn publish(mapping: &Mapping, word: Word) {
+    let generation = word.generation();
+    let [tag, side @ ..]: &[_; 1 + SIDE_WORDS] = mapping.words(bank(generation));
+    // A reader that is late by two generations must not take these words for those of its own: no tag is
+    // there while they change.
+    tag.store(0, Ordering::Relaxed);
+    fence(Ordering::Release);
+    side.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+    tag.store(control::tag(generation), Ordering::Release);
     mapping.word(WORD).store(word.bits(), Ordering::Release);
     fence(Ordering::SeqCst);
     mapping.wake(WORD);
@@ -192,16 +267,16 @@ pub(crate) fn lock(dirs: &Dirs, app: &str) -> Result<File, Error> {
     let path = dirs.lock(app);
     let (file, _) =
         map::open(&path, true, owner(dirs)).map_err(|e| unopened("change", &path, e))?;
-    match await_lock(&file) {
+    match await_lock(&file, PATIENCE) {
         Ok(true) => Ok(file),
         Ok(false) => Err(Error::Locked { app: app.into(), waited: PATIENCE }),
         Err(source) => Err(Error::System { path, source }),
     }
 }
 
-/// Takes the lock of an open file, if it is free within [`PATIENCE`]: whether it was.
-pub(crate) fn await_lock(file: &File) -> io::Result<bool> {
-    let deadline = Instant::now() + PATIENCE;
+/// Takes the lock of an open file, if it is free within `patience`: whether it was.
+pub(crate) fn await_lock(file: &File, patience: Duration) -> io::Result<bool> {
+    let deadline = Instant::now() + patience;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(true),

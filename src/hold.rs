@@ -4,7 +4,7 @@
 //! a word between colleagues, not a wall.
 
 use crate::error::{Error, refused, unopened};
-use crate::flip::{lock, now, record};
+use crate::flip::{lock, now, record, refuse_untrusted};
 use crate::state::control::Control;
 use crate::state::history::Entry;
 use crate::state::hold::{self, Content, Hold};
@@ -33,8 +33,8 @@ pub struct Done {
 ///
 /// # Errors
 ///
-/// [`Error::Held`] by another; those of [`crate::view::View::read`]; [`Error::Locked`];
-/// [`Error::NotDurable`]. Nothing is changed then.
+/// [`Error::Held`] by another; those of [`crate::view::View::read`]; [`Error::Untrusted`];
+/// [`Error::Locked`]; [`Error::NotDurable`]. Nothing is changed then.
 pub fn hold(dirs: &Dirs, app: &str, who: &Who, length: Option<Duration>) -> Result<Done, Error> {
     change(dirs, app, who, "lock", |content| {
         let now = Timestamp::now();
@@ -114,6 +114,7 @@ fn change(
 ) -> Result<Done, Error> {
     let path = dirs.lock(app);
     open(dirs, app, false)?;
+    refuse_untrusted(dirs)?;
     let file = lock(dirs, app)?;
     let (_, control) = open(dirs, app, false)?;
     let content = hold::read(&file).map_err(|e| refused("read", &path, e))?;

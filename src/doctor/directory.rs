@@ -3,7 +3,7 @@
 use super::file::Want;
 use super::{Doctor, Severity};
 use crate::state::map;
-use crate::state::trust::{self, Use};
+use crate::state::trust::{self, Starter, Use};
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
@@ -17,8 +17,10 @@ impl Doctor<'_> {
         else {
             return false;
         };
-        let follows = "Apache's start refuses it, serves SlotDefault, and nobody can flip";
+        let follows = "nobody can flip; Apache serves the slots that are recorded there, and where there \
+                       is no record, SlotDefault";
         self.sound(path, &meta, follows);
+        self.private(&self.dirs.names(), Want::private(super::Operator::None));
         if self.dirs.state_is_in_memory() {
             let what =
                 "it is in memory (tmpfs): after a reboot each group is in its SlotDefault again";
@@ -56,17 +58,16 @@ impl Doctor<'_> {
     /// Where others can put another directory or file in the place of the one that was looked at,
     /// nothing is repaired: it might be anything.
     fn sound(&mut self, path: &Path, meta: &Metadata, follows: &str) {
-        let above = path.parent().map(|parent| trust::weakness(parent, Use::LeadsTo));
+        let starter = Starter::of(self.dirs);
+        let above = path.parent().map(|parent| trust::weakness(parent, Use::LeadsTo, starter));
         if let Some(Ok(Some(weak))) = above {
-            if !self.is_anothers_instance(meta.uid()) {
-                let what = format!("it {}: {follows}", weak.why);
-                let way_out = "make it root's, mode 0755, or give Apache another directory";
-                self.find(Severity::Error, &weak.path, what, way_out);
-            }
+            let what = format!("it {}: {follows}", weak.why);
+            let way_out = format!("{}, or give Apache another directory", weak.way_out());
+            self.find(Severity::Error, &weak.path, what, &way_out);
             self.barred.get_or_insert(weak);
         }
         self.owned(path, meta, follows);
-        if let Ok(Some(weak)) = trust::weakness(path, Use::Holds) {
+        if let Ok(Some(weak)) = trust::weakness(path, Use::Holds, Starter::this_process()) {
             self.barred.get_or_insert(weak);
         }
     }
@@ -91,7 +92,8 @@ impl Doctor<'_> {
                 );
             }
         }
-        let theirs = if trust::is_own_group(meta.gid()) { 0o002 } else { 0o022 };
+        let is_own = Starter::of(self.dirs).has_group(meta.gid());
+        let theirs = if is_own { 0o002 } else { 0o022 };
         if meta.mode() & theirs != 0 {
             let who = if meta.mode() & 0o002 != 0 { "everybody" } else { "a group" };
             let what = format!("it is writable by {who}: {follows}");

@@ -139,8 +139,9 @@ impl Doctor<'_> {
         self.find(severity, file, what, REPAIR);
         if self.repair {
             let finding = self.findings.last_mut().expect("it was just found");
-            if let Some(Weakness { path, why }) = &self.barred {
-                finding.way_out = format!("not repaired while {} {why}", path.display());
+            if let Some(weak) = &self.barred {
+                let path = weak.path.display();
+                finding.way_out = format!("not repaired while {path} {}", weak.why);
                 return;
             }
             match mend() {

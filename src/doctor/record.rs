@@ -3,7 +3,7 @@
 use super::file::{Place, Want};
 use super::{Apache, Doctor, Operator, RESTART, Severity};
 use crate::flip::lock;
-use crate::state::control::{Control, Damage, PAGE};
+use crate::state::control::{Control, Damage, PAGE, Page, side_words};
 use crate::state::counts;
 use crate::state::group::{self, Group};
 use crate::state::make::keep_aside;
@@ -45,11 +45,59 @@ impl Doctor<'_> {
             self.find(Severity::Warning, &path, what.into(), way_out);
         }
         if group.pid != 0 && may_live(group.pid) {
+            self.frozen(&path, &group);
             return (Apache::Running(group.pid), Some(group));
         }
         let what = format!("Apache is not running: its process {} is gone", group.pid);
         self.find(Severity::Warning, &path, what, "start Apache");
         (Apache::Gone(group.pid), Some(group))
+    }
+
+    /// What Apache's start could not do, so that nobody can flip, or not to all slots.
+    fn frozen(&mut self, path: &Path, group: &Group) {
+        if let Some(why) = &group.frozen {
+            let what = match &group.serves {
+                Some(slot) => format!("nobody can flip, and slot {slot:?} is served: {why}"),
+                None => format!("nobody can flip: {why}"),
+            };
+            let way_out = "mend that, and reload Apache (apachectl graceful)";
+            self.find(Severity::Error, path, what, way_out);
+        }
+        if let Some(why) = &group.unlisted {
+            let what = format!("not all slots can become active: {why}");
+            self.find(Severity::Error, path, what, "as it says");
+        }
+    }
+
+    /// What is damaged in a record that can be used all the same.
+    fn entries(&mut self, path: &Path, page: &Page, control: &Control, group: Option<&Group>) {
+        for index in control.names.unusable() {
+            let what = format!(
+                "entry {} of its table of names names no slot: it is damaged, or Apache was killed while it \
+                 wrote there",
+                index.get()
+            );
+            let way_out = "none is needed: Apache fills it when it needs room";
+            self.find(Severity::Note, path, what, way_out);
+        }
+        let slots = group.filter(|group| group.serves.is_none() && group.unlisted.is_none());
+        for slot in slots.iter().flat_map(|group| &group.slots) {
+            if control.index_of(&slot.name).is_none() {
+                let what =
+                    format!("slot {:?} has no entry in it, and can't become active", slot.name);
+                self.find(Severity::Error, path, what, "reload Apache (apachectl graceful)");
+            }
+        }
+        if side_words(page, control.word.generation()).is_none() {
+            let what =
+                "the words beside its control word are damaged: nothing uses them yet".to_owned();
+            self.find(
+                Severity::Note,
+                path,
+                what,
+                "none is needed: the next flip writes them again",
+            );
+        }
     }
 
     pub(super) fn control(
@@ -64,7 +112,10 @@ impl Doctor<'_> {
             Place::Hidden => return None,
             Place::NotOurs(why) => why,
             Place::File(file, meta) => match decode(&file, &meta) {
-                Ok(control) => return Some(control),
+                Ok((page, control)) => {
+                    self.entries(&path, &page, &control, group);
+                    return Some(control);
+                }
                 Err(Damage::Version(version)) => {
                     let what = format!("{}: nobody can flip", Damage::Version(version));
                     let way_out = "use the slotctl that came with Apache's mod_slot";
@@ -117,6 +168,9 @@ impl Doctor<'_> {
         group: &Group,
         control: &Control,
     ) {
+        if group.serves.is_some() {
+            return;
+        }
         let path = self.dirs.control(app);
         if let (Apache::Running(pid), false) = (apache, self.is_read(app, group, control)) {
             let what = format!(
@@ -168,12 +222,12 @@ impl Doctor<'_> {
 
 const REPLACED: &str = "it was replaced or cut short since Apache started";
 
-fn decode(file: &File, meta: &Metadata) -> Result<Control, Damage> {
+fn decode(file: &File, meta: &Metadata) -> Result<(Page, Control), Damage> {
     let mut page = [0; PAGE];
     if meta.len() != PAGE as u64 || file.read_exact_at(&mut page, 0).is_err() {
         return Err(Damage::Size(meta.len()));
     }
-    Control::decode(&page)
+    Control::decode(&page).map(|control| (page, control))
 }
 
 fn damage(file: &File, meta: &Metadata, control: &Control, group: &Group) -> Option<&'static str> {

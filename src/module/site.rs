@@ -6,8 +6,9 @@ use super::host::{Level, Proxy, Request, Worker, log};
 use super::workers::Table;
 use crate::lease;
 use crate::slot::{SlotIndex, Word};
-use crate::state::control::WORD;
+use crate::state::control::{Names, WORD};
 use crate::state::counts::{Counts, Row, Words};
+use crate::state::known::Known;
 use crate::state::map::Mapping;
 use crate::state::map::cut::{Lost, Mark, Survival, survive};
 use crate::sync::{AtomicU64, Ordering, fence};
@@ -35,6 +36,8 @@ pub(super) struct Site {
     pub(super) rows: Option<File>,
     /// Where children say what they have lost sight of, and this start's place there.
     pub(super) lost: Option<(File, u16)>,
+    /// The locks for the indexes that this start's processes may know.
+    pub(super) known: Option<Known>,
     /// The workers that mod_proxy does not know of, for each child to make their pools.
     pub(super) workers: Vec<Worker>,
     /// All workers of slots, by [`Own::at`], each with the note of a request that it is to send.
@@ -161,16 +164,17 @@ impl Group {
     pub(super) fn new(
         name: &str,
         mut configured: Vec<Slot>,
-        names: &[String],
+        names: &Names,
         (identity, word): (u128, Word),
         page: Mapping,
         counts: Counts,
     ) -> Self {
-        let mut slot = |known: &String| {
-            let at = configured.iter().position(|slot| slot.name.to_bytes() == known.as_bytes())?;
+        let mut slot = |index| {
+            let known = names.get(index)?.as_bytes();
+            let at = configured.iter().position(|slot| slot.name.to_bytes() == known)?;
             Some(configured.swap_remove(at))
         };
-        let slots = names.iter().map(&mut slot).collect();
+        let slots = (0..names.len()).map(|at| slot(SlotIndex::new(at)?)).collect();
         let last = Mapping::anonymous(8).expect("there is memory for a page");
         last.word(0).store(word.bits(), Ordering::Relaxed);
         let (seen, told) = (AtomicU64::new(word.bits()), AtomicBool::new(false));
@@ -265,6 +269,13 @@ impl Group {
         survive(self.counts.mapping(), true, counts)
     }
 
+    /// The control file's identity, 0 where there is none, and the indexes that processes of this
+    /// configuration know.
+    pub(super) fn known(&self) -> (u128, Vec<SlotIndex>) {
+        let indexes = (0..self.slots.len()).filter(|at| self.slots[*at].is_some());
+        (self.identity, indexes.filter_map(SlotIndex::new).collect())
+    }
+
     /// For the process of this number, which holds the lock of a row: see [`Counts::take_over`].
     pub(super) fn take_over(&self, row: usize, pid: u32) {
         self.counts.take_over(row, self.slots.len(), pid);
@@ -325,6 +336,7 @@ impl Site {
             proxy: None,
             rows: None,
             lost: None,
+            known: None,
             workers: Vec::new(),
             own: Vec::new(),
         }
@@ -434,7 +446,7 @@ mod tests {
             wants_file: false,
             is_websocket: false,
         };
-        let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+        let names = names.iter().copied().collect();
         let page = Mapping::anonymous(4096).unwrap();
         let counts = Counts::new(Mapping::anonymous(counts::size(1)).unwrap()).unwrap();
         let first = (0, Word::from_bits(0));

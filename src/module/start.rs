@@ -10,14 +10,13 @@ use super::host::{
 use super::rewrite;
 use super::site::{Group, More, Service, Site, Slot};
 use super::workers::Workers;
-use crate::slot::{SlotIndex, Word};
-use crate::state::control::{PAGE, WORD};
 use crate::state::counts::{self, Counts};
 use crate::state::instance::{self, Claim, Holder, Instance};
+use crate::state::known::{self, Known};
 use crate::state::map::{ByteLock, Mapping, lock_byte};
-use crate::state::publish::{PublishError, Published};
+use crate::state::publish::PublishError;
+use crate::state::startup::{Counting, Prepared, Published, Startup, Wanted};
 use crate::state::{Dirs, group, publish};
-use crate::sync::Ordering;
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
@@ -55,7 +54,9 @@ pub(super) fn prepare(setup: &Setup) -> Result<(), String> {
         .is_ok();
     // Without it, nobody could tell whose counts are those of the living.
     let rows = publish::rows(&dirs).map_err(|e| complain(&e, "slotctl counts no requests")).ok();
-    let mut site = Site::new(publish_all(&dirs, &config.groups, usable, rows.is_some()));
+    let (groups, known) = publish_all(&dirs, &config.groups, usable, rows.is_some());
+    let mut site = Site::new(groups);
+    site.known = known;
     site.rows = rows;
     let lost = publish::lost(&dirs).map_err(|e| complain(&e, MORTAL));
     // Two starts that a child of each could outlive are hardly of the same microsecond.
@@ -170,7 +171,12 @@ fn complain(error: &dyn std::fmt::Display, consequence: &str) {
     log(Level::Error, &format!("{error}: {consequence}"));
 }
 
-fn publish_all(dirs: &Dirs, groups: &[GroupLines], usable: bool, countable: bool) -> Vec<Group> {
+fn publish_all(
+    dirs: &Dirs,
+    groups: &[GroupLines],
+    usable: bool,
+    countable: bool,
+) -> (Vec<Group>, Option<Known>) {
     let configured: Vec<_> = groups.iter().map(|lines| lines.name.as_str()).collect();
     if usable && let Err(e) = group::forget(dirs, &configured) {
         complain(&e, "slotctl takes a group for served that is configured no more");
@@ -180,61 +186,42 @@ fn publish_all(dirs: &Dirs, groups: &[GroupLines], usable: bool, countable: bool
     let reserved = groups.len() * counts::size(rows()) <= RESERVED;
     let how = How { countable, reserved };
     let mut places = 0..;
-    groups.iter().map(|lines| publish_group(dirs, lines, how, &mut places)).collect()
+    let wanted: Vec<_> = groups.iter().map(|lines| wanted(dirs, lines)).collect();
+    let (mut startup, notes) = Startup::of(dirs);
+    notes.iter().for_each(|note| log(Level::Error, note));
+    let prepared = startup.prepare(&wanted);
+    let each = groups.iter().zip(&wanted).zip(prepared);
+    let groups = each.map(|((lines, wanted), prepared)| {
+        let slots = lines.slots.iter().zip(&mut places).map(|(slot, place)| slot.serve(place));
+        publish_group(dirs, slots.collect(), wanted, prepared, &mut startup, how)
+    });
+    (groups.collect(), startup.known())
 }
 
-/// `places` are those that no slot has yet, of the places among all slots.
 fn publish_group(
     dirs: &Dirs,
-    lines: &GroupLines,
+    slots: Vec<Slot>,
+    wanted: &Wanted,
+    prepared: Prepared,
+    startup: &mut Startup<'_>,
     how: How,
-    places: &mut impl Iterator<Item = usize>,
 ) -> Group {
-    let slots = lines.slots.iter().zip(places).map(|(slot, place)| slot.serve(place)).collect();
-    match try_publish(dirs, lines, how) {
-        Ok((Published { control, mapping, .. }, counts)) => {
-            let first = (control.identity, control.word);
-            Group::new(&lines.name, slots, &control.names, first, mapping, counts)
-        }
-        Err(e) => {
-            let default = &lines.slots[lines.default()].name;
-            complain(
-                &e,
-                &format!(
-                    "group {:?} serves slot {default:?}, and can't flip until Apache is restarted",
-                    lines.name
-                ),
-            );
-            // Whatever record there is, nobody reads it: slotctl must not say that it flipped.
-            let _ = publish::group(dirs, &describe(dirs, lines, 0, 0, false));
-            let names: Vec<_> = lines.slots.iter().map(|slot| slot.name.clone()).collect();
-            let (word, page) = fixed_page(lines.default());
-            Group::new(&lines.name, slots, &names, (0, word), page, private_counts())
-        }
-    }
-}
-
-type Live = (Published, Counts);
-
-fn try_publish(dirs: &Dirs, lines: &GroupLines, how: How) -> Result<Live, PublishError> {
-    let names: Vec<_> = lines.slots.iter().map(|slot| slot.name.as_str()).collect();
-    let default = names[lines.default()];
-    let operator = lines.operator.as_ref().map(|(_, gid)| *gid);
-    let published = publish::control(dirs, &lines.name, &names, default, operator)?;
-    for note in &published.notes {
-        log(Level::Error, note);
-    }
-    let identity = published.control.identity;
-    let counts = publish_counts(dirs, lines, identity, how.reserved).map_err(|e| {
-        complain(&e, &format!("the requests of group {:?} are not counted", lines.name));
-    });
-    let counted = how.countable && counts.is_ok();
-    let described = describe(dirs, lines, identity, published.inode, counted);
-    let counts = counts.unwrap_or_else(|()| private_counts());
-    if let Err(e) = publish::group(dirs, &described) {
-        complain(&e, "slotctl does not know what is configured");
-    }
-    Ok((published, counts))
+    let app = &wanted.group.app;
+    let mut counts = None;
+    let count = |identity| {
+        let found = publish_counts(dirs, app, identity, how.reserved);
+        counts = found
+            .map_err(|e| complain(&e, &format!("the requests of group {app:?} are not counted")))
+            .ok();
+        let counted = how.countable && counts.is_some();
+        let segment = fs::symlink_metadata(dirs.counts(app)).ok().filter(|_| counted);
+        Counting { counted, segment: segment.map(|meta| group::Segment::of(&meta)) }
+    };
+    let Published { control, mapping, notes, .. } = startup.settle(wanted, prepared, count);
+    notes.iter().for_each(|note| log(Level::Error, note));
+    let first = (control.identity, control.word);
+    let counts = counts.unwrap_or_else(private_counts);
+    Group::new(app, slots, &control.names, first, mapping, counts)
 }
 
 /// Each child has a row, and the children of the generation before it have theirs.
@@ -244,52 +231,30 @@ fn rows() -> usize {
 
 fn publish_counts(
     dirs: &Dirs,
-    lines: &GroupLines,
+    app: &str,
     identity: u128,
     reserved: bool,
 ) -> Result<Counts, PublishError> {
-    let counts = publish::counts(dirs, &lines.name, identity, rows())?;
+    let counts = publish::counts(dirs, app, identity, rows())?;
     if reserved {
-        publish::reserve(dirs, &lines.name)?;
+        publish::reserve(dirs, app)?;
     }
     Ok(counts)
 }
 
-fn describe(
-    dirs: &Dirs,
-    lines: &GroupLines,
-    identity: u128,
-    inode: u64,
-    counted: bool,
-) -> group::Group {
-    let segment = fs::symlink_metadata(dirs.counts(&lines.name)).ok().filter(|_| counted);
+/// What the configuration says of a group.
+fn wanted(dirs: &Dirs, lines: &GroupLines) -> Wanted {
     let slot = |slot: &SlotLine| group::Slot {
         name: slot.name.clone(),
         address: slot.address.as_ref().map_or_else(|| "-".into(), |address| address.text.clone()),
         docroot: slot.docroot.clone(),
     };
-    group::Group {
-        version: group::VERSION,
-        app: lines.name.clone(),
-        identity: format!("{identity:032x}"),
-        inode,
-        control: dirs.control(&lines.name).display().to_string(),
-        pid: std::process::id(),
-        default: lines.slots[lines.default()].name.clone(),
-        operator: lines.operator.as_ref().map(|(name, _)| name.clone()),
-        counted,
-        segment: segment.map(|meta| group::Segment::of(&meta)),
-        slots: lines.slots.iter().map(slot).collect(),
-    }
-}
-
-/// In place of a control file that cannot be had.
-fn fixed_page(default: usize) -> (Word, Mapping) {
-    let page = Mapping::anonymous(PAGE).expect("there is memory for a page");
-    let slot = SlotIndex::new(default).expect("a group has no more slots than indexes");
-    let word = Word::first(slot);
-    page.word(WORD).store(word.bits(), Ordering::Relaxed);
-    (word, page)
+    let default = &lines.slots[lines.default()].name;
+    let slots = lines.slots.iter().map(slot).collect();
+    let configured = group::Group::configured(dirs, &lines.name, default, slots);
+    let operator = lines.operator.as_ref();
+    let group = group::Group { operator: operator.map(|(name, _)| name.clone()), ..configured };
+    Wanted { group, operator: operator.map(|(_, gid)| *gid) }
 }
 
 /// In place of a count segment that cannot be had.
@@ -365,6 +330,9 @@ pub(super) fn attach(setup: &Setup) {
     {
         complain(&e, MORTAL);
     }
+    if let Some(known) = &site.known {
+        guard(site, known);
+    }
     if let Some(rows) = &site.rows {
         claim_row(site, rows);
     }
@@ -373,6 +341,21 @@ pub(super) fn attach(setup: &Setup) {
         if !mod_proxy.initialize(worker, setup.main, setup.pool) {
             log(Level::Error, "mod_proxy made no pool of connections for a slot's worker");
         }
+    }
+}
+
+/// Has this process be seen to know the indexes of its slots, whatever another child does to the locks
+/// that all of them have inherited.
+fn guard(site: &Site, known: &Known) {
+    let groups: Vec<_> = site.groups.iter().map(Group::known).collect();
+    let groups = || groups.iter().filter(|(identity, _)| *identity != 0);
+    let locks: usize = groups().map(|(_, indexes)| known::locks(indexes)).sum();
+    if locks * max_daemons() > known::MOST_GUARDS {
+        return;
+    }
+    let guarded = groups().try_for_each(|(identity, indexes)| known.guard(*identity, indexes));
+    if let Err(e) = guarded {
+        complain(&e, "only the locks that this process has inherited tell which slots it knows");
     }
 }
 

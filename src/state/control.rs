@@ -9,25 +9,55 @@
 //!     16    16  identity, random, of this file
 //!     32     8  time of creation, seconds since 1970, little-endian
 //!     40     4  CRC-32 of bytes 0 to 39, little-endian
+//!     44    20  zero
 //!     64     8  the control word (slot::Word), in the machine's byte order: an aligned atomic
-//!    128  3584  64 names of slots, 56 bytes each: length (1), zero (3), CRC-32 of the name (4,
-//!               little-endian), name (48); the first length of 0 ends the table
+//!     72    56  zero
+//!    128    32  bank 0 of the side words, for even generations
+//!    160    32  zero
+//!    192    32  bank 1 of the side words, for odd generations
+//!    224   288  zero
+//!    512  3584  64 names of slots, 56 bytes each, to the end of the page
+//!
+//! bank:   0     8  tag: generation (high half), CRC-32 of its four bytes, little-endian (low half)
+//!         8    24  three side words, reserved: zero
+//!
+//! name:   0     1  length; 0 is a free entry, 255 (or any other that is no length) a tombstone
+//!         1     3  zero
+//!         4     4  CRC-32 of the name, little-endian
+//!         8    48  name, filled up with zeros
 //! ```
 //!
-//! Header and word keep their offsets in every version of the layout. A name is appended, never
-//! moved or removed: its bytes first, its length last.
+//! Header and word keep their offsets in every version of the layout. Tags and side words are in the
+//! machine's byte order, as the word is. All that a flip changes lies in the first 512 bytes: one
+//! sector of a disk, which is written as a whole.
+//!
+//! **Side words** are what a later feature needs beside the word. The lowest bit of the generation
+//! chooses the bank. A writer fills the bank that the current word does not use, and stores the word
+//! then; killed in between, it leaves the current word with its own bank. A reader that finds another
+//! tag than its word's generation reads the word again.
+//!
+//! **Names.** A process of Apache knows a slot by the index of its entry. So an entry keeps its name as
+//! long as any process may know the index ([`super::known`]). Each byte of an entry but the length is
+//! written while the length makes the entry invalid; so an entry is the old name, no name or the new
+//! name at each moment, and after a power cut too. An entry that is damaged is skipped, unless it is
+//! the active slot's.
 
 use crate::slot::{MAX_NAME, MAX_SLOTS, SlotIndex, Word, check_name};
 
 /// The size of the file, in bytes.
 pub const PAGE: usize = 4096;
 /// The layout that this code writes and reads.
-pub const VERSION: u32 = 1;
-/// Where the control word lies.
+pub const VERSION: u32 = 2;
+/// Offset of the control word.
 pub const WORD: usize = 64;
+/// Side words of a bank.
+pub const SIDE_WORDS: usize = 3;
+/// The length of an entry that is being changed: longer than any name.
+pub const TOMBSTONE: u8 = 0xff;
 
 const MAGIC: &[u8; 8] = b"mod_slot";
-const NAMES: usize = 128;
+const BANKS: [usize; 2] = [128, 192];
+const NAMES: usize = 512;
 const ENTRY: usize = 8 + MAX_NAME;
 
 /// The bytes of a whole control file.
@@ -36,7 +66,7 @@ pub type Page = [u8; PAGE];
 /// Why a page is not a control file of ours.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
-    /// The file has not the one size that it can have.
+    /// The file does not have the one size that it can have.
     #[error("it has {0} bytes and not {PAGE}")]
     Size(u64),
     /// The first bytes are not ours.
@@ -48,23 +78,106 @@ pub enum Damage {
     /// The header's checksum fails.
     #[error("its header is damaged")]
     Header,
-    /// A name's checksum fails, or it is no name, or it is there twice.
-    #[error("entry {0} of its table of names is damaged")]
+    /// The entry of the active slot is no name, or its checksum fails.
+    #[error("entry {0} of its table of names, that of the active slot, is damaged")]
     Name(usize),
     /// The word's check bits fail, or it names no slot of the table.
     #[error("its control word {0:#018x} is damaged")]
     Word(u64),
 }
 
+/// An entry of the table of names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Entry {
+    /// Never used, or all of its bytes are zero.
+    Free,
+    /// A tombstone, or damaged: it names no slot.
+    Unusable,
+    Name(String),
+}
+
+/// The table of names, by [`SlotIndex`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names(Vec<Entry>);
+
+impl Names {
+    /// The number of entries up to the last one that is not free, at most [`MAX_SLOTS`].
+    #[expect(clippy::len_without_is_empty, reason = "a table without a name is damage")]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The name of the slot with this index.
+    pub fn get(&self, index: SlotIndex) -> Option<&str> {
+        match self.0.get(index.get())? {
+            Entry::Name(name) => Some(name),
+            Entry::Free | Entry::Unusable => None,
+        }
+    }
+
+    /// The index of the slot `name`.
+    pub fn index_of(&self, name: &str) -> Option<SlotIndex> {
+        self.iter().find(|(_, known)| *known == name).map(|(index, _)| index)
+    }
+
+    /// All names with their indexes, in the order of the indexes.
+    pub fn iter(&self) -> impl Iterator<Item = (SlotIndex, &str)> {
+        let indexes = (0..self.0.len()).filter_map(SlotIndex::new);
+        indexes.filter_map(|index| Some((index, self.get(index)?)))
+    }
+
+    /// The entries that are damaged, or tombstones.
+    pub fn unusable(&self) -> impl Iterator<Item = SlotIndex> {
+        let is_unusable = |index: &SlotIndex| self.0[index.get()] == Entry::Unusable;
+        (0..self.0.len()).filter_map(SlotIndex::new).filter(is_unusable)
+    }
+
+    /// Where a new name may go, in this order: entries that were never used, entries that name no
+    /// slot, and entries of names that `gone` gives up. Whether a process may know the index is for
+    /// the caller to find out.
+    pub(crate) fn places(&self, gone: impl Fn(SlotIndex, &str) -> bool) -> Vec<SlotIndex> {
+        let all = || (0..MAX_SLOTS).filter_map(SlotIndex::new);
+        let entry = |index: &SlotIndex| self.0.get(index.get()).unwrap_or(&Entry::Free);
+        let free = all().filter(|index| *entry(index) == Entry::Free);
+        let unusable = self.unusable();
+        let given_up = self.iter().filter(|(index, name)| gone(*index, name));
+        free.chain(unusable).chain(given_up.map(|(index, _)| index)).collect()
+    }
+
+    /// Whether the entry, and each one behind it, has never been used.
+    pub(crate) fn is_behind_all(&self, index: SlotIndex) -> bool {
+        index.get() >= self.0.len()
+    }
+
+    pub(crate) fn set(&mut self, index: SlotIndex, name: &str) {
+        self.0.resize(self.0.len().max(index.get() + 1), Entry::Free);
+        self.0[index.get()] = Entry::Name(name.into());
+    }
+
+    /// Makes the entry one that names no slot.
+    pub(crate) fn bury(&mut self, index: SlotIndex) {
+        self.0.resize(self.0.len().max(index.get() + 1), Entry::Free);
+        self.0[index.get()] = Entry::Unusable;
+    }
+}
+
+impl<S: Into<String>> FromIterator<S> for Names {
+    /// Names in the order of their indexes. Those beyond [`MAX_SLOTS`] have no place and are a
+    /// caller's error.
+    fn from_iter<I: IntoIterator<Item = S>>(names: I) -> Self {
+        Self(names.into_iter().map(|name| Entry::Name(name.into())).collect())
+    }
+}
+
 /// What a control file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Control {
-    /// Random, of this very file: a file that was put in its place has another.
+    /// Random number of this very file: a file that was put in its place has another.
     pub identity: u128,
     /// Seconds since 1970.
     pub created: u64,
-    /// All names that the group has ever had, by [`SlotIndex`].
-    pub names: Vec<String>,
+    /// The table of names.
+    pub names: Names,
     /// The control word as it was read.
     pub word: Word,
 }
@@ -72,19 +185,19 @@ pub struct Control {
 impl Control {
     /// The index of the slot `name`.
     pub fn index_of(&self, name: &str) -> Option<SlotIndex> {
-        self.names.iter().position(|n| n == name).and_then(SlotIndex::new)
+        self.names.index_of(name)
     }
 
     /// The name of the slot that takes the next request.
     pub fn active(&self) -> &str {
-        &self.names[self.word.active().get()]
+        self.names.get(self.word.active()).expect("checked when it was read")
     }
 
     /// Reads a page, trusting none of it.
     ///
     /// # Errors
     ///
-    /// The first damage found.
+    /// The first damage found of what a request needs: header, word, name of the active slot.
     pub fn decode(page: &Page) -> Result<Self, Damage> {
         if page[..8] != *MAGIC {
             return Err(Damage::Foreign);
@@ -96,21 +209,25 @@ impl Control {
         if version != VERSION || u32_at(page, 12) as usize != PAGE {
             return Err(Damage::Version(version));
         }
-        let names = decode_names(page)?;
-        let bits = u64::from_ne_bytes(page[WORD..WORD + 8].try_into().expect("8 bytes"));
-        let word = Word::from_bits(bits);
-        if !word.is_valid() || word.active().get() >= names.len() {
-            return Err(Damage::Word(bits));
+        let word = Word::from_bits(u64_at(page, WORD));
+        let active = word.active();
+        if !word.is_valid() {
+            return Err(Damage::Word(word.bits()));
+        }
+        match decode_entry(page, active.get()) {
+            Entry::Name(_) => {}
+            Entry::Free => return Err(Damage::Word(word.bits())),
+            Entry::Unusable => return Err(Damage::Name(active.get())),
         }
         Ok(Self {
             identity: u128::from_le_bytes(page[16..32].try_into().expect("16 bytes")),
             created: u64::from_le_bytes(page[32..40].try_into().expect("8 bytes")),
-            names,
+            names: decode_names(page, active),
             word,
         })
     }
 
-    /// The page that says this. Names beyond [`MAX_SLOTS`] have no place and are a caller's error.
+    /// The page that says this, with the bank of the word's generation.
     pub fn encode(&self) -> Page {
         let mut page = [0; PAGE];
         page[..8].copy_from_slice(MAGIC);
@@ -121,15 +238,42 @@ impl Control {
         let crc = crc32fast::hash(&page[..40]);
         page[40..44].copy_from_slice(&crc.to_le_bytes());
         page[WORD..WORD + 8].copy_from_slice(&self.word.bits().to_ne_bytes());
-        for (at, name) in self.names.iter().enumerate() {
+        let generation = self.word.generation();
+        let bank = bank(generation);
+        page[bank..bank + 8].copy_from_slice(&tag(generation).to_ne_bytes());
+        for (at, entry) in self.names.0.iter().enumerate() {
             let offset = entry_offset(at);
-            page[offset..offset + ENTRY].copy_from_slice(&encode_name(name));
+            match entry {
+                Entry::Free => {}
+                Entry::Unusable => page[offset] = TOMBSTONE,
+                Entry::Name(name) => {
+                    page[offset..offset + ENTRY].copy_from_slice(&encode_name(name));
+                }
+            }
         }
         page
     }
 }
 
-/// Where entry `at` of the names lies.
+/// Offset of the bank of a generation: its tag, behind it [`SIDE_WORDS`] words.
+pub fn bank(generation: u32) -> usize {
+    BANKS[generation as usize % 2]
+}
+
+/// The tag of the bank of a generation.
+pub fn tag(generation: u32) -> u64 {
+    let check = crc32fast::hash(&generation.to_le_bytes());
+    u64::from(generation) << 32 | u64::from(check)
+}
+
+/// The side words of a generation; `None` where its bank has another tag, or a damaged one.
+pub fn side_words(page: &Page, generation: u32) -> Option<[u64; SIDE_WORDS]> {
+    let bank = bank(generation);
+    let word = |at: usize| u64_at(page, bank + 8 * at);
+    (word(0) == tag(generation)).then(|| [word(1), word(2), word(3)])
+}
+
+/// Offset of entry `at` of the table of names.
 pub fn entry_offset(at: usize) -> usize {
     assert!(at < MAX_SLOTS, "the table of names holds {MAX_SLOTS}");
     NAMES + at * ENTRY
@@ -144,39 +288,60 @@ pub fn encode_name(name: &str) -> [u8; ENTRY] {
     entry
 }
 
-fn decode_names(page: &Page) -> Result<Vec<String>, Damage> {
-    let mut names: Vec<String> = Vec::new();
-    for at in 0..MAX_SLOTS {
-        let offset = entry_offset(at);
-        let entry = &page[offset..offset + ENTRY];
-        let len = usize::from(entry[0]);
-        if len == 0 {
-            break;
-        }
-        let name = entry.get(8..8 + len).and_then(|bytes| str::from_utf8(bytes).ok());
-        let name = name.filter(|n| check_name(n).is_ok()).ok_or(Damage::Name(at))?;
-        if crc32fast::hash(name.as_bytes()) != u32_at(entry, 4) || names.iter().any(|n| n == name) {
-            return Err(Damage::Name(at));
-        }
-        names.push(name.to_owned());
+fn decode_entry(page: &Page, at: usize) -> Entry {
+    let offset = entry_offset(at);
+    let entry = &page[offset..offset + ENTRY];
+    if entry.iter().all(|byte| *byte == 0) {
+        return Entry::Free;
     }
-    Ok(names)
+    let name = entry.get(8..8 + usize::from(entry[0])).and_then(|bytes| str::from_utf8(bytes).ok());
+    let name = name.filter(|name| check_name(name).is_ok());
+    match name.filter(|name| crc32fast::hash(name.as_bytes()) == u32_at(entry, 4)) {
+        Some(name) => Entry::Name(name.to_owned()),
+        None => Entry::Unusable,
+    }
+}
+
+/// Of entries with one name, the active slot's counts, or else the first.
+fn decode_names(page: &Page, active: SlotIndex) -> Names {
+    let mut entries: Vec<_> = (0..MAX_SLOTS).map(|at| decode_entry(page, at)).collect();
+    let order = std::iter::once(active.get()).chain(0..MAX_SLOTS);
+    let mut seen: Vec<(usize, String)> = Vec::new();
+    for at in order {
+        let Entry::Name(name) = &entries[at] else { continue };
+        match seen.iter().find(|(_, known)| known == name) {
+            Some((first, _)) if *first != at => entries[at] = Entry::Unusable,
+            Some(_) => {}
+            None => seen.push((at, name.clone())),
+        }
+    }
+    let used = entries.iter().rposition(|entry| *entry != Entry::Free).map_or(0, |at| at + 1);
+    entries.truncate(used);
+    Names(entries)
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"))
 }
 
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_ne_bytes(bytes[at..at + 8].try_into().expect("8 bytes"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn index(at: usize) -> SlotIndex {
+        SlotIndex::new(at).unwrap()
+    }
 
     fn sample() -> Control {
         Control {
             identity: 0x1234_5678,
             created: 1_700_000_000,
-            names: vec!["resin".into(), "resin_standby".into()],
-            word: Word::first(SlotIndex::new(1).unwrap()),
+            names: ["resin", "resin_standby"].into_iter().collect(),
+            word: Word::first(index(1)),
         }
     }
 
@@ -189,14 +354,30 @@ mod tests {
     }
 
     #[test]
+    fn names_end_where_the_page_ends_and_the_rest_is_in_one_sector() {
+        assert_eq!(entry_offset(MAX_SLOTS - 1) + ENTRY, PAGE);
+        let ends = BANKS.map(|bank| bank + 8 * (1 + SIDE_WORDS));
+        assert!(BANKS[0] >= WORD + 8 && BANKS[1] >= ends[0] && ends[1] <= 512 && NAMES == 512);
+    }
+
+    #[test]
     fn each_flipped_bit_that_means_something_is_seen() {
         let page = sample().encode();
+        let mut without = sample();
+        without.names.bury(index(0));
+        let mut further = 0;
         for bit in 0..PAGE * 8 {
             let mut broken = page;
             broken[bit / 8] ^= 1 << (bit % 8);
-            let read = Control::decode(&broken);
-            assert!(read.is_err() || read.as_ref() == Ok(&sample()), "bit {bit}: {read:?}");
+            let Ok(read) = Control::decode(&broken) else { continue };
+            // A name that is not the active slot's is lost alone; a free entry is free no more.
+            let entry = (bit / 8).checked_sub(NAMES).map(|at| at / ENTRY);
+            let kept = |of: &Control| of.names.iter().eq(read.names.iter());
+            assert!(kept(&sample()) || entry == Some(0) && kept(&without), "bit {bit}: {read:?}");
+            assert_eq!((read.identity, read.word), (sample().identity, sample().word));
+            further += usize::from(entry.is_some_and(|at| at > 1 && read.names.len() == at + 1));
         }
+        assert_eq!(further, (MAX_SLOTS - 2) * ENTRY * 8);
     }
 
     #[test]
@@ -207,9 +388,62 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_that_is_free_or_damaged_does_not_hide_those_behind_it() {
+        let mut control = sample();
+        control.names = ["a", "b", "c", "d", "e"].into_iter().collect();
+        control.names.0[0] = Entry::Free;
+        control.names.bury(index(3));
+        let read = Control::decode(&control.encode()).unwrap();
+        assert_eq!(read, control);
+        assert_eq!(read.names.iter().map(|(_, name)| name).collect::<Vec<_>>(), ["b", "c", "e"]);
+        assert_eq!(read.index_of("e"), Some(index(4)));
+        assert_eq!(read.names.unusable().collect::<Vec<_>>(), [index(3)]);
+        let places = read.names.places(|_, name| name == "c");
+        let free = [0].into_iter().chain(5..MAX_SLOTS).chain([3, 2]).map(index);
+        assert_eq!(places, free.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn of_two_entries_with_one_name_the_active_one_counts() {
+        let mut control = sample();
+        control.names = ["a", "b", "a"].into_iter().collect();
+        let index_of_a = |active: usize| {
+            let word = Word::first(index(active));
+            let page = Control { word, ..control.clone() }.encode();
+            Control::decode(&page).unwrap().index_of("a")
+        };
+        assert_eq!([0, 1, 2].map(index_of_a), [0, 0, 2].map(|at| Some(index(at))));
+    }
+
+    #[test]
     fn a_word_that_names_no_slot_is_damage() {
         let mut control = sample();
-        control.word = Word::first(SlotIndex::new(2).unwrap());
+        control.word = Word::first(index(2));
         assert!(matches!(Control::decode(&control.encode()), Err(Damage::Word(_))));
+        control.names.bury(index(2));
+        assert_eq!(Control::decode(&control.encode()), Err(Damage::Name(2)));
+    }
+
+    #[test]
+    fn another_layout_is_told_from_damage() {
+        let mut page = sample().encode();
+        page[8..12].copy_from_slice(&1_u32.to_le_bytes());
+        let crc = crc32fast::hash(&page[..40]);
+        page[40..44].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(Control::decode(&page), Err(Damage::Version(1)));
+    }
+
+    #[test]
+    fn a_bank_is_its_generations_alone_and_each_flipped_bit_of_its_tag_is_seen() {
+        let control = sample();
+        let page = control.encode();
+        assert_eq!(side_words(&page, 1), Some([0; SIDE_WORDS]));
+        assert_eq!([0, 2, 3, u32::MAX].map(|other| side_words(&page, other)), [None; 4]);
+        for bit in 0..64 {
+            let mut broken = page;
+            broken[bank(1) + bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(side_words(&broken, 1), None, "bit {bit}");
+        }
+        assert_ne!(tag(0), 0, "zeros are no bank");
     }
 }

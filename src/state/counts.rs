@@ -37,6 +37,9 @@ pub use super::note::Note;
 use crate::slot::{MAX_SLOTS, SlotIndex};
 use crate::state::map::Mapping;
 use crate::sync::{AtomicU64, Ordering};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::AtomicUsize;
 
 /// The layout that this code writes and reads.
@@ -97,6 +100,24 @@ pub(crate) fn head_at(row: usize) -> usize {
 /// Where the first cache line of a slot's block is: all of it but the histogram.
 pub(crate) fn block_at(row: usize, slot: SlotIndex) -> usize {
     row_at(row) + BLOCKS + slot.get() * BLOCK
+}
+
+/// Sets all counters of a slot to zero in each row, by reading and writing the segment `file` of `len`
+/// bytes, and not through a mapping: for a slot that no process can know. Where all are zero nothing is
+/// written, so that a file in memory takes no room for it.
+///
+/// # Errors
+///
+/// What the system said; the counters of some rows may be zero already.
+pub(crate) fn reset(file: &File, len: usize, slot: SlotIndex) -> io::Result<()> {
+    for row in 0..rows_in(len).min(MAX_ROWS) {
+        let (mut block, at) = ([0; BLOCK], block_at(row, slot) as u64);
+        file.read_exact_at(&mut block, at)?;
+        if block != [0; BLOCK] {
+            file.write_all_at(&[0; BLOCK], at)?;
+        }
+    }
+    Ok(())
 }
 
 /// The header of a segment that belongs to the control file `identity`.
@@ -175,8 +196,8 @@ impl Counts {
 
     /// For the new owner of `row`, which holds its lock: it is [`Counts::own_words`] from now on, and
     /// what the last one had in flight is void. It was in one of the first `known` slots, as many as
-    /// the control file names. The blocks of others are not looked at: in a file in memory, that
-    /// alone would take pages for them.
+    /// the control file has had entries for. The blocks of others are not looked at: in a file in
+    /// memory, that alone would take pages for them.
     pub fn take_over(&self, row: usize, known: usize, pid: u32) {
         self.own.store(self.begin_of(row) / 8, Ordering::Relaxed);
         let row = self.row(row);
@@ -416,6 +437,28 @@ mod tests {
         assert_eq!([0, 1, 2, 3, 4, u64::MAX].map(bucket_of), [0, 1, 2, 2, 3, 31]);
         let highest = 1 << 30;
         assert_eq!([highest - 1, highest, highest + 1].map(bucket_of), [30, 31, 31]);
+    }
+
+    #[test]
+    fn a_slot_is_reset_in_each_row_and_no_other_slot_is() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(size(5) as u64).unwrap();
+        let counts = Counts::new(Mapping::of(&file, size(5), true).unwrap()).unwrap();
+        let slots = [0, 7, 8, 63].map(|at| SlotIndex::new(at).unwrap());
+        for (row, slot) in (0..5).flat_map(|row| slots.map(|slot| (row, slot))) {
+            counts.block(row, slot).in_flight().store(1, Ordering::Relaxed);
+            counts.block(row, slot).finished(200, 1 << 40);
+        }
+        for reset in [7, 63] {
+            super::reset(&file, size(5), SlotIndex::new(reset).unwrap()).unwrap();
+        }
+        for (row, slot) in (0..5).flat_map(|row| slots.map(|slot| (row, slot))) {
+            let kept = u64::from(![7, 63].contains(&slot.get()));
+            let block = counts.block(row, slot);
+            let all = [block.in_flight(), block.class(1), block.bucket(31)];
+            assert_eq!(all.map(|n| n.load(Ordering::Relaxed)), [kept; 3], "{row} {slot:?}");
+            assert_eq!(block.micros().load(Ordering::Relaxed), kept << 40);
+        }
     }
 
     #[test]

@@ -37,6 +37,19 @@ pub struct Group {
     /// The group of `SlotOperator`, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator: Option<String>,
+    /// The number in its file system of the file in which this Apache's processes say which indexes of
+    /// slots they may know ([`super::known`]); 0 where not all that may know one have said so there.
+    #[serde(default)]
+    pub names: u64,
+    /// The slot that Apache serves where it reads no control file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serves: Option<String>,
+    /// Why nobody can flip until Apache is started or reloaded again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<String>,
+    /// Why some of the slots have no entry in the control file, so that they can't become active.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unlisted: Option<String>,
     /// Whether the requests are counted where slotctl can see it.
     #[serde(default = "yes")]
     pub counted: bool,
@@ -85,9 +98,44 @@ pub struct Slot {
 }
 
 impl Group {
+    /// What the configuration says: of the control file, the counts and the processes it says nothing.
+    pub fn configured(dirs: &Dirs, app: &str, default: &str, slots: Vec<Slot>) -> Self {
+        Self {
+            version: VERSION,
+            app: app.into(),
+            identity: String::new(),
+            inode: 0,
+            control: dirs.control(app).display().to_string(),
+            pid: std::process::id(),
+            default: default.into(),
+            operator: None,
+            names: 0,
+            serves: None,
+            frozen: None,
+            unlisted: None,
+            counted: false,
+            segment: None,
+            slots,
+        }
+    }
+
     /// Whether Apache reads this very control file.
     pub(crate) fn reads(&self, identity: u128, inode: u64) -> bool {
         self.identity == format!("{identity:032x}") && (self.inode == 0 || self.inode == inode)
+    }
+
+    /// Whether the configuration says the same in both.
+    pub(crate) fn is_configured_as(&self, other: &Self) -> bool {
+        let of = |group: &Self| {
+            let Self { version, app, control, default, operator, slots, .. } = group.clone();
+            (version, app, control, default, operator, slots)
+        };
+        of(self) == of(other)
+    }
+
+    /// Whether `slot` is configured.
+    pub fn has(&self, slot: &str) -> bool {
+        self.slots.iter().any(|configured| configured.name == slot)
     }
 
     /// Reads a group file of `owner`, or of root.

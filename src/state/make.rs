@@ -8,8 +8,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// Temporary file, rename: whole, or not at all. And, for what must survive a power cut, fsync of the
-/// file before it and of the directory behind it; of the runtime directory nothing has to.
+/// Temporary file, rename: whole, or not at all. What is to be `durable` is on the disk before it has its
+/// name; that the name is there too is for the caller, who fsyncs the directory. Of the runtime directory
+/// nothing has to survive a power cut.
 pub(super) fn replace(
     path: &Path,
     bytes: &[u8],
@@ -27,12 +28,10 @@ pub(super) fn replace(
         let mut file = self::fresh(&fresh, mode)?;
         file.write_all(bytes)?;
         file.set_permissions(Permissions::from_mode(mode))?;
-        if !durable {
-            return fs::rename(&fresh, path);
+        if durable {
+            file.sync_all()?;
         }
-        file.sync_all()?;
-        fs::rename(&fresh, path)?;
-        map::sync_directory(path.parent().unwrap_or(Path::new("/")))
+        fs::rename(&fresh, path)
     };
     write().map_err(|e| {
         let _ = fs::remove_file(&fresh);
@@ -71,30 +70,42 @@ pub(crate) fn keep_aside(path: &Path) -> Result<PathBuf, PublishError> {
     Ok(aside)
 }
 
-/// A file that only writers open: root's, or the operator's group's.
+/// Opens or makes a file that only writers open: root's, or the operator's group's.
 pub(super) fn private_file(path: &Path, operator: Option<u32>) -> Result<File, PublishError> {
+    private_file_or_new(path, operator).map(|(file, _)| file)
+}
+
+/// As [`private_file`]; says whether it was made.
+pub(super) fn private_file_or_new(
+    path: &Path,
+    operator: Option<u32>,
+) -> Result<(File, bool), PublishError> {
     kept_file(path, operator, if operator.is_some() { 0o660 } else { 0o600 })
 }
 
-/// A file that stays as it is where it is ours.
-pub(super) fn kept_file(path: &Path, group: Option<u32>, mode: u32) -> Result<File, PublishError> {
-    let file = match fresh(path, mode) {
+/// Opens a file, which stays as it is where it is ours, or makes it; says whether it was made.
+pub(super) fn kept_file(
+    path: &Path,
+    group: Option<u32>,
+    mode: u32,
+) -> Result<(File, bool), PublishError> {
+    let found = match fresh(path, mode) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
             match map::open(path, true, map::euid()) {
-                Ok((file, _)) => Ok(file),
+                Ok((file, _)) => Ok((file, false)),
                 // Once only: who puts things there faster than that is not to be outrun.
                 Err(e) if is_useless(&e) => {
                     keep_aside(path)?;
-                    fresh(path, mode)
+                    fresh(path, mode).map(|file| (file, true))
                 }
                 Err(e) => return Err(unopened(path, e)),
             }
         }
-        created => created,
+        created => created.map(|file| (file, true)),
     };
-    let file = file.map_err(system("cannot create", path))?;
+    let (file, is_new) = found.map_err(system("cannot create", path))?;
     own(&file, group, mode).map_err(system("cannot set the owner and mode of", path))?;
-    Ok(file)
+    Ok((file, is_new))
 }
 
 /// A new file, where there is nothing.

@@ -49,17 +49,29 @@ pub(crate) fn is_absent(error: &io::Error) -> bool {
 ///
 /// What the system said, or what is wrong with the file.
 pub fn open(path: &Path, write: bool, owner: u32) -> Result<(File, Metadata), OpenError> {
+    let mut tries = 10;
+    loop {
+        let file = open_any(path, write)?;
+        tries -= 1;
+        // One without a name was replaced just now: what counts is the one in its place.
+        if tries == 0 || file.metadata()?.nlink() != 0 {
+            let meta = ours(&file, owner)?;
+            return Ok((file, meta));
+        }
+    }
+}
+
+/// Opens what is there.
+fn open_any(path: &Path, write: bool) -> Result<File, OpenError> {
     // O_NONBLOCK: a pipe in the file's place must not hold the opener.
     let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK;
     let opened = OpenOptions::new().read(true).write(write).custom_flags(flags).open(path);
-    let file = opened.map_err(|e| match e.raw_os_error() {
+    opened.map_err(|e| match e.raw_os_error() {
         Some(libc::ELOOP) => OpenError::NotOurs("it is a symbolic link"),
         Some(libc::ENXIO) => OpenError::NotOurs("it is not a regular file"),
         Some(libc::EISDIR) => OpenError::NotOurs("it is a directory"),
         _ => e.into(),
-    })?;
-    let meta = ours(&file, owner)?;
-    Ok((file, meta))
+    })
 }
 
 /// Whether an open file is a plain one, of one name, and of `owner` or root.
@@ -72,8 +84,10 @@ pub(crate) fn ours(file: &File, owner: u32) -> Result<Metadata, OpenError> {
     if !meta.is_file() {
         return Err(OpenError::NotOurs("it is not a regular file"));
     }
-    if meta.nlink() != 1 {
-        return Err(OpenError::NotOurs("it has more than one name (hard link)"));
+    match meta.nlink() {
+        0 => return Err(OpenError::NotOurs("it was removed meanwhile")),
+        1 => {}
+        _ => return Err(OpenError::NotOurs("it has more than one name (hard link)")),
     }
     if meta.uid() != owner && meta.uid() != 0 {
         return Err(OpenError::NotOurs("it belongs to another user"));
@@ -81,8 +95,8 @@ pub(crate) fn ours(file: &File, owner: u32) -> Result<Metadata, OpenError> {
     Ok(meta)
 }
 
-/// Writes to the disk, and waits for it, which names are in a directory: a sync of a file is none of
-/// its name.
+/// Fsyncs a directory, so that names created or renamed in it survive a power cut: fsync of a file
+/// does not cover its name.
 ///
 /// # Errors
 ///
@@ -289,13 +303,48 @@ pub fn byte_owner(file: &File, at: usize) -> io::Result<Option<i32>> {
     Ok((i32::from(lock.l_type) != libc::F_UNLCK).then_some(lock.l_pid))
 }
 
+/// Shares `range` of `file`, in bytes, with other readers: until no process has this opening of it
+/// any more. A process that is forked has the same opening, and the lock with it. The bytes need not
+/// be there.
+///
+/// # Errors
+///
+/// What `fcntl(2)` said.
+pub(crate) fn share_by_opening(file: &File, range: Range<u64>) -> io::Result<()> {
+    range_lock(file, libc::F_OFD_SETLK, range, libc::F_RDLCK).map(drop)
+}
+
+/// As [`share_by_opening`], until this process ends or closes any opening of the file; one that is
+/// forked has no part in it.
+///
+/// # Errors
+///
+/// What `fcntl(2)` said.
+pub(crate) fn share_by_process(file: &File, range: Range<u64>) -> io::Result<()> {
+    range_lock(file, libc::F_SETLK, range, libc::F_RDLCK).map(drop)
+}
+
+/// Whether another opening of the file, or another process, shares or has a byte of `range`.
+///
+/// # Errors
+///
+/// What `fcntl(2)` said.
+pub(crate) fn is_shared(file: &File, range: Range<u64>) -> io::Result<bool> {
+    let lock = range_lock(file, libc::F_OFD_GETLK, range, libc::F_WRLCK)?;
+    Ok(i32::from(lock.l_type) != libc::F_UNLCK)
+}
+
 fn byte_lock(file: &File, command: i32, at: usize, kind: i32) -> io::Result<libc::flock> {
+    range_lock(file, command, at as u64..at as u64 + 1, kind)
+}
+
+fn range_lock(file: &File, command: i32, range: Range<u64>, kind: i32) -> io::Result<libc::flock> {
     // SAFETY: `flock` is a C struct of integers, for which zeros are a value.
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
     lock.l_type = kind as libc::c_short;
     lock.l_whence = libc::SEEK_SET as libc::c_short;
-    lock.l_start = at as libc::off_t;
-    lock.l_len = 1;
+    lock.l_start = range.start as libc::off_t;
+    lock.l_len = (range.end - range.start) as libc::off_t;
     // SAFETY: the commands read and write the struct that they are given, and nothing else.
     retry(|| unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut lock) })?;
     Ok(lock)
@@ -372,6 +421,25 @@ mod tests {
         }
         fs::hard_link(at("file"), at("second")).unwrap();
         assert!(matches!(open(&at("file"), true, euid()), Err(OpenError::NotOurs(_))));
+    }
+
+    #[test]
+    fn what_a_process_shares_is_not_unlocked_by_who_has_its_opening() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let [child, parent] = [(); 2].map(|()| File::open(file.path()).unwrap());
+        let bytes = 1 << 49..(1 << 49) + 3;
+        let is_shared = || is_shared(&parent, bytes.end - 1..bytes.end).unwrap();
+        // As a child that was taken over does it.
+        let unlock = || range_lock(&child, libc::F_OFD_SETLK, 0..0, libc::F_UNLCK).unwrap();
+        share_by_opening(&child, bytes.clone()).unwrap();
+        assert!(is_shared());
+        unlock();
+        assert!(!is_shared());
+        share_by_opening(&child, bytes.clone()).unwrap();
+        share_by_process(&child, bytes.clone()).unwrap();
+        unlock();
+        assert!(is_shared());
+        assert!(range_lock(&child, libc::F_OFD_SETLK, 0..1, libc::F_WRLCK).is_err());
     }
 
     #[test]

@@ -6,10 +6,12 @@ pub mod group;
 pub mod history;
 pub mod hold;
 pub mod instance;
+pub mod known;
 pub(crate) mod make;
 pub mod map;
 mod note;
 pub mod publish;
+pub mod startup;
 pub mod trust;
 pub mod who;
 
@@ -52,6 +54,11 @@ impl Dirs {
     /// No group's name begins with a dot.
     pub fn instance(&self) -> PathBuf {
         self.state.join(".instance")
+    }
+
+    /// Locked by processes of Apache for the slots whose indexes they know: [`known`].
+    pub fn names(&self) -> PathBuf {
+        self.state.join(".names")
     }
 
     /// The count segment of a group: [`counts`].

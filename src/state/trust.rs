@@ -1,7 +1,7 @@
 //! Whether a directory is nobody else's to change: itself, and all that leads to it. Who may write to
 //! one above it can put another in its place.
 
-use super::map;
+use super::{Dirs, map};
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -11,6 +11,47 @@ use std::path::{Path, PathBuf};
 const MAX_LINKS: u32 = 40;
 const STICKY: u32 = 0o1000;
 
+/// The user, besides root, whom files and directories of an Apache may belong to: the one who starts it,
+/// never `User`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Starter {
+    uid: u32,
+}
+
+impl Starter {
+    /// The user of this process, for Apache's parent.
+    pub fn this_process() -> Self {
+        Self { uid: map::euid() }
+    }
+
+    /// Who starts the Apache that has these directories, for slotctl: the owner of the state directory,
+    /// unless the runtime directory is root's, which only root's Apache makes.
+    pub fn of(dirs: &Dirs) -> Self {
+        let owner = |path| fs::metadata(path).map(|meta| meta.uid());
+        let of_state = owner(&dirs.state).unwrap_or_else(|_| map::euid());
+        let is_roots = owner(&dirs.runtime).is_ok_and(|uid| uid == 0);
+        Self { uid: if is_roots { 0 } else { of_state } }
+    }
+
+    /// The user's number.
+    pub fn uid(self) -> u32 {
+        self.uid
+    }
+
+    /// Whether the group is root's or the starter's own: its members could do the same otherwise.
+    pub(crate) fn has_group(self, gid: u32) -> bool {
+        gid == 0 || self.group() == Some(gid)
+    }
+
+    fn group(self) -> Option<u32> {
+        if self.uid == map::euid() {
+            return Some(nix::unistd::getegid().as_raw());
+        }
+        let user = nix::unistd::User::from_uid(self.uid.into()).ok()??;
+        Some(user.gid.as_raw())
+    }
+}
+
 /// What makes a directory one that others can change files in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Weakness {
@@ -18,6 +59,15 @@ pub struct Weakness {
     pub path: PathBuf,
     /// What is wrong with it.
     pub why: &'static str,
+    /// The command that mends it, without the path.
+    command: String,
+}
+
+impl Weakness {
+    /// The command that mends it.
+    pub fn way_out(&self) -> String {
+        format!("{} {}", self.command, self.path.display())
+    }
 }
 
 /// Where the way is looked at for: others may make files in a sticky directory, as `/tmp` is, but
@@ -33,23 +83,23 @@ pub enum Use {
 }
 
 /// What is wrong with the directory at `path`, or with what leads to it, if anything is: all of it
-/// has to be root's or that of this process' user, and writable by no others.
+/// has to be root's or the starter's, and writable by no others.
 ///
 /// # Errors
 ///
 /// What the system said: `path` is there.
-pub fn weakness(path: &Path, of: Use) -> io::Result<Option<Weakness>> {
-    walk(&std::path::absolute(path)?, of, &mut MAX_LINKS.clone())
+pub fn weakness(path: &Path, of: Use, starter: Starter) -> io::Result<Option<Weakness>> {
+    walk(&std::path::absolute(path)?, of, starter, &mut MAX_LINKS.clone())
 }
 
-fn walk(path: &Path, of: Use, links: &mut u32) -> io::Result<Option<Weakness>> {
+fn walk(path: &Path, of: Use, starter: Starter, links: &mut u32) -> io::Result<Option<Weakness>> {
     let mut way: Vec<_> = path.ancestors().collect();
     way.reverse();
     for at in way {
         let meta = fs::symlink_metadata(at)?;
         let of = if at == path || of == Use::IsLedTo { of } else { Use::LeadsTo };
-        if let Some(why) = fault(&meta, of) {
-            return Ok(Some(Weakness { path: at.to_owned(), why }));
+        if let Some((why, command)) = fault(&meta, of, starter) {
+            return Ok(Some(Weakness { path: at.to_owned(), why, command }));
         }
         if meta.is_symlink() {
             *links =
@@ -57,7 +107,7 @@ fn walk(path: &Path, of: Use, links: &mut u32) -> io::Result<Option<Weakness>> {
             let mut target = at.parent().unwrap_or(Path::new("/")).join(fs::read_link(at)?);
             // A slash at its end would be of no part of it.
             target = target.components().collect();
-            if let Some(found) = walk(&target, of, links)? {
+            if let Some(found) = walk(&target, of, starter, links)? {
                 return Ok(Some(found));
             }
         }
@@ -65,24 +115,53 @@ fn walk(path: &Path, of: Use, links: &mut u32) -> io::Result<Option<Weakness>> {
     Ok(None)
 }
 
-fn fault(meta: &Metadata, of: Use) -> Option<&'static str> {
+/// What is wrong, and the command that mends it.
+fn fault(meta: &Metadata, of: Use, starter: Starter) -> Option<(&'static str, String)> {
     if of == Use::IsLedTo && !meta.is_symlink() {
         return None;
     }
-    if meta.uid() != map::euid() && meta.uid() != 0 {
-        let link = "is a link that another user has made";
-        return Some(if meta.is_symlink() { link } else { "belongs to another user" });
+    if meta.uid() != starter.uid && meta.uid() != 0 {
+        return Some(if meta.is_symlink() {
+            ("is a link that another user has made", format!("chown -h {}", starter.uid))
+        } else {
+            ("belongs to another user", format!("chown {}", starter.uid))
+        });
     }
     if meta.is_symlink() || of == Use::LeadsTo && meta.mode() & STICKY != 0 {
         return None;
     }
-    if meta.mode() & 0o002 != 0 {
-        return Some("is writable by everybody");
+    let by_all = meta.mode() & 0o002 != 0;
+    let by_group = meta.mode() & 0o020 != 0 && !starter.has_group(meta.gid());
+    match (by_all, by_group) {
+        (true, true) => Some(("is writable by everybody", "chmod go-w".into())),
+        (true, false) => Some(("is writable by everybody", "chmod o-w".into())),
+        (false, true) => Some(("is writable by a group", "chmod g-w".into())),
+        (false, false) => None,
     }
-    (meta.mode() & 0o020 != 0 && !is_own_group(meta.gid())).then_some("is writable by a group")
 }
 
-/// Root's group, and that of this process: who is in it could do the same otherwise.
-pub(crate) fn is_own_group(gid: u32) -> bool {
-    gid == 0 || gid == nix::unistd::getegid().as_raw()
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_command_that_is_named_mends_what_is_wrong() {
+        let dir = tempfile::tempdir().unwrap();
+        let starter = Starter::this_process();
+        let found = || weakness(dir.path(), Use::Holds, starter).unwrap();
+        for (mode, why) in [(0o757, "everybody"), (0o777, "everybody"), (0o775, "a group")] {
+            fs::set_permissions(dir.path(), Permissions::from_mode(mode)).unwrap();
+            // The starter's own group is as good as the starter.
+            let Some(weak) = found() else {
+                assert_eq!(mode, 0o775);
+                continue;
+            };
+            assert!(weak.path == dir.path() && weak.why.ends_with(why), "{weak:?}");
+            let mended = std::process::Command::new("sh").args(["-c", &weak.way_out()]).status();
+            assert!(mended.unwrap().success());
+            assert_eq!(found(), None, "{mode:o}");
+        }
+    }
 }

@@ -16,9 +16,10 @@ const SLOTS: [&str; 2] = ["a", "b"];
 const ERRORS: [&str; 4] = ["EIO", "ENOSPC", "EACCES", "EMFILE"];
 
 /// Those that the parent opens.
-const FILES: [&str; 12] = [
+const FILES: [&str; 13] = [
     "state",
     "state/.instance",
+    "state/.names",
     "state/app.slot",
     "state/app.lock",
     "state/app.history",
@@ -120,8 +121,8 @@ impl Start {
         let before = self.slot();
         let known = self.site.slotctl(&["active", "app"]).output().unwrap();
         if known.status.success() {
-            let recorded = if self.recorded { "b" } else { "a" };
-            assert_eq!(text(&known).trim(), recorded, "{what}");
+            let known = String::from_utf8(known.stdout).unwrap();
+            assert_eq!(known.trim(), before, "slotctl says what is served: {what}");
         }
         let mut silent = before == if self.recorded { "b" } else { "a" };
 
@@ -196,13 +197,29 @@ fn a_lock_that_nobody_lets_go_of_does_not_keep_apache_from_starting() {
     site.stop();
     let lock = File::open(site.path().join("state/app.lock")).unwrap();
     lock.lock().unwrap();
+    // Nothing has changed: no lock is taken.
     site.start_again();
     assert!(site.get("/").text().starts_with("slot=b "));
-    let says = "app.lock: another change is under way and does not end: nobody can flip";
+    assert!(!site.log().contains("[slot:error]"), "{}", site.log());
+    site.stop();
+    site.configure(
+        &configuration(&backends).replace("</SlotGroup>", "SlotDefault b\n</SlotGroup>"),
+    );
+    site.start_again();
+    assert!(site.get("/").text().starts_with("slot=b "));
+    let says = "app.lock: another change is under way and does not end: group \"app\" serves its recorded \
+                slot \"b\", and nobody can flip it until Apache is reloaded";
+    assert_eq!(site.log().matches("[slot:error]").count(), 1, "{}", site.log());
     assert!(site.log().contains(says), "{}", site.log());
     drop(lock);
+    let flip = site.slotctl(&["flip", "app", "a"]).output().unwrap();
+    assert!(!flip.status.success() && text(&flip).contains("reload Apache"), "{}", text(&flip));
+    let active = site.slotctl(&["active"]).output().unwrap();
+    assert!(active.status.success() && active.stdout == b"b\n", "{}", text(&active));
+    assert!(text(&active).contains("another change is under way"), "{}", text(&active));
+    site.graceful();
     site.flip("a");
-    assert!(site.get("/").text().starts_with("slot=a "));
+    until(|| site.get("/").text().starts_with("slot=a ")).unwrap();
 }
 
 /// A file system of its own at a directory of a site, for as long as `then` takes; it is left out

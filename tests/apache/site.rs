@@ -247,11 +247,6 @@ impl Site {
         self.root.path()
     }
 
-    /// Apache's program.
-    pub(crate) fn program(&self) -> &Path {
-        &self.parts.httpd
-    }
-
     /// `mod_slot.so`.
     pub(crate) fn module(&self) -> &Path {
         &self.parts.module

@@ -4,7 +4,9 @@
 mod cut;
 mod damage;
 mod every_field;
+mod frozen;
 mod full;
+mod names;
 mod rights;
 
 use crate::backend::{self, Backend};
@@ -195,27 +197,31 @@ fn a_group_that_is_removed_and_comes_back_is_where_it_was() {
 /// A request of which the first half is sent, so that the child that has it has to finish it.
 struct Half {
     stream: TcpStream,
-    child: i32,
 }
 
 impl Half {
     /// After a whole one on the same connection, which tells the child.
-    fn of(site: &Site) -> Self {
+    fn of(site: &Site) -> (Self, i32) {
+        let half = Self::in_slot(site, "a");
+        (half, servers(site, 1)[0])
+    }
+
+    /// After a whole one on the same connection, which is answered by the slot.
+    fn in_slot(site: &Site, slot: &str) -> Self {
         let mut stream = TcpStream::connect(site.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         stream.write_all(b"GET /name.txt HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
         let mut answer = Vec::new();
-        while !answer.ends_with(b"slot=a\n") {
+        while !answer.ends_with(format!("slot={slot}\n").as_bytes()) {
             let mut part = [0; 1000];
             let len = stream.read(&mut part).unwrap();
             assert!(len > 0, "{}", answer.escape_ascii());
             answer.extend_from_slice(&part[..len]);
         }
-        let child = servers(site, 1)[0];
         stream.write_all(b"GET /name.txt HTTP/1.1\r\nHost: local").unwrap();
         // Until a thread reads it; there is nothing to be seen of that.
         thread::sleep(Duration::from_millis(200));
-        Self { stream, child }
+        Self { stream }
     }
 
     fn finish(mut self) -> String {
@@ -236,10 +242,9 @@ fn servers(site: &Site, requests: usize) -> Vec<i32> {
 #[test]
 fn children_of_an_older_generation_follow_a_flip() {
     let site = started(&["a", "b"]);
-    let half = Half::of(&site);
+    let (half, child) = Half::of(&site);
     site.graceful();
     site.flip("b");
-    let child = half.child;
     let answer = half.finish();
     assert!(
         answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\nslot=b\n"),
@@ -252,8 +257,7 @@ fn children_of_an_older_generation_follow_a_flip() {
 #[test]
 fn children_of_an_older_configuration_answer_503_rather_than_from_a_wrong_slot() {
     let site = started(&["a", "b"]);
-    let half = Half::of(&site);
-    let child = half.child;
+    let (half, child) = Half::of(&site);
     site.configure(&group(&["a", "b", "c"]));
     site.graceful();
     site.flip("c");

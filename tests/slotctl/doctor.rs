@@ -204,7 +204,7 @@ fn a_damaged_record_is_left_alone_while_apache_runs() {
     let file = File::options().write(true).open(&path).unwrap();
     let good = fs::read(&path).unwrap();
     for (at, words) in
-        [(0, "not a control file"), (20, "its header"), (WORD, "control word"), (140, "entry 0")]
+        [(0, "not a control file"), (20, "its header"), (WORD, "control word"), (522, "entry 0")]
     {
         file.write_all_at(&[!good[at]], at as u64).unwrap();
         let broken = fs::read(&path).unwrap();
@@ -286,9 +286,44 @@ fn a_record_that_is_missing_replaced_or_of_no_slot_is_found() {
     publish::group(&site.dirs, &site.group("app", &TWO, 42)).unwrap();
     finds(&site, "error", "app.slot", "it was replaced or cut short since Apache");
     let identity = site.control("app").identity;
-    let other = [("a", "-"), ("resin_standby", "-")];
+    let other = [("resin_standby", "-")];
     publish::group(&site.dirs, &site.group("app", &other, identity)).unwrap();
     finds(&site, "error", "app.slot", r#"slot "resin" is active, but not configured"#);
+}
+
+#[test]
+fn what_is_damaged_and_means_nothing_yet_is_a_note() {
+    let site = Site::whole();
+    let file = File::options().write(true).open(site.dirs.control("app")).unwrap();
+    // A tombstone, as a start that was killed leaves it, in an entry that is not used.
+    file.write_all_at(&[0xff], 512 + 9 * 56).unwrap();
+    finds(&site, "note", "app.slot", "entry 9 of its table of names names no slot");
+    file.write_all_at(&[0], 512 + 9 * 56).unwrap();
+    file.write_all_at(&[0xff; 8], 192).unwrap();
+    finds(&site, "note", "app.slot", "the words beside its control word are damaged");
+    site.run(&["flip"]).fails_not();
+    assert_eq!(findings(&site, &[]), []);
+    // The name of a configured slot.
+    file.write_all_at(&[0xff], 512).unwrap();
+    let found = findings(&site, &[]);
+    assert!(
+        found.iter().any(|found| found.2.contains("slot \"resin\" has no entry in it")),
+        "{found:?}"
+    );
+    site.run(&["flip", "app", "resin"]).fails(1, "damaged: reload Apache");
+}
+
+#[test]
+fn a_group_that_a_start_has_frozen_is_found() {
+    let site = Site::whole();
+    let mut group = site.group("app", &TWO, site.control("app").identity);
+    group.frozen = Some("the lock was held".into());
+    publish::group(&site.dirs, &group).unwrap();
+    finds(&site, "error", "app.json", "nobody can flip: the lock was held");
+    group.serves = Some("resin".into());
+    group.identity = format!("{:032x}", 0);
+    publish::group(&site.dirs, &group).unwrap();
+    finds(&site, "error", "app.json", "slot \"resin\" is served: the lock was held");
 }
 
 #[test]

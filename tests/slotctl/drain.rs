@@ -40,7 +40,7 @@ fn a_drain_waits_until_the_last_request_is_gone() {
     assert_eq!(
         said,
         json!({ "app": "app", "slot": "resin_standby", "in_flight": 0, "took_ms": said["took_ms"],
-                "done": true })
+                "done": true, "warnings": [] })
     );
 }
 

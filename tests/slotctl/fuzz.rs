@@ -6,7 +6,7 @@ use mod_slot::drain::{Active, until_drained};
 use mod_slot::slot::{SlotIndex, Word};
 use mod_slot::state::control::Control;
 use mod_slot::state::counts::{MAX_ROWS, rows_in};
-use mod_slot::state::{Dirs, group::Group, publish};
+use mod_slot::state::{Dirs, group::Group, publish, startup};
 use mod_slot::{doctor, flip, hold, view};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -98,7 +98,7 @@ impl Change {
             }
             Self::Deep(levels) => *bytes = br#"{"a":["#.repeat(*levels),
             Self::Record(word, names) => {
-                let names = names.iter().map(|name| (*name).to_owned()).collect();
+                let names = names.iter().copied().collect();
                 let word = Word::from_bits(*word);
                 *bytes = Control { identity: 7, created: 0, names, word }.encode().to_vec();
             }
@@ -170,7 +170,7 @@ fn read_all(dirs: &Dirs) {
     said(Group::read(&dirs.group("app"), mod_slot::state::map::euid()));
     if let Ok(view) = view::View::read(dirs, "app") {
         said(view.target(None));
-        let slots: Vec<_> = (0..view.control.names.len()).filter_map(SlotIndex::new).collect();
+        let slots: Vec<_> = view.control.names.iter().map(|(index, _)| index).collect();
         said(flip::tally(dirs, "app", view.control.identity, &slots));
         said(flip::requests(dirs, "app", view.control.identity));
     }
@@ -200,8 +200,8 @@ fn start(dirs: &Dirs) {
     publish::directory(&dirs.runtime).unwrap();
     let found = view::View::read(dirs, "app").ok();
     let names = TWO.map(|(name, _)| name);
-    let full = found.as_ref().is_some_and(|view| view.control.names.len() > 62);
-    match publish::control(dirs, "app", &names, names[0], None) {
+    let full = found.as_ref().is_some_and(|view| view.control.names.iter().count() > 62);
+    match startup::record(dirs, "app", &names, names[0], None) {
         Ok(published) => {
             let control = published.control;
             assert!(names.contains(&control.active()), "{control:?}");

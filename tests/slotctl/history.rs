@@ -30,11 +30,14 @@ fn the_newest_is_the_last() {
 #[test]
 fn json_has_all_that_was_recorded_in_utc() {
     let site = Site::new();
-    assert_eq!(site.json(&["history"]), serde_json::json!({ "app": "app", "entries": [] }));
+    assert_eq!(
+        site.json(&["history"]),
+        serde_json::json!({ "app": "app", "entries": [], "warnings": [] })
+    );
     site.run(&["flip", "--reason", "why"]);
     let said = site.json(&["history"]);
     let entry = serde_json::to_value(&site.history("app")[0]).unwrap();
-    assert_eq!(said, serde_json::json!({ "app": "app", "entries": [entry] }));
+    assert_eq!(said, serde_json::json!({ "app": "app", "entries": [entry], "warnings": [] }));
     assert!(said["entries"][0]["time"].as_str().unwrap().ends_with('Z'));
 }
 

@@ -6,7 +6,8 @@ mod ways;
 
 use crate::site::{Site, TWO, ran};
 use mod_slot::flip::{self, Conditions, Who};
-use mod_slot::state::{Dirs, history, instance, publish};
+use mod_slot::state::startup::{Counting, Startup, Wanted};
+use mod_slot::state::{Dirs, history, instance, publish, startup};
 use nix::unistd::{User, geteuid};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -143,7 +144,7 @@ const TRICKS: [(&str, bool, Trick); 15] = [
 /// All places of files, the temporary ones too.
 fn places(dirs: &Dirs) -> Vec<PathBuf> {
     let state = ["app.slot", "app.new", "app.slot.new", "app.lock", "app.history"];
-    let state = state.iter().chain(&["app.history.1", "app.history.new", ".instance"]);
+    let state = state.iter().chain(&["app.history.1", "app.history.new", ".instance", ".names"]);
     let state = state.chain(&["app.slot.damaged"]).map(|name| dirs.state.join(name));
     let runtime = ["app.counts", "app.json", "app.new", "lost.lock", "rows.lock"];
     state.chain(runtime.map(|name| dirs.runtime.join(name))).collect()
@@ -160,7 +161,7 @@ fn start(dirs: &Dirs) -> Result<(), String> {
             let own = instance::Instance::of(&dirs.runtime.join("httpd.pid"));
             instance::claim(&dirs, None, &own, |_| {})?;
             let control =
-                publish::control(&dirs, "app", &["resin", "resin_standby"], "resin", None)?;
+                startup::record(&dirs, "app", &["resin", "resin_standby"], "resin", None)?;
             let identity = control.control.identity;
             publish::counts(&dirs, "app", identity, 4)?;
             publish::rows(&dirs)?;
@@ -250,7 +251,7 @@ fn in_a_directory_of_another_root_repairs_nothing_and_touches_nothing_outside() 
         return;
     }
     for (name, replaces, trick) in &TRICKS {
-        for place in ["app.slot", "app.lock", "app.history", "app.history.1", "app.new"] {
+        for place in ["app.slot", "app.lock", "app.history", "app.history.1", "app.new", ".names"] {
             let site = site();
             start(&site.dirs).unwrap();
             let outside = Outside::beside(&site);
@@ -272,10 +273,23 @@ fn in_a_directory_of_another_root_repairs_nothing_and_touches_nothing_outside() 
             ask_all(&site, &what);
             assert_eq!(outside.looks(), before, "{what}");
             let refused = start(&site.dirs).unwrap_err();
-            assert!(refused.contains("belongs to another user: make it root's"), "{refused}");
+            assert!(refused.contains("belongs to another user (chown 0 "), "{refused}");
             assert_eq!(outside.looks(), before, "{what}");
+            obey(&site.dirs);
+            assert_eq!(outside.looks(), before, "{what}");
+            let now = fs::symlink_metadata(&path).unwrap();
+            assert_eq!(now.ino(), planted.ino(), "{what}");
         }
     }
+}
+
+/// What Apache's parent does at its start in a directory that is not to be trusted.
+fn obey(dirs: &Dirs) {
+    let wanted = Wanted { group: configured(dirs, 0), operator: None };
+    let (mut startup, _) = Startup::of(dirs);
+    let prepared = startup.prepare(std::slice::from_ref(&wanted)).remove(0);
+    let published = startup.settle(&wanted, prepared, |_| Counting::default());
+    assert!(!published.notes.is_empty(), "{published:?}");
 }
 
 /// Puts `bait` in the place of `path` and takes it away again, until told to stop.

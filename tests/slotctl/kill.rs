@@ -166,7 +166,7 @@ fn a_flip_that_is_killed_at_any_call_leaves_the_old_slot_or_the_new_one() {
             if !said.is_empty() {
                 sweep.acknowledged.push(after);
             }
-            assert_eq!(strace::files(&sweep.site).len(), 3, "{call:?}");
+            assert_eq!(strace::files(&sweep.site).len(), 4, "{call:?}");
         },
     );
     let [old, new] = outcomes.into_inner();

@@ -110,6 +110,7 @@ fn json_has_all_of_a_group() {
         "locked",
         "in_flight",
         "notes",
+        "warnings",
     ];
     wanted.sort_unstable();
     assert_eq!(keys, wanted);
@@ -165,8 +166,8 @@ fn several_groups_are_shown_one_after_the_other() {
 
     site.run(&["list"]).says("app: *resin resin_standby\nshop: blue *green\n");
     let listed = json!({ "groups": [
-        { "app": "app", "active": "resin", "slots": ["resin", "resin_standby"] },
-        { "app": "shop", "active": "green", "slots": ["blue", "green"] },
+        { "app": "app", "active": "resin", "slots": ["resin", "resin_standby"], "warnings": [] },
+        { "app": "shop", "active": "green", "slots": ["blue", "green"], "warnings": [] },
     ] });
     assert_eq!(site.json(&["list"]), listed);
 }
@@ -177,7 +178,8 @@ fn active_prints_the_name_alone() {
     site.run(&["active"]).says("resin\n");
     site.run(&["flip"]);
     site.run(&["active", "app"]).says("resin_standby\n");
-    let said = json!({ "app": "app", "active": "resin_standby", "generation": 2 });
+    let mut said = json!({ "app": "app", "active": "resin_standby", "generation": 2 });
+    said["warnings"] = json!([]);
     assert_eq!(site.json(&["active"]), said);
     site.publish("shop", &TWO, None);
     site.run(&["active"]).fails(2, "say which group: app, shop");

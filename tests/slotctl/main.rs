@@ -10,6 +10,7 @@ mod doctor;
 mod drain;
 mod faults;
 mod flip;
+mod frozen;
 mod fuzz;
 mod history;
 mod hold;

@@ -4,7 +4,7 @@ use mod_slot::slot::SlotIndex;
 use mod_slot::state::control::Control;
 use mod_slot::state::counts::Counts;
 use mod_slot::state::map::{ByteLock, lock_byte};
-use mod_slot::state::{Dirs, group, history, publish};
+use mod_slot::state::{Dirs, group, history, publish, startup};
 use mod_slot::sync::Ordering;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -88,7 +88,7 @@ impl Site {
         operator: Option<u32>,
     ) -> Control {
         let names: Vec<_> = slots.iter().map(|(name, _)| *name).collect();
-        publish::control(&self.dirs, app, &names, names[0], operator).unwrap().control
+        startup::record(&self.dirs, app, &names, names[0], operator).unwrap().control
     }
 
     /// What Apache would write of a group; its parent is this process.
@@ -119,18 +119,11 @@ impl Site {
             address: address.into(),
             docroot: Some(docroot(dirs, name)),
         };
+        let configured = slots.iter().map(slot).collect();
         group::Group {
-            version: group::VERSION,
-            app: app.into(),
             identity: format!("{identity:032x}"),
-            inode: 0,
-            control: dirs.control(app).display().to_string(),
-            pid: std::process::id(),
-            default: slots[0].0.into(),
-            operator: None,
             counted: true,
-            segment: None,
-            slots: slots.iter().map(slot).collect(),
+            ..group::Group::configured(dirs, app, slots[0].0, configured)
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::rivals::SLOTS;
 use crate::backend::Backend;
-use mod_slot::state::{Dirs, group, publish};
+use mod_slot::state::{Dirs, group, publish, startup};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -21,25 +21,19 @@ impl Site {
         let root = tempfile::tempdir_in(parent).map_err(|e| e.to_string())?;
         let dirs = Dirs { state: root.path().join("state"), runtime: root.path().join("run") };
         let backends = backends()?;
-        let made = publish::control(&dirs, "app", &SLOTS, SLOTS[0], None);
+        let made = startup::record(&dirs, "app", &SLOTS, SLOTS[0], None);
         let made = made.map_err(|e| e.to_string())?;
         let slot = |backend: &Backend| group::Slot {
             name: backend.slot.into(),
             address: format!("http://{}", backend.address),
             docroot: None,
         };
+        let slots = backends.iter().map(slot).collect();
         let group = group::Group {
-            version: group::VERSION,
-            app: "app".into(),
             identity: format!("{:032x}", made.control.identity),
             inode: made.inode,
-            control: dirs.control("app").display().to_string(),
-            pid: std::process::id(),
-            default: SLOTS[0].into(),
-            operator: None,
             counted: true,
-            segment: None,
-            slots: backends.iter().map(slot).collect(),
+            ..group::Group::configured(&dirs, "app", SLOTS[0], slots)
         };
         publish::directory(&dirs.runtime).map_err(|e| e.to_string())?;
         publish::group(&dirs, &group).map_err(|e| e.to_string())?;

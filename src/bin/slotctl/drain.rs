@@ -4,7 +4,7 @@ use crate::args::{self, Awaited};
 use crate::failure::Failure;
 use crate::{Answer, names, render};
 use mod_slot::drain::{self, Active, Waited};
-use mod_slot::flip::{Error, View};
+use mod_slot::flip::{self, Error, View};
 use mod_slot::state::Dirs;
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
@@ -18,6 +18,7 @@ struct Drained<'a> {
     in_flight: u64,
     took_ms: u64,
     done: bool,
+    warnings: &'a [String],
 }
 
 /// What `wait --json` says.
@@ -30,6 +31,7 @@ struct Report<'a> {
     in_flight: Option<u64>,
     took_ms: u64,
     done: bool,
+    warnings: &'a [String],
 }
 
 /// Waits until no request is in a slot, and says so in one line.
@@ -47,13 +49,14 @@ pub(crate) fn drain(dirs: &Dirs, args: &args::Drain, json: bool) -> Result<Answe
     let waited = drained(dirs, &app, &slots, Active::Refuse, args.timeout)?;
     let slot = &slots[0];
     let Waited { in_flight, done, .. } = waited;
+    let warnings = flip::warnings(dirs, &app);
     let text = if json {
         let took_ms = millis(waited.took);
-        render::json(&Drained { app: &app, slot, in_flight, took_ms, done })
+        render::json(&Drained { app: &app, slot, in_flight, took_ms, done, warnings: &warnings })
     } else {
         line(&app, &slots, &waited)
     };
-    Ok(answer(text, done, || undrained(&app, &slots, &waited)))
+    Ok(answer(text, warnings, done, || undrained(&app, &slots, &waited)))
 }
 
 /// Waits until a slot is active, or drained, and says so in one line.
@@ -65,7 +68,7 @@ pub(crate) fn wait(dirs: &Dirs, args: &args::Wait, json: bool) -> Result<Answer,
     let (app, slot) = target(dirs, &args.drain, "wait")?;
     let timeout = args.drain.timeout;
     let Some(slot) = slot else {
-        let choice = View::read(dirs, &app)?.slots();
+        let choice = flip::served(dirs, &app)?.slots;
         return Err(Error::Which { what: "slot", choice }.into());
     };
     let slots = [slot];
@@ -75,6 +78,7 @@ pub(crate) fn wait(dirs: &Dirs, args: &args::Wait, json: bool) -> Result<Answer,
     };
     let is_drain = args.state == Awaited::Drained;
     let slot = &slots[0];
+    let warnings = flip::warnings(dirs, &app);
     let text = if json {
         render::json(&Report {
             app: &app,
@@ -83,6 +87,7 @@ pub(crate) fn wait(dirs: &Dirs, args: &args::Wait, json: bool) -> Result<Answer,
             in_flight: is_drain.then_some(waited.in_flight),
             took_ms: millis(waited.took),
             done: waited.done,
+            warnings: &warnings,
         })
     } else if is_drain {
         line(&app, &slots, &waited)
@@ -91,7 +96,7 @@ pub(crate) fn wait(dirs: &Dirs, args: &args::Wait, json: bool) -> Result<Answer,
     } else {
         String::new()
     };
-    Ok(answer(text, waited.done, || match args.state {
+    Ok(answer(text, warnings, waited.done, || match args.state {
         Awaited::Drained => undrained(&app, &slots, &waited),
         Awaited::Active => {
             Failure::NotActive { app: app.clone(), slot: slot.clone(), took: waited.took }
@@ -107,9 +112,14 @@ fn target(
     names::target(dirs, args.app.as_deref(), args.slot.as_deref(), verb)
 }
 
-fn answer(text: String, done: bool, failure: impl FnOnce() -> Failure) -> Answer {
+fn answer(
+    text: String,
+    warnings: Vec<String>,
+    done: bool,
+    failure: impl FnOnce() -> Failure,
+) -> Answer {
     let failures = if done { Vec::new() } else { vec![failure()] };
-    Answer { text, failures, ..Answer::default() }
+    Answer { text, warnings, failures }
 }
 
 /// What was waited for in vain.

@@ -179,6 +179,10 @@ fn core(error: &Error) -> u8 {
         Error::Group { .. } => CONFIGURATION,
         Error::Damaged { .. }
         | Error::Replaced { .. }
+        | Error::Untrusted { .. }
+        | Error::Frozen { .. }
+        | Error::Unlisted { .. }
+        | Error::Overtaken { .. }
         | Error::Uncounted { .. }
         | Error::NotDurable { .. }
         | Error::System { .. } => ERROR,

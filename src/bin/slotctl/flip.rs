@@ -124,7 +124,8 @@ fn left(dirs: &Dirs, app: &str, flipped: &Flipped) -> Result<Vec<String>, Error>
         return Ok(vec![flipped.from.clone()]);
     }
     let names = View::read(dirs, app)?.control.names;
-    Ok(names.into_iter().filter(|name| *name != flipped.to).collect())
+    let others = names.iter().map(|(_, name)| name).filter(|name| *name != flipped.to);
+    Ok(others.map(str::to_owned).collect())
 }
 
 fn line(app: &str, flipped: &Flipped) -> String {

@@ -53,7 +53,7 @@ JSON: {\"groups\": [{\"app\", \"active\", \"generation\", \"since\", \"by\", \"r
 \"pid\", \"default\", \"operator\", \"slots\": [{\"name\", \"active\", \"address\", \"docroot\", \"in_flight\",
 \"requests\", \"classes\", \"micros\", \"since_flip\": {\"requests\", \"5xx\"}}], \"locked\": {\"uid\", \"user\",
 \"sudo_user\", \"reason\", \"since\", \"until\"}, \"in_flight\": {\"listed\": [{\"slot\", \"pid\", \"age_ms\",
-\"method\", \"path\"}], \"unlisted\"}, \"notes\": []}]}; null means none, or not known; in_flight is null
+\"method\", \"path\"}], \"unlisted\"}, \"notes\": [], \"warnings\": []}]}; null means none, or not known; in_flight is null
 without --requests";
 
 /// Of `list`.
@@ -63,7 +63,7 @@ One line a group, its active slot marked by *.
 Examples:
   slotctl list
 
-JSON: {\"groups\": [{\"app\", \"active\", \"slots\": []}]}";
+JSON: {\"groups\": [{\"app\", \"active\", \"slots\": [], \"warnings\": []}]}";
 
 /// Of `active`.
 pub(crate) const ACTIVE_HELP: &str = "\
@@ -71,7 +71,7 @@ Examples:
   test \"$(slotctl active app)\" = green
   deploy --to \"$(slotctl active app)\"
 
-JSON: {\"app\", \"active\", \"generation\"}";
+JSON: {\"app\", \"active\", \"generation\", \"warnings\": []}; generation is null where Apache reads no record";
 
 /// Of `idle`.
 pub(crate) const IDLE_HELP: &str = "\
@@ -96,7 +96,7 @@ Examples:
   slotctl history app -n 5
 
 JSON: {\"app\", \"entries\": [{\"time\", \"action\", \"from\", \"to\", \"generation\", \"uid\", \"user\",
-\"sudo_user\", \"reason\", \"counted\": {\"segment\", \"slots\": {\"NAME\": {\"requests\", \"5xx\"}}}}]}; the
+\"sudo_user\", \"reason\", \"counted\": {\"segment\", \"slots\": {\"NAME\": {\"requests\", \"5xx\"}}}}], \"warnings\": []}; the
 last four only if they are known; counted is what each slot had counted when the change was
 recorded";
 
@@ -111,7 +111,7 @@ Examples:
   slotctl drain                           one group, two slots: the one that is not active
   slotctl drain app blue --timeout 5m && systemctl stop blue
 
-JSON: {\"app\", \"slot\", \"in_flight\", \"took_ms\", \"done\"}";
+JSON: {\"app\", \"slot\", \"in_flight\", \"took_ms\", \"done\", \"warnings\": []}";
 
 /// Of `wait`.
 pub(crate) const WAIT_HELP: &str = "\
@@ -124,7 +124,7 @@ Examples:
   slotctl wait app green --for=active --timeout 1h
   slotctl wait app blue --for=drained && systemctl stop blue
 
-JSON: {\"app\", \"slot\", \"for\", \"in_flight\", \"took_ms\", \"done\"}; in_flight is null with
+JSON: {\"app\", \"slot\", \"for\", \"in_flight\", \"took_ms\", \"done\", \"warnings\": []}; in_flight is null with
 --for=active";
 
 /// Of `lock`.

@@ -13,6 +13,7 @@ use serde::Serialize;
 struct Report<'a> {
     app: &'a str,
     entries: &'a [Entry],
+    warnings: &'a [String],
 }
 
 /// Shows the last changes of a group.
@@ -25,13 +26,15 @@ pub(crate) fn run(dirs: &Dirs, args: &args::History, json: bool) -> Result<Answe
     let entries = flip::read_history(dirs, &app)?;
     let last = args.last.unwrap_or(entries.len());
     let entries = &entries[entries.len().saturating_sub(last)..];
-    Ok(if json {
-        render::json(&Report { app: &app, entries }).into()
+    let warnings = flip::warnings(dirs, &app);
+    let text = if json {
+        render::json(&Report { app: &app, entries, warnings: &warnings })
     } else if entries.is_empty() {
-        format!("{app}: no change is recorded\n").into()
+        format!("{app}: no change is recorded\n")
     } else {
-        table(entries).into()
-    })
+        table(entries)
+    };
+    Ok(Answer { text, warnings, ..Answer::default() })
 }
 
 fn table(entries: &[Entry]) -> String {

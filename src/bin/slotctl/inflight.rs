@@ -59,7 +59,7 @@ fn listed(request: flip::Request, control: &Control, now: Duration) -> Request {
     let flip::Request { pid, note } = request;
     let (method, path) = note.text.split_once(' ').unwrap_or((&note.text, ""));
     Request {
-        slot: control.names.get(note.slot.get()).cloned().unwrap_or_else(|| "?".into()),
+        slot: control.names.get(note.slot).unwrap_or("?").into(),
         pid: (pid != 0).then_some(pid),
         age_ms: age(note.began, now).and_then(|age| u64::try_from(age.as_millis()).ok()),
         method: method.into(),

@@ -55,11 +55,19 @@ pub(crate) fn target(
         Err(Error::Which { .. }) => return Err(no_group(dirs, name).into()),
         Err(e) => return Err(e.into()),
     };
-    let slots = View::read(dirs, &app)?.slots();
+    let slots = slots(dirs, &app)?;
     if !slots.iter().any(|slot| slot == name) {
         return Err(Failure::Unknown { name: name.into(), app, slots });
     }
     Ok((app, Some(name.into())))
+}
+
+/// The slots of a group, also of one that Apache serves without a control file.
+fn slots(dirs: &Dirs, app: &str) -> Result<Vec<String>, Error> {
+    match View::read(dirs, app) {
+        Err(Error::NoGroup { .. }) => Ok(flip::served(dirs, app)?.slots),
+        view => Ok(view?.slots()),
+    }
 }
 
 fn only(dirs: &Dirs) -> Result<String, Error> {
@@ -73,7 +81,7 @@ fn only(dirs: &Dirs) -> Result<String, Error> {
 /// A group `resin` with a slot `resin`: who says `flip resin` and means the slot must not be taken
 /// to the other one.
 fn refuse_ambiguous(dirs: &Dirs, name: &str, verb: &'static str) -> Result<(), Failure> {
-    let slots = View::read(dirs, name)?.slots();
+    let slots = slots(dirs, name)?;
     match slots.iter().any(|slot| slot == name) {
         true => Err(Failure::Ambiguous { name: name.into(), verb, other: slots[0].clone() }),
         false => Ok(()),

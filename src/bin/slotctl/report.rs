@@ -3,7 +3,7 @@
 use crate::history;
 use crate::inflight::{self, InFlight};
 use jiff::Timestamp;
-use mod_slot::flip::{self, Error, Tally, View};
+use mod_slot::flip::{self, Error, Served, Tally, View};
 use mod_slot::hold;
 use mod_slot::state::control::Control;
 use mod_slot::state::group::Group;
@@ -40,6 +40,8 @@ pub(crate) struct Status {
     pub(crate) in_flight: Option<InFlight>,
     /// What an operator should know.
     pub(crate) notes: Vec<String>,
+    /// Why nobody can flip.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// Who made the last change.
@@ -97,30 +99,43 @@ impl From<[u64; counts::CLASSES]> for Classes {
 struct Seen {
     control: Option<Control>,
     group: Option<Group>,
-    /// Apache reads the record.
-    is_read: bool,
+    /// What Apache serves; `None` where that can't be known, or not by this user.
+    served: Option<Served>,
+    /// Why it can't.
+    failure: Option<Error>,
 }
 
 impl Seen {
-    /// With `SlotOperator`, others may not read the record, but still what is configured.
+    /// With `SlotOperator`, others may not read the record, but still what is configured. Without a record,
+    /// Apache may serve the group all the same.
     fn read(dirs: &Dirs, app: &str) -> Result<Self, Error> {
         match View::read(dirs, app) {
             Ok(view) => {
-                let is_read = view.is_read();
-                Ok(Self { control: Some(view.control), group: view.group, is_read })
+                let (served, failure) = match view.served(dirs) {
+                    Ok(served) => (Some(served), None),
+                    Err(e) => (None, Some(e)),
+                };
+                Ok(Self { control: Some(view.control), group: view.group, served, failure })
             }
-            Err(refused @ Error::Permission { .. }) => match flip::read_group(dirs, app) {
-                Ok(Some(group)) => Ok(Self { control: None, group: Some(group), is_read: true }),
-                _ => Err(refused),
-            },
-            Err(e) => Err(e),
+            Err(refused) => {
+                let served = match refused {
+                    Error::Permission { .. } => None,
+                    _ => Some(flip::served(dirs, app)?),
+                };
+                match flip::read_group(dirs, app) {
+                    Ok(Some(group)) => {
+                        Ok(Self { control: None, group: Some(group), served, failure: None })
+                    }
+                    _ => Err(refused),
+                }
+            }
         }
     }
 
     fn names(&self) -> Vec<&str> {
         match (&self.group, &self.control) {
             (Some(group), _) => group.slots.iter().map(|slot| slot.name.as_str()).collect(),
-            (None, Some(control)) => control.names.iter().map(String::as_str).collect(),
+            (None, Some(control)) => control.names.iter().map(|(_, name)| name).collect(),
             (None, None) => Vec::new(),
         }
     }
@@ -130,11 +145,20 @@ impl Seen {
 ///
 /// # Errors
 ///
-/// There is none of this name, or its record is damaged. What this user may not read is left out.
-pub(crate) fn look(dirs: &Dirs, app: &str, requests: bool) -> Result<Status, Error> {
-    let seen = Seen::read(dirs, app)?;
-    let (control, group) = (seen.control.as_ref(), seen.group.as_ref());
-    let last = control.and_then(|control| last_change(dirs, app, control));
+/// There is none of this name, or its record is damaged. What this user may not read is left out. An error
+/// beside the status: Apache's processes are not known to serve one slot.
+pub(crate) fn look(
+    dirs: &Dirs,
+    app: &str,
+    requests: bool,
+) -> Result<(Status, Option<Error>), Error> {
+    let mut seen = Seen::read(dirs, app)?;
+    let failure = seen.failure.take();
+    let group = seen.group.as_ref();
+    let generation = seen.served.as_ref().and_then(|served| served.generation);
+    let control = seen.control.as_ref();
+    let recorded = control.filter(|_| generation.is_some());
+    let last = recorded.and_then(|control| last_change(dirs, app, control));
     let pid = group.map(|group| group.pid);
     let content = match hold::read(dirs, app) {
         Ok(content) => content,
@@ -148,9 +172,9 @@ pub(crate) fn look(dirs: &Dirs, app: &str, requests: bool) -> Result<Status, Err
     };
     let mut status = Status {
         app: app.into(),
-        active: control.map(|control| control.active().into()),
-        generation: control.map(|control| control.word.generation()),
-        since: last.as_ref().and_then(|entry| utc(&entry.time)).or_else(|| control.and_then(made)),
+        active: seen.served.as_ref().map(|served| served.slot.clone()),
+        generation,
+        since: last.as_ref().and_then(|entry| utc(&entry.time)).or_else(|| recorded.and_then(made)),
         by: last.as_ref().map(By::from),
         reason: last.as_ref().and_then(|entry| entry.reason.clone()),
         started: group.is_some(),
@@ -162,6 +186,7 @@ pub(crate) fn look(dirs: &Dirs, app: &str, requests: bool) -> Result<Status, Err
         locked: content.in_force(Timestamp::now()).cloned(),
         in_flight,
         notes: Vec::new(),
+        warnings: flip::warnings(dirs, app),
     };
     status.notes = notes(&status, &seen);
     if content == Content::Unreadable {
@@ -169,7 +194,7 @@ pub(crate) fn look(dirs: &Dirs, app: &str, requests: bool) -> Result<Status, Err
             "what {app}.lock holds cannot be read, and bars nobody: slotctl doctor {app}"
         ));
     }
-    Ok(status)
+    Ok((status, failure))
 }
 
 /// The history's entry of the current generation, if it may be read.
@@ -224,7 +249,7 @@ fn slots(dirs: &Dirs, app: &str, seen: &Seen, then: Option<Counted>) -> Result<V
     let configured = |name: &str| seen.group.as_ref()?.slots.iter().find(|slot| slot.name == name);
     let slot = |(name, tally): (&str, Option<Tally>)| Slot {
         name: name.into(),
-        active: seen.control.as_ref().map(|control| control.active() == name),
+        active: seen.served.as_ref().map(|served| served.slot == name),
         address: configured(name).map(|slot| slot.address.clone()),
         docroot: configured(name).and_then(|slot| slot.docroot.clone()),
         in_flight: tally.map(|tally| tally.in_flight),
@@ -261,24 +286,24 @@ fn notes(status: &Status, seen: &Seen) -> Vec<String> {
         }
         Some(_) => {}
     }
-    match (&seen.control, &seen.group) {
-        (None, _) => notes.push("only the operators may read which slot is active".into()),
-        (Some(control), Some(group)) => {
-            if !group.counted {
-                notes.push("its requests are not counted: Apache's error log says why".into());
-            }
-            if !seen.is_read {
-                notes.push(
-                    "the record was replaced since Apache's start, or was of no use then, and \
-                     Apache does not read it: see its error log, restart Apache"
-                        .into(),
-                );
-            }
-            if !group.slots.iter().any(|slot| slot.name == control.active()) {
-                notes.push(format!("slot {:?} is active, but not configured", control.active()));
-            }
+    let Some(group) = &seen.group else { return notes };
+    if !group.counted {
+        notes.push("its requests are not counted: Apache's error log says why".into());
+    }
+    match (&seen.control, &seen.served) {
+        (None, None) => notes.push("only the operators may read which slot is active".into()),
+        (Some(_), None) => notes.push(
+            "the record was replaced or cut short since Apache's start, and not all of its processes read \
+             it: restart Apache"
+                .into(),
+        ),
+        (_, Some(Served { generation: None, .. })) => {
+            notes.push("Apache does not read a record: see its error log".into());
         }
-        (Some(_), None) => {}
+        (_, Some(Served { slot, .. })) if !group.has(slot) => {
+            notes.push(format!("slot {slot:?} is active, but not configured"));
+        }
+        _ => {}
     }
     notes
 }

@@ -4,7 +4,7 @@ use crate::failure::Failure;
 use crate::render::{self, Align, Table};
 use crate::report::{self, Slot, Status};
 use crate::{Answer, args, hold, inflight, names};
-use mod_slot::flip::{Error, View};
+use mod_slot::flip::{self, Error, Served};
 use mod_slot::state::Dirs;
 use serde::Serialize;
 use std::fmt::Display;
@@ -21,6 +21,7 @@ struct Listed {
     app: String,
     active: Option<String>,
     slots: Vec<String>,
+    warnings: Vec<String>,
 }
 
 /// What `active --json` says.
@@ -28,7 +29,9 @@ struct Listed {
 struct Active<'a> {
     app: &'a str,
     active: &'a str,
-    generation: u32,
+    /// `None` where Apache reads no control file.
+    generation: Option<u32>,
+    warnings: &'a [String],
 }
 
 /// Shows one group, or all: a damaged one does not hide the others.
@@ -37,13 +40,13 @@ struct Active<'a> {
 ///
 /// There is no group.
 pub(crate) fn status(dirs: &Dirs, args: &args::Status, json: bool) -> Result<Answer, Failure> {
-    let (groups, failures) = look(dirs, args.app.as_deref(), args.requests)?;
+    let Seen { groups, warnings, failures } = look(dirs, args.app.as_deref(), args.requests)?;
     let text = if json && !groups.is_empty() {
         render::json(&Groups { groups })
     } else {
         groups.iter().map(text).collect::<Vec<_>>().join("\n")
     };
-    Ok(Answer { text, failures, ..Answer::default() })
+    Ok(Answer { text, warnings, failures })
 }
 
 /// Lists all groups.
@@ -52,13 +55,13 @@ pub(crate) fn status(dirs: &Dirs, args: &args::Status, json: bool) -> Result<Ans
 ///
 /// There is none.
 pub(crate) fn list(dirs: &Dirs, json: bool) -> Result<Answer, Failure> {
-    let (groups, failures) = look(dirs, None, false)?;
+    let Seen { groups, warnings, failures } = look(dirs, None, false)?;
     let text = if json && !groups.is_empty() {
         render::json(&Groups { groups: groups.into_iter().map(Listed::from).collect() })
     } else {
         groups.iter().map(line).collect()
     };
-    Ok(Answer { text, failures, ..Answer::default() })
+    Ok(Answer { text, warnings, failures })
 }
 
 /// Prints the active slot's name alone, or all about it as JSON.
@@ -68,35 +71,46 @@ pub(crate) fn list(dirs: &Dirs, json: bool) -> Result<Answer, Failure> {
 /// There is no such group, or its record may not be read.
 pub(crate) fn active(dirs: &Dirs, app: Option<&str>, json: bool) -> Result<Answer, Failure> {
     let app = names::group(dirs, app)?;
-    let View { control, .. } = View::read(dirs, &app)?;
-    let active = control.active();
-    Ok(if json {
-        let generation = control.word.generation();
-        render::json(&Active { app: &app, active, generation }).into()
+    let Served { slot: active, generation, .. } = flip::served(dirs, &app)?;
+    let warnings = flip::warnings(dirs, &app);
+    let text = if json {
+        render::json(&Active { app: &app, active: &active, generation, warnings: &warnings })
     } else {
-        format!("{active}\n").into()
-    })
+        format!("{active}\n")
+    };
+    Ok(Answer { text, warnings, ..Answer::default() })
 }
 
-fn look(
-    dirs: &Dirs,
-    app: Option<&str>,
-    requests: bool,
-) -> Result<(Vec<Status>, Vec<Failure>), Error> {
-    let (mut seen, mut failures) = (Vec::new(), Vec::new());
+/// What there is to say of several groups.
+#[derive(Default)]
+struct Seen {
+    groups: Vec<Status>,
+    /// Each once: what is wrong with a directory is so for all groups.
+    warnings: Vec<String>,
+    failures: Vec<Failure>,
+}
+
+fn look(dirs: &Dirs, app: Option<&str>, requests: bool) -> Result<Seen, Error> {
+    let mut seen = Seen::default();
     for app in names::groups(dirs, app)? {
         match report::look(dirs, &app, requests) {
-            Ok(status) => seen.push(status),
-            Err(e) => failures.push(e.into()),
+            Ok((status, failure)) => {
+                let new = status.warnings.iter().filter(|text| !seen.warnings.contains(text));
+                let new: Vec<_> = new.cloned().collect();
+                seen.warnings.extend(new);
+                seen.groups.push(status);
+                seen.failures.extend(failure.map(Failure::from));
+            }
+            Err(e) => seen.failures.push(e.into()),
         }
     }
-    Ok((seen, failures))
+    Ok(seen)
 }
 
 impl From<Status> for Listed {
     fn from(status: Status) -> Self {
         let slots = status.slots.into_iter().map(|slot| slot.name).collect();
-        Self { app: status.app, active: status.active, slots }
+        Self { app: status.app, active: status.active, slots, warnings: status.warnings }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Whatever lies where a file or a directory of ours should, Apache starts, and says what it found.
 
 use super::{assert_serves, change, control, group, history, page, started};
-use crate::site::{Site, text};
+use crate::site::{Site, text, until};
 use nix::unistd::{User, geteuid};
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
@@ -65,7 +65,7 @@ const HARMS: [(&str, Harm, &str); 15] = [
         "its control word 0xffffffffffffffff",
     ),
     ("no word", |path| overwrite(path, 64, &[0; 8]), "its control word 0x0000000000000000"),
-    ("a damaged name", |path| overwrite(path, 128 + 8, b"x"), "entry 0 of its table of names"),
+    ("a damaged name", |path| overwrite(path, 512 + 56 + 8, b"x"), "entry 1 of its table of names"),
     ("a link", replace_by_link, "it is a symbolic link"),
     ("a directory", replace_by_directory, "it is not a regular file"),
     ("a pipe", replace_by_pipe, "it is not a regular file"),
@@ -176,20 +176,110 @@ fn whatever_lies_in_the_place_of_another_file_apache_serves_the_recorded_slot() 
     assert_serves(&site, "a");
 }
 
+/// slotctl, and what it says on its two outputs.
+fn says(site: &Site, args: &[&str]) -> (Option<i32>, String, String) {
+    let out = site.slotctl(args).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (out.status.code(), text(out.stdout), text(out.stderr))
+}
+
 #[test]
-fn a_record_that_apache_cannot_use_is_not_flipped() {
+fn in_a_directory_that_others_could_change_the_recorded_slot_stays_and_nobody_flips() {
     let mut site = started(&["a", "b"]);
-    site.flip("b");
-    site.stop();
     let state = site.path().join("state");
+    let set = |mode| fs::set_permissions(&state, Permissions::from_mode(mode)).unwrap();
+    if geteuid().is_root() {
+        chown(&state, None, Some(nobody())).unwrap();
+    }
+    type Reload = fn(&mut Site);
+    let reloads: [Reload; 3] = [
+        |site| site.graceful(),
+        |site| site.restart(),
+        |site| {
+            site.stop();
+            site.start_again();
+        },
+    ];
+    for (mode, mend) in [(0o777, "chmod go-w "), (0o775, "chmod g-w "), (0o757, "chmod o-w ")] {
+        if mode != 0o757 && !geteuid().is_root() {
+            continue;
+        }
+        for reload in reloads {
+            site.flip("b");
+            set(mode);
+            let logged = site.log().len();
+            reload(&mut site);
+            assert_eq!(site.get("/name.txt").text(), "slot=b\n", "{mode:o}: {}", site.log());
+            let log = site.log().split_off(logged);
+            let told = "groups serve the slots that are recorded there, and nobody can flip";
+            assert_eq!(log.matches(told).count(), 1, "{mode:o}: {log}");
+            let way_out = format!("Mend it with: {mend}{}", state.display());
+            for args in [
+                &["status"][..],
+                &["list"],
+                &["active"],
+                &["history"],
+                &["wait", "app", "b", "--for", "active"],
+                &["drain", "app", "a"],
+            ] {
+                let (code, out, err) = says(&site, args);
+                assert_eq!((code, err.lines().count()), (Some(0), 1), "{args:?}: {out}{err}");
+                assert!(err.contains(&way_out) && !out.is_empty(), "{args:?}: {out}{err}");
+                let (_, out, _) = says(&site, &[args, &["--json"]].concat());
+                assert!(out.contains(&format!("{mend}{}", state.display())), "{args:?}: {out}");
+            }
+            for args in [&["flip", "app", "a"][..], &["flip"], &["lock"], &["unlock"]] {
+                let (code, out, err) = says(&site, args);
+                assert_eq!((code, out.as_str()), (Some(1), ""), "{args:?}: {err}");
+                assert!(err.contains(&way_out), "{args:?}: {err}");
+            }
+            assert_eq!(site.get("/name.txt").text(), "slot=b\n");
+            // It is mended as it says, and no restart is needed.
+            let command = format!("{mend}{}", state.display());
+            assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success());
+            site.flip("a");
+            assert_serves(&site, "a");
+        }
+    }
+}
+
+#[test]
+fn a_slot_that_is_new_in_a_directory_that_others_could_change_is_served_after_a_reload() {
+    let site = started(&["a", "b"]);
+    site.flip("b");
+    let state = site.path().join("state");
+    let before = page(&control(&site));
     fs::set_permissions(&state, Permissions::from_mode(0o777)).unwrap();
-    site.start_again();
-    assert_eq!(site.get("/name.txt").text(), "slot=a\n", "{}", site.log());
-    let out = site.slotctl(&["flip", "app", "a"]).output().unwrap();
-    assert_eq!(out.status.code(), Some(1), "{}", text(&out));
-    assert!(text(&out).contains("was of no use then, as the error log tells"), "{}", text(&out));
+    site.configure(&group(&["a", "b", "c"]));
+    site.graceful();
+    assert_eq!(site.get("/name.txt").text(), "slot=b\n", "{}", site.log());
+    assert_eq!(page(&control(&site)), before);
     fs::set_permissions(&state, Permissions::from_mode(0o755)).unwrap();
+    let (code, _, err) = says(&site, &["flip", "app", "c"]);
+    assert!(code == Some(1) && err.contains("could not be added to"), "{err}");
+    assert!(err.contains("reload Apache"), "{err}");
+    site.flip("a");
+    assert_serves(&site, "a");
+    site.graceful();
+    site.flip("c");
+    until(|| site.get("/name.txt").text() == "slot=c\n").unwrap();
+    // What is configured no more can't be recorded there.
+    fs::set_permissions(&state, Permissions::from_mode(0o777)).unwrap();
+    change(&site, &group(&["a", "b"]));
+    assert_eq!(site.get("/name.txt").text(), "slot=a\n", "{}", site.log());
+    let (code, out, err) = says(&site, &["active"]);
+    assert_eq!((code, out.as_str()), (Some(0), "a\n"), "{err}");
+    assert!(err.contains("serves slot \"a\" of \"app\", whatever is recorded"), "{err}");
+    assert!(says(&site, &["list"]).1.contains("*a b"));
+    let json: serde_json::Value =
+        serde_json::from_str(&says(&site, &["active", "--json"]).1).unwrap();
+    assert_eq!((&json["active"], &json["generation"]), (&"a".into(), &serde_json::Value::Null));
+    assert_eq!(says(&site, &["wait", "app", "a", "--for", "active"]).0, Some(0));
+    assert_eq!(says(&site, &["wait", "app", "c", "--for", "active"]).0, Some(2));
+    fs::set_permissions(&state, Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(says(&site, &["flip", "app", "b"]).0, Some(1));
     site.restart();
+    site.flip("b");
     assert_serves(&site, "b");
 }
 
@@ -203,7 +293,7 @@ const PLACES: [(&str, Harm, &str); 6] = [
             fs::create_dir(path).unwrap();
             fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
         },
-        "is writable by everybody: make it root's, mode 0755",
+        "is writable by everybody (ch",
     ),
     (
         "another's",
@@ -211,7 +301,7 @@ const PLACES: [(&str, Harm, &str); 6] = [
             fs::create_dir(path).unwrap();
             chown(path, Some(nobody()), None).unwrap();
         },
-        "belongs to another user: make it root's, mode 0755",
+        "belongs to another user (ch",
     ),
     (
         "a link of another's",
@@ -221,7 +311,7 @@ const PLACES: [(&str, Harm, &str); 6] = [
             symlink(&there, path).unwrap();
             lchown(path, Some(nobody()), None).unwrap();
         },
-        "is a link that another user has made: make it root's, mode 0755",
+        "is a link that another user has made (ch",
     ),
     (
         "another's group's",
@@ -230,7 +320,7 @@ const PLACES: [(&str, Harm, &str); 6] = [
             chown(path, None, Some(nobody())).unwrap();
             fs::set_permissions(path, Permissions::from_mode(0o775)).unwrap();
         },
-        "is writable by a group: make it root's, mode 0755",
+        "is writable by a group (ch",
     ),
 ];
 
@@ -272,10 +362,21 @@ fn assert_stuck(site: &Site, why: &str, options: &[&str]) {
     let log = site.log();
     let says = "group \"app\" serves slot \"a\", and can't flip until Apache is restarted";
     assert!(log.contains(why) && log.contains(says), "{why}: {log}");
+    let why = why.split(" (").next().unwrap();
     let out = site.slotctl(&[options, &["flip", "app", "b"]].concat()).output().unwrap();
     let said = text(&out);
-    assert_eq!(out.status.code(), Some(7), "{why}: {said}");
-    assert!(said.contains("no group \"app\" in"), "{why}: {said}");
+    assert_eq!(out.status.code(), Some(1), "{why}: {said}");
+    assert!(said.contains(why), "{why}: {said}");
+    for verb in ["active", "list", "status"] {
+        let out = site.slotctl(&[options, &[verb]].concat()).output().unwrap();
+        let said = String::from_utf8_lossy(&out.stdout);
+        assert!(out.status.success() && said.contains('a'), "{verb}: {}", text(&out));
+        let err = String::from_utf8_lossy(&out.stderr);
+        assert!(
+            err.contains("serves slot \"a\" of \"app\", whatever is recorded"),
+            "{verb}: {err}"
+        );
+    }
     assert_eq!(site.get("/name.txt").text(), "slot=a\n");
 }
 
@@ -330,8 +431,15 @@ fn a_record_put_in_the_place_of_the_one_that_apache_reads_is_not_flipped() {
     let said = text(&out);
     assert_eq!(out.status.code(), Some(1), "{said}");
     assert!(said.contains("is not the file that Apache") && said.contains("restart"), "{said}");
-    assert!(site.run(&["status", "app"]).contains("Apache does not read it"));
-    assert_serves(&site, "a");
+    for args in
+        [&["status", "app"][..], &["active"], &["list"], &["wait", "app", "a", "--for=active"]]
+    {
+        let (code, _, err) = says(&site, args);
+        assert_eq!(code, Some(1), "{args:?}: {err}");
+        let pid = format!("is not the file that Apache (pid {}) reads", site.pid());
+        assert!(err.contains(&pid) && err.contains("with inode "), "{args:?}: {err}");
+    }
+    assert_eq!(site.get("/name.txt").text(), "slot=a\n");
     change(&site, &group(&["a", "b"]));
     site.flip("b");
     assert_serves(&site, "b");
@@ -383,6 +491,35 @@ fn a_record_that_came_with_a_container_image_is_flipped() {
     assert_serves(&site, "b");
     site.stop();
     drop(mount);
+}
+
+#[test]
+fn a_damaged_entry_of_a_slot_that_is_not_active_costs_nothing_but_a_reload() {
+    let mut site = started(&["a", "b", "c"]);
+    site.flip("b");
+    overwrite(&control(&site), 512 + 8, b"x");
+    overwrite(&control(&site), 512 + 7 * 56 + 20, b"x");
+    assert_serves(&site, "b");
+    site.flip("c");
+    let (code, _, err) = says(&site, &["flip", "app", "a"]);
+    assert!(code == Some(1) && err.contains("damaged: reload Apache"), "{err}");
+    let doctor = says(&site, &["doctor"]).1;
+    assert!(doctor.contains("slot \"a\" has no entry in it"), "{doctor}");
+    let reloads: [fn(&mut Site); 2] = [
+        |site| site.graceful(),
+        |site| {
+            site.stop();
+            site.start_again();
+        },
+    ];
+    for reload in reloads {
+        reload(&mut site);
+        assert_serves(&site, "c");
+        assert!(!site.log().contains("[slot:error]"), "{}", site.log());
+    }
+    site.flip("a");
+    assert_serves(&site, "a");
+    assert!(!says(&site, &["doctor"]).1.contains("error: "), "{}", says(&site, &["doctor"]).1);
 }
 
 #[test]

@@ -39,7 +39,8 @@ fn damages() -> Vec<Damage> {
     }
     all.extend([first, second, entry_offset(2)].map(|entry| Damage::Bit(entry, 0)));
     all.extend(
-        [44, 50, 63, 72, 100, 127, entry_offset(63), 3711, 3712, 4095].map(|at| Damage::Bit(at, 5)),
+        [44, 50, 63, 72, 100, 127, 135, 160, 191, 192, 208, 224, 511, entry_offset(63), 4095]
+            .map(|at| Damage::Bit(at, 5)),
     );
     all
 }
@@ -89,7 +90,13 @@ fn apache_starts_whatever_became_of_any_field_of_a_record() {
     for (app, damage, _, means_nothing) in &found {
         let says = format!("{app}.slot is unusable");
         assert_eq!(status.matches(&says).count(), usize::from(!means_nothing), "{app}: {damage:?}");
-        assert_eq!(doctor.contains(&format!("{app}.slot")), !means_nothing, "{app}: {damage:?}");
+        // Where only the name of the slot that is not active is lost, a flip to it has to wait for a start.
+        let page = fs::read(dirs.control(app)).unwrap();
+        let read = page.try_into().ok().and_then(|page| Control::decode(&page).ok());
+        let is_lost = read.is_none_or(|control| control.index_of("a").is_none());
+        let is_error =
+            |line: &&str| line.starts_with("error: ") && line.contains(&format!("{app}.slot"));
+        assert_eq!(doctor.lines().any(|line| is_error(&line)), is_lost, "{app}: {damage:?}");
     }
 
     let logged = site.log().len();

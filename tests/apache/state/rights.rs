@@ -27,6 +27,7 @@ fn assert_files(site: &Site, record: u32, private: u32, operators: u32) {
     for (name, mode, gid) in [
         ("state", 0o755, own),
         ("state/.instance", 0o600, own),
+        ("state/.names", 0o600, own),
         ("state/app.slot", record, operators),
         ("state/app.lock", private, operators),
         ("state/app.history", private, operators),
@@ -40,7 +41,7 @@ fn assert_files(site: &Site, record: u32, private: u32, operators: u32) {
         let found = (meta.mode() & 0o7777, meta.uid(), meta.gid());
         assert_eq!(found, (mode, root, gid), "{name}: {:o}", found.0);
     }
-    for (dir, number) in [("state", 4), ("run", 4)] {
+    for (dir, number) in [("state", 5), ("run", 4)] {
         let files = fs::read_dir(site.path().join(dir)).unwrap();
         assert_eq!(files.count(), number, "no other file is left in {dir}");
     }
@@ -175,10 +176,20 @@ fn no_process_of_apache_can_write_a_record() {
         assert!(counts.iter().any(|how| how == "rw-s"), "{pid}: {counts:?}");
         let opened = opened(pid);
         assert!(opened.iter().any(|(path, write)| *write && path.ends_with("error.log")));
-        // The parent has its claim to the directory; its children have nothing.
+        // The parent has its claim to the directory; all have the locks of names, for reading only.
         let claim = |path: &Path| pid == site.pid() as i32 && path.ends_with(".instance");
+        let names = |path: &Path, write: bool| path.ends_with(".names") && !write;
         let mut of_state = opened.iter().filter(|(path, _)| path.starts_with(&state));
-        assert!(of_state.all(|(path, _)| claim(path)), "{pid}: {opened:?}");
+        let locks = fs::read_to_string("/proc/locks").unwrap();
+        let inode = fs::metadata(state.join(".names")).unwrap().ino();
+        let guards = locks.lines().filter(|line| {
+            let words: Vec<_> = line.split_whitespace().collect();
+            let is_file = words.iter().any(|word| word.ends_with(&format!(":{inode}")));
+            is_file && words.contains(&"POSIX") && words.contains(&&*pid.to_string())
+        });
+        assert_eq!(guards.count(), usize::from(pid != site.pid() as i32), "{pid}: {locks}");
+        let is_known = |(path, write): &(PathBuf, bool)| claim(path) || names(path, *write);
+        assert!(of_state.all(is_known), "{pid}: {opened:?}");
     }
     if geteuid().is_root() {
         let children = site.children();

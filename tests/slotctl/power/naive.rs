@@ -11,7 +11,7 @@ const NEW: usize = 1;
 
 fn control() -> Control {
     let word = Word::first(SlotIndex::new(0).unwrap());
-    Control { identity: 7, created: 7, names: vec!["a".into(), "b".into()], word }
+    Control { identity: 7, created: 7, names: ["a", "b"].into_iter().collect(), word }
 }
 
 fn flipped() -> Control {

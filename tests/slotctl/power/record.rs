@@ -183,12 +183,13 @@ impl Recorder {
         }
     }
 
-    /// No call tells of a store into a mapping. There is one a mapping at most: of the word that is
-    /// there in the end, at any time from now on.
+    /// No call tells of a store into a mapping. There is one a mapping at most: of the sector with the word
+    /// that is there in the end, at any time from now on.
     fn store(&mut self, file: FileId) {
         use mod_slot::state::control::WORD;
+        const SECTOR: usize = 512;
         let (path, _) = self.names.iter().find(|(_, named)| **named == file).unwrap();
-        let bytes = fs::read(self.root.join(path)).unwrap()[WORD..WORD + 8].to_vec();
+        let bytes = fs::read(self.root.join(path)).unwrap()[WORD..SECTOR].to_vec();
         self.ops.push(Op::Store { file, at: WORD, bytes });
     }
 

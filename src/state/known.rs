@@ -1,0 +1,176 @@
+//! Which indexes of the tables of names a process of Apache may know: locks on `SlotStateDir/.names`.
+//!
+//! A process that routes by an old configuration takes the index of an active slot for the name that it
+//! had at that process's start. So an entry may get another name only when no process can know its
+//! index. Such processes are children of older configurations, orphans of a killed parent, children of a
+//! parent that is stopping, and forks that never became children, as mod_cgid's daemon.
+//!
+//! Each start of Apache opens the file once and shares, by that opening, one byte for each index that its
+//! configuration maps. All that it forks inherit the opening. The kernel drops the locks when the last
+//! process with the opening is gone, however it ended. A later start asks by another opening.
+//!
+//! ```text
+//! byte: (the lowest 44 bits of the control file's identity) * 64 + index
+//! ```
+//!
+//! Two groups whose identities agree in these bits share bytes: then a name is kept longer than needed.
+//!
+//! **The second guard.** A child that was taken over can unlock what it inherited, for all that have the
+//! opening. So each child shares the same bytes as a process, too: only the process itself can end that.
+//! What remains is the moment between a fork and the child's own locks, and a configuration whose
+//! children would hold more than [`MOST_GUARDS`] locks: the kernel goes through all of them for each new
+//! one, so they have the first guard alone.
+
+use super::Dirs;
+use super::make::{private_file, reopen};
+use super::map;
+use super::publish::{PublishError, system};
+use crate::slot::{MAX_SLOTS, SlotIndex};
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
+
+/// The most locks of the second guard, of all children together.
+pub const MOST_GUARDS: usize = 4096;
+
+/// This start's opening of the file. It is kept for as long as a process of this start may know an
+/// index.
+#[derive(Debug)]
+pub struct Known {
+    file: File,
+    inode: u64,
+}
+
+impl Known {
+    /// Opens the file, which is made where `make` says so.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError::System`].
+    pub fn open(dirs: &Dirs, make: bool) -> Result<Self, PublishError> {
+        let path = dirs.names();
+        let made = if make { private_file(&path, None).map(drop) } else { Ok(()) };
+        // For reading only: what the children inherit can neither be written nor locked against others.
+        // Where nothing can be written, as on a disk that became read-only, that is enough.
+        let opened = reopen(&path, false);
+        let (file, meta) = opened.or_else(|e| made.and(Err(e)))?;
+        let known = Self { file, inode: meta.ino() };
+        // Not every file system has such locks.
+        known.is_shared(0, 0..1).map_err(system("cannot lock", &path))?;
+        Ok(known)
+    }
+
+    /// The file's number in its file system.
+    pub fn inode(&self) -> u64 {
+        self.inode
+    }
+
+    /// Says that processes with this opening may know `indexes` of the control file `identity`.
+    ///
+    /// # Errors
+    ///
+    /// What `fcntl(2)` said: others do not see that they know.
+    pub fn claim(&self, identity: u128, indexes: &[SlotIndex]) -> io::Result<()> {
+        let mut ranges = ranges(indexes).into_iter();
+        ranges.try_for_each(|range| map::share_by_opening(&self.file, bytes(identity, range)))
+    }
+
+    /// Says that this very process knows them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Known::claim`].
+    pub fn guard(&self, identity: u128, indexes: &[SlotIndex]) -> io::Result<()> {
+        let mut ranges = ranges(indexes).into_iter();
+        ranges.try_for_each(|range| map::share_by_process(&self.file, bytes(identity, range)))
+    }
+
+    /// Whether a process may know the index, but for those with this opening. Where the system does not
+    /// say, one may.
+    pub fn may_be_known(&self, identity: u128, index: SlotIndex) -> bool {
+        self.is_shared(identity, index.get()..index.get() + 1).unwrap_or(true)
+    }
+
+    fn is_shared(&self, identity: u128, range: Range<usize>) -> io::Result<bool> {
+        map::is_shared(&self.file, bytes(identity, range))
+    }
+}
+
+/// How many locks [`Known::guard`] takes for these indexes.
+pub fn locks(indexes: &[SlotIndex]) -> usize {
+    ranges(indexes).len()
+}
+
+fn bytes(identity: u128, range: Range<usize>) -> Range<u64> {
+    let group = identity as u64 & ((1 << 44) - 1);
+    let at = |index: usize| group * MAX_SLOTS as u64 + index as u64;
+    at(range.start)..at(range.end)
+}
+
+/// Indexes in ascending order, as ranges that are as long as can be.
+fn ranges(indexes: &[SlotIndex]) -> Vec<Range<usize>> {
+    let mut ranges: Vec<Range<usize>> = Vec::new();
+    for index in indexes {
+        match ranges.last_mut() {
+            Some(last) if last.end == index.get() => last.end += 1,
+            _ => ranges.push(index.get()..index.get() + 1),
+        }
+    }
+    ranges
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn dirs() -> (tempfile::TempDir, Dirs) {
+        let dir = tempfile::tempdir().unwrap();
+        let dirs = Dirs { state: dir.path().into(), runtime: dir.path().join("run") };
+        (dir, dirs)
+    }
+
+    fn indexes(indexes: &[usize]) -> Vec<SlotIndex> {
+        indexes.iter().map(|at| SlotIndex::new(*at).unwrap()).collect()
+    }
+
+    fn known(by: &Known, identity: u128) -> Vec<usize> {
+        let all = (0..MAX_SLOTS).filter_map(SlotIndex::new);
+        all.filter(|index| by.may_be_known(identity, *index)).map(SlotIndex::get).collect()
+    }
+
+    #[test]
+    fn an_index_is_known_until_the_last_opening_that_claims_it_is_closed() {
+        let (_dir, dirs) = dirs();
+        let identity = u128::MAX - 7;
+        let old = Known::open(&dirs, true).unwrap();
+        old.claim(identity, &indexes(&[0, 1, 2, 5, 63])).unwrap();
+        let new = Known::open(&dirs, true).unwrap();
+        new.claim(identity, &indexes(&[1, 9])).unwrap();
+        assert_eq!(known(&new, identity), [0, 1, 2, 5, 63]);
+        assert_eq!(known(&old, identity), [1, 9]);
+        assert_eq!((known(&new, identity + 1), known(&new, identity - 1)), (vec![], vec![]));
+        // As a fork has it.
+        let inherited = old.file.try_clone().unwrap();
+        drop(old);
+        assert_eq!(known(&new, identity), [0, 1, 2, 5, 63]);
+        drop(inherited);
+        assert!(known(&new, identity).is_empty());
+    }
+
+    #[test]
+    fn where_locks_cannot_be_had_a_file_is_not_made_up() {
+        let (_dir, dirs) = dirs();
+        assert!(Known::open(&dirs, false).is_err());
+        assert!(!dirs.names().exists());
+        fs::create_dir(dirs.names()).unwrap();
+        assert!(Known::open(&dirs, false).is_err());
+    }
+
+    #[test]
+    fn adjacent_indexes_are_one_lock() {
+        assert_eq!(ranges(&indexes(&[0, 1, 2, 5, 63])), [0..3, 5..6, 63..64]);
+        assert_eq!((locks(&[]), locks(&indexes(&[7, 8]))), (0, 1));
+    }
+}

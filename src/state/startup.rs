@@ -1,0 +1,1116 @@
+//! Apache's start, as far as the control files go: find or make them, list the configured slots in them,
+//! and map them for the children.
+//!
+//! # The order, and why
+//!
+//! 1. A group of which nothing has changed takes no lock and makes nothing: its group file says what the
+//!    configuration says, and names the control file that is there, which lists all configured slots and
+//!    has one of them active.
+//! 2. For all other groups, files that are missing are made. One fsync of the directory follows, for all
+//!    of them: no group file promises a control file whose name a power cut could take away.
+//! 3. Each of these groups is settled: writers' lock, control file, names, group file, lock released. From
+//!    the moment when the control file is read until slotctl can read what is configured now, nobody flips:
+//!    so no flip is acknowledged whose target this start has removed.
+//!
+//! All waits for locks together take 5 seconds at most, as one wait of slotctl does.
+//!
+//! # Where the lock cannot be had
+//!
+//! Somebody else holds it: an operator, or a slotctl that was stopped in the middle of its flip. The
+//! recorded slot is served if it is still configured, and the group file says that nobody can flip. The two
+//! sides do not wait for each other, so each writes first and looks then:
+//!
+//! ```text
+//! Apache:  1  replace the group file      slotctl:  A  store the word
+//!          2  read the word                         B  read the group file
+//! ```
+//!
+//! If B comes before 1, then A is before 2: Apache sees the new word, and serves what it says, or
+//! `SlotDefault` where the new slot is no longer configured, as after any flip before a reload. If 1 comes
+//! before B, slotctl sees that flips are frozen, takes its change back and fails. Both may happen, and then
+//! Apache serves the one slot or the other, both configured, until slotctl has taken it back. 1, 2 and B are
+//! system calls, which the kernel orders by the locks of the directory and of the page cache; A is a store
+//! to the very page that 2 reads, and a SeqCst fence behind it keeps it before B.
+//!
+//! # Where the directory is not to be trusted
+//!
+//! Then nothing is made or changed in it. A control file that is valid, has one name and belongs to root or
+//! to the user who starts Apache is obeyed all the same: to serve another slot than the recorded one would
+//! be worse. slotctl applies the same rule at each flip, and refuses; so flips work again as soon as the
+//! directory is mended.
+
+use super::control::{Control, Damage, Names, PAGE, TOMBSTONE, WORD, encode_name, entry_offset};
+use super::group::{Group, Segment, Slot};
+use super::known::Known;
+use super::make::{keep_aside, own, private_file, private_file_or_new, reopen, replace, unopened};
+use super::map::{self, Mapping, OpenError};
+use super::publish::{self, PublishError, directory, reset_counts, system};
+use super::who::Who;
+use super::{Dirs, history};
+use crate::flip;
+use crate::slot::{MAX_SLOTS, SlotIndex, Word};
+use crate::sync::{Ordering, fence};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// What the configuration says of a group.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The group file as far as the configuration goes; the rest of it is not looked at.
+    pub group: Group,
+    /// The number of the group of `SlotOperator`.
+    pub operator: Option<u32>,
+}
+
+impl Wanted {
+    fn app(&self) -> &str {
+        &self.group.app
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.group.slots.iter().map(|slot| slot.name.as_str())
+    }
+
+    /// The indexes of the configured slots, in ascending order.
+    fn indexes(&self, names: &Names) -> Vec<SlotIndex> {
+        let configured = names.iter().filter(|(_, name)| self.group.has(name));
+        configured.map(|(index, _)| index).collect()
+    }
+
+    fn is_listed(&self, control: &Control) -> bool {
+        self.group.has(control.active())
+            && self.names().all(|name| control.index_of(name).is_some())
+    }
+
+    /// The configured slots that have no entry, as in `"a", "b"`.
+    fn unlisted(&self, control: &Control) -> Option<String> {
+        let missing = self.names().filter(|name| control.index_of(name).is_none());
+        let missing: Vec<_> = missing.map(|name| format!("{name:?}")).collect();
+        (!missing.is_empty()).then(|| missing.join(", "))
+    }
+}
+
+/// What is known of the counts of a group.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counting {
+    /// Whether requests are counted where slotctl can see it.
+    pub counted: bool,
+    /// The count segment.
+    pub segment: Option<Segment>,
+}
+
+/// A group, ready for the children.
+#[derive(Debug)]
+pub struct Published {
+    /// What the control file says. Where Apache reads none, the identity is 0, and the rest is what it
+    /// serves instead.
+    pub control: Control,
+    /// The control page. Read-only, through a descriptor that was opened for reading only; where Apache
+    /// reads no control file, memory of its own.
+    pub mapping: Mapping,
+    /// The control file's number in its file system.
+    pub inode: u64,
+    /// What an administrator should know, for the error log.
+    pub notes: Vec<String>,
+}
+
+/// What the second step leaves to the third.
+#[derive(Debug)]
+pub struct Prepared(State);
+
+#[derive(Debug)]
+enum State {
+    Unchanged(Box<Unchanged>),
+    Changed { made: Result<(), PublishError>, notes: Vec<String> },
+    Barred,
+}
+
+/// A group of which nothing has changed.
+#[derive(Debug)]
+struct Unchanged {
+    record: Record,
+    found: Group,
+    notes: Vec<String>,
+    /// A file was made all the same.
+    is_new: bool,
+}
+
+/// A control file that was read.
+#[derive(Clone, Debug)]
+struct Record {
+    control: Control,
+    inode: u64,
+}
+
+/// One start of Apache.
+#[derive(Debug)]
+pub struct Startup<'a> {
+    dirs: &'a Dirs,
+    /// Why nothing is made or changed in the state directory.
+    bar: Option<String>,
+    /// The error log has a line of that.
+    is_told: bool,
+    known: Option<Known>,
+    /// How long locks are still waited for.
+    patience: Duration,
+    /// Why the names in the state directory may not survive a power cut.
+    unsynced: Option<String>,
+}
+
+impl<'a> Startup<'a> {
+    /// Looks at the state directory, and makes it if it is not there. The second value is what an
+    /// administrator should know.
+    pub fn of(dirs: &'a Dirs) -> (Self, Vec<String>) {
+        let mut notes = Vec::new();
+        let bar = directory(&dirs.state).err().map(|e| e.to_string());
+        let known = match Known::open(dirs, bar.is_none()) {
+            Ok(known) => Some(known),
+            Err(e) if bar.is_none() => {
+                notes.push(format!(
+                    "{e}: names of slots that are configured no more keep their place"
+                ));
+                None
+            }
+            Err(_) => None,
+        };
+        let (patience, unsynced, is_told) = (flip::PATIENCE, None, false);
+        (Self { dirs, bar, is_told, known, patience, unsynced }, notes)
+    }
+
+    /// The first two steps, for all groups.
+    pub fn prepare(&mut self, wanted: &[Wanted]) -> Vec<Prepared> {
+        if self.bar.is_some() {
+            return wanted.iter().map(|_| Prepared(State::Barred)).collect();
+        }
+        let mut is_new = false;
+        let mut prepare = |wanted: &Wanted| match self.unchanged(wanted) {
+            Some(unchanged) => {
+                is_new |= unchanged.is_new;
+                Prepared(State::Unchanged(Box::new(unchanged)))
+            }
+            None => {
+                is_new = true;
+                let mut notes = Vec::new();
+                let made = self.make_files(wanted, &mut notes);
+                Prepared(State::Changed { made, notes })
+            }
+        };
+        let prepared = wanted.iter().map(&mut prepare).collect();
+        if is_new && let Err(e) = map::sync_directory(&self.dirs.state) {
+            self.unsynced = Some(system("cannot sync", &self.dirs.state)(e).to_string());
+        }
+        prepared
+    }
+
+    /// The third step, for one group. `counts` is asked once the control file is known, by its identity,
+    /// unless Apache reads none.
+    pub fn settle(
+        &mut self,
+        wanted: &Wanted,
+        prepared: Prepared,
+        counts: impl FnOnce(u128) -> Counting,
+    ) -> Published {
+        let (outcome, mut notes) = match prepared.0 {
+            State::Unchanged(unchanged) => {
+                let Unchanged { record, found, notes, .. } = *unchanged;
+                (self.keep(wanted, record, &found, counts), notes)
+            }
+            State::Barred => (self.obey(wanted, None, counts), Vec::new()),
+            State::Changed { made: Err(e), notes } => (Err(Private::default(e)), notes),
+            State::Changed { made: Ok(()), mut notes } => match self.lock(wanted) {
+                Ok(lock) => {
+                    let outcome = self.change(wanted, counts, &mut notes);
+                    drop(lock);
+                    (outcome, notes)
+                }
+                Err(e) => (self.obey(wanted, Some(e), counts), notes),
+            },
+        };
+        let mut published = outcome.unwrap_or_else(|private| self.serve(wanted, private));
+        notes.append(&mut published.notes);
+        Published { notes, ..published }
+    }
+
+    /// This start's opening of `.names`, for as long as a process of this start lives.
+    pub fn known(self) -> Option<Known> {
+        self.known
+    }
+
+    /// What there is of the group, where nothing has to be changed.
+    fn unchanged(&self, wanted: &Wanted) -> Option<Unchanged> {
+        let found = self.found(wanted)?;
+        let is_settled = found.frozen.is_none() && found.serves.is_none();
+        let is_current = |record: &Record| {
+            wanted.is_listed(&record.control) && found.reads(record.control.identity, record.inode)
+        };
+        let is_known = found.names == 0 || self.trusted(Some(&found)).is_some();
+        if !(found.is_configured_as(&wanted.group) && is_settled && is_known) {
+            return None;
+        }
+        let path = self.dirs.control(wanted.app());
+        let first = read(&path).ok().filter(is_current)?;
+        let indexes = wanted.indexes(&first.control.names);
+        if let Some(known) = self.known.as_ref().filter(|_| found.names != 0) {
+            known.claim(first.control.identity, &indexes).ok()?;
+        }
+        // What is claimed now is what this start maps: a start beside it may have changed the table.
+        let record = read(&path).ok().filter(is_current)?;
+        if wanted.indexes(&record.control.names) != indexes {
+            return None;
+        }
+        let (mut notes, mut is_new) = (Vec::new(), false);
+        for path in [self.dirs.lock(wanted.app()), self.dirs.history(wanted.app())] {
+            fs::symlink_metadata(&path).ok()?;
+            match private_file_or_new(&path, wanted.operator) {
+                Ok((_, made)) => is_new |= made,
+                Err(e) => notes.push(format!("{e}: nobody can flip until that is mended")),
+            }
+        }
+        Some(Unchanged { record, found, notes, is_new })
+    }
+
+    fn found(&self, wanted: &Wanted) -> Option<Group> {
+        Group::read(&self.dirs.group(wanted.app()), map::euid()).ok()
+    }
+
+    /// The locks of `.names`, where all processes that may know an index have theirs there.
+    fn trusted(&self, found: Option<&Group>) -> Option<&Known> {
+        let is_same = |known: &&Known| found.is_none_or(|found| found.names == known.inode());
+        self.known.as_ref().filter(is_same)
+    }
+
+    /// Makes the files of a group that are not there, and a control file in the place of one that is of
+    /// no use.
+    fn make_files(&mut self, wanted: &Wanted, notes: &mut Vec<String>) -> Result<(), PublishError> {
+        if let Err(e) = private_file(&self.dirs.history(wanted.app()), wanted.operator) {
+            notes.push(format!("{e}: what operators change is not recorded"));
+        }
+        let path = self.dirs.control(wanted.app());
+        if let Ok(_) | Err(Unreadable::System(_)) = read(&path) {
+            return Ok(());
+        }
+        let _lock = self.lock(wanted)?;
+        if let Err(Unreadable::Damaged(why)) = read(&path) {
+            let aside = keep_aside(&path)?;
+            notes.push(format!(
+                "{} is unusable ({why}): kept as {}, and slot {:?} is active now; check that this is \
+                 the right one",
+                path.display(),
+                aside.display(),
+                wanted.group.default
+            ));
+        }
+        match read(&path) {
+            Err(Unreadable::Absent) => create(&path, wanted),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the writers' lock, which is made if it is not there.
+    fn lock(&mut self, wanted: &Wanted) -> Result<File, PublishError> {
+        let path = self.dirs.lock(wanted.app());
+        let file = private_file(&path, wanted.operator)?;
+        let began = Instant::now();
+        let locked = flip::await_lock(&file, self.patience);
+        self.patience = self.patience.saturating_sub(began.elapsed());
+        match locked.map_err(system("cannot lock", &path))? {
+            true => Ok(file),
+            // As a writer that was stopped leaves it; it must not stop Apache as well.
+            false => {
+                let why = io::Error::other("another change is under way and does not end");
+                Err(system("cannot lock", &path)(why))
+            }
+        }
+    }
+
+    /// The group as it is.
+    fn keep(
+        &self,
+        wanted: &Wanted,
+        record: Record,
+        found: &Group,
+        counts: impl FnOnce(u128) -> Counting,
+    ) -> Result<Published, Private> {
+        let mapping = self.map(wanted, &record)?;
+        let counting = counts(record.control.identity);
+        let group = Group { names: found.names, ..group_file(wanted, &record, counting) };
+        let notes = if *found == group { None } else { self.write(&group) };
+        let Record { control, inode } = record;
+        Ok(Published { control, mapping, inode, notes: notes.into_iter().collect() })
+    }
+
+    /// For the holder of the writers' lock.
+    fn change(
+        &self,
+        wanted: &Wanted,
+        counts: impl FnOnce(u128) -> Counting,
+        notes: &mut Vec<String>,
+    ) -> Result<Published, Private> {
+        let path = self.dirs.control(wanted.app());
+        let found = self.found(wanted);
+        let mut record = read(&path).map_err(|e| Private::default(e.into_error(&path)))?;
+        let trusted = self.trusted(found.as_ref());
+        self.list(wanted, &mut record.control, trusted, notes);
+        let unlisted = wanted.unlisted(&record.control).map(|missing| {
+            let why = format!(
+                "{} has no room for {missing}: all {MAX_SLOTS} names in it are in use, or processes of \
+                 Apache that still run may know them; wait until the requests of older configurations \
+                 have ended, or restart Apache, and then reload it",
+                path.display()
+            );
+            notes.push(format!("group {:?}: {why}", wanted.app()));
+            why
+        });
+        let (identity, control) = (record.control.identity, &mut record.control);
+        // Before a new name can become active.
+        let names = self.claim(wanted, control, trusted, notes);
+        if !wanted.group.has(control.active()) {
+            notes.push(fall_back(self.dirs, wanted, control).map_err(Private::default)?);
+        }
+        let mapping = self.map(wanted, &record)?;
+        let is_durable = found.is_some_and(|found| found.reads(identity, record.inode));
+        let frozen = self.unsynced.clone().filter(|_| !is_durable);
+        if let Some(why) = &frozen {
+            notes.push(format!(
+                "{why}: nobody can flip group {:?} until Apache is reloaded",
+                wanted.app()
+            ));
+        }
+        let counting = counts(identity);
+        let group = Group { names, frozen, unlisted, ..group_file(wanted, &record, counting) };
+        notes.extend(self.write(&group));
+        let Record { control, inode } = record;
+        Ok(Published { control, mapping, inode, notes: Vec::new() })
+    }
+
+    /// Without the writers' lock: it cannot be had (`held`), or the directory is not to be trusted.
+    fn obey(
+        &mut self,
+        wanted: &Wanted,
+        held: Option<PublishError>,
+        counts: impl FnOnce(u128) -> Counting,
+    ) -> Result<Published, Private> {
+        let path = self.dirs.control(wanted.app());
+        let why = held.as_ref().map(ToString::to_string).or(self.bar.clone()).unwrap_or_default();
+        let default = |why: &str| Private::default(why);
+        let record = read(&path).map_err(|e| match e {
+            Unreadable::Absent => default(&why),
+            e => Private::default(format!("{why}; {}", e.into_error(&path))),
+        })?;
+        let is_obeyed = |record: &Record| wanted.group.has(record.control.active());
+        let gone = |record: &Record| {
+            let active = record.control.active();
+            Private::default(format!("{why}; slot {active:?} was active and is configured no more"))
+        };
+        if !is_obeyed(&record) {
+            return Err(gone(&record));
+        }
+        let mut notes = Vec::new();
+        let found = self.found(wanted);
+        let trusted = self.trusted(found.as_ref());
+        let names = self.claim(wanted, &record.control, trusted, &mut notes);
+        let unlisted = wanted.unlisted(&record.control);
+        let unlisted = unlisted.map(|missing| {
+            format!(
+                "{missing} could not be added to {}: {why}; mend that, and reload Apache",
+                path.display()
+            )
+        });
+        let mapping = self.map(wanted, &record)?;
+        let counting = counts(record.control.identity);
+        let frozen = held.as_ref().map(ToString::to_string);
+        let group = Group { names, frozen, unlisted, ..group_file(wanted, &record, counting) };
+        notes.extend(self.write(&group));
+        // As the head of this file has it.
+        fence(Ordering::SeqCst);
+        let now = read(&path).map_err(|e| Private::default(e.into_error(&path)))?;
+        let same = |now: &Record| {
+            (now.inode, now.control.identity, &now.control.names)
+                == (record.inode, record.control.identity, &record.control.names)
+        };
+        if !same(&now) {
+            return Err(Private::default(format!(
+                "{} was changed while Apache started",
+                path.display()
+            )));
+        }
+        if !is_obeyed(&now) {
+            return Err(gone(&now));
+        }
+        let (app, active) = (wanted.app(), now.control.active());
+        if held.is_some() {
+            notes.push(format!(
+                "{why}: group {app:?} serves its recorded slot {active:?}, and nobody can flip it until \
+                 Apache is reloaded"
+            ));
+        } else if !self.is_told {
+            notes.push(format!(
+                "{why}: groups serve the slots that are recorded there, and nobody can flip until that is \
+                 mended"
+            ));
+            self.is_told = true;
+        }
+        let Record { control, inode } = now;
+        Ok(Published { control, mapping, inode, notes })
+    }
+
+    /// A group that reads no control file.
+    fn serve(&self, wanted: &Wanted, private: Private) -> Published {
+        let Private { slot, why } = private;
+        let slot = slot.unwrap_or_else(|| wanted.group.default.clone());
+        let names: Names = wanted.names().collect();
+        let index = names.index_of(&slot).expect("it is one of the slots of the configuration");
+        let control = Control { identity: 0, created: 0, names, word: Word::first(index) };
+        let mapping = Mapping::anonymous(PAGE).expect("there is memory for a page");
+        mapping.word(WORD).store(control.word.bits(), Ordering::Relaxed);
+        let record = Record { control, inode: 0 };
+        let names = self.trusted(self.found(wanted).as_ref()).map_or(0, Known::inode);
+        let group = Group {
+            names,
+            serves: Some(slot.clone()),
+            frozen: Some(why.clone()),
+            ..group_file(wanted, &record, Counting::default())
+        };
+        let mut notes = vec![format!(
+            "{why}: group {:?} serves slot {slot:?}, and can't flip until Apache is restarted",
+            wanted.app()
+        )];
+        notes.extend(self.write(&group));
+        Published { control: record.control, mapping, inode: 0, notes }
+    }
+
+    /// Writes the group file; says why it is not there.
+    fn write(&self, group: &Group) -> Option<String> {
+        let written = publish::group(self.dirs, group).err();
+        written.map(|e| format!("{e}: slotctl does not know what is configured"))
+    }
+
+    /// Enters the configured slots that are not in the table of names yet, as far as there is room.
+    fn list(
+        &self,
+        wanted: &Wanted,
+        control: &mut Control,
+        trusted: Option<&Known>,
+        notes: &mut Vec<String>,
+    ) {
+        let mut missing: Vec<_> =
+            wanted.names().filter(|name| control.index_of(name).is_none()).collect();
+        // The one that is needed most is the first.
+        missing.sort_by_key(|name| *name != wanted.group.default);
+        let path = self.dirs.control(wanted.app());
+        for name in missing {
+            let Some(index) = place(wanted, control, trusted) else { return };
+            let is_free = control.names.is_behind_all(index) || is_free(&control.names, index);
+            let enter = || {
+                let (file, _) = reopen(&path, true)?;
+                for step in steps(index, name, is_free) {
+                    match step {
+                        Step::Write { at, bytes } => file
+                            .write_all_at(&bytes, at)
+                            .map_err(system("cannot add a name to", &path))?,
+                        Step::Sync => {
+                            file.sync_data().map_err(system("cannot add a name to", &path))?;
+                        }
+                        Step::Reset => {
+                            reset_counts(self.dirs, wanted.app(), control.identity, index)?;
+                        }
+                    }
+                }
+                Ok::<_, PublishError>(())
+            };
+            match enter() {
+                Ok(()) => control.names.set(index, name),
+                Err(e) => {
+                    control.names.bury(index);
+                    notes.push(format!(
+                        "{e}: slot {name:?} of group {:?} can't become active",
+                        wanted.app()
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Has the processes of this start be seen to know the configured slots' indexes: what the group
+    /// file says of that.
+    fn claim(
+        &self,
+        wanted: &Wanted,
+        control: &Control,
+        trusted: Option<&Known>,
+        notes: &mut Vec<String>,
+    ) -> u64 {
+        let Some(known) = &self.known else { return 0 };
+        let path = self.dirs.names();
+        match known.claim(control.identity, &wanted.indexes(&control.names)) {
+            Ok(()) if trusted.is_some() => known.inode(),
+            Ok(()) => {
+                notes.push(format!(
+                    "{} is not the file that earlier processes of Apache have locked: group {:?} keeps the \
+                     names of slots that are configured no more; to end that, stop Apache, remove {}, and \
+                     start Apache",
+                    path.display(),
+                    wanted.app(),
+                    self.dirs.group(wanted.app()).display()
+                ));
+                0
+            }
+            Err(e) => {
+                notes.push(format!(
+                    "{}: group {:?} keeps the names of slots that are configured no more",
+                    system("cannot lock", &path)(e),
+                    wanted.app()
+                ));
+                0
+            }
+        }
+    }
+
+    /// Maps the control file for the children. Where that cannot be, they serve what it says all the
+    /// same.
+    fn map(&self, wanted: &Wanted, record: &Record) -> Result<Mapping, Private> {
+        let path = self.dirs.control(wanted.app());
+        let map = || {
+            // For writing first: an overlay, as containers have it, then copies what came with the image,
+            // and a mapping from before would never see a flip.
+            match map::open(&path, true, map::euid()) {
+                Ok((file, _)) => {
+                    let mode = if wanted.operator.is_some() { 0o660 } else { 0o644 };
+                    own(&file, wanted.operator, mode)
+                        .map_err(system("cannot set the owner and mode of", &path))?;
+                }
+                Err(OpenError::System(e)) if e.kind() == io::ErrorKind::ReadOnlyFilesystem => {}
+                Err(e) => return Err(unopened(&path, e)),
+            }
+            let (file, meta) = reopen(&path, false)?;
+            if (meta.ino(), meta.len()) != (record.inode, PAGE as u64) {
+                let why = io::Error::other("it was replaced while Apache started");
+                return Err(system("cannot map", &path)(why));
+            }
+            Mapping::of(&file, PAGE, false).map_err(system("cannot map", &path))
+        };
+        map().map_err(|e| {
+            let slot = Some(record.control.active().to_owned());
+            Private { slot: slot.filter(|slot| wanted.group.has(slot)), why: e.to_string() }
+        })
+    }
+}
+
+/// Makes or finds the control file of `app`, lists `names` in it, and maps it: a start of Apache with this
+/// group alone that writes no group file.
+///
+/// # Errors
+///
+/// Why there is none that can be used.
+pub fn record(
+    dirs: &Dirs,
+    app: &str,
+    names: &[&str],
+    default: &str,
+    operator: Option<u32>,
+) -> Result<Published, PublishError> {
+    let slot = |name: &&str| Slot { name: (*name).into(), address: "-".into(), docroot: None };
+    let group = Group::configured(dirs, app, default, names.iter().map(slot).collect());
+    let wanted = Wanted { group, operator };
+    directory(&dirs.state)?;
+    let (mut startup, mut notes) = Startup::of(dirs);
+    startup.make_files(&wanted, &mut notes)?;
+    map::sync_directory(&dirs.state).map_err(system("cannot sync", &dirs.state))?;
+    let _lock = startup.lock(&wanted)?;
+    let path = dirs.control(app);
+    let mut record = read(&path).map_err(|e| e.into_error(&path))?;
+    let control = &mut record.control;
+    startup.list(&wanted, control, startup.known.as_ref(), &mut notes);
+    startup.claim(&wanted, control, startup.known.as_ref(), &mut notes);
+    if !wanted.group.has(control.active()) {
+        notes.push(fall_back(dirs, &wanted, control)?);
+    }
+    let mapping = startup.map(&wanted, &record);
+    let mapping = mapping.map_err(|e| system("cannot map", &path)(io::Error::other(e.why)))?;
+    let Record { control, inode } = record;
+    Ok(Published { control, mapping, inode, notes })
+}
+
+/// Apache reads no control file.
+struct Private {
+    /// What it serves; `None` is `SlotDefault`.
+    slot: Option<String>,
+    why: String,
+}
+
+impl Private {
+    fn default(why: impl ToString) -> Self {
+        Self { slot: None, why: why.to_string() }
+    }
+}
+
+fn group_file(wanted: &Wanted, record: &Record, counting: Counting) -> Group {
+    Group {
+        identity: format!("{:032x}", record.control.identity),
+        inode: record.inode,
+        counted: counting.counted,
+        segment: counting.segment,
+        ..wanted.group.clone()
+    }
+}
+
+/// Where the next name goes; `None` where there is no room. Without the locks of `.names`, only where no
+/// name has ever been.
+fn place(wanted: &Wanted, control: &Control, trusted: Option<&Known>) -> Option<SlotIndex> {
+    let active = control.word.active();
+    let gone = |index, name: &str| index != active && !wanted.group.has(name);
+    let mut places = control.names.places(gone).into_iter();
+    places.find(|index| match trusted {
+        Some(known) => !known.may_be_known(control.identity, *index),
+        None => control.names.is_behind_all(*index),
+    })
+}
+
+fn is_free(names: &Names, index: SlotIndex) -> bool {
+    names.get(index).is_none() && !names.unusable().any(|unusable| unusable == index)
+}
+
+/// A part of entering a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Step {
+    Write {
+        at: u64,
+        bytes: Vec<u8>,
+    },
+    Sync,
+    /// The counts of the index.
+    Reset,
+}
+
+/// How a name is entered so that a kill or a power cut at any moment leaves the old name, none, or the new
+/// one: while its other bytes are written, the length makes the entry invalid, and it is made valid last.
+fn steps(index: SlotIndex, name: &str, is_free: bool) -> Vec<Step> {
+    let (entry, at) = (encode_name(name), entry_offset(index.get()) as u64);
+    let bury = [Step::Write { at, bytes: vec![TOMBSTONE] }, Step::Sync];
+    let enter = [
+        Step::Write { at: at + 1, bytes: entry[1..].to_vec() },
+        Step::Sync,
+        Step::Reset,
+        Step::Write { at, bytes: entry[..1].to_vec() },
+        Step::Sync,
+    ];
+    bury.into_iter().filter(|_| !is_free).chain(enter).collect()
+}
+
+enum Unreadable {
+    Absent,
+    Damaged(String),
+    System(io::Error),
+}
+
+impl Unreadable {
+    fn into_error(self, path: &Path) -> PublishError {
+        system("cannot read", path)(match self {
+            Self::Absent => io::ErrorKind::NotFound.into(),
+            Self::Damaged(why) => io::Error::other(why),
+            Self::System(e) => e,
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<Record, Unreadable> {
+    let (file, meta) = map::open(path, false, map::euid()).map_err(|e| match e {
+        e if e.is_absent() => Unreadable::Absent,
+        OpenError::NotOurs(why) => Unreadable::Damaged(why.into()),
+        OpenError::System(e) => Unreadable::System(e),
+    })?;
+    let mut page = [0; PAGE];
+    if meta.len() != PAGE as u64 {
+        return Err(Unreadable::Damaged(Damage::Size(meta.len()).to_string()));
+    }
+    file.read_exact_at(&mut page, 0).map_err(Unreadable::System)?;
+    let control = Control::decode(&page).map_err(|e| Unreadable::Damaged(e.to_string()))?;
+    Ok(Record { control, inode: meta.ino() })
+}
+
+fn create(path: &Path, wanted: &Wanted) -> Result<(), PublishError> {
+    let mut identity = [0; 16];
+    File::open("/dev/urandom")
+        .and_then(|mut random| random.read_exact(&mut identity))
+        .map_err(system("cannot read", Path::new("/dev/urandom")))?;
+    let names: Names = wanted.names().collect();
+    let active = names.index_of(&wanted.group.default);
+    let active = active.expect("the configuration was checked: the default is one of the slots");
+    let control = Control {
+        identity: u128::from_le_bytes(identity),
+        created: jiff::Timestamp::now().as_second().try_into().unwrap_or(0),
+        names,
+        word: Word::first(active),
+    };
+    replace(path, &control.encode(), 0o644, true)
+}
+
+/// The active slot is configured no more: `SlotDefault` takes its place, or, where there is no room for
+/// its name, the first configured slot that has one.
+fn fall_back(dirs: &Dirs, wanted: &Wanted, control: &mut Control) -> Result<String, PublishError> {
+    let path = dirs.control(wanted.app());
+    let from = control.active().to_owned();
+    let default = wanted.group.default.as_str();
+    let mut all = std::iter::once(default).chain(wanted.names());
+    let found = all.find_map(|name| Some((name, control.index_of(name)?)));
+    let no_room = || system("cannot add a name to", &path)(io::Error::other("there is no room"));
+    let (to, index) = found.ok_or_else(no_room)?;
+    let before = control.word;
+    control.word = before.flipped(index);
+    let (file, _) = reopen(&path, true)?;
+    let mapping = Mapping::of(&file, PAGE, true).map_err(system("cannot map", &path))?;
+    flip::change(&mapping, before, control.word).map_err(system("cannot write", &path))?;
+    let reason = Some(format!("slot {from:?} is configured no more"));
+    let who = Who { uid: map::uid(), reason, ..Who::default() };
+    let generation = control.word.generation();
+    let entry = history::Entry::of(flip::now(), "default", [&from, to], generation, &who);
+    let written = flip::record(dirs, wanted.app(), &entry);
+    let unwritten = written.err().map_or(String::new(), |e| format!(" (not in the history: {e})"));
+    let of = if to == default { " of SlotDefault" } else { "" };
+    Ok(format!(
+        "group {:?}: slot {from:?} was active and is configured no more; slot {to:?}{of} is active \
+         now{unwritten}",
+        wanted.app()
+    ))
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::flip::{Conditions, Error, flip};
+    use crate::state::control::{side_words, tag};
+    use crate::view;
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+    use std::thread;
+
+    /// A place for the files of an Apache.
+    struct Place {
+        _dir: tempfile::TempDir,
+        dirs: Dirs,
+    }
+
+    impl Place {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let dirs = Dirs { state: dir.path().join("state"), runtime: dir.path().join("run") };
+            publish::directory(&dirs.runtime).unwrap();
+            Self { _dir: dir, dirs }
+        }
+
+        fn wanted(&self, app: &str, names: &[&str]) -> Wanted {
+            let slot =
+                |name: &&str| Slot { name: (*name).into(), address: "-".into(), docroot: None };
+            let slots = names.iter().map(slot).collect();
+            Wanted { group: Group::configured(&self.dirs, app, names[0], slots), operator: None }
+        }
+
+        /// A start of Apache: what it publishes, and what its processes hold as long as they live.
+        fn start(&self, names: &[&str]) -> (Published, Option<Known>) {
+            let wanted = self.wanted("app", names);
+            let (mut startup, notes) = Startup::of(&self.dirs);
+            let prepared = startup.prepare(std::slice::from_ref(&wanted)).remove(0);
+            let mut published = startup.settle(&wanted, prepared, |_| Counting::default());
+            published.notes.splice(0..0, notes);
+            (published, startup.known())
+        }
+
+        fn group(&self) -> Group {
+            Group::read(&self.dirs.group("app"), map::euid()).unwrap()
+        }
+
+        fn flip(&self, to: &str) -> Result<(), Error> {
+            flip(&self.dirs, "app", Some(to), &Conditions::default(), &Who::default()).map(drop)
+        }
+
+        fn page(&self) -> [u8; PAGE] {
+            fs::read(self.dirs.control("app")).unwrap().try_into().unwrap()
+        }
+
+        fn names(&self) -> Names {
+            Control::decode(&self.page()).unwrap().names
+        }
+    }
+
+    fn index(at: usize) -> SlotIndex {
+        SlotIndex::new(at).unwrap()
+    }
+
+    #[test]
+    fn an_entry_is_the_old_name_or_none_or_the_new_one_after_each_step_and_each_byte() {
+        for name in ["r", &"n".repeat(48)] {
+            let old: Names = ["a", "the_old_name", "c"].into_iter().collect();
+            let word = Word::first(index(0));
+            let mut page = Control { identity: 7, created: 0, names: old, word }.encode();
+            let mut seen = Vec::new();
+            let mut look = |page: &[u8; PAGE]| {
+                let names = Control::decode(page).unwrap().names;
+                assert_eq!((names.get(index(0)), names.get(index(2))), (Some("a"), Some("c")));
+                let found = names.get(index(1)).map(str::to_owned);
+                if seen.last() != Some(&found) {
+                    seen.push(found);
+                }
+            };
+            look(&page);
+            let steps = steps(index(1), name, false);
+            for (n, step) in steps.iter().enumerate() {
+                if let Step::Write { at, bytes } = step {
+                    // What was written before is on the disk.
+                    assert!(n == 0 || steps[n - 1] != *step && steps[..n].contains(&Step::Sync));
+                    for (byte, at) in bytes.iter().zip(*at as usize..) {
+                        page[at] = *byte;
+                        look(&page);
+                    }
+                }
+            }
+            assert_eq!(seen, [Some("the_old_name".into()), None, Some(name.to_owned())]);
+            assert!(matches!(
+                steps[..],
+                [.., Step::Sync, Step::Reset, Step::Write { .. }, Step::Sync]
+            ));
+        }
+    }
+
+    #[test]
+    fn a_start_that_was_killed_at_any_step_is_ended_by_the_next() {
+        let names: Vec<_> = (0..MAX_SLOTS).map(|n| format!("r{n}")).collect();
+        let all: Vec<_> = names.iter().map(String::as_str).collect();
+        let place = Place::new();
+        drop(place.start(&all));
+        place.flip("r5").unwrap();
+        let before = place.page();
+        let steps = steps(index(0), "new", false);
+        for killed in 0..=steps.len() {
+            let path = place.dirs.control("app");
+            fs::write(&path, before).unwrap();
+            let file = File::options().write(true).open(&path).unwrap();
+            for step in &steps[..killed] {
+                if let Step::Write { at, bytes } = step {
+                    file.write_all_at(bytes, *at).unwrap();
+                }
+            }
+            let (published, _) = place.start(&["new", "r5", "r6"]);
+            assert_eq!(published.control.active(), "r5");
+            assert_eq!(published.notes, [] as [String; 0], "{killed}");
+            let known = place.names();
+            assert_eq!((known.get(index(0)), known.iter().count()), (Some("new"), MAX_SLOTS));
+            place.flip("new").unwrap();
+            place.flip("r5").unwrap();
+        }
+    }
+
+    #[test]
+    fn a_group_is_named_by_release_for_ever_while_processes_of_older_starts_live() {
+        let place = Place::new();
+        let name = |n: usize| format!("r{n}");
+        let mut living = std::collections::VecDeque::new();
+        for n in 0..500 {
+            let (old, new) = (name(n), name(n + 1));
+            let (published, known) = place.start(&[&old, &new]);
+            assert_eq!(published.notes, [] as [String; 0], "{n}");
+            let index = published.control.index_of(&new).unwrap();
+            let indexes = [published.control.index_of(&old).unwrap(), index];
+            for (_, _, mapped) in &living {
+                let mapped: &[(SlotIndex, String); 2] = mapped;
+                for (at, known) in mapped {
+                    // A process of an older start takes the index for the name that it had then.
+                    assert_eq!(place.names().get(*at), Some(known.as_str()), "{n}");
+                }
+            }
+            place.flip(&new).unwrap();
+            living.push_back((n, known, [(indexes[0], old), (indexes[1], new)]));
+            if living.len() > 40 {
+                living.pop_front();
+            }
+        }
+        assert_eq!(place.names().iter().count(), MAX_SLOTS);
+    }
+
+    #[test]
+    fn where_all_names_may_be_known_the_recorded_slot_stays_and_the_new_one_is_told_of() {
+        let place = Place::new();
+        let names: Vec<_> = (0..MAX_SLOTS).map(|n| format!("r{n}")).collect();
+        let all: Vec<_> = names.iter().map(String::as_str).collect();
+        let (_, known) = place.start(&all);
+        place.flip("r63").unwrap();
+        let (published, _) = place.start(&["new", "r63", "r62"]);
+        assert_eq!((published.control.active(), published.control.identity != 0), ("r63", true));
+        assert_eq!(published.notes.len(), 1, "{:?}", published.notes);
+        assert!(published.notes[0].contains("has no room for \"new\""), "{:?}", published.notes);
+        let why = place.flip("new").unwrap_err().to_string();
+        assert!(why.contains("has no room for \"new\"") && why.contains("reload"), "{why}");
+        assert_eq!(view::warnings(&place.dirs, "app").len(), 1);
+        place.flip("r62").unwrap();
+        drop(known);
+        let (published, _) = place.start(&["new", "r63", "r62"]);
+        assert_eq!((published.control.active(), published.notes.len()), ("r62", 0));
+        place.flip("new").unwrap();
+        assert_eq!(view::warnings(&place.dirs, "app"), [] as [String; 0]);
+    }
+
+    /// The file was put in the place of the one that living processes have locked.
+    #[test]
+    fn another_file_of_locks_gives_no_name_away() {
+        let place = Place::new();
+        let names: Vec<_> = (0..MAX_SLOTS).map(|n| format!("r{n}")).collect();
+        let all: Vec<_> = names.iter().map(String::as_str).collect();
+        let (_, _known) = place.start(&all);
+        let aside = place.dirs.state.join("aside");
+        fs::rename(place.dirs.names(), aside).unwrap();
+        for _ in 0..3 {
+            let (published, _) = place.start(&["new", "r0"]);
+            assert!(published.control.index_of("new").is_none());
+            assert!(published.notes.iter().any(|note| note.contains("is not the file")));
+        }
+        // As a reboot does it.
+        fs::remove_file(place.dirs.group("app")).unwrap();
+        assert!(place.start(&["new", "r0"]).0.control.index_of("new").is_some());
+    }
+
+    #[test]
+    fn each_flip_fills_the_bank_of_its_generation_and_leaves_the_other() {
+        let place = Place::new();
+        let (published, _known) = place.start(&["a", "b"]);
+        assert_eq!(side_words(&place.page(), 1), Some([0; 3]));
+        for generation in 2..6 {
+            place.flip(["a", "b"][usize::from(generation % 2 == 0)]).unwrap();
+            let page = place.page();
+            assert_eq!(side_words(&page, generation), Some([0; 3]));
+            assert_eq!(side_words(&page, generation - 1), Some([0; 3]));
+        }
+        // Killed once the bank of the next generation is filled, and before the word is stored.
+        let file = File::options().read(true).write(true).open(place.dirs.control("app")).unwrap();
+        let bank = super::super::control::bank(6) as u64;
+        for torn in [0, tag(6)] {
+            file.write_all_at(&torn.to_ne_bytes(), bank).unwrap();
+            file.write_all_at(&[0xa5; 24], bank + 8).unwrap();
+            let word = Word::from_bits(published.mapping.word(WORD).load(Ordering::Relaxed));
+            assert_eq!((word.generation(), side_words(&place.page(), 5)), (5, Some([0; 3])));
+        }
+        place.flip("b").unwrap();
+        assert_eq!(side_words(&place.page(), 6), Some([0; 3]));
+    }
+
+    #[test]
+    fn a_weak_directory_is_obeyed_and_not_written_until_it_is_mended() {
+        let place = Place::new();
+        drop(place.start(&["a", "b"]));
+        place.flip("b").unwrap();
+        let state = place.dirs.state.clone();
+        let set = |mode| fs::set_permissions(&state, Permissions::from_mode(mode)).unwrap();
+        set(0o777);
+        let page = place.page();
+        let (published, _known) = place.start(&["a", "b", "c"]);
+        assert_eq!(published.control.active(), "b");
+        assert_eq!(published.notes.len(), 1, "{:?}", published.notes);
+        assert!(published.notes[0].contains("is writable by everybody"), "{:?}", published.notes);
+        assert_eq!(place.page(), page);
+        let why = place.flip("a").unwrap_err().to_string();
+        assert!(why.contains("Mend it with: chmod ") && why.contains("state"), "{why}");
+        assert_eq!(view::warnings(&place.dirs, "app").len(), 2);
+        set(0o755);
+        place.flip("a").unwrap();
+        let why = place.flip("c").unwrap_err().to_string();
+        assert!(why.contains("could not be added to"), "{why}");
+        let word = Word::from_bits(published.mapping.word(WORD).load(Ordering::Relaxed));
+        assert_eq!(published.control.names.get(word.active()), Some("a"));
+    }
+
+    #[test]
+    fn with_a_lock_that_is_held_the_recorded_slot_is_served_and_frozen() {
+        let place = Place::new();
+        drop(place.start(&["a", "b"]));
+        place.flip("b").unwrap();
+        let lock = File::open(place.dirs.lock("app")).unwrap();
+        lock.lock().unwrap();
+        // Nothing has changed: nobody is waited for.
+        let began = Instant::now();
+        assert_eq!(place.start(&["a", "b"]).0.notes, [] as [String; 0]);
+        assert!(began.elapsed() < Duration::from_secs(2));
+        let began = Instant::now();
+        let (published, _) = place.start(&["b", "c"]);
+        let took = began.elapsed();
+        assert!(took >= flip::PATIENCE && took < flip::PATIENCE * 2, "{took:?}");
+        assert_eq!((published.control.active(), published.notes.len()), ("b", 1));
+        drop(lock);
+        for slot in ["b", "c"] {
+            let why = place.flip(slot).unwrap_err().to_string();
+            assert!(why.contains("another change is under way") && why.contains("reload"), "{why}");
+        }
+        assert_eq!(view::served(&place.dirs, "app").unwrap().slot, "b");
+        assert_eq!(place.start(&["b", "c"]).0.notes, [] as [String; 0]);
+        place.flip("c").unwrap();
+        // The recorded slot is configured no more, and nobody can say so in the record.
+        let lock = File::open(place.dirs.lock("app")).unwrap();
+        lock.lock().unwrap();
+        let (published, _) = place.start(&["a", "b"]);
+        assert_eq!((published.control.active(), published.control.identity), ("a", 0));
+        let served = view::served(&place.dirs, "app").unwrap();
+        assert_eq!((served.slot.as_str(), served.generation), ("a", None));
+        assert!(place.group().frozen.unwrap().contains("another change is under way"));
+    }
+
+    #[test]
+    fn a_flip_that_a_start_without_the_lock_overtakes_is_taken_back() {
+        let place = Place::new();
+        drop(place.start(&["a", "b"]));
+        let (wanted, before) = (place.wanted("app", &["a", "b"]), place.page());
+        let frozen = Group { frozen: Some("why".into()), ..place.group() };
+        let without = Group { slots: wanted.group.slots[..1].to_vec(), ..place.group() };
+        let another = Group { inode: 1, ..place.group() };
+        for group in [frozen, without, another] {
+            // Sometimes between its two looks at the group file, sometimes before both.
+            let mut outcomes = [0, 0];
+            for _ in 0..300 {
+                let whole = Group { frozen: None, ..place.group() };
+                let whole = Group {
+                    slots: wanted.group.slots.clone(),
+                    inode: fs::metadata(place.dirs.control("app")).unwrap().ino(),
+                    ..whole
+                };
+                publish::group(&place.dirs, &whole).unwrap();
+                let flipped = thread::scope(|scope| {
+                    let flip = scope.spawn(|| place.flip("b"));
+                    publish::group(&place.dirs, &group).unwrap();
+                    flip.join().unwrap()
+                });
+                let active = Control::decode(&place.page()).unwrap().active().to_owned();
+                match flipped {
+                    Ok(()) => assert_eq!(active, "b"),
+                    Err(_) => assert_eq!(active, "a"),
+                }
+                outcomes[usize::from(flipped.is_ok())] += 1;
+                fs::write(place.dirs.control("app"), before).unwrap();
+            }
+            assert!(outcomes[0] > 0, "{outcomes:?}");
+        }
+    }
+
+    #[test]
+    fn many_groups_wait_together_as_long_as_one() {
+        let place = Place::new();
+        let apps: Vec<_> = (0..20).map(|n| format!("g{n}")).collect();
+        let start = |names: &[&str]| {
+            let wanted: Vec<_> = apps.iter().map(|app| place.wanted(app, names)).collect();
+            let began = Instant::now();
+            let (mut startup, _) = Startup::of(&place.dirs);
+            let prepared = startup.prepare(&wanted);
+            let settle =
+                |(wanted, prepared)| startup.settle(wanted, prepared, |_| Counting::default());
+            let all: Vec<_> = wanted.iter().zip(prepared).map(settle).collect();
+            (all, began.elapsed())
+        };
+        start(&["a", "b"]);
+        let held: Vec<_> =
+            apps[..5].iter().map(|app| File::open(place.dirs.lock(app)).unwrap()).collect();
+        held.iter().for_each(|file| file.lock().unwrap());
+        let (all, took) = start(&["a", "c"]);
+        assert!(took < flip::PATIENCE * 2, "{took:?}");
+        assert!(all.iter().all(|published| published.control.active() == "a"));
+        let frozen = all.iter().filter(|published| !published.notes.is_empty()).count();
+        assert_eq!(frozen, 5);
+    }
+}

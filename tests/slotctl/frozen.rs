@@ -1,0 +1,147 @@
+//! Groups that nobody can flip: each verb says so, says what Apache serves, and the flip is refused.
+
+use crate::site::{Ran, Site, TWO};
+use mod_slot::state::group::Group;
+use mod_slot::state::publish;
+use serde_json::Value;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+
+/// The verbs that change nothing, with what lets them end at once.
+const READS: [&[&str]; 6] = [
+    &["status"],
+    &["list"],
+    &["active"],
+    &["history"],
+    &["wait", "app", "resin", "--for", "active", "--timeout", "0"],
+    &["drain", "app", "resin_standby", "--timeout", "0"],
+];
+
+fn warns(site: &Site, args: &[&str], words: &str) -> Ran {
+    let ran = site.run(args);
+    assert_eq!((ran.code, ran.err.lines().count()), (0, 1), "{args:?}: {ran:?}");
+    assert!(ran.err.starts_with("slotctl: warning: ") && ran.err.contains(words), "{ran:?}");
+    let json = site.run(&[args, &["--json"]].concat());
+    let said: Value = serde_json::from_str(&json.out).unwrap();
+    let of_group = said.get("groups").map_or(&said, |groups| &groups[0]);
+    let warning = of_group["warnings"][0].as_str().unwrap_or_default();
+    assert!(warning.contains(words), "{args:?}: {json:?}");
+    ran
+}
+
+fn change(site: &Site, change: impl Fn(&mut Group)) {
+    let mut group = site.group("app", &TWO, site.control("app").identity);
+    change(&mut group);
+    publish::group(&site.dirs, &group).unwrap();
+}
+
+#[test]
+fn a_group_that_a_start_has_frozen_is_told_of_by_each_verb_and_not_flipped() {
+    let site = Site::whole();
+    change(&site, |group| group.frozen = Some("the lock was held".into()));
+    for args in READS {
+        warns(&site, args, "the lock was held. Mend that, and reload Apache");
+    }
+    for args in [&["flip"][..], &["flip", "app", "resin_standby"]] {
+        site.run(args).fails(1, "can't be flipped: the lock was held");
+    }
+    site.assert_active("app", "resin", 1);
+    site.run(&["lock"]).fails_not();
+    change(&site, |_| ());
+    site.run(&["flip"]).fails_not();
+}
+
+#[test]
+fn what_apache_serves_without_a_record_is_what_is_told() {
+    let site = Site::whole();
+    site.run(&["flip"]).fails_not();
+    let serve = |pid: u32| {
+        let mut group = site.group("app", &TWO, 0);
+        group.serves = Some("resin".into());
+        group.frozen = Some("no disk".into());
+        group.counted = false;
+        group.pid = pid;
+        publish::group(&site.dirs, &group).unwrap();
+    };
+    serve(std::process::id());
+    let says =
+        "serves slot \"resin\" of \"app\", whatever is recorded, and \"app\" can't be flipped";
+    for args in &READS[..5] {
+        warns(&site, args, says);
+    }
+    assert_eq!(site.run(&["active"]).out, "resin\n");
+    assert_eq!(site.run(&["list"]).out, "app: *resin resin_standby\n");
+    let json: Value = serde_json::from_str(&site.run(&["active", "--json"]).out).unwrap();
+    assert_eq!((&json["active"], &json["generation"]), (&"resin".into(), &Value::Null));
+    let out = site.run(&["status"]).out;
+    assert!(out.starts_with("app: resin is active\n"), "{out}");
+    let wait = ["wait", "app", "resin_standby", "--for", "active", "--timeout", "0"];
+    assert_eq!(site.run(&wait).code, 124);
+    assert_eq!(site.run(&["drain", "app", "resin"]).code, 1);
+    assert_eq!(site.run(&["flip", "app", "resin"]).code, 1);
+    site.assert_active("app", "resin_standby", 2);
+    // Also where there is no record at all, or one of no use.
+    for text in [Some("nonsense"), None] {
+        match text {
+            Some(text) => fs::write(site.dirs.control("app"), text).unwrap(),
+            None => fs::remove_file(site.dirs.control("app")).unwrap(),
+        }
+        assert_eq!(site.run(&["active"]).out, "resin\n", "{text:?}");
+        assert!(site.run(&["status"]).out.starts_with("app: resin is active\n"), "{text:?}");
+        site.run(&["flip", "app", "resin"]).fails(1, "can't be flipped: no disk");
+    }
+    // Of an Apache that is gone, nothing is served.
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    child.wait().unwrap();
+    serve(child.id());
+    site.run(&["active"]).fails(7, "no group \"app\"");
+}
+
+#[test]
+fn a_configured_slot_without_an_entry_is_not_taken_for_none() {
+    let site = Site::whole();
+    let three = [TWO[0], TWO[1], ("new", "-")];
+    let mut group = site.group("app", &three, site.control("app").identity);
+    group.unlisted = Some("there is no room for \"new\"; wait, and reload Apache".into());
+    publish::group(&site.dirs, &group).unwrap();
+    site.run(&["flip", "app", "new"])
+        .fails(1, "slot \"new\" of \"app\" can't become active: there is no room");
+    warns(&site, &["status"], "there is no room for \"new\"");
+    site.run(&["flip", "app", "resin_standby"]).fails_not();
+    let found = site.run(&["doctor"]);
+    assert!(found.code == 1 && found.out.contains("not all slots can become active"), "{found:?}");
+}
+
+#[test]
+fn a_directory_that_others_could_change_is_named_with_the_command_that_mends_it() {
+    let site = Site::whole();
+    let set = |mode| fs::set_permissions(&site.dirs.state, Permissions::from_mode(mode)).unwrap();
+    let mend = format!("Mend it with: chmod o-w {}", site.dirs.state.display());
+    set(0o757);
+    for args in READS {
+        warns(&site, args, &mend);
+    }
+    for args in [&["flip"][..], &["flip", "app", "resin"], &["lock"], &["unlock"]] {
+        site.run(args).fails(1, &mend);
+    }
+    site.assert_active("app", "resin", 1);
+    assert!(site.run(&["doctor"]).out.contains("nobody can flip"));
+    set(0o755);
+    site.run(&["flip"]).fails_not();
+}
+
+/// Root's Apache made the runtime directory: its state directory became another user's.
+#[test]
+fn a_directory_that_was_given_to_another_user_is_not_taken_for_that_users_apache() {
+    if !nix::unistd::geteuid().is_root() {
+        return eprintln!("SKIPPED: only root can give files away; run it as root");
+    }
+    let site = Site::whole();
+    std::os::unix::fs::chown(&site.dirs.state, Some(65534), None).unwrap();
+    let mend = format!("Mend it with: chown 0 {}", site.dirs.state.display());
+    site.run(&["flip"]).fails(1, &mend);
+    warns(&site, &["active"], &mend);
+    // All of it is: a user has an Apache.
+    std::os::unix::fs::chown(&site.dirs.runtime, Some(65534), None).unwrap();
+    site.run(&["flip"]).fails_not();
+}
