@@ -44,7 +44,9 @@ impl Doctor<'_> {
             let (outcome, seen) =
                 seen.unwrap_or_else(|| (look(Path::new("/"), docroot), Seen::Own));
             if let Err(fault) = outcome {
-                let is_active = control.is_some_and(|control| control.active() == slot.name);
+                let recorded = control.map(Control::active);
+                let active = group.serves.as_deref().or(recorded);
+                let is_active = active == Some(slot.name.as_str());
                 self.docroot(slot, docroot, is_active, fault, &seen);
             }
         }

@@ -195,8 +195,9 @@ fn idle_prints_the_slot_to_prepare_alone() {
     let slot = json!({ "slot": "resin_standby", "address": address, "docroot": docroot });
     let mut said = slot.clone();
     (said["app"], said["generation"]) = ("app".into(), 1.into());
+    said["warnings"] = json!([]);
     assert_eq!(site.json(&["idle"]), said);
-    let all = json!({ "app": "app", "generation": 1, "slots": [slot] });
+    let all = json!({ "app": "app", "generation": 1, "slots": [slot], "warnings": [] });
     assert_eq!(site.json(&["idle", "--all"]), all);
     site.run(&["flip"]).fails_not();
     site.run(&["idle", "app"]).says("resin\n");
@@ -232,6 +233,6 @@ fn idle_answers_before_apaches_start() {
     site.record("app", &TWO, None);
     site.run(&["idle"]).says("resin_standby\n");
     let said = json!({ "app": "app", "slot": "resin_standby", "address": null, "docroot": null,
-                       "generation": 1 });
+                       "generation": 1, "warnings": [] });
     assert_eq!(site.json(&["idle"]), said);
 }

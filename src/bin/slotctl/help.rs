@@ -84,8 +84,9 @@ Examples:
   rsync -a release/ \"$(slotctl idle app --json | jq -r .docroot)/\"
   slotctl flip app \"$(slotctl idle app)\" --check
 
-JSON: {\"app\", \"slot\", \"address\", \"docroot\", \"generation\"}; with --all {\"app\", \"generation\",
-\"slots\": [{\"slot\", \"address\", \"docroot\"}]}";
+JSON: {\"app\", \"slot\", \"address\", \"docroot\", \"generation\", \"warnings\": []}; with --all {\"app\",
+\"generation\", \"slots\": [{\"slot\", \"address\", \"docroot\"}], \"warnings\": []}; generation is null where
+Apache reads no record";
 
 /// Of `history`.
 pub(crate) const HISTORY_HELP: &str = "\

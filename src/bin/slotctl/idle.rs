@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use crate::{Answer, args, names, render};
-use mod_slot::flip::View;
+use mod_slot::flip::{self, Served};
 use mod_slot::state::Dirs;
 use serde::Serialize;
 
@@ -12,15 +12,17 @@ struct Idle<'a> {
     app: &'a str,
     #[serde(flatten)]
     slot: IdleSlot,
-    generation: u32,
+    generation: Option<u32>,
+    warnings: &'a [String],
 }
 
 /// What `idle --all --json` prints.
 #[derive(Serialize)]
 struct AllIdle<'a> {
     app: &'a str,
-    generation: u32,
+    generation: Option<u32>,
     slots: Vec<IdleSlot>,
+    warnings: &'a [String],
 }
 
 /// A slot that is not active.
@@ -40,11 +42,14 @@ struct IdleSlot {
 /// one idle slot.
 pub(crate) fn run(dirs: &Dirs, args: &args::Idle, json: bool) -> Result<Answer, Failure> {
     let app = names::group(dirs, args.app.as_deref())?;
-    let view = View::read(dirs, &app)?;
-    let generation = view.control.word.generation();
-    let configured = |name: &str| view.group.as_ref()?.slots.iter().find(|slot| slot.name == name);
-    let idle = view.slots().into_iter().filter(|name| name != view.control.active());
-    let mut slots: Vec<_> = idle
+    let Served { slot: active, generation, slots } = flip::served(dirs, &app)?;
+    let warnings = flip::warnings(dirs, &app);
+    // Without a group file, nobody knows more of a slot than its name.
+    let group = flip::read_group(dirs, &app).ok().flatten();
+    let configured = |name: &str| group.as_ref()?.slots.iter().find(|slot| slot.name == name);
+    let mut idle: Vec<_> = slots
+        .into_iter()
+        .filter(|name| *name != active)
         .map(|name| IdleSlot {
             address: configured(&name).map(|slot| slot.address.clone()),
             docroot: configured(&name).and_then(|slot| slot.docroot.clone()),
@@ -52,16 +57,17 @@ pub(crate) fn run(dirs: &Dirs, args: &args::Idle, json: bool) -> Result<Answer, 
         })
         .collect();
     let app = app.as_str();
-    Ok(if args.all && json {
-        render::json(&AllIdle { app, generation, slots }).into()
+    let text = if args.all && json {
+        render::json(&AllIdle { app, generation, slots: idle, warnings: &warnings })
     } else if args.all {
-        slots.iter().map(|idle| format!("{}\n", idle.slot)).collect::<String>().into()
-    } else if slots.len() != 1 {
-        let idle = slots.into_iter().map(|idle| idle.slot).collect();
+        idle.iter().map(|idle| format!("{}\n", idle.slot)).collect()
+    } else if idle.len() != 1 {
+        let idle = idle.into_iter().map(|idle| idle.slot).collect();
         return Err(Failure::Idle { app: app.into(), idle });
     } else if json {
-        render::json(&Idle { app, slot: slots.remove(0), generation }).into()
+        render::json(&Idle { app, slot: idle.remove(0), generation, warnings: &warnings })
     } else {
-        format!("{}\n", slots[0].slot).into()
-    })
+        format!("{}\n", idle[0].slot)
+    };
+    Ok(Answer { text, warnings, ..Answer::default() })
 }
