@@ -107,6 +107,24 @@ pub(super) fn enter_by_handler(request: &Request, service: Kept<Service>) -> Opt
     Some(way(request, service, url.c_str().to_bytes()).err().unwrap_or(Answer::DECLINED))
 }
 
+/// handler, before mod_proxy's: does what that one does with `SetHandler "proxy:slot://…"` from 2.4.60 on. An older one
+/// would ask no canon_handler.
+pub(super) fn start_by_handler(request: &Request) -> Answer {
+    if request.is_proxied() {
+        return Answer::DECLINED;
+    }
+    let Some(url) = request.handler_behind(PROXY) else { return Answer::DECLINED };
+    if url.strip_scheme(SLOT).is_none() {
+        return Answer::DECLINED;
+    }
+    let answer = request.start_by_handler(|| match request.filename_behind(PROXY) {
+        Some(url) => canonicalise(request, url),
+        None => Answer::SERVER_ERROR,
+    });
+    // mod_proxy's handler goes on.
+    if answer == Answer::OK { Answer::DECLINED } else { answer }
+}
+
 /// canon_handler: has mod_proxy's own modules canonicalise the URL of the slot, so that the backend
 /// is sent what a ProxyPass to it would send. `url` is a copy of what is behind `proxy:`.
 pub(super) fn canonicalise(request: &Request, url: Text<'_>) -> Answer {
@@ -204,6 +222,10 @@ fn canonicalise_slot(
     let bytes = path.to_bytes();
     let answer = if slot.is_http && !request.is_by_handler() && bytes.starts_with(b"/") {
         mod_proxy.canonicalise_http(request, base, &path[1..], is_made)
+    } else if slot.wants_file && request.is_by_handler() && !mod_proxy.canonicalises_handlers() {
+        // As this mod_proxy does for a backend: such a module would encode the path of the file.
+        request.set_filename(&[base.to_bytes(), bytes]);
+        Answer::OK
     } else {
         canonicalise_by_scheme(request, mod_proxy, &slot, base, bytes)
     };

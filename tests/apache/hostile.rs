@@ -9,7 +9,6 @@ use nix::unistd::{Pid, geteuid};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
@@ -23,31 +22,11 @@ fn is_root() -> bool {
     root
 }
 
-/// Builds the module of `hostile.c`.
-fn module(dir: &Path) -> PathBuf {
-    let apxs = |variable: &str| {
-        let out = Command::new("apxs").args(["-q", variable]).output().unwrap();
-        String::from_utf8(out.stdout).unwrap().trim().to_owned()
-    };
-    let built = dir.join("hostile.so");
-    let out = Command::new("gcc")
-        .args(["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror"])
-        .args(apxs("EXTRA_CPPFLAGS").split_whitespace())
-        .args(["INCLUDEDIR", "APR_INCLUDEDIR"].map(|dir| format!("-I{}", apxs(dir))))
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/apache/hostile/hostile.c"))
-        .arg("-o")
-        .arg(&built)
-        .output()
-        .unwrap();
-    assert!(out.status.success(), "{}", text(&out));
-    built
-}
-
 /// Files of two slots on `/`, a backend on `/api/`, and the hostile module.
 fn started(mpm: Mpm, backends: &[Backend; 2]) -> Site {
     let mut site = Site::of(mpm);
     site.docroots(&["a", "b"]);
-    let module = module(site.path());
+    let module = site.build_module("tests/apache/hostile/hostile.c");
     site.start(&format!(
         "LoadModule hostile_module {}\n<SlotGroup app>\nSlot a http://{} docroot=ROOT/a\nSlot b \
          http://{} docroot=ROOT/b\n</SlotGroup>\nSlotDocumentRoot app\nProxyPass /api/ \

@@ -229,6 +229,25 @@ impl Site {
         self.root.path()
     }
 
+    /// Builds a module of Apache for the tests, of one C file in this repository.
+    pub(crate) fn build_module(&self, source: &str) -> PathBuf {
+        let apxs = apache::apxs();
+        let ask = |variable: &str| apache::ask_apxs(&apxs, variable);
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
+        let built = self.path().join(source.with_extension("so").file_name().unwrap());
+        let out = Command::new("gcc")
+            .args(["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror"])
+            .args(ask("EXTRA_CPPFLAGS").unwrap_or_default().split_whitespace())
+            .args(["INCLUDEDIR", "APR_INCLUDEDIR"].map(|dir| format!("-I{}", ask(dir).unwrap())))
+            .arg(source)
+            .arg("-o")
+            .arg(&built)
+            .output()
+            .unwrap();
+        assert!(out.status.success(), "{}", text(&out));
+        built
+    }
+
     /// A file below the directory, with the directories above it.
     pub(crate) fn write(&self, name: &str, content: &str) -> PathBuf {
         let path = self.path().join(name);

@@ -114,14 +114,14 @@ where
     unsafe { for_request(r, |request| item::<F>()(request, worker)) }
 }
 
-unsafe extern "C" fn on_pre_config<F: Fn() + Copy + 'static>(
+unsafe extern "C" fn on_pre_config<F: Fn() -> Result<(), String> + Copy + 'static>(
     _pconf: *mut sys::apr_pool_t,
     _plog: *mut sys::apr_pool_t,
     _ptemp: *mut sys::apr_pool_t,
 ) -> c_int {
     match guard(|| item::<F>()()) {
-        Ok(()) => sys::OK as c_int,
-        Err(why) => refuse(&why),
+        Ok(Ok(())) => sys::OK as c_int,
+        Ok(Err(why)) | Err(why) => refuse(&why),
     }
 }
 
@@ -219,7 +219,7 @@ macro_rules! hooks {
 
 hooks! {
     /// All modules are loaded, and no directive but those is carried out yet.
-    pre_config = ap_hook_pre_config(on_pre_config: Fn()), Middle;
+    pre_config = ap_hook_pre_config(on_pre_config: Fn() -> Result<(), String>), Middle;
     /// The configuration is whole; `apachectl -t` too comes here, and ends after it.
     check_config = ap_hook_check_config(on_config: Fn(&Setup) -> Result<(), String>), Middle;
     /// In the parent, after each pass over the configuration.
@@ -230,6 +230,8 @@ hooks! {
     translate_last = ap_hook_translate_name(on_request: Fn(&Request) -> Answer), Last;
     /// The file's or the proxied URL's own configuration is about to be looked up.
     map_to_storage = ap_hook_map_to_storage(on_request: Fn(&Request) -> Answer), ReallyFirst;
+    /// The response is to be made: before mod_proxy.
+    handler = ap_hook_handler(on_request: Fn(&Request) -> Answer), ReallyFirst;
 }
 
 impl Hooks {
