@@ -5,6 +5,7 @@ mod check;
 mod config;
 mod docroot;
 mod host;
+mod older;
 mod proxy;
 mod request;
 mod rewrite;
@@ -107,8 +108,11 @@ fn serve_groups(hooks: &mut Hooks) {
             .proxy_canon(&mod_proxy, proxy::canonicalise)
             .proxy_pre_request(&mod_proxy, proxy::worker)
             .proxy_scheme(&mod_proxy, proxy::check_worker);
+        if !mod_proxy.canonicalises_rules() {
+            hooks.fixups_of_rules(older::finish_rule);
+        }
         if !mod_proxy.canonicalises_handlers() {
-            hooks.handler(proxy::start_by_handler);
+            hooks.handler(older::start_handler);
         }
     }
 }

@@ -12,7 +12,7 @@ use super::rewrite;
 use super::site::{Group, Service, Slot};
 use std::ffi::CStr;
 
-const PROXY: &[u8; 6] = b"proxy:";
+pub(super) const PROXY: &[u8; 6] = b"proxy:";
 
 /// The note of a request that has a slot's worker: httpd's fast redirects carry it along, and our own state
 /// they do not.
@@ -107,24 +107,6 @@ pub(super) fn enter_by_handler(request: &Request, service: Kept<Service>) -> Opt
     Some(way(request, service, url.c_str().to_bytes()).err().unwrap_or(Answer::DECLINED))
 }
 
-/// handler, before mod_proxy's: does what that one does with `SetHandler "proxy:slot://…"` from 2.4.60 on. An older one
-/// would ask no canon_handler.
-pub(super) fn start_by_handler(request: &Request) -> Answer {
-    if request.is_proxied() {
-        return Answer::DECLINED;
-    }
-    let Some(url) = request.handler_behind(PROXY) else { return Answer::DECLINED };
-    if url.strip_scheme(SLOT).is_none() {
-        return Answer::DECLINED;
-    }
-    let answer = request.start_by_handler(|| match request.filename_behind(PROXY) {
-        Some(url) => canonicalise(request, url),
-        None => Answer::SERVER_ERROR,
-    });
-    // mod_proxy's handler goes on.
-    if answer == Answer::OK { Answer::DECLINED } else { answer }
-}
-
 /// canon_handler: has mod_proxy's own modules canonicalise the URL of the slot, so that the backend
 /// is sent what a ProxyPass to it would send. `url` is a copy of what is behind `proxy:`.
 pub(super) fn canonicalise(request: &Request, url: Text<'_>) -> Answer {
@@ -159,11 +141,7 @@ fn canonicalise_late(request: &Request, service: Kept<Service>, url: Text<'_>) -
     if !request.is_reverse_proxied() {
         return Answer::DECLINED;
     }
-    let found = match url.strip_scheme(SLOT) {
-        Some(behind) => Some(way(request, service, behind.c_str().to_bytes())),
-        None => named_way(request, service, url),
-    };
-    match found {
+    match late_way(request, service, url) {
         Some(Ok((group, slot, path))) => {
             let whole = url.c_str();
             let path = &whole[whole.count_bytes() - path.len()..];
@@ -174,8 +152,20 @@ fn canonicalise_late(request: &Request, service: Kept<Service>, url: Text<'_>) -
     }
 }
 
+/// The way of a `slot://` URL, or of one that a rule has made of it; `None` for another URL.
+pub(super) fn late_way<'a>(
+    request: &'a Request,
+    service: Kept<Service>,
+    url: Text<'a>,
+) -> Option<Result<Way<'a>, Answer>> {
+    match url.strip_scheme(SLOT) {
+        Some(behind) => Some(way(request, service, behind.c_str().to_bytes())),
+        None => named_way(request, service, url),
+    }
+}
+
 /// The URL of another backend. Whatever this request was before, it is in no slot's worker now.
-fn canonicalise_other(request: &Request, url: Text<'_>) -> Answer {
+pub(super) fn canonicalise_other(request: &Request, url: Text<'_>) -> Answer {
     if let Some(state) = request.known_state::<State>() {
         state.routed.set(None);
         state.worker.set(None);
@@ -222,10 +212,6 @@ fn canonicalise_slot(
     let bytes = path.to_bytes();
     let answer = if slot.is_http && !request.is_by_handler() && bytes.starts_with(b"/") {
         mod_proxy.canonicalise_http(request, base, &path[1..], is_made)
-    } else if slot.wants_file && request.is_by_handler() && !mod_proxy.canonicalises_handlers() {
-        // As this mod_proxy does for a backend: such a module would encode the path of the file.
-        request.set_filename(&[base.to_bytes(), bytes]);
-        Answer::OK
     } else {
         canonicalise_by_scheme(request, mod_proxy, &slot, base, bytes)
     };
@@ -233,6 +219,20 @@ fn canonicalise_slot(
         set_worker(request, service, mod_proxy, group, &slot);
     }
     answer
+}
+
+/// The same for a URL that mod_proxy would ask for as it is: `path` is encoded, and has its query.
+pub(super) fn take_as_is(
+    request: &Request,
+    service: Kept<Service>,
+    (group, slot, path): Way<'_>,
+) -> Answer {
+    let (Some(base), Some(mod_proxy)) = (slot.base(), &service.site.proxy) else {
+        return no_backend(request, &slot);
+    };
+    request.set_filename(&[base.to_bytes(), path]);
+    set_worker(request, service, mod_proxy, &group, &slot);
+    Answer::OK
 }
 
 /// The request is to be sent by its slot's own worker. Where the slot is a balancer, that chooses one.
@@ -245,7 +245,9 @@ fn set_worker(
     slot: &Slot,
 ) {
     let own = service.worker(request, mod_proxy, group, slot);
-    request.state::<State>().worker.set(own.map(|own| own.worker));
+    let state = request.state::<State>();
+    state.worker.set(own.map(|own| own.worker));
+    state.sent.set(request.filename_address());
     // Only the place of a request can be taken by one that was made on its behalf.
     if request.is_sub_request() {
         let note = own.and_then(|own| service.try_part(|service| service.site.note_of(own)));

@@ -19,6 +19,8 @@ pub(super) struct State {
     pins: Held<Pin>,
     /// The worker that mod_proxy has to send it by.
     pub(super) worker: Cell<Option<Worker>>,
+    /// The address of the file's name that the worker was chosen for.
+    pub(super) sent: Cell<usize>,
     /// The slot that its URL was made for.
     pub(super) routed: Cell<Option<Routed>>,
     /// mod_proxy's modules are asked for the canonical form of its slot's URL.

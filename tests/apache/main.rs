@@ -13,6 +13,7 @@ mod hostile;
 mod instances;
 mod kernel;
 mod kill;
+mod older;
 mod protocols;
 mod restarts;
 mod routing;

@@ -70,6 +70,11 @@ impl Site {
         Parts::find().unwrap().modules
     }
 
+    /// The minor module magic number of Apache.
+    pub(crate) fn magic(&self) -> u32 {
+        apache::magic(&self.parts.httpd)
+    }
+
     /// Loads further modules.
     pub(crate) fn with(mut self, modules: &[&'static str]) -> Self {
         self.modules.extend(modules);

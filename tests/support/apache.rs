@@ -121,12 +121,24 @@ pub(crate) fn apxs() -> PathBuf {
     named("APXS").or_else(beside).unwrap_or_else(|| "apxs".into())
 }
 
+/// What a program says of how it was built.
+fn ask_httpd(httpd: &Path) -> Result<String, String> {
+    let out = Command::new(httpd).args(["-V", "-f", "/dev/null"]).output();
+    let out = out.map_err(|e| format!("{}: {e}; does HTTPD name an httpd?", httpd.display()))?;
+    Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
+/// The minor module magic number of a program, which grows with each addition to what modules see.
+pub(crate) fn magic(httpd: &Path) -> u32 {
+    let said = ask_httpd(httpd).unwrap_or_default();
+    let number = said.lines().find_map(|line| line.strip_prefix("Server's Module Magic Number:"));
+    number.and_then(|n| n.rsplit_once(':')?.1.trim().parse().ok()).unwrap_or(0)
+}
+
 /// The modules that belong to a program: below its ServerRoot, or where distributions put them. It may be a script
 /// that starts the program.
 fn own_modules(httpd: &Path) -> Result<PathBuf, String> {
-    let out = Command::new(httpd).args(["-V", "-f", "/dev/null"]).output();
-    let out = out.map_err(|e| format!("{}: {e}; does HTTPD name an httpd?", httpd.display()))?;
-    let said = String::from_utf8_lossy(&out.stdout);
+    let said = ask_httpd(httpd)?;
     let root = said.lines().find_map(|line| line.trim().strip_prefix("-D HTTPD_ROOT="));
     let root = Path::new(root.unwrap_or_default().trim_matches('"'));
     let program = fs::canonicalize(httpd).unwrap_or_else(|_| httpd.into());

@@ -187,7 +187,7 @@ fn met() -> MutexGuard<'static, Vec<TypeId>> {
 pub(in crate::module) const MODULE: &CStr = c"mod_slot.c";
 
 /// A list of modules' names, which a null ends.
-struct Names([*const c_char; 2]);
+struct Names([*const c_char; 3]);
 
 // SAFETY: it points to literals only.
 unsafe impl Sync for Names {}
@@ -197,6 +197,7 @@ unsafe impl Sync for Names {}
 #[repr(i32)]
 pub(in crate::module) enum Order {
     ReallyFirst = sys::APR_HOOK_REALLY_FIRST,
+    First = sys::APR_HOOK_FIRST,
     Middle = sys::APR_HOOK_MIDDLE,
     Last = sys::APR_HOOK_LAST,
 }
@@ -248,7 +249,7 @@ impl Hooks {
         &mut self,
         _: F,
     ) -> &mut Self {
-        static AFTER: Names = Names([c"mod_proxy.c".as_ptr(), ptr::null()]);
+        static AFTER: Names = Names([c"mod_proxy.c".as_ptr(), ptr::null(), ptr::null()]);
         // SAFETY: as in the macro; the list of predecessors is static.
         unsafe {
             let (after, order) = (AFTER.0.as_ptr(), Order::Middle as c_int);
@@ -263,10 +264,25 @@ impl Hooks {
     where
         F: Fn(&Request) -> Answer + Copy + 'static,
     {
-        static AFTER: Names = Names([c"core.c".as_ptr(), ptr::null()]);
+        static AFTER: Names = Names([c"core.c".as_ptr(), ptr::null(), ptr::null()]);
         // SAFETY: as above.
         unsafe {
             let (after, order) = (AFTER.0.as_ptr(), Order::ReallyFirst as c_int);
+            sys::ap_hook_fixups(Some(on_request::<F>), after, ptr::null(), order);
+        }
+        self
+    }
+
+    /// As `fixups`, after mod_rewrite and mod_proxy: a directory's rules have been applied.
+    pub(in crate::module) fn fixups_of_rules<F>(&mut self, _: F) -> &mut Self
+    where
+        F: Fn(&Request) -> Answer + Copy + 'static,
+    {
+        static AFTER: Names =
+            Names([c"mod_rewrite.c".as_ptr(), c"mod_proxy.c".as_ptr(), ptr::null()]);
+        // SAFETY: as above.
+        unsafe {
+            let (after, order) = (AFTER.0.as_ptr(), Order::First as c_int);
             sys::ap_hook_fixups(Some(on_request::<F>), after, ptr::null(), order);
         }
         self

@@ -278,6 +278,11 @@ impl Proxy {
         }
     }
 
+    /// Whether mod_proxy itself brings the URL of a directory's RewriteRule into its canonical form.
+    pub(in crate::module) fn canonicalises_rules(&self) -> bool {
+        version::canonicalises_rules()
+    }
+
     /// Whether mod_proxy itself brings the URL of a SetHandler into its canonical form.
     pub(in crate::module) fn canonicalises_handlers(&self) -> bool {
         version::canonicalises_handlers()

@@ -30,6 +30,11 @@ pub(super) fn canonicalises_handlers() -> bool {
     minor() >= 132
 }
 
+/// 2.4.63: mod_proxy's fixups come after those of mod_rewrite.
+pub(super) fn canonicalises_rules() -> bool {
+    minor() >= 135
+}
+
 /// Whether this Apache has all that the module needs.
 ///
 /// # Errors
