@@ -8,13 +8,14 @@
 #include <http_config.h>
 #include <http_core.h>
 #include <http_request.h>
+#include <mod_proxy.h>
 #include <apr_strings.h>
 #include <stdlib.h>
 #include <string.h>
 
 module AP_MODULE_DECLARE_DATA older_module;
 
-/* Kept with a request: the name of the file before the rules, and the one that is hidden. */
+/* Kept with a request: the name of the file before the rules, and the one that is hidden from mod_proxy. */
 struct names {
     char *before, *hidden;
 };
@@ -24,9 +25,15 @@ static int is_proxied(request_rec *r)
     return r->proxyreq == PROXYREQ_REVERSE && r->filename && !strncmp(r->filename, "proxy:", 6);
 }
 
+/* What mod_proxy's fixups did at this time. */
 static int before_rules(request_rec *r)
 {
     struct names *names = apr_pcalloc(r->pool, sizeof *names);
+    if (is_proxied(r)) {
+        int answer = proxy_run_canon_handler(r, apr_pstrdup(r->pool, r->filename + 6));
+        if (answer != OK && answer != DECLINED)
+            return answer;
+    }
     names->before = r->filename;
     ap_set_module_config(r->request_config, &older_module, names);
     return DECLINED;
@@ -35,7 +42,7 @@ static int before_rules(request_rec *r)
 static int after_rules(request_rec *r)
 {
     struct names *names = ap_get_module_config(r->request_config, &older_module);
-    if (names && is_proxied(r) && r->filename != names->before) {
+    if (names && is_proxied(r)) {
         names->hidden = r->filename;
         r->filename = "hidden";
     }
@@ -46,8 +53,11 @@ static int after_proxy(request_rec *r)
 {
     struct names *names = ap_get_module_config(r->request_config, &older_module);
     if (names && names->hidden) {
-        const char *url = ap_os_escape_path(r->pool, names->hidden, 1);
-        r->filename = apr_pstrcat(r->pool, url, r->args ? "?" : "", r->args, NULL);
+        r->filename = names->hidden;
+        if (names->hidden != names->before) {
+            const char *url = ap_os_escape_path(r->pool, names->hidden, 1);
+            r->filename = apr_pstrcat(r->pool, url, r->args ? "?" : "", r->args, NULL);
+        }
     }
     return DECLINED;
 }
