@@ -70,7 +70,7 @@ const ALL: [(&str, &str); 3] = [
 fn nothing_is_touched_if_apxs_answers_nothing() {
     let place = Place::new();
     let kept = place.write("stage/mod_slot.so", "another file");
-    for missing in 0..ALL.len() {
+    for (missing, (asked, _)) in ALL.iter().enumerate() {
         let answers: Vec<_> =
             ALL.iter().enumerate().filter(|(at, _)| *at != missing).map(|(_, all)| *all).collect();
         let apxs = place.apxs(&answers);
@@ -78,7 +78,7 @@ fn nothing_is_touched_if_apxs_answers_nothing() {
             let out = place.make(target, &apxs);
             let said = String::from_utf8_lossy(&out.stderr).into_owned();
             assert!(!out.status.success(), "{target} {missing}: {said}");
-            let words = format!("apxs -q {} answers nothing: have APXS name", ALL[missing].0);
+            let words = format!("apxs -q {asked} answers nothing: have APXS name");
             assert!(said.contains(&words), "{target} {missing}: {said}");
             let found: Vec<_> = fs::read_dir(place.path("stage")).unwrap().flatten().collect();
             assert!(found.len() == 1 && kept.exists(), "{target} {missing}: {found:?}");

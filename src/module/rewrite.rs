@@ -80,12 +80,15 @@ fn number() -> u64 {
     KEY.get_or_init(RandomState::new).hash_one(COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// A group's name, and the path of a request behind it.
+type GroupAndPath<'a> = (&'a [u8], &'a [u8]);
+
 /// The group that a rule has named by `url`, and the path behind it. `None`: `url` is another one; an error:
 /// it looks like one of ours, and this request has named no group by it.
 pub(super) fn resolve<'a>(
     request: &'a Request,
     url: &'a [u8],
-) -> Option<Result<(&'a [u8], &'a [u8]), ()>> {
+) -> Option<Result<GroupAndPath<'a>, ()>> {
     let rest = url.strip_prefix(PREFIX)?;
     let found = rest.split_at_checked(DIGITS).and_then(|(digits, path)| {
         let number = u64::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()?;

@@ -55,7 +55,9 @@ impl Rewrite {
         let Some(found) = found else { return };
         // SAFETY: the name is that of mod_rewrite.h, which declares the function with this type; it keeps
         // the pointer to the name, which is static, and does not write to it.
-        unsafe { typed::<_, Register>(found)(name.as_ptr().cast_mut(), on_map::<F>) }
+        unsafe {
+            typed::<unsafe extern "C" fn(), Register>(found)(name.as_ptr().cast_mut(), on_map::<F>)
+        }
     }
 
     /// Has mod_rewrite define a map for the rules of `server`, as a line `RewriteMap NAME SOURCE` would.
