@@ -12,15 +12,17 @@ fn main() {
 }
 
 #[cfg(feature = "module")]
+#[path = "build/magic.rs"]
+mod magic;
+
+#[cfg(feature = "module")]
 mod module {
+    use super::magic;
     use std::path::{Path, PathBuf};
     use std::process::Command;
     use std::{env, fs};
 
     const HEADER: &str = "include/httpd_api.h";
-
-    /// Apache's number of the API that its modules see, and the minor number of 2.4.52.
-    const MAGIC: (u32, u32) = (20_120_211, 121);
 
     /// The minor numbers that brought what the older Apache does without: for each, a `cfg(mmn_N)`.
     const STEPS: [u32; 3] = [
@@ -30,8 +32,9 @@ mod module {
     ];
 
     pub(super) fn main() {
-        println!("cargo::rerun-if-changed=build.rs");
-        println!("cargo::rerun-if-changed={HEADER}");
+        for source in ["build.rs", "build/magic.rs", HEADER] {
+            println!("cargo::rerun-if-changed={source}");
+        }
         println!("cargo::rerun-if-env-changed=APXS");
         // Rust has no sound unloading; Apache would `dlclose` us between its two passes over the
         // configuration and at each restart.
@@ -55,19 +58,8 @@ mod module {
         let text = fs::read_to_string(&header).unwrap_or_else(|e| {
             panic!("{}: {e}; install Apache's headers (apache2-dev, httpd-devel)", header.display())
         });
-        let found = (number(&text, "MAJOR"), number(&text, "MINOR"));
-        let (Some(major), Some(minor)) = found else {
-            panic!("{}: it does not say MODULE_MAGIC_NUMBER_MAJOR and _MINOR", header.display());
-        };
-        assert!(
-            major == MAGIC.0 && minor >= MAGIC.1,
-            "{} is of module magic number {major}:{minor}; mod_slot needs Apache httpd 2.4.52 or newer of 2.4, \
-             which has {}:{} or more. Install newer headers (apache2-dev, httpd-devel), or have APXS name the apxs \
-             of a newer Apache",
-            header.display(),
-            MAGIC.0,
-            MAGIC.1
-        );
+        let minor = magic::read(&header.display().to_string(), &text);
+        let minor = minor.unwrap_or_else(|why| panic!("{why}"));
         for step in STEPS {
             println!("cargo::rustc-check-cfg=cfg(mmn_{step})");
             if minor >= step {
@@ -76,22 +68,12 @@ mod module {
         }
     }
 
-    /// What `#define MODULE_MAGIC_NUMBER_…` says.
-    fn number(text: &str, which: &str) -> Option<u32> {
-        let name = format!("MODULE_MAGIC_NUMBER_{which}");
-        text.lines().find_map(|line| {
-            let mut words = line.split_whitespace();
-            let is_it = words.next() == Some("#define") && words.next() == Some(&name);
-            is_it.then(|| words.next()?.parse().ok())?
-        })
-    }
-
     fn bind(apxs: &Apxs, include: &Path) {
         let out = Path::new(&env::var_os("OUT_DIR").unwrap()).join("httpd_api.rs");
         bindgen::Builder::default()
             .header(HEADER)
             .raw_line("/// The minor number of the oldest Apache that mod_slot runs in, 2.4.52.")
-            .raw_line(format!("pub(super) const LEAST_MAGIC_MINOR: i32 = {};", MAGIC.1))
+            .raw_line(format!("pub(super) const LEAST_MAGIC_MINOR: i32 = {};", magic::LEAST.1))
             .clang_arg(format!("-I{}", include.display()))
             .clang_arg(format!("-I{}", apxs.must("APR_INCLUDEDIR")))
             .clang_args(apxs.ask("EXTRA_CPPFLAGS").unwrap_or_default().split_whitespace())

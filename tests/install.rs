@@ -1,9 +1,11 @@
-//! `make install` and `make uninstall` ask the apxs that APXS names, and stop when it answers nothing; the tests find
+//! The build takes the headers of Apache 2.4.52 and newer. `make install` and `make uninstall` ask the apxs that APXS names, and stop when it answers nothing; the tests find
 //! an Apache by HTTPD and APXS.
 
 #[path = "support/apache.rs"]
 #[allow(dead_code, reason = "shared with the tests that start an Apache")]
 mod apache;
+#[path = "../build/magic.rs"]
+mod magic;
 
 use apache::find_apache;
 use std::fs::{self, Permissions};
@@ -119,4 +121,36 @@ fn an_httpd_has_its_own_modules_and_not_those_of_the_apxs_in_path() {
     let silent = place.script("bare/apxs", "exit 1");
     let said = find_apache(None, Some(silent)).unwrap_err();
     assert!(said.contains("apxs -q PROGNAME answers nothing"), "{said}");
+}
+
+#[test]
+fn headers_before_2_4_52_are_refused_with_a_way_out() {
+    let header = |major: u32, minor: u32| {
+        let text = format!(
+            " * MODULE_MAGIC_NUMBER_MINOR\n#define MODULE_MAGIC_NUMBER_MAJOR {major}\n#endif\n\
+             #define MODULE_MAGIC_NUMBER_MINOR {minor}                 /* 0...n */\n"
+        );
+        magic::read("ap_mmn.h", &text)
+    };
+    assert_eq!(header(20_120_211, 121), Ok(121));
+    assert_eq!(header(20_120_211, 142), Ok(142));
+    for (major, minor) in [(20_120_211, 120), (20_051_115, 200), (20_211_221, 10)] {
+        let said = header(major, minor).unwrap_err();
+        for words in
+            [&*format!("{major}:{minor};"), "needs Apache httpd 2.4.52", "have APXS name the apxs"]
+        {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+    }
+    assert!(magic::read("ap_mmn.h", "").unwrap_err().contains("does not say"));
+}
+
+#[test]
+fn slotctl_looks_for_the_counts_where_apache_has_them() {
+    let apxs = std::env::var("APXS").ok().filter(|apxs| !apxs.is_empty());
+    let apxs = apxs.unwrap_or_else(|| "apxs".into());
+    let runtime = apache::ask_apxs(Path::new(&apxs), "RUNTIMEDIR").unwrap();
+    let out = Command::new(env!("CARGO_BIN_EXE_slotctl")).arg("--help").output().unwrap();
+    let help = String::from_utf8(out.stdout).unwrap();
+    assert!(help.contains(&format!("{runtime}/slots")), "{runtime}: {help}");
 }
