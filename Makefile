@@ -1,7 +1,10 @@
 # Builds, shows, tests and installs mod_slot and slotctl. `make help` lists what there is.
 
 CARGO ?= cargo
-APXS ?= apxs
+# Apache's own build tool says where Apache keeps its things: one of another Apache is named by APXS. HTTPD names the
+# program for the tests, where it is not that of APXS.
+APXS ?= $(or $(notdir $(firstword $(shell command -v apxs apxs2))),apxs)
+export APXS HTTPD
 INSTALL ?= install
 
 # Where things go. `make install DESTDIR=/tmp/stage prefix=/usr` is for packages.
@@ -84,7 +87,16 @@ bench: check-build check-bench ## Measure all, beside all rivals, and write benc
 	MOD_SLOT=$(abspath $(module)) SLOTCTL=$(abspath $(slotctl)) \
 		INSTRUCTIONS=$(abspath $(target)/debug/examples/instructions) $(CARGO) bench --bench compare -- $(CHAPTERS)
 
+# Stops before anything is touched: an apxs that answers nothing would have the module installed into the root.
+define apxs_answers
+@$(foreach asked,libexecdir:LIBEXECDIR progname:PROGNAME sysconfdir:SYSCONFDIR,\
+	test -n "$($(firstword $(subst :, ,$(asked))))" || { \
+		echo "$(APXS) -q $(lastword $(subst :, ,$(asked))) answers nothing: have APXS name the apxs of your Apache," \
+			"or set $(firstword $(subst :, ,$(asked)))." >&2; exit 1; };)
+endef
+
 install: ## Install what `make` built; DESTDIR, prefix, bindir, libexecdir and statedir are heard
+	$(apxs_answers)
 	@test -f $(module) && test -f $(slotctl) || { echo "Nothing is built yet: run make first." >&2; exit 1; }
 	$(INSTALL) -D -m 0755 $(slotctl) $(DESTDIR)$(bindir)/slotctl
 	$(INSTALL) -D -m 0644 $(module) $(DESTDIR)$(libexecdir)/mod_slot.so
@@ -104,6 +116,7 @@ else
 endif
 
 uninstall: ## Remove what install put there, but for edited files and the recorded state
+	$(apxs_answers)
 ifeq ($(progname),apache2)
 	-test -n "$(DESTDIR)" || ! test -e $(sysconfdir)/mods-enabled/slot.load || a2dismod -q slot
 	rm -f $(DESTDIR)$(sysconfdir)/mods-available/slot.load
@@ -121,7 +134,8 @@ clean: ## Remove what was built
 
 # Each need: a shell word that finds it, and the Debian package that has it.
 find_cc = command -v cc
-find_httpd = command -v apache2 httpd || test -x /usr/sbin/apache2 -o -x /usr/sbin/httpd
+find_httpd = $(if $(HTTPD),test -x $(HTTPD),$(if $(filter /%,$(APXS)),command -v $(APXS),\
+	command -v apache2 httpd || test -x /usr/sbin/apache2 -o -x /usr/sbin/httpd))
 find_apxs = command -v $(APXS)
 # Not libclang-cpp, which is another library.
 libclangs = $(foreach dir,$${LIBCLANG_PATH:-/nowhere} /usr/lib/llvm*/lib /usr/lib/*/ /usr/lib64 /usr/lib64/llvm*/lib*,\

@@ -2,67 +2,156 @@
 //! `module` only.
 
 #[cfg(not(feature = "module"))]
-fn main() {}
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+}
 
 #[cfg(feature = "module")]
 fn main() {
-    const HEADER: &str = "include/httpd_api.h";
-    println!("cargo::rerun-if-changed={HEADER}");
-    println!("cargo::rerun-if-env-changed=APXS");
-    // Rust has no sound unloading; Apache would `dlclose` us between its two passes over the
-    // configuration and at each restart.
-    println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
-
-    let debian = apxs("PROGNAME") == "apache2";
-    let name = if debian { "apache2" } else { "httpd" };
-    println!("cargo::rustc-env=MOD_SLOT_STATE_DIR=/var/lib/{name}/slots");
-    println!("cargo::rustc-env=MOD_SLOT_RUNTIME_DIR=/var/run/{name}/slots");
-
-    let out = std::path::Path::new(&std::env::var_os("OUT_DIR").unwrap()).join("httpd_api.rs");
-    bindgen::Builder::default()
-        .header(HEADER)
-        .clang_arg(format!("-I{}", apxs("INCLUDEDIR")))
-        .clang_arg(format!("-I{}", apxs("APR_INCLUDEDIR")))
-        .clang_args(apxs("EXTRA_CPPFLAGS").split_whitespace())
-        .allowlist_function("ap_hook_(pre_config|check_config|post_config|child_init)")
-        .allowlist_function("ap_hook_(translate_name|map_to_storage|fixups)")
-        .allowlist_function("ap_(get_module_config|log_r?error_|walk_config|getword_conf)")
-        .allowlist_function("ap_(server_root_relative|runtime_dir_relative|set_document_root)")
-        .allowlist_function("ap_(find_linked_module|state_query|mpm_query|cstr_casecmp)")
-        .allowlist_function("apr_(pool_cleanup_(null|register|kill)|pool_(create_ex|destroy|tag)|palloc|pstrmemdup)")
-        .allowlist_function("apr_table_(setn|addn|get|unset)")
-        .allowlist_function("apr_(filepath_merge|array_make|array_push)")
-        .allowlist_function("ap_retained_data_(get|create)|apr_time_now|ap_proxy_initialize_worker")
-        .allowlist_function("proxy_(hook_(canon_handler|check_trans|pre_request|scheme_handler)|run_(canon_handler|check_trans))")
-        .allowlist_function("ap_proxy_((get|define)_worker_ex|canonenc_ex)|ap_scan_vchar_obstext")
-        .allowlist_function("ap_(register_output_filter|add_output_filter|pass_brigade)")
-        .allowlist_function("ap_(regexec|merge_per_dir_configs)|apr_fnmatch")
-        .allowlist_function("apr_dynamic_fn_retrieve")
-        .allowlist_type(
-            "module|command_rec|cmd_parms|request_rec|apr_bucket(_brigade)?|apr_array_header_t|ap_filter_type|server_rec|ap_directive_t|core_(server|dir)_config",
-        )
-        .allowlist_type("proxy_(server|dir)_conf|proxy_alias|proxy_balancer|proxy_worker(_shared)?|rewrite_mapfunc_t")
-        .allowlist_var("OK|DECLINED|HTTP_.*|MODULE_MAGIC_.*|RSRC_CONF|ACCESS_CONF|OR_FILEINFO")
-        .allowlist_var("APLOG_.*|APR_(SUCCESS|HOOK_.*|FILEPATH_.*)|AP_SQ_.*|AP_MPMQ_.*")
-        .allowlist_var("GLOBAL_ONLY|NOT_IN_.*|PROXY_(WORKER|CANONENC)_.*|PROXYREQ_.*|AP_PROXY_WORKER_.*")
-        .allowlist_var("ap_conftree|ap_top_module|ap_server_conf|core_module|ap_unixd_config|ap_pid_fname|ap_bucket_type_eor|apr_bucket_type_(file|mmap)|apr_hook_debug_current")
-        .default_macro_constant_type(bindgen::MacroTypeVariation::Signed)
-        .prepend_enum_name(false)
-        .generate_comments(false)
-        .use_core()
-        .rust_edition(bindgen::RustEdition::Edition2024)
-        .wrap_unsafe_ops(true)
-        .generate()
-        .expect("bindgen reads Apache's headers: install apache2-dev and libclang-dev")
-        .write_to_file(out)
-        .unwrap();
+    module::main();
 }
 
-/// What Apache's own build tool says of this installation.
 #[cfg(feature = "module")]
-fn apxs(variable: &str) -> String {
-    let apxs = std::env::var("APXS").unwrap_or_else(|_| "apxs".into());
-    let out = std::process::Command::new(&apxs).args(["-q", variable]).output();
-    let out = out.unwrap_or_else(|e| panic!("{apxs}: {e}; install apache2-dev or set APXS"));
-    String::from_utf8(out.stdout).unwrap().trim().to_owned()
+#[path = "build/magic.rs"]
+mod magic;
+
+#[cfg(feature = "module")]
+mod module {
+    use super::magic;
+    use std::path::{Path, PathBuf};
+    use std::process::Command;
+    use std::{env, fs};
+
+    const HEADER: &str = "include/httpd_api.h";
+
+    /// The minor numbers that brought what the older Apache does without: for each, a `cfg(mmn_N)`.
+    const STEPS: [u32; 3] = [
+        124, // 2.4.53: proxy_worker_shared.name_ex
+        127, // 2.4.56: ap_proxy_canonenc_ex
+        130, // 2.4.59: proxy_worker_shared.address_ttl
+    ];
+
+    pub(super) fn main() {
+        for source in ["build.rs", "build/magic.rs", HEADER] {
+            println!("cargo::rerun-if-changed={source}");
+        }
+        println!("cargo::rerun-if-env-changed=APXS");
+        // Rust has no sound unloading; Apache would `dlclose` us between its two passes over the
+        // configuration and at each restart.
+        println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
+
+        let apxs = Apxs::find();
+        let include = PathBuf::from(apxs.must("INCLUDEDIR"));
+        gate(&include);
+        let debian = apxs.must("PROGNAME") == "apache2";
+        let name = if debian { "apache2" } else { "httpd" };
+        let runtime = apxs.runtime_dir(&include).unwrap_or_else(|| format!("/var/run/{name}"));
+        println!("cargo::rustc-env=MOD_SLOT_STATE_DIR=/var/lib/{name}/slots");
+        println!("cargo::rustc-env=MOD_SLOT_RUNTIME_DIR={}/slots", runtime.trim_end_matches('/'));
+        bind(&apxs, &include);
+    }
+
+    /// Tells the compiler which of Apache's newer things the headers have.
+    fn gate(include: &Path) {
+        let header = include.join("ap_mmn.h");
+        println!("cargo::rerun-if-changed={}", header.display());
+        let text = fs::read_to_string(&header).unwrap_or_else(|e| {
+            panic!("{}: {e}; install Apache's headers (apache2-dev, httpd-devel)", header.display())
+        });
+        let minor = magic::read(&header.display().to_string(), &text);
+        let minor = minor.unwrap_or_else(|why| panic!("{why}"));
+        for step in STEPS {
+            println!("cargo::rustc-check-cfg=cfg(mmn_{step})");
+            if minor >= step {
+                println!("cargo::rustc-cfg=mmn_{step}");
+            }
+        }
+    }
+
+    fn bind(apxs: &Apxs, include: &Path) {
+        let out = Path::new(&env::var_os("OUT_DIR").unwrap()).join("httpd_api.rs");
+        bindgen::Builder::default()
+            .header(HEADER)
+            .raw_line("/// The minor number of the oldest Apache that mod_slot runs in, 2.4.52.")
+            .raw_line(format!("pub(super) const LEAST_MAGIC_MINOR: i32 = {};", magic::LEAST.1))
+            .clang_arg(format!("-I{}", include.display()))
+            .clang_arg(format!("-I{}", apxs.must("APR_INCLUDEDIR")))
+            .clang_args(apxs.ask("EXTRA_CPPFLAGS").unwrap_or_default().split_whitespace())
+            .allowlist_function("ap_hook_(pre_config|check_config|post_config|child_init)")
+            .allowlist_function("ap_hook_(translate_name|map_to_storage|fixups|handler)")
+            .allowlist_function("ap_(get_module_config|log_r?error_|walk_config|getword_conf)")
+            .allowlist_function("ap_(server_root_relative|runtime_dir_relative|set_document_root|get_server_revision)")
+            .allowlist_function("ap_(find_linked_module|state_query|mpm_query|cstr_casecmp)")
+            .allowlist_function("apr_(pool_cleanup_(null|register|kill)|pool_(create_ex|destroy|tag)|palloc|pstrmemdup)")
+            .allowlist_function("apr_table_(setn|addn|get|unset)")
+            .allowlist_function("apr_(filepath_merge|array_make|array_push)")
+            .allowlist_function("ap_retained_data_(get|create)|apr_time_now|ap_proxy_initialize_worker")
+            .allowlist_function("proxy_(hook_(canon_handler|check_trans|pre_request|scheme_handler)|run_(canon_handler|check_trans))")
+            .allowlist_function("ap_proxy_((get|define)_worker_ex|canonenc(_ex)?)|ap_scan_vchar_obstext")
+            .allowlist_function("ap_(register_output_filter|add_output_filter|pass_brigade)")
+            .allowlist_function("ap_(regexec|merge_per_dir_configs)|apr_fnmatch")
+            .allowlist_function("apr_dynamic_fn_retrieve")
+            .allowlist_type(
+                "module|command_rec|cmd_parms|request_rec|apr_bucket(_brigade)?|apr_array_header_t|ap_filter_type|server_rec|ap_directive_t|core_(server|dir)_config",
+            )
+            .allowlist_type("proxy_(server|dir)_conf|proxy_alias|proxy_balancer|proxy_worker(_shared)?|rewrite_mapfunc_t")
+            .allowlist_var("OK|DECLINED|HTTP_.*|MODULE_MAGIC_.*|RSRC_CONF|ACCESS_CONF|OR_FILEINFO")
+            .allowlist_var("APLOG_.*|APR_(SUCCESS|HOOK_.*|FILEPATH_.*)|AP_SQ_.*|AP_MPMQ_.*")
+            .allowlist_var("GLOBAL_ONLY|NOT_IN_.*|PROXY_(WORKER|CANONENC)_.*|PROXYREQ_.*|AP_PROXY_WORKER_IS_.*")
+            .allowlist_var("ap_conftree|ap_top_module|ap_server_conf|core_module|ap_unixd_config|ap_pid_fname|ap_bucket_type_eor|apr_bucket_type_(file|mmap)|apr_hook_debug_current")
+            .default_macro_constant_type(bindgen::MacroTypeVariation::Signed)
+            .prepend_enum_name(false)
+            .generate_comments(false)
+            .use_core()
+            .rust_edition(bindgen::RustEdition::Edition2024)
+            .wrap_unsafe_ops(true)
+            .generate()
+            .expect("bindgen reads Apache's headers: install apache2-dev and libclang-dev")
+            .write_to_file(out)
+            .unwrap();
+    }
+
+    /// Apache's own build tool: it says where this installation keeps its things.
+    struct Apxs(String);
+
+    impl Apxs {
+        fn find() -> Self {
+            let named = env::var("APXS").ok().filter(|apxs| !apxs.is_empty());
+            Self(named.unwrap_or_else(|| {
+                let runs = |name: &&str| Command::new(name).arg("-q").output().is_ok();
+                ["apxs", "apxs2"].into_iter().find(runs).unwrap_or("apxs").to_owned()
+            }))
+        }
+
+        /// `None` for a variable that this apxs does not know, or has nothing for.
+        fn ask(&self, variable: &str) -> Option<String> {
+            let out = Command::new(&self.0).args(["-q", variable]).output();
+            let out = out.unwrap_or_else(|e| {
+                panic!("{}: {e}; install apache2-dev or httpd-devel, or have APXS name it", self.0)
+            });
+            let said = String::from_utf8(out.stdout).unwrap().trim().to_owned();
+            Some(said).filter(|said| out.status.success() && !said.is_empty())
+        }
+
+        fn must(&self, variable: &str) -> String {
+            self.ask(variable).unwrap_or_else(|| {
+                panic!(
+                    "{} -q {variable} answers nothing: it is not the apxs of an installed Apache; \
+                     have APXS name the right one",
+                    self.0
+                )
+            })
+        }
+
+        /// What Apache's DefaultRuntimeDir is unless it is configured. An apxs that does not know it comes with
+        /// headers that do.
+        fn runtime_dir(&self, include: &Path) -> Option<String> {
+            let asked = self.ask("RUNTIMEDIR").or_else(|| self.ask("runtimedir"));
+            asked.filter(|dir| dir.starts_with('/')).or_else(|| {
+                let layout = fs::read_to_string(include.join("ap_config_layout.h")).ok()?;
+                let line = layout.lines().find(|line| line.contains("DEFAULT_EXP_RUNTIMEDIR"))?;
+                line.split('"').nth(1).map(str::to_owned)
+            })
+        }
+    }
 }

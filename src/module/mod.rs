@@ -5,6 +5,7 @@ mod check;
 mod config;
 mod docroot;
 mod host;
+mod older;
 mod proxy;
 mod request;
 mod rewrite;
@@ -13,7 +14,7 @@ mod start;
 mod workers;
 
 use config::Config;
-use host::{Directive, Hooks, MODULE, ModuleRecord, Proxy};
+use host::{Directive, Hooks, MODULE, ModuleRecord, Proxy, check_version};
 
 static DIRECTIVES: [Directive; 14] = [
     Directive::section(
@@ -89,11 +90,18 @@ static DIRECTIVES: [Directive; 14] = [
 
 fn register(hooks: &mut Hooks) {
     hooks
-        .pre_config(rewrite::offer)
+        .pre_config(begin)
         .check_config(check::check)
         .post_config(start::prepare)
         .child_init(start::attach)
         .request_end(request::end);
+}
+
+/// Before the configuration is carried out.
+fn begin() -> Result<(), String> {
+    check_version()?;
+    rewrite::offer();
+    Ok(())
 }
 
 /// With the first `<SlotGroup>`: until there is one, no request pays for us.
@@ -106,6 +114,12 @@ fn serve_groups(hooks: &mut Hooks) {
             .proxy_canon(&mod_proxy, proxy::canonicalise)
             .proxy_pre_request(&mod_proxy, proxy::worker)
             .proxy_scheme(&mod_proxy, proxy::check_worker);
+        if !mod_proxy.canonicalises_rules() {
+            hooks.fixups_of_rules(older::finish_rule);
+        }
+        if !mod_proxy.canonicalises_handlers() {
+            hooks.handler(older::start_handler);
+        }
     }
 }
 

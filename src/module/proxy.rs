@@ -13,7 +13,7 @@ use super::rewrite;
 use super::site::{Group, Service, Slot};
 use std::ffi::CStr;
 
-const PROXY: &[u8; 6] = b"proxy:";
+pub(super) const PROXY: &[u8; 6] = b"proxy:";
 
 /// The note of a request that has a slot's worker: httpd's fast redirects carry it along, and our own state
 /// they do not.
@@ -201,11 +201,7 @@ fn canonicalise_late(request: &Request, service: Kept<Service>, url: Text<'_>) -
     if !request.is_reverse_proxied() {
         return Answer::DECLINED;
     }
-    let found = match url.strip_scheme(SLOT) {
-        Some(behind) => Some(way(request, service, behind.c_str().to_bytes())),
-        None => named_way(request, service, url),
-    };
-    match found {
+    match late_way(request, service, url) {
         Some(Ok((group, slot, path))) => {
             let whole = url.c_str();
             let path = &whole[whole.count_bytes() - path.len()..];
@@ -216,8 +212,20 @@ fn canonicalise_late(request: &Request, service: Kept<Service>, url: Text<'_>) -
     }
 }
 
+/// The way of a `slot://` URL, or of one that a rule has made of it; `None` for another URL.
+pub(super) fn late_way<'a>(
+    request: &'a Request,
+    service: Kept<Service>,
+    url: Text<'a>,
+) -> Option<Result<Way<'a>, Answer>> {
+    match url.strip_scheme(SLOT) {
+        Some(behind) => Some(way(request, service, behind.c_str().to_bytes())),
+        None => named_way(request, service, url),
+    }
+}
+
 /// The URL of another backend. Whatever this request was before, it is in no slot's worker now.
-fn canonicalise_other(request: &Request, url: Text<'_>) -> Answer {
+pub(super) fn canonicalise_other(request: &Request, url: Text<'_>) -> Answer {
     if let Some(state) = request.known_state::<State>() {
         state.routed.set(None);
         state.worker.set(None);
@@ -273,6 +281,20 @@ fn canonicalise_slot(
     answer
 }
 
+/// The same for a URL that mod_proxy would ask for as it is: `path` is encoded, and has its query.
+pub(super) fn take_as_is(
+    request: &Request,
+    service: Kept<Service>,
+    (group, slot, path): Way<'_>,
+) -> Answer {
+    let (Some(base), Some(mod_proxy)) = (slot.base(), &service.site.proxy) else {
+        return no_backend(request, &slot);
+    };
+    request.set_filename(&[base.to_bytes(), path]);
+    set_worker(request, service, mod_proxy, &group, &slot);
+    Answer::OK
+}
+
 /// The request is to be sent by its slot's own worker. Where the slot is a balancer, that chooses one.
 #[inline(always)]
 fn set_worker(
@@ -283,7 +305,9 @@ fn set_worker(
     slot: &Slot,
 ) {
     let own = service.worker(request, mod_proxy, group, slot);
-    request.state::<State>().worker.set(own.map(|own| own.worker));
+    let state = request.state::<State>();
+    state.worker.set(own.map(|own| own.worker));
+    state.sent.set(request.filename_address());
     // Only the place of a request can be taken by one that was made on its behalf.
     if request.is_sub_request() {
         let note = own.and_then(|own| service.try_part(|service| service.site.note_of(own)));

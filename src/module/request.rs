@@ -19,6 +19,8 @@ pub(super) struct State {
     pins: Held<Pin>,
     /// The worker that mod_proxy has to send it by.
     pub(super) worker: Cell<Option<Worker>>,
+    /// The address of the file's name that the worker was chosen for.
+    pub(super) sent: Cell<usize>,
     /// The slot that its URL was made for.
     pub(super) routed: Cell<Option<Routed>>,
     /// The address of the URL that a ProxyPass was about to give it.

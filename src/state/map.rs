@@ -4,8 +4,10 @@
 
 mod chain;
 pub mod cut;
+mod wide;
 
 use crate::sync::AtomicU64;
+use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::ops::Range;
@@ -248,11 +250,8 @@ pub(crate) fn filled(file: &File, len: usize) -> Vec<Range<usize>> {
 }
 
 fn is_in_memory(file: &File) -> bool {
-    // SAFETY: `statfs` is a C struct of integers, for which zeros are a value.
-    let mut system: libc::statfs = unsafe { std::mem::zeroed() };
-    // SAFETY: the call writes the struct that it is given, and nothing else.
-    let asked = unsafe { libc::fstatfs(file.as_raw_fd(), &raw mut system) };
-    asked == 0 && system.f_type == libc::TMPFS_MAGIC
+    let asked = fstatfs(file);
+    asked.is_ok_and(|system| system.filesystem_type() == TMPFS_MAGIC)
 }
 
 fn seek(file: &File, from: usize, whence: i32) -> io::Result<usize> {

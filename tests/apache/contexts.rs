@@ -4,6 +4,7 @@
 use crate::apache;
 use crate::backend::{Backend, ok};
 use crate::http::Message;
+use crate::older;
 use crate::site::{Mpm, Site};
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -269,10 +270,15 @@ const MODULES: [&str; 2] = ["rewrite", "include"];
 
 /// An Apache that has the address itself.
 fn plain(kind: &Kind) -> Site {
+    plain_after(kind, |_| String::new())
+}
+
+/// The same, with these lines before all others.
+fn plain_after(kind: &Kind, first: impl Fn(&Site) -> String) -> Site {
     let mut site = Site::new().without_slot().with(&MODULES).with(kind.modules);
     files(&site, &kind.address);
     // Of a rule's URL, mod_proxy knows the unix socket by itself.
-    site.start(&kind.lines(&kind.address));
+    site.start(&format!("{}{}", first(&site), kind.lines(&kind.address)));
     site
 }
 
@@ -323,13 +329,18 @@ fn compare(kind: &Kind, [plain, slot]: [&Site; 2]) {
     let paths = paths.chain(PATHS.iter().map(|path| (*path).to_owned()));
     let all = paths.map(|path| ("localhost", path));
     let all = all.chain(HOSTED.iter().map(|path| ("vhost.example", (*path).to_owned())));
+    // Before 2.4.63, a directory's rule cannot reach a unix socket, unless a slot has it.
+    let is_broken = kind.name == "unix" && plain.magic() < 135;
+    let least = if is_broken { 200 } else { 250 };
     let (mut differences, mut reached, mut denied, mut count) = (Vec::new(), 0, 0, 0);
     for (host, path) in all {
         let [expected, got] = [plain, slot].map(|site| outcome(site, host, &path));
         count += 1;
         reached += usize::from(expected.contains("reached "));
         denied += usize::from(expected.starts_with("403"));
-        if expected != got {
+        let fails = expected.starts_with("500") || expected.contains("[an error occurred");
+        let is_fault = is_broken && fails && got.contains("reached ");
+        if expected != got && !is_fault {
             differences.push(format!("{host} {path}\n  plain {expected}\n  slot  {got}"));
         }
     }
@@ -337,7 +348,7 @@ fn compare(kind: &Kind, [plain, slot]: [&Site; 2]) {
         "{}: {count} requests, {reached} reached the backend, {denied} were denied",
         kind.name
     );
-    assert!(reached > 250 && denied > 10, "{}: {reached} {denied}\n{}", kind.name, plain.log());
+    assert!(reached > least && denied > 10, "{}: {reached} {denied}\n{}", kind.name, plain.log());
     let first = &differences[..differences.len().min(12)];
     assert!(
         differences.is_empty(),
@@ -410,6 +421,17 @@ fn a_group_is_a_backend_wherever_mod_slot_is_loaded() {
     let types = "TypesConfig /dev/null\nAddType text/html .html .shtml\n";
     let slot = slotted(&kind, site.without_types(), &format!("{first}{types}"));
     compare(&kind, [&plain, &slot]);
+}
+
+#[test]
+fn a_group_is_a_backend_where_mod_proxy_canonicalises_less() {
+    let backend = backend();
+    let kind = Kind { name: "older", address: format!("http://{}", backend.address), modules: &[] };
+    let first = |site: &Site| older::lines(site, 121, true);
+    let plain = plain_after(&kind, first);
+    let site = Site::new().with(&MODULES);
+    let first = first(&site);
+    compare(&kind, [&plain, &slotted(&kind, site, &first)]);
 }
 
 #[test]

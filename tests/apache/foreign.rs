@@ -1,35 +1,12 @@
 //! Beside other modules, which do with requests what Apache lets them do.
 
 use crate::backend::Backend;
-use crate::site::{Site, text};
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-/// Builds a module of Apache's from a C file below `tests/apache`, in `dir`.
-pub(crate) fn build(dir: &Path, source: &str) -> PathBuf {
-    let apxs = |variable: &str| {
-        let out = Command::new("apxs").args(["-q", variable]).output().unwrap();
-        String::from_utf8(out.stdout).unwrap().trim().to_owned()
-    };
-    let name = Path::new(source).file_stem().unwrap().to_str().unwrap();
-    let built = dir.join(format!("{name}.so"));
-    let out = Command::new("gcc")
-        .args(["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror"])
-        .args(apxs("EXTRA_CPPFLAGS").split_whitespace())
-        .args(["INCLUDEDIR", "APR_INCLUDEDIR"].map(|dir| format!("-I{}", apxs(dir))))
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/apache").join(source))
-        .arg("-o")
-        .arg(&built)
-        .output()
-        .unwrap();
-    assert!(out.status.success(), "{}", text(&out));
-    built
-}
+use crate::site::Site;
 
 /// Two groups beside a module that meddles.
 fn started(backends: &[Backend; 3]) -> Site {
     let mut site = Site::new();
-    let module = build(site.path(), "foreign/foreign.c");
+    let module = site.build_module("tests/apache/foreign/foreign.c");
     let [blue, green, admin] = backends.each_ref().map(|backend| backend.address);
     site.start(&format!(
         "LoadModule foreign_module {}\n<SlotGroup app>\nSlot blue http://{blue}\nSlot green \

@@ -2,7 +2,6 @@
 //! neither the others nor `slotctl` with the nonsense that he may write.
 
 use crate::backend::Backend;
-use crate::foreign;
 use crate::http::Client;
 use crate::site::{Mpm, Site, text, until};
 use nix::sys::signal::{Signal, kill};
@@ -27,7 +26,7 @@ fn is_root() -> bool {
 fn started(mpm: Mpm, backends: &[Backend; 2]) -> Site {
     let mut site = Site::of(mpm);
     site.docroots(&["a", "b"]);
-    let module = foreign::build(site.path(), "hostile/hostile.c");
+    let module = site.build_module("tests/apache/hostile/hostile.c");
     site.start(&format!(
         "LoadModule hostile_module {}\n<SlotGroup app>\nSlot a http://{} docroot=ROOT/a\nSlot b \
          http://{} docroot=ROOT/b\n</SlotGroup>\nSlotDocumentRoot app\nProxyPass /api/ \

@@ -17,6 +17,7 @@ mod instances;
 mod kernel;
 mod kill;
 mod look;
+mod older;
 mod protocols;
 mod restarts;
 mod routing;

@@ -70,6 +70,11 @@ impl Site {
         Parts::find().unwrap().modules
     }
 
+    /// The minor module magic number of Apache.
+    pub(crate) fn magic(&self) -> u32 {
+        apache::magic(&self.parts.httpd)
+    }
+
     /// Loads further modules.
     pub(crate) fn with(mut self, modules: &[&'static str]) -> Self {
         self.modules.extend(modules);
@@ -250,6 +255,25 @@ impl Site {
     /// `mod_slot.so`.
     pub(crate) fn module(&self) -> &Path {
         &self.parts.module
+    }
+
+    /// Builds a module of Apache for the tests, of one C file in this repository.
+    pub(crate) fn build_module(&self, source: &str) -> PathBuf {
+        let apxs = apache::apxs();
+        let ask = |variable: &str| apache::ask_apxs(&apxs, variable);
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
+        let built = self.path().join(source.with_extension("so").file_name().unwrap());
+        let out = Command::new("gcc")
+            .args(["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror"])
+            .args(ask("EXTRA_CPPFLAGS").unwrap_or_default().split_whitespace())
+            .args(["INCLUDEDIR", "APR_INCLUDEDIR"].map(|dir| format!("-I{}", ask(dir).unwrap())))
+            .arg(source)
+            .arg("-o")
+            .arg(&built)
+            .output()
+            .unwrap();
+        assert!(out.status.success(), "{}", text(&out));
+        built
     }
 
     /// A file below the directory, with the directories above it.

@@ -31,21 +31,14 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// Apache's where `HTTPD` or the usual places have it; ours from `MOD_SLOT`, or as cargo builds
-    /// it.
+    /// Apache's program from `HTTPD`, that of `APXS`, or the one in the usual places; its modules from `APXS`, or its
+    /// own; ours from `MOD_SLOT`, or as cargo builds it.
     pub(crate) fn find() -> Result<Self, String> {
-        let httpd = match env::var_os("HTTPD") {
-            Some(path) => path.into(),
-            None => ["/usr/sbin/apache2", "/usr/sbin/httpd", "/usr/local/apache2/bin/httpd"]
-                .map(PathBuf::from)
-                .into_iter()
-                .find(|path| path.exists())
-                .ok_or("no Apache found: install apache2, or set HTTPD")?,
-        };
-        let module = env::var_os("MOD_SLOT").map_or_else(built_module, PathBuf::from);
+        let (httpd, modules) = find_apache(named("HTTPD"), named("APXS"))?;
+        let module = named("MOD_SLOT").unwrap_or_else(built_module);
         let module = fs::canonicalize(&module)
             .map_err(|e| format!("{}: {e}; is it built? run `make`", module.display()))?;
-        Ok(Self { httpd, modules: modules(), module })
+        Ok(Self { httpd, modules, module })
     }
 
     /// LoadModule for each of `names`, but for what is built in.
@@ -73,11 +66,95 @@ pub(crate) fn built(name: &str) -> PathBuf {
     own.ancestors().nth(2).unwrap_or(Path::new("target/debug")).join(name)
 }
 
-fn modules() -> PathBuf {
-    let asked = Command::new("apxs").args(["-q", "LIBEXECDIR"]).output().ok();
-    let said = asked.filter(|out| out.status.success());
-    said.map_or("/usr/lib/apache2/modules".into(), |out| {
-        PathBuf::from(String::from_utf8_lossy(&out.stdout).trim())
+/// What a variable of the environment names, if it is set and not empty.
+fn named(variable: &str) -> Option<PathBuf> {
+    env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// Apache's program, and the directory of its modules, where `HTTPD` and `APXS` name an installation, one of them, or
+/// neither.
+pub(crate) fn find_apache(
+    httpd: Option<PathBuf>,
+    apxs: Option<PathBuf>,
+) -> Result<(PathBuf, PathBuf), String> {
+    match (httpd, apxs) {
+        (Some(httpd), Some(apxs)) => Ok((httpd, ask_apxs(&apxs, "LIBEXECDIR")?.into())),
+        (Some(httpd), None) => {
+            let modules = own_modules(&httpd)?;
+            Ok((httpd, modules))
+        }
+        (None, Some(apxs)) => {
+            let program = ask_apxs(&apxs, "PROGNAME")?;
+            let httpd = Path::new(&ask_apxs(&apxs, "SBINDIR")?).join(program);
+            Ok((httpd, ask_apxs(&apxs, "LIBEXECDIR")?.into()))
+        }
+        (None, None) => {
+            let usual = ["/usr/sbin/apache2", "/usr/sbin/httpd", "/usr/local/apache2/bin/httpd"];
+            let found = usual.map(PathBuf::from).into_iter().find(|path| path.exists());
+            let httpd = found.ok_or("no Apache found: install apache2, or set HTTPD or APXS")?;
+            let modules = own_modules(&httpd)?;
+            Ok((httpd, modules))
+        }
+    }
+}
+
+/// What `apxs` says of its Apache.
+pub(crate) fn ask_apxs(apxs: &Path, variable: &str) -> Result<String, String> {
+    let out = Command::new(apxs).args(["-q", variable]).output();
+    let out = out.map_err(|e| format!("{}: {e}; does APXS name an apxs?", apxs.display()))?;
+    let said = String::from_utf8_lossy(&out.stdout).trim().to_owned();
+    if !out.status.success() || said.is_empty() {
+        let apxs = apxs.display();
+        return Err(format!("{apxs} -q {variable} answers nothing: have APXS name the right apxs"));
+    }
+    Ok(said)
+}
+
+/// The apxs that `APXS` names, that of `HTTPD`, or the one in PATH.
+pub(crate) fn apxs() -> PathBuf {
+    let beside = || {
+        let httpd = named("HTTPD")?;
+        let bin = httpd.parent()?;
+        let places = [bin.join("apxs"), bin.join("../bin/apxs")];
+        places.into_iter().find(|path| path.exists())
+    };
+    named("APXS").or_else(beside).unwrap_or_else(|| "apxs".into())
+}
+
+/// What a program says of how it was built.
+fn ask_httpd(httpd: &Path) -> Result<String, String> {
+    let out = Command::new(httpd).args(["-V", "-f", "/dev/null"]).output();
+    let out = out.map_err(|e| format!("{}: {e}; does HTTPD name an httpd?", httpd.display()))?;
+    Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
+/// The minor module magic number of a program, which grows with each addition to what modules see.
+pub(crate) fn magic(httpd: &Path) -> u32 {
+    let said = ask_httpd(httpd).unwrap_or_default();
+    let number = said.lines().find_map(|line| line.strip_prefix("Server's Module Magic Number:"));
+    number.and_then(|n| n.rsplit_once(':')?.1.trim().parse().ok()).unwrap_or(0)
+}
+
+/// The modules that belong to a program: below its ServerRoot, or where distributions put them. It may be a script
+/// that starts the program.
+fn own_modules(httpd: &Path) -> Result<PathBuf, String> {
+    let said = ask_httpd(httpd)?;
+    let root = said.lines().find_map(|line| line.trim().strip_prefix("-D HTTPD_ROOT="));
+    let root = Path::new(root.unwrap_or_default().trim_matches('"'));
+    let program = fs::canonicalize(httpd).unwrap_or_else(|_| httpd.into());
+    let prefix = program.parent().and_then(Path::parent).unwrap_or(Path::new("/usr"));
+    let mut places = vec![root.join("modules")];
+    // A script may stand anywhere. What it starts is Debian's if this is its root.
+    for prefix in [prefix, Path::new("/usr")] {
+        if prefix != Path::new("/usr") || root.starts_with("/etc") {
+            let below =
+                ["modules", "lib/apache2/modules", "lib64/httpd/modules", "lib/httpd/modules"];
+            places.extend(below.map(|below| prefix.join(below)));
+        }
+    }
+    let has_modules = |place: &PathBuf| place.join("mod_proxy.so").exists();
+    places.into_iter().find(has_modules).ok_or_else(|| {
+        format!("{}: no directory of its modules found; set APXS to its apxs", httpd.display())
     })
 }
 

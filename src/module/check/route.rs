@@ -137,6 +137,10 @@ fn proxy_pass<'a>(line: Line<'a>) -> Result<Vec<&'a str>, String> {
         return Ok(Vec::new());
     };
     let (name, rest) = split_name(&url[SLOT.len()..]);
+    if name.is_empty() && !rest.starts_with(['$', '%']) {
+        // mod_proxy of newer Apache refuses it first, in its own words.
+        return Err(format!("{} {url}: it names no group, as slot://app/ does", line.name));
+    }
     if name.is_empty() || rest.starts_with("${") || rest.starts_with('%') {
         return Err(format!(
             "{} {url}: a request would choose the group; write its name, or use a RewriteRule with [P] to \

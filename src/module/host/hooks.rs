@@ -126,14 +126,14 @@ where
     unsafe { for_request(r, |request| item::<F>()(request, worker)) }
 }
 
-unsafe extern "C" fn on_pre_config<F: Fn() + Copy + 'static>(
+unsafe extern "C" fn on_pre_config<F: Fn() -> Result<(), String> + Copy + 'static>(
     _pconf: *mut sys::apr_pool_t,
     _plog: *mut sys::apr_pool_t,
     _ptemp: *mut sys::apr_pool_t,
 ) -> c_int {
     match guard(|| item::<F>()()) {
-        Ok(()) => sys::OK as c_int,
-        Err(why) => refuse(&why),
+        Ok(Ok(())) => sys::OK as c_int,
+        Ok(Err(why)) | Err(why) => refuse(&why),
     }
 }
 
@@ -199,7 +199,7 @@ fn met() -> MutexGuard<'static, Vec<TypeId>> {
 pub(in crate::module) const MODULE: &CStr = c"mod_slot.c";
 
 /// A list of modules' names, which a null ends.
-struct Names([*const c_char; 2]);
+struct Names([*const c_char; 3]);
 
 // SAFETY: it points to literals only.
 unsafe impl Sync for Names {}
@@ -209,6 +209,7 @@ unsafe impl Sync for Names {}
 #[repr(i32)]
 pub(in crate::module) enum Order {
     ReallyFirst = sys::APR_HOOK_REALLY_FIRST,
+    First = sys::APR_HOOK_FIRST,
     Middle = sys::APR_HOOK_MIDDLE,
     Last = sys::APR_HOOK_LAST,
 }
@@ -231,7 +232,7 @@ macro_rules! hooks {
 
 hooks! {
     /// All modules are loaded, and no directive but those is carried out yet.
-    pre_config = ap_hook_pre_config(on_pre_config: Fn()), Middle;
+    pre_config = ap_hook_pre_config(on_pre_config: Fn() -> Result<(), String>), Middle;
     /// The configuration is whole; `apachectl -t` too comes here, and ends after it.
     check_config = ap_hook_check_config(on_config: Fn(&Setup) -> Result<(), String>), Middle;
     /// In the parent, after each pass over the configuration.
@@ -242,6 +243,8 @@ hooks! {
     translate_last = ap_hook_translate_name(on_request: Fn(&Request) -> Answer), Last;
     /// The file's or the proxied URL's own configuration is about to be looked up.
     map_to_storage = ap_hook_map_to_storage(on_request: Fn(&Request) -> Answer), ReallyFirst;
+    /// The response is to be made: before mod_proxy.
+    handler = ap_hook_handler(on_request: Fn(&Request) -> Answer), ReallyFirst;
 }
 
 impl Hooks {
@@ -258,7 +261,7 @@ impl Hooks {
         &mut self,
         _: F,
     ) -> &mut Self {
-        static AFTER: Names = Names([c"mod_proxy.c".as_ptr(), ptr::null()]);
+        static AFTER: Names = Names([c"mod_proxy.c".as_ptr(), ptr::null(), ptr::null()]);
         // SAFETY: as in the macro; the list of predecessors is static.
         unsafe {
             let (after, order) = (AFTER.0.as_ptr(), Order::Middle as c_int);
@@ -273,10 +276,25 @@ impl Hooks {
     where
         F: Fn(&Request) -> Answer + Copy + 'static,
     {
-        static AFTER: Names = Names([c"core.c".as_ptr(), ptr::null()]);
+        static AFTER: Names = Names([c"core.c".as_ptr(), ptr::null(), ptr::null()]);
         // SAFETY: as above.
         unsafe {
             let (after, order) = (AFTER.0.as_ptr(), Order::ReallyFirst as c_int);
+            sys::ap_hook_fixups(Some(on_request::<F>), after, ptr::null(), order);
+        }
+        self
+    }
+
+    /// As `fixups`, after mod_rewrite and mod_proxy: a directory's rules have been applied.
+    pub(in crate::module) fn fixups_of_rules<F>(&mut self, _: F) -> &mut Self
+    where
+        F: Fn(&Request) -> Answer + Copy + 'static,
+    {
+        static AFTER: Names =
+            Names([c"mod_rewrite.c".as_ptr(), c"mod_proxy.c".as_ptr(), ptr::null()]);
+        // SAFETY: as above.
+        unsafe {
+            let (after, order) = (AFTER.0.as_ptr(), Order::First as c_int);
             sys::ap_hook_fixups(Some(on_request::<F>), after, ptr::null(), order);
         }
         self

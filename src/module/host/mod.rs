@@ -20,6 +20,7 @@ mod sections;
 mod server;
 mod sys;
 mod tree;
+mod version;
 mod worker;
 
 pub(super) use decimal::Decimal;
@@ -37,6 +38,7 @@ pub(super) use server::{
     release_inherited, restarts, retain, retained, runtime_path, server_path, serves,
 };
 pub(super) use tree::{Line, edit_directives, for_each_directive};
+pub(super) use version::check_version;
 pub(super) use worker::Worker;
 
 /// Conjures a function back from its type: a function item has no size, its type says it all.

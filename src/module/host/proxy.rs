@@ -1,7 +1,7 @@
 //! mod_proxy, found at run time: it may be loaded after us, or not at all.
 
 use super::log::Level;
-use super::{Answer, Pool, Request, Server, Worker, pool, sys};
+use super::{Answer, Pool, Request, Server, Worker, pool, sys, version};
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::ptr::{self, NonNull};
 
@@ -12,6 +12,8 @@ use std::ptr::{self, NonNull};
 pub(in crate::module) struct Proxy {
     pub(super) module: NonNull<sys::module>,
     encode: Encode,
+    /// What of the flags `encode` understands.
+    encode_flags: c_int,
     hook_canon_handler: HookCanon,
     hook_check_trans: HookCheck,
     hook_pre_request: HookPreRequest,
@@ -86,8 +88,18 @@ const _: () = {
     let _: GetWorker = sys::ap_proxy_get_worker_ex;
     let _: DefineWorker = sys::ap_proxy_define_worker_ex;
     let _: InitializeWorker = sys::ap_proxy_initialize_worker;
+    let _: Encode = sys::ap_proxy_canonenc;
+    #[cfg(mmn_127)]
     let _: Encode = sys::ap_proxy_canonenc_ex;
+    #[cfg(mmn_127)]
+    assert!(KEEP_ENCODED_SLASHES == sys::PROXY_CANONENC_NOENCODEDSLASHENCODING as c_int);
 };
+
+/// The flag of `ap_proxy_canonenc_ex` for `AllowEncodedSlashes NoDecode`.
+const KEEP_ENCODED_SLASHES: c_int = 2;
+
+/// The flag of `ap_proxy_get_worker_ex` for a URL that has no unix socket in it; not every version knows it.
+const NO_UDS: c_int = 8;
 
 // SAFETY: pointers to code, and to a record that is written while the configuration is read only.
 unsafe impl Send for Proxy {}
@@ -99,6 +111,12 @@ impl Proxy {
     pub(in crate::module) fn find() -> Option<Self> {
         // SAFETY: a C string; Apache's list of modules is not written while hooks run.
         let module = NonNull::new(unsafe { sys::ap_find_linked_module(c"mod_proxy.c".as_ptr()) })?;
+        // Before 2.4.56, mod_proxy encoded the percent sign of an encoded slash: its only function has no flags,
+        // and decodes first if it is not given a zero.
+        let (encode, encode_flags) = match symbol(c"ap_proxy_canonenc_ex") {
+            Some(found) => (found, KEEP_ENCODED_SLASHES),
+            None => (symbol(c"ap_proxy_canonenc")?, 0),
+        };
         // SAFETY: each name is that of mod_proxy.h, whose type stands beside it and was compared
         // above; dlsym found it in the loaded module.
         unsafe {
@@ -126,7 +144,8 @@ impl Proxy {
                 initialize_worker: typed::<*mut c_void, InitializeWorker>(symbol(
                     c"ap_proxy_initialize_worker",
                 )?),
-                encode: typed::<*mut c_void, Encode>(symbol(c"ap_proxy_canonenc_ex")?),
+                encode: typed::<*mut c_void, Encode>(encode),
+                encode_flags,
             })
         }
     }
@@ -218,7 +237,8 @@ impl Proxy {
                 None => Err(refuse(request, "path")),
             };
         }
-        let (len, flags) = (path.to_bytes().len() as c_int, request.slash_flags());
+        let len = path.to_bytes().len() as c_int;
+        let flags = if request.keeps_encoded_slashes() { self.encode_flags } else { 0 };
         // SAFETY: the request, and so its pool, is live; what is returned is null, or a C string that
         // lies there.
         let encoded = unsafe {
@@ -257,7 +277,8 @@ impl Proxy {
         let found = unsafe {
             let (pool, conf) = ((*request.raw()).pool, self.conf_of(request).cast_mut());
             let url = pool::concat(pool, parts);
-            let kinds = sys::AP_PROXY_WORKER_NO_UDS as c_uint;
+            let kinds =
+                (sys::AP_PROXY_WORKER_IS_PREFIX | sys::AP_PROXY_WORKER_IS_MATCH | NO_UDS) as c_uint;
             (self.get_worker)(pool, ptr::null_mut(), conf, url, kinds)
         };
         NonNull::new(found).map(Worker)
@@ -284,11 +305,21 @@ impl Proxy {
             let first = workers.elts.cast::<sys::proxy_worker>();
             let worker = |at| {
                 let worker = NonNull::new(first.add(at))?;
-                let name = CStr::from_ptr((&raw const (*(*worker.as_ptr()).s).name_ex).cast());
-                Some((name.to_string_lossy().into_owned(), Worker(worker)))
+                let worker = Worker(worker);
+                Some((worker.name().to_string_lossy().into_owned(), worker))
             };
             (0..workers.nelts as usize).filter_map(worker).collect()
         }
+    }
+
+    /// Whether mod_proxy itself brings the URL of a directory's RewriteRule into its canonical form.
+    pub(in crate::module) fn canonicalises_rules(&self) -> bool {
+        version::canonicalises_rules()
+    }
+
+    /// Whether mod_proxy itself brings the URL of a SetHandler into its canonical form.
+    pub(in crate::module) fn canonicalises_handlers(&self) -> bool {
+        version::canonicalises_handlers()
     }
 
     /// A worker of its own for `url`, as long as the pool lives.

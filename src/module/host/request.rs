@@ -3,7 +3,7 @@
 use super::guard::guard_or;
 use super::log::{Level, log, log_request};
 use super::record::{config_of, place_in};
-use super::{Held, Text, item, pool, sys};
+use super::{Answer, Held, Text, item, pool, sys};
 use crate::module::config::Config;
 use crate::module::site::Service;
 use std::cell::UnsafeCell;
@@ -185,8 +185,8 @@ impl Request {
         unsafe { (*self.raw()).proxyreq == sys::PROXYREQ_PROXY as c_int }
     }
 
-    /// What AllowEncodedSlashes means to mod_proxy's encoding of the path.
-    pub(super) fn slash_flags(&self) -> c_int {
+    /// Whether an encoded slash in its path is left as the client sent it: `AllowEncodedSlashes NoDecode`.
+    pub(super) fn keeps_encoded_slashes(&self) -> bool {
         // SAFETY: the request is live, and the core has its part in its configuration.
         let core = unsafe {
             let core = sys::ap_get_module_config(
@@ -195,11 +195,7 @@ impl Request {
             );
             &*core.cast::<sys::core_dir_config>()
         };
-        if core.allow_encoded_slashes() != 0 && core.decode_encoded_slashes() == 0 {
-            sys::PROXY_CANONENC_NOENCODEDSLASHENCODING as c_int
-        } else {
-            0
-        }
+        core.allow_encoded_slashes() != 0 && core.decode_encoded_slashes() == 0
     }
 
     /// When it began, microseconds since 1970, and its first line, as the client sent it.
@@ -213,9 +209,37 @@ impl Request {
         (began as u64, line.map_or(b"", CStr::to_bytes))
     }
 
-    /// Whether SetHandler made it mod_proxy's.
+    /// Whether SetHandler made it mod_proxy's: its URL is the handler, with the path of a file behind it.
     pub(in crate::module) fn is_by_handler(&self) -> bool {
-        self.has_note(c"proxy-sethandler")
+        // SAFETY: as in `filename_behind`.
+        let both =
+            unsafe { (pool::borrow((*self.raw()).filename), pool::borrow((*self.raw()).handler)) };
+        let (Some(file), Some(handler)) = both else { return false };
+        handler.to_bytes().starts_with(b"proxy:") && file.to_bytes().starts_with(handler.to_bytes())
+    }
+
+    /// Gives a request whose handler is `proxy:…` the URL that mod_proxy's handler would give it, as
+    /// [`Request::is_by_handler`] has it, and has `canonicalise` bring that into its form. Takes it back, with the
+    /// answer, unless that is [`Answer::OK`].
+    pub(in crate::module) fn start_by_handler(
+        &self,
+        canonicalise: impl FnOnce() -> Answer,
+    ) -> Answer {
+        let r = self.raw();
+        // SAFETY: as in `filename_behind`; the request, and so its pool, is live.
+        unsafe {
+            let file = (*r).filename;
+            let parts = [(*r).handler, file.cast_const()];
+            let parts = parts.map(|part| pool::borrow(part).unwrap_or_default().to_bytes());
+            (*r).filename = pool::concat((*r).pool, &parts);
+            (*r).proxyreq = sys::PROXYREQ_REVERSE as c_int;
+            let answer = canonicalise();
+            if answer != Answer::OK {
+                (*r).filename = file;
+                (*r).proxyreq = sys::PROXYREQ_NONE as c_int;
+            }
+            answer
+        }
     }
 
     /// Whether modules have left this note with the request.

@@ -1,6 +1,8 @@
 //! A worker of mod_proxy, and its parameters.
 
 use super::sys;
+#[cfg(any(mmn_124, mmn_130))]
+use super::version;
 use std::ffi::{CStr, c_uint};
 use std::ptr::NonNull;
 
@@ -23,6 +25,20 @@ impl Worker {
         unsafe { (*self.raw()).s }
     }
 
+    /// Its name: the URL that it was declared for. Before 2.4.53, mod_proxy kept 95 bytes of it.
+    pub(super) fn name(&self) -> &CStr {
+        let shared = self.shared();
+        // SAFETY: arrays of characters that end with a NUL; a live worker is written no more when its name is asked
+        // for. The longer one is looked at only if this Apache has it.
+        unsafe {
+            #[cfg(mmn_124)]
+            if version::has_whole_names() {
+                return CStr::from_ptr((&raw const (*shared).name_ex).cast());
+            }
+            CStr::from_ptr((&raw const (*shared).name).cast())
+        }
+    }
+
     /// Whether it talks to this unix socket (`None`: to none).
     pub(in crate::module) fn has_socket(self, path: Option<&CStr>) -> bool {
         // SAFETY: an array of characters that ends with a NUL.
@@ -35,13 +51,13 @@ impl Worker {
     pub(in crate::module) fn never_in_error(self) {
         // SAFETY: live, and the configuration is still being made.
         unsafe {
-            let shared = &mut *self.shared();
+            let shared = self.shared();
             if has_own_retry(shared) {
                 return;
             }
-            shared.status |= sys::PROXY_WORKER_IGNORE_ERRORS as c_uint;
-            shared.retry = 0;
-            shared.set_retry_set(1);
+            (*shared).status |= sys::PROXY_WORKER_IGNORE_ERRORS as c_uint;
+            (*shared).retry = 0;
+            Shared::set_retry_set_raw(shared, 1);
         }
     }
 
@@ -56,14 +72,17 @@ impl Worker {
     pub(in crate::module) fn has_parameters(self) -> bool {
         // SAFETY: a worker's shared part is numbers, characters and pointers, for which zeros are a
         // value; this worker's is live.
-        unsafe { transfer(&*self.shared(), &mut std::mem::zeroed()) }
+        unsafe {
+            let mut other: Shared = std::mem::zeroed();
+            transfer(self.shared(), &raw mut other)
+        }
     }
 
     /// Takes over the parameters that were set for `other`, and the `<Proxy>` section that it stands in.
     pub(in crate::module) fn inherit(self, other: Self) {
         // SAFETY: both live and two, and the configuration is still being made.
         unsafe {
-            transfer(&*other.shared(), &mut *self.shared());
+            transfer(other.shared(), self.shared());
             let section = (*other.raw()).section_config;
             if !section.is_null() {
                 (*self.raw()).section_config = section;
@@ -77,59 +96,84 @@ impl Worker {
     }
 }
 
+/// The part of a worker that all processes share. It is never borrowed as a whole: an older Apache's ends before
+/// what the headers have at its end.
+type Shared = sys::proxy_worker_shared;
+
 /// Whether the administrator has written `retry=`, and not [`Worker::never_in_error`] set it.
-fn has_own_retry(shared: &sys::proxy_worker_shared) -> bool {
-    let ignores_errors = shared.status & sys::PROXY_WORKER_IGNORE_ERRORS as c_uint != 0;
-    shared.retry_set() != 0 && !(shared.retry == 0 && ignores_errors)
+///
+/// # Safety
+///
+/// It is live, and nobody writes it.
+unsafe fn has_own_retry(shared: *const Shared) -> bool {
+    // SAFETY: the caller promises it.
+    unsafe {
+        let ignores_errors = (*shared).status & sys::PROXY_WORKER_IGNORE_ERRORS as c_uint != 0;
+        Shared::retry_set_raw(shared) != 0 && !((*shared).retry == 0 && ignores_errors)
+    }
 }
 
 /// Copies the parameters that were set, and tells whether there were any.
-fn transfer(from: &sys::proxy_worker_shared, to: &mut sys::proxy_worker_shared) -> bool {
+///
+/// # Safety
+///
+/// Both are live, and two; nobody else writes them.
+unsafe fn transfer(from: *const Shared, to: *mut Shared) -> bool {
     let mut any = false;
     macro_rules! flagged {
         ($($field:ident if $set:ident, $mark:ident;)+) => {$(
-            if from.$set() != 0 { to.$field = from.$field; to.$mark(1); any = true; }
+            if Shared::$set(from) != 0 {
+                (*to).$field = (*from).$field;
+                Shared::$mark(to, 1);
+                any = true;
+            }
         )+};
     }
     macro_rules! changed {
         ($($field:ident from $default:expr;)+) => {$(
-            if from.$field != $default { to.$field = from.$field; any = true; }
+            if (*from).$field != $default { (*to).$field = (*from).$field; any = true; }
         )+};
     }
-    flagged! {
-        timeout if timeout_set, set_timeout_set;
-        acquire if acquire_set, set_acquire_set;
-        ping_timeout if ping_timeout_set, set_ping_timeout_set;
-        conn_timeout if conn_timeout_set, set_conn_timeout_set;
-        recv_buffer_size if recv_buffer_size_set, set_recv_buffer_size_set;
-        io_buffer_size if io_buffer_size_set, set_io_buffer_size_set;
-        response_field_size if response_field_size_set, set_response_field_size_set;
-        address_ttl if address_ttl_set, set_address_ttl_set;
-    }
-    changed! {
-        min from 0; smax from -1; hmax from 0; ttl from 0;
-        flush_packets from sys::flush_off;
-        upgrade from [0; _]; secret from [0; _];
-    }
-    if has_own_retry(from) {
-        let ignores = sys::PROXY_WORKER_IGNORE_ERRORS as c_uint;
-        to.retry = from.retry;
-        to.set_retry_set(1);
-        to.status = to.status & !ignores | from.status & ignores;
-        any = true;
-    }
-    if from.flush_packets == sys::flush_auto {
-        to.flush_wait = from.flush_wait;
-    }
-    if from.keepalive_set() != 0 {
-        to.set_keepalive(from.keepalive());
-        to.set_keepalive_set(1);
-        any = true;
-    }
-    if from.disablereuse_set() != 0 {
-        to.set_disablereuse(from.disablereuse());
-        to.set_disablereuse_set(1);
-        any = true;
+    // SAFETY: the caller promises both, as far as this Apache has them; what it may not have is asked for.
+    unsafe {
+        flagged! {
+            timeout if timeout_set_raw, set_timeout_set_raw;
+            acquire if acquire_set_raw, set_acquire_set_raw;
+            ping_timeout if ping_timeout_set_raw, set_ping_timeout_set_raw;
+            conn_timeout if conn_timeout_set_raw, set_conn_timeout_set_raw;
+            recv_buffer_size if recv_buffer_size_set_raw, set_recv_buffer_size_set_raw;
+            io_buffer_size if io_buffer_size_set_raw, set_io_buffer_size_set_raw;
+            response_field_size if response_field_size_set_raw, set_response_field_size_set_raw;
+        }
+        #[cfg(mmn_130)]
+        if version::has_address_ttl() {
+            flagged! { address_ttl if address_ttl_set_raw, set_address_ttl_set_raw; }
+        }
+        changed! {
+            min from 0; smax from -1; hmax from 0; ttl from 0;
+            flush_packets from sys::flush_off;
+            upgrade from [0; _]; secret from [0; _];
+        }
+        if has_own_retry(from) {
+            let ignores = sys::PROXY_WORKER_IGNORE_ERRORS as c_uint;
+            (*to).retry = (*from).retry;
+            Shared::set_retry_set_raw(to, 1);
+            (*to).status = (*to).status & !ignores | (*from).status & ignores;
+            any = true;
+        }
+        if (*from).flush_packets == sys::flush_auto {
+            (*to).flush_wait = (*from).flush_wait;
+        }
+        if Shared::keepalive_set_raw(from) != 0 {
+            Shared::set_keepalive_raw(to, Shared::keepalive_raw(from));
+            Shared::set_keepalive_set_raw(to, 1);
+            any = true;
+        }
+        if Shared::disablereuse_set_raw(from) != 0 {
+            Shared::set_disablereuse_raw(to, Shared::disablereuse_raw(from));
+            Shared::set_disablereuse_set_raw(to, 1);
+            any = true;
+        }
     }
     any
 }

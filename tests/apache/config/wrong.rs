@@ -16,6 +16,8 @@ const NO_BACKEND: &str =
     "slot://files: slot \"blue\" has no backend|give it one, or take the path out";
 const CHOOSES: &str = "a request would choose the group";
 const NO_URL: &str = "URL must be absolute";
+/// The words of a newer mod_proxy, or else ours.
+const NO_GROUP: &str = "URL must be absolute or else it names no group, as slot://app/ does";
 const NO_ROOT: &str = "SlotDocumentRoot takes the name of a group";
 const NAME: &str = "letters, digits, '_', '-' and '.' only";
 const START: &str = "a name starts with a letter or a digit";
@@ -79,7 +81,7 @@ pub(super) const ROUTES: [Wrong<'static>; 63] = [
     ("<Directory />\n!RewriteRule ^(.*)$ slot://nobody/$1 [P]\n</Directory>", NOBODY),
     ("!RewriteRule ^/(.*)$ slot://app/$1 [L]", "RewriteRule to slot://app needs the flag [P]"),
     ("!RewriteRule ^/(.*)$ slot://app/$1", "RewriteRule to slot://app needs the flag [P]"),
-    ("!ProxyPass / slot:///x", NO_URL),
+    ("!ProxyPass / slot:///x", NO_GROUP),
     ("!ProxyPass / slot:app/", NO_URL),
     ("!ProxyPass / slot://app:80/", "there is no <SlotGroup app:80>"),
     ("!ProxyPass / slot://files/", NO_BACKEND),

@@ -1,7 +1,6 @@
 //! Files that are damaged while Apache serves: its processes live, and nobody is told a lie.
 
 use super::{assert_serves, control, group, started};
-use crate::foreign;
 use crate::site::{Mpm, Site, end_all, text, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -200,7 +199,7 @@ fn a_module_that_recovers_from_its_own_bus_errors_leaves_us_ours() {
         for how in ["early", "late", "once"] {
             let mut site = Site::of(mpm);
             site.docroots(&super::SLOTS);
-            let module = foreign::build(site.path(), "hostile/sigbus.c");
+            let module = site.build_module("tests/apache/hostile/sigbus.c");
             let lines = format!("LoadModule sigbus_module {}\n", module.display());
             // As many as there are now stay.
             let stay = if mpm == Mpm::Prefork { "MaxSpareServers 30\n" } else { "" };

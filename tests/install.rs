@@ -1,0 +1,156 @@
+//! The build takes the headers of Apache 2.4.52 and newer. `make install` and `make uninstall` ask the apxs that APXS names, and stop when it answers nothing; the tests find
+//! an Apache by HTTPD and APXS.
+
+#[path = "support/apache.rs"]
+#[allow(dead_code, reason = "shared with the tests that start an Apache")]
+mod apache;
+#[path = "../build/magic.rs"]
+mod magic;
+
+use apache::find_apache;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use tempfile::TempDir;
+
+/// A directory with what `make` would have built, and the programs that a test writes.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        let place = Self(TempDir::new().unwrap());
+        for built in ["libmod_slot.so", "slotctl"] {
+            place.write(&format!("target/release/{built}"), built);
+        }
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn script(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.write(name, &format!("#!/bin/sh\n{text}\n"));
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    /// An apxs that answers `LIBEXECDIR` and its like with these.
+    fn apxs(&self, answers: &[(&str, &str)]) -> PathBuf {
+        let cases = answers.iter().map(|(name, value)| format!("{name}) echo '{value}';;\n"));
+        self.script("bin/apxs", &format!("case $2 in\n{}esac", cases.collect::<String>()))
+    }
+
+    fn make(&self, target: &str, apxs: &Path) -> Output {
+        Command::new("make")
+            .args(["--no-print-directory", target])
+            .arg(format!("APXS={}", apxs.display()))
+            .arg(format!("DESTDIR={}", self.path("stage").display()))
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env("CARGO_TARGET_DIR", self.path("target"))
+            .env_remove("MAKEFLAGS")
+            .output()
+            .unwrap()
+    }
+}
+
+const ALL: [(&str, &str); 3] = [
+    ("PROGNAME", "httpd"),
+    ("LIBEXECDIR", "/opt/httpd/modules"),
+    ("SYSCONFDIR", "/opt/httpd/conf"),
+];
+
+#[test]
+fn nothing_is_touched_if_apxs_answers_nothing() {
+    let place = Place::new();
+    let kept = place.write("stage/mod_slot.so", "another file");
+    for (missing, (asked, _)) in ALL.iter().enumerate() {
+        let answers: Vec<_> =
+            ALL.iter().enumerate().filter(|(at, _)| *at != missing).map(|(_, all)| *all).collect();
+        let apxs = place.apxs(&answers);
+        for target in ["install", "uninstall"] {
+            let out = place.make(target, &apxs);
+            let said = String::from_utf8_lossy(&out.stderr).into_owned();
+            assert!(!out.status.success(), "{target} {missing}: {said}");
+            let words = format!("apxs -q {asked} answers nothing: have APXS name");
+            assert!(said.contains(&words), "{target} {missing}: {said}");
+            let found: Vec<_> = fs::read_dir(place.path("stage")).unwrap().flatten().collect();
+            assert!(found.len() == 1 && kept.exists(), "{target} {missing}: {found:?}");
+        }
+    }
+}
+
+#[test]
+fn the_module_goes_where_apxs_says() {
+    let place = Place::new();
+    let apxs = place.apxs(&ALL);
+    let module = place.path("stage/opt/httpd/modules/mod_slot.so");
+    let out = place.make("install", &apxs);
+    assert!(out.status.success() && module.exists(), "{out:?}");
+    let out = place.make("uninstall", &apxs);
+    assert!(out.status.success() && !module.exists(), "{out:?}");
+}
+
+#[test]
+fn an_httpd_has_its_own_modules_and_not_those_of_the_apxs_in_path() {
+    let place = Place::new();
+    let modules = place.path("root/modules");
+    place.write("root/modules/mod_proxy.so", "");
+    let said = format!("echo ' -D HTTPD_ROOT=\"{}\"'", place.path("root").display());
+    let httpd = place.script("sbin/httpd", &said);
+    assert_eq!(find_apache(Some(httpd.clone()), None), Ok((httpd.clone(), modules)));
+
+    // With an apxs, that one says where they are; alone, it names the program too.
+    let apxs = place.apxs(&[ALL[0], ALL[1], ("SBINDIR", "/opt/httpd/bin")]);
+    let there = PathBuf::from("/opt/httpd/modules");
+    assert_eq!(find_apache(Some(httpd.clone()), Some(apxs.clone())), Ok((httpd, there.clone())));
+    assert_eq!(find_apache(None, Some(apxs)), Ok(("/opt/httpd/bin/httpd".into(), there)));
+
+    // One that nobody knows the modules of is an error, and so is an apxs that knows nothing.
+    let bare = place.script("bare/httpd", "echo");
+    let said = find_apache(Some(bare), None).unwrap_err();
+    assert!(said.contains("no directory of its modules found; set APXS"), "{said}");
+    let silent = place.script("bare/apxs", "exit 1");
+    let said = find_apache(None, Some(silent)).unwrap_err();
+    assert!(said.contains("apxs -q PROGNAME answers nothing"), "{said}");
+}
+
+#[test]
+fn headers_before_2_4_52_are_refused_with_a_way_out() {
+    let header = |major: u32, minor: u32| {
+        let text = format!(
+            " * MODULE_MAGIC_NUMBER_MINOR\n#define MODULE_MAGIC_NUMBER_MAJOR {major}\n#endif\n\
+             #define MODULE_MAGIC_NUMBER_MINOR {minor}                 /* 0...n */\n"
+        );
+        magic::read("ap_mmn.h", &text)
+    };
+    assert_eq!(header(20_120_211, 121), Ok(121));
+    assert_eq!(header(20_120_211, 142), Ok(142));
+    for (major, minor) in [(20_120_211, 120), (20_051_115, 200), (20_211_221, 10)] {
+        let said = header(major, minor).unwrap_err();
+        for words in
+            [&*format!("{major}:{minor};"), "needs Apache httpd 2.4.52", "have APXS name the apxs"]
+        {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+    }
+    assert!(magic::read("ap_mmn.h", "").unwrap_err().contains("does not say"));
+}
+
+#[test]
+fn slotctl_looks_for_the_counts_where_apache_has_them() {
+    let apxs = std::env::var("APXS").ok().filter(|apxs| !apxs.is_empty());
+    let apxs = apxs.unwrap_or_else(|| "apxs".into());
+    let runtime = apache::ask_apxs(Path::new(&apxs), "RUNTIMEDIR").unwrap();
+    let out = Command::new(env!("CARGO_BIN_EXE_slotctl")).arg("--help").output().unwrap();
+    let help = String::from_utf8(out.stdout).unwrap();
+    assert!(help.contains(&format!("{runtime}/slots")), "{runtime}: {help}");
+}
