@@ -18,6 +18,7 @@ use std::io::Write;
 use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 /// What the URL of a named group begins with. No host has this name: an underscore or a capital would be
 /// changed on the way, and the number is behind it.
@@ -72,12 +73,16 @@ fn name_group(request: &Request, key: &[u8]) -> Kept<CStr> {
     request.keep_text(&[PREFIX, &digits, path])
 }
 
-/// A number that nobody can guess from those before it: a keyed hash of a counter. Each process has a random
-/// key of its own.
+/// A number that nobody can guess from those before it: a keyed hash of a counter. The key may come from Apache's
+/// parent, so that all children have the same one; process and time tell their counters apart.
 fn number() -> u64 {
-    static KEY: OnceLock<RandomState> = OnceLock::new();
+    static OWN: OnceLock<(RandomState, (u32, u128))> = OnceLock::new();
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    KEY.get_or_init(RandomState::new).hash_one(COUNT.fetch_add(1, Ordering::Relaxed))
+    let (key, process) = OWN.get_or_init(|| {
+        let age = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |age| age.as_nanos());
+        (RandomState::new(), (std::process::id(), age))
+    });
+    key.hash_one((process, COUNT.fetch_add(1, Ordering::Relaxed)))
 }
 
 /// What begins as a URL of ours does, and what no rule has named for this request.

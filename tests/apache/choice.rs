@@ -4,7 +4,7 @@
 use crate::backend::Backend;
 use crate::http::{Client, Message};
 use crate::routing;
-use crate::site::{Site, until};
+use crate::site::{Mpm, Site, until};
 use std::collections::BTreeSet;
 use std::fs;
 use std::thread;
@@ -53,8 +53,12 @@ struct Open {
 }
 
 fn open() -> Open {
+    open_on(Mpm::Event)
+}
+
+fn open_on(mpm: Mpm) -> Open {
     let backends = ["admin", "public"].map(Backend::named);
-    let mut site = Site::new().with(&["rewrite"]);
+    let mut site = Site::of(mpm).with(&["rewrite"]);
     fs::create_dir_all(site.path().join("docs/dir")).unwrap();
     site.write("names.txt", "one public\ntwo admin\nslash public/x\n");
     site.write("whole.txt", "one slot://public/w\ntwo SLOT://public\nthree public/deep\n");
@@ -174,7 +178,12 @@ fn maps_of_names_choose_among_groups() {
 
 #[test]
 fn what_a_trace_shows_of_a_rule_is_of_no_use_to_another_request() {
-    let Open { site, _backends } = open();
+    for mpm in [Mpm::Event, Mpm::Prefork] {
+        assert_trace_is_of_no_use(&open_on(mpm));
+    }
+}
+
+fn assert_trace_is_of_no_use(Open { site, _backends }: &Open) {
     assert!(site.get("/named/two/x").text().starts_with("slot=admin"));
     let log = site.log();
     let shown: BTreeSet<_> = log
@@ -186,7 +195,8 @@ fn what_a_trace_shows_of_a_rule_is_of_no_use_to_another_request() {
         .collect();
     assert_eq!(shown.len(), 1, "{log}");
     for host in shown {
-        for way in ["/to/", "/both/"] {
+        // Many times, so that the processes of prefork are asked as well.
+        for way in ["/to/", "/both/"].iter().cycle().take(60) {
             let answer = site.get(&format!("{way}{host}/secret"));
             assert_eq!(answer.status(), 500, "{}", answer.text());
         }
