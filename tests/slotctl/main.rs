@@ -20,4 +20,6 @@ mod power;
 mod requests;
 mod rights;
 mod site;
+#[path = "../support/skip.rs"]
+mod skip;
 mod strace;
