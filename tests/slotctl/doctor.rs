@@ -84,10 +84,10 @@ fn where_nothing_is_broken_nothing_is_found() {
 #[test]
 fn a_record_that_a_reboot_would_end_is_told_of() {
     let site = Site::in_memory();
+    site.publish("app", &TWO, None);
     if !site.dirs.state_is_in_memory() {
         return skip::skip("/dev/shm is no tmpfs that this user may write to");
     }
-    site.publish("app", &TWO, None);
     let _rows_and_counts = Busy::of(&site, "app");
     finds(&site, "warning", "state", "in memory (tmpfs): after a reboot");
 }
