@@ -25,13 +25,16 @@ host = $(shell rustc -vV | sed -n 's/^host: //p')
 sanitized = RUSTC_BOOTSTRAP=1 $(CARGO) test --no-default-features --lib --target $(host) --target-dir $(target)/sanitize
 documents := README.md CHANGELOG.md LICENSE docs/manual.md apache/example-vhost.conf apache/mod_slot.xml
 
+# The Rust that mod_slot needs, as Cargo.toml states it.
+rust := $(shell sed -n 's/^rust-version = "\([0-9.]*\)"$$/\1/p' $(dir $(firstword $(MAKEFILE_LIST)))Cargo.toml)
+
 all: check-build ## Build the module and slotctl, optimised, into target/release
 	$(CARGO) build --release --bin slotctl
 	@# Last, for the build above leaves a libmod_slot.so without link-time optimisation.
 	$(CARGO) rustc --release --lib --crate-type cdylib
 
-help: ## This list
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
+help: ## Print this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
 		awk -F'|' '{ printf "  make %-13s %s\n", $$1, $$2 }'
 
 demo: check-build ## Flip ten times under load, in a private Apache; nothing is installed
@@ -43,13 +46,24 @@ test: check-test ## Run all tests: the core alone, everything with a real Apache
 	$(CARGO) test --workspace
 	@$(MAKE) --no-print-directory model
 
+# On prefork, but for tests of children that have several requests, or that Apache replaces as soon as one dies.
+not_prefork = --skip state::children_of_an_older --skip state::cut::counts_that_are_cut_short_under
+
+test-all: test ## Run all tests, those with an Apache again on worker and prefork, and the long forms
+	MOD_SLOT_MPM=worker $(CARGO) test --test apache
+	MOD_SLOT_MPM=prefork $(CARGO) test --test apache -- $(not_prefork)
+	@$(MAKE) --no-print-directory soak
+
 # The tests that have a long form.
 long = soak truth kill:: faults:: restarts:: fuzz:: power::
 
-soak: check-test ## Run the long form of the tests that have one; SOAK_FLIPS=500 makes fewer flips
+soak: check-test ## Run the long forms of the tests that have one; SOAK_FLIPS=500 makes fewer flips
 	MOD_SLOT_SOAK=1 $(CARGO) test --profile soak --test '*' -- $(long) --nocapture --test-threads=1
 
-model: ## Check the protocol of enter, flip and drain under loom, in every order of its steps
+test-bare: ## Run demo and test on a bare Debian 12 and 13, in roots of their own (root, debootstrap); CASES="trixie" chooses
+	.ci/bare $(CASES)
+
+model: check-rust ## Check the protocol of enter, flip and drain under loom, in every order of its steps
 	RUSTFLAGS="--cfg loom" $(CARGO) test --release --no-default-features --lib --target-dir $(target)/model model::
 
 sanitize: check-test ## Run the library's tests under AddressSanitizer and ThreadSanitizer, Apache's under the first
@@ -64,7 +78,7 @@ sanitize: check-test ## Run the library's tests under AddressSanitizer and Threa
 		$(CARGO) test --test apache -- --skip restarts_leave_nothing_behind --skip nothing_is_lost_or_stale_on_event; \
 		failed=$$?; ! grep -r . $$reports || failed=1; rm -r $$reports; exit $$failed; }
 
-lint: check-build ## Check the format, clippy and rustdoc, with and without the Apache side
+lint: check-lint ## Check the format, clippy and rustdoc, with and without the Apache side
 	$(CARGO) fmt --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --no-default-features --lib --bins -- -D warnings
@@ -130,6 +144,7 @@ endif
 	@echo "Removed. A running Apache still has the module in memory: restart it."
 
 clean: ## Remove what was built
+	@CARGO=$(firstword $(CARGO)) .ci/provide --say $(rust)
 	$(CARGO) clean
 
 # Each need: a shell word that finds it, and the Debian package that has it.
@@ -141,6 +156,7 @@ find_apxs = command -v $(APXS)
 libclangs = $(foreach dir,$${LIBCLANG_PATH:-/nowhere} /usr/lib/llvm*/lib /usr/lib/*/ /usr/lib64 /usr/lib64/llvm*/lib*,\
 	$(dir)/libclang.so* $(dir)/libclang-[0-9]*.so*)
 find_libclang = ls $(libclangs) 2>/dev/null | grep -q .
+find_mkfs = PATH="$$PATH:/usr/sbin:/sbin" command -v mkfs.ext4
 find_openssl = command -v openssl
 find_strace = command -v strace
 find_valgrind = command -v valgrind
@@ -152,44 +168,47 @@ find_haproxy = command -v haproxy || test -x /usr/sbin/haproxy
 find_caddy = command -v caddy
 find_tomcat = test -e $${CATALINA_HOME:-/usr/share/tomcat10}/bin/bootstrap.jar
 
-need_build = cc:gcc httpd:apache2 apxs:apache2-dev libclang:libclang-dev
-need_test = $(need_build) openssl:openssl strace:strace tomcat:tomcat10
+# With what Rust's `cargo fmt` and `cargo clippy` come in.
+find_fmt = $(CARGO) fmt --version
+find_clippy = $(CARGO) clippy --version
+# Cargo verifies with these where it downloads from.
+find_certificates = test -n "$$CARGO_HTTP_CAINFO$$SSL_CERT_FILE$$SSL_CERT_DIR" || ls $(certificates) 2>/dev/null | grep -q .
+certificates = /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/ca-bundle.pem /etc/ssl/cert.pem
+
+need_build = cc:gcc httpd:apache2 apxs:apache2-dev libclang:libclang-dev certificates:ca-certificates
+need_test = $(need_build) mkfs:e2fsprogs openssl:openssl strace:strace tomcat:tomcat10
 need_valgrind = valgrind:valgrind
 need_bench = $(need_valgrind) strace:strace wrk:wrk ab:apache2-utils h2load:nghttp2-client nginx:nginx-light haproxy:haproxy caddy:caddy
 need_all = $(need_test) $(need_valgrind)
+need_rust =
+need_lint = fmt:rustfmt-web clippy:rust-web-clippy
 
 # The packages of $(1) that are not there.
 define missing
 $(foreach need,$(1),{ $(find_$(firstword $(subst :, ,$(need)))); } >/dev/null 2>&1 || missing="$$missing $(lastword $(subst :, ,$(need)))";)
 endef
 
-define cargo_there
-command -v $(firstword $(CARGO)) >/dev/null 2>&1 || { \
-	echo "Missing: cargo, Rust 1.89 or newer. Install it from https://rustup.rs" >&2; exit 1; }
-endef
-
-# Installs the packages of $(1) that are not there, or says what to install and fails.
+# Installs the packages of $(1) that are not there, and Rust; or says what to install, and fails.
 define provide
-missing=; $(call missing,$(1)) \
-if [ -n "$$missing" ]; then \
-	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		echo "Installing:$$missing"; \
-		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy $$missing || exit 1; \
-	else \
-		echo "Missing. On Debian: apt-get install$$missing" >&2; \
-		echo "Elsewhere, the packages that have the same: gcc, httpd, httpd-devel, clang-devel, tomcat ..." >&2; \
-		exit 1; \
-	fi; \
-fi; \
-$(cargo_there)
+missing=; $(call missing,$(1)) CARGO=$(firstword $(CARGO)) .ci/provide $(rust) $$missing
 endef
 
 deps: ## Install what build and tests need (root, apt-get), or say what is missing
 	@$(call provide,$(need_all))
 	@echo "All that mod_slot's build and tests need is there."
 
-check-build check-test check-valgrind check-bench: check-%:
+check-rust check-build check-test check-valgrind check-bench: check-%:
 	@$(call provide,$(need_$*))
 
-.PHONY: all help demo test soak model sanitize lint instructions bench install uninstall clean deps
-.PHONY: check-build check-test check-valgrind check-bench
+# Debian has the two apart from cargo, rustup as components.
+check-lint: check-build
+	@if ! { $(find_fmt) && $(find_clippy); } >/dev/null 2>&1; then \
+		if dpkg -S "$$(readlink -f "$$(command -v $(firstword $(CARGO)))")" >/dev/null 2>&1; then \
+			$(call provide,$(need_lint)); \
+		else \
+			echo "Missing: cargo fmt or cargo clippy. With rustup: rustup component add rustfmt clippy" >&2; exit 1; \
+		fi; \
+	fi
+
+.PHONY: all help demo test test-all test-bare soak model sanitize lint instructions bench install uninstall clean deps
+.PHONY: check-rust check-build check-test check-lint check-valgrind check-bench

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use tungstenite::handshake::derive_accept_key;
@@ -33,7 +33,51 @@ struct State {
     closed: AtomicBool,
     strays: AtomicUsize,
     gone: AtomicBool,
+    gate: Gate,
 }
+
+/// Where requests are held until the test lets them go.
+#[derive(Default)]
+struct Gate {
+    held: Mutex<Held>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Held {
+    waiting: usize,
+    /// How often it was opened.
+    opened: usize,
+}
+
+impl Gate {
+    /// Returns when it is opened the next time, after a minute at most.
+    fn wait(&self) {
+        let mut held = self.held.lock().unwrap();
+        let before = held.opened;
+        held.waiting += 1;
+        self.changed.notify_all();
+        let minute = Duration::from_secs(60);
+        let closed = |held: &mut Held| held.opened == before;
+        let (mut held, waited) = self.changed.wait_timeout_while(held, minute, closed).unwrap();
+        held.waiting -= usize::from(waited.timed_out());
+    }
+
+    /// Lets all go as soon as `count` wait; false if they do not come within 20 seconds.
+    fn open(&self, count: usize) -> bool {
+        let held = self.held.lock().unwrap();
+        let missing = |held: &mut Held| held.waiting < count;
+        let (mut held, waited) =
+            self.changed.wait_timeout_while(held, Duration::from_secs(20), missing).unwrap();
+        held.opened += 1;
+        held.waiting = 0;
+        self.changed.notify_all();
+        !waited.timed_out()
+    }
+}
+
+/// In the path of a request, this has the backend hold it until [`Backend::release`].
+const HELD: &str = "?held";
 
 const RECORDED: usize = 1 << 20;
 
@@ -128,6 +172,11 @@ impl Backend {
         self.state.strays.load(SeqCst)
     }
 
+    /// Lets the requests finish that are held, whose paths have `?held`, as soon as there are `count`.
+    pub(crate) fn release(&self, count: usize) {
+        assert!(self.state.gate.open(count), "fewer than {count} requests are held");
+    }
+
     /// As SIGKILL for a backend's process: nobody listens, and all connections are closed.
     pub(crate) fn kill(mut self) {
         self.leave();
@@ -135,6 +184,8 @@ impl Backend {
         for stream in self.state.open.lock().unwrap().values() {
             let _ = stream.shutdown(Shutdown::Both);
         }
+        // They find their connections closed.
+        self.state.gate.open(0);
     }
 
     /// Gives up the port.
@@ -147,6 +198,7 @@ impl Backend {
 impl Drop for Backend {
     fn drop(&mut self) {
         self.leave();
+        self.state.gate.open(0);
     }
 }
 
@@ -216,6 +268,9 @@ fn serve(stream: TcpStream, state: &State, answer: &dyn Fn(&Message) -> Vec<u8>)
         request.read_body(&mut from).ok()?;
         if state.gone.load(SeqCst) {
             return None;
+        }
+        if request.start.contains(HELD) {
+            state.gate.wait();
         }
         let bytes = answer(&request);
         if bytes.starts_with(b"HTTP/1.1 101") {

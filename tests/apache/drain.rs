@@ -41,7 +41,7 @@ impl Stage {
         let http2 = if mpm == Mpm::Prefork { "" } else { "Protocols h2c http/1.1\n" };
         site.docroots(&SLOTS);
         for slot in SLOTS {
-            let page = "<!--#include virtual=\"/api/part?sleep=1200\" -->";
+            let page = "<!--#include virtual=\"/api/part?held\" -->";
             site.write(&format!("{slot}/page.shtml"), page);
             let large = std::fs::File::create(site.path().join(slot).join("large.bin")).unwrap();
             large.set_len(LARGE).unwrap();
@@ -51,7 +51,7 @@ impl Stage {
              Slot green http://{} docroot=ROOT/green\n</SlotGroup>\n\
              <Directory ROOT>\nRequire all granted\nOptions +Includes\n</Directory>\n\
              AddOutputFilter INCLUDES .shtml\nSlotDocumentRoot app\n\
-             ErrorDocument 404 /api/missing?sleep=1200\n\
+             ErrorDocument 404 /api/missing?held\n\
              ProxyPass /api/ slot://app/api/\n\
              ProxyPass /live/ slot://app/live/ upgrade=websocket\n{http2}{lines}",
             backends[0].address, backends[1].address
@@ -151,7 +151,9 @@ fn asked(to: SocketAddr, path: &'static str) -> JoinHandle<Message> {
     thread::spawn(move || Client::of(to).ask("GET", path, &[]).unwrap())
 }
 
-fn answered(asked: JoinHandle<Message>) {
+/// Lets a request finish that blue's backend holds.
+fn answered(stage: &Stage, asked: JoinHandle<Message>) {
+    stage.backends[0].release(1);
     assert!(asked.join().unwrap().text().contains("slot=blue"));
 }
 
@@ -160,7 +162,8 @@ const UPLOAD: &str =
 
 fn everything_is_waited_for_on(mpm: Mpm) {
     let stage = Stage::of(mpm);
-    stage.waits_for("/api/slow?sleep=1200", 1, |to| asked(to, "/api/slow?sleep=1200"), answered);
+    let held = |path| stage.waits_for(path, 1, |to| asked(to, path), |it| answered(&stage, it));
+    held("/api/slow?held");
     stage.waits_for(
         "/api/upload",
         1,
@@ -177,8 +180,8 @@ fn everything_is_waited_for_on(mpm: Mpm) {
         live.close().unwrap();
     });
     // A request that makes others is one.
-    stage.waits_for("/page.shtml", 1, |to| asked(to, "/page.shtml"), answered);
-    stage.waits_for("/no/such", 1, |to| asked(to, "/no/such"), answered);
+    held("/page.shtml");
+    held("/no/such");
 }
 
 #[test]
@@ -196,7 +199,7 @@ fn each_stream_of_a_connection_is_waited_for() {
                     let connection = Connection::open(to).await.unwrap();
                     let mut streams = Vec::new();
                     for number in 0..3 {
-                        let path = "/api/slow?sleep=1200";
+                        let path = "/api/slow?held";
                         streams.push(connection.begin(Method::GET, path, number).await.unwrap());
                     }
                     for stream in streams {
@@ -205,6 +208,9 @@ fn each_stream_of_a_connection_is_waited_for() {
                 });
             })
         };
-        stage.waits_for("/api/slow?sleep=1200", 3, ask, |thread| thread.join().unwrap());
+        stage.waits_for("/api/slow?held", 3, ask, |thread| {
+            stage.backends[0].release(3);
+            thread.join().unwrap();
+        });
     });
 }

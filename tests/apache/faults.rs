@@ -4,7 +4,8 @@
 
 use crate::backend::{self, Backend};
 use crate::http::Client;
-use crate::site::{Site, end_all, text, until};
+use crate::site::{Mpm, Site, end_all, text, until};
+use crate::skip;
 use std::fs::{self, File};
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -128,10 +129,9 @@ impl Start {
 
         let address = self.site.address;
         self.backends.iter().for_each(|backend| drop(backend.received()));
-        let slow = thread::spawn(move || Client::of(address).ask("GET", "/?sleep=60000", b""));
+        let slow = thread::spawn(move || Client::of(address).ask("GET", "/?held", b""));
         let at = SLOTS.iter().position(|slot| *slot == before).unwrap();
-        // Those of earlier starts sleep on; their Apache is gone.
-        let arrived = || self.backends[at].received().windows(8).any(|part| part == b"/?sleep=");
+        let arrived = || self.backends[at].received().windows(6).any(|part| part == b"/?held");
         until(arrived).expect(&what);
         let flipped = self.site.slotctl(&["flip", "app", SLOTS[1 - at]]).output().unwrap();
         if flipped.status.success() {
@@ -157,6 +157,7 @@ impl Start {
         end_all(&self.site.children());
         self.site.kill();
         assert!(slow.join().unwrap().is_err());
+        self.backends[at].release(1);
     }
 }
 
@@ -222,16 +223,19 @@ fn a_lock_that_nobody_lets_go_of_does_not_keep_apache_from_starting() {
     until(|| site.get("/").text().starts_with("slot=a ")).unwrap();
 }
 
-/// A file system of its own at a directory of a site, for as long as `then` takes; it is left out
-/// where that cannot be had.
+/// Mounts a file system at a directory of a site for as long as `then` takes; reports a skip if it
+/// cannot be mounted.
 fn mounted(at: &Path, size: &str, then: impl FnOnce()) {
     fs::create_dir(at).unwrap();
     let options = format!("size={size},mode=755");
     let mut mount = Command::new("mount");
     let out = mount.args(["-t", "tmpfs", "-o", &options, "none"]).arg(at).output().unwrap();
     if !out.status.success() {
-        println!("SKIPPED: mount: {}", text(&out).trim());
-        return;
+        let why = text(&out);
+        return skip::skip(&format!(
+            "mount: {}; run it as root, where mounts are allowed",
+            why.trim()
+        ));
     }
     let outcome = catch_unwind(AssertUnwindSafe(then));
     assert!(Command::new("umount").arg("-l").arg(at).status().unwrap().success());
@@ -267,7 +271,8 @@ fn a_record_on_a_disk_that_became_read_only_is_what_apache_serves() {
 /// Memory that is mapped, but has no room on its disk, is a SIGBUS for who touches it.
 #[test]
 fn a_runtime_directory_that_is_full_costs_no_child_its_life() {
-    let mut site = Site::new();
+    // The room is for a few children.
+    let mut site = Site::of(Mpm::Event);
     let run = site.path().join("run");
     mounted(&run.clone(), "3m", || {
         let backends = SLOTS.map(Backend::named);

@@ -4,8 +4,9 @@
 use crate::backend::Backend;
 use crate::http::Client;
 use crate::site::{Mpm, Site, text, until};
+use crate::skip;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, geteuid};
+use nix::unistd::Pid;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -15,11 +16,7 @@ use std::thread;
 const BOTH: [Mpm; 2] = [Mpm::Event, Mpm::Prefork];
 
 fn is_root() -> bool {
-    let root = geteuid().is_root();
-    if !root {
-        eprintln!("SKIPPED: the children of an Apache that root did not start own its files");
-    }
-    root
+    skip::is_root("the children of an Apache that root did not start own its files; run it as root")
 }
 
 /// Files of two slots on `/`, a backend on `/api/`, and the hostile module.
@@ -264,9 +261,13 @@ fn a_restart_heals_what_nonsense_says_is_in_flight() {
         until(free).unwrap_or_else(|| panic!("{mpm:?} {keep}: {}", site.run(&["status"])));
         let slow = thread::scope(|scope| {
             let address = site.address;
-            let slow = scope.spawn(move || Client::of(address).ask("GET", "/api/?sleep=1500", b""));
+            let slow = scope.spawn(move || Client::of(address).ask("GET", "/api/?held", b""));
             until(|| in_flight(&site, 0) == 1).expect("a request is counted");
-            site.run(&["flip", "app", "b", "--wait"]);
+            let flip = scope.spawn(|| site.run(&["flip", "app", "b", "--wait"]));
+            until(|| site.active() == "b").expect("it flips");
+            assert!(!flip.is_finished(), "{mpm:?} {keep}: a request is in a");
+            backends[0].release(1);
+            flip.join().unwrap();
             slow.join().unwrap().unwrap()
         });
         assert!(slow.text().starts_with("slot=a "));
@@ -309,12 +310,13 @@ fn who_holds_all_rows_keeps_nobody_from_flips_restarts_and_drains() {
         assert_eq!(site.get("/name.txt").text(), "slot=a\n");
         thread::scope(|scope| {
             let address = site.address;
-            let slow = scope.spawn(move || Client::of(address).ask("GET", "/api/?sleep=2000", b""));
+            let slow = scope.spawn(move || Client::of(address).ask("GET", "/api/?held", b""));
             until(|| backends[0].busy() == 1).expect("it is under way");
             site.flip("b");
             let drain = ["drain", "app", "a", "--timeout", "100ms"];
             let out = site.slotctl(&drain).output().unwrap();
             assert_eq!(out.status.code(), Some(124), "{mpm:?}: {}", text(&out));
+            backends[0].release(1);
             assert!(slow.join().unwrap().unwrap().text().starts_with("slot=a "));
         });
         site.run(&["drain", "app", "a", "--timeout", "10"]);

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 #[test]
 fn the_doctor_looks_at_docroots_as_apaches_user() {
     if !nix::unistd::geteuid().is_root() {
-        return eprintln!("SKIPPED: only root's Apache has a User of its own; run it as root");
+        return crate::skip::skip("only root's Apache has a User of its own; run it as root");
     }
     let mut site = Site::new();
     site.docroots(&["blue", "green"]);

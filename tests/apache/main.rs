@@ -39,4 +39,6 @@ mod multiplexed;
 #[path = "../support/shipped.rs"]
 #[allow(dead_code, reason = "shared with the tests of the pages, which compare the examples")]
 mod shipped;
+#[path = "../support/skip.rs"]
+mod skip;
 mod websocket;

@@ -6,7 +6,6 @@ use crate::site::{Mpm, Site, until};
 use std::fs;
 use std::os::unix::net::UnixListener;
 use std::thread;
-use std::time::Duration;
 
 /// An Apache with the group `app` of two backends with docroots, and these lines.
 pub(crate) fn site(mut site: Site, lines: &str) -> (Site, [Backend; 2]) {
@@ -248,7 +247,6 @@ fn a_slot_that_was_down_is_asked_as_soon_as_it_is_up() {
 fn a_request_ends_in_the_slot_it_began_in_with_its_error_page() {
     let answer = |name: &'static str| {
         Backend::start(crate::apache::free_port().unwrap(), move |_| {
-            thread::sleep(Duration::from_millis(700));
             let body = format!("slot={name}");
             String::from_utf8(ok(&body)).unwrap().replacen("200 OK", "404 No", 1).into_bytes()
         })
@@ -266,9 +264,10 @@ fn a_request_ends_in_the_slot_it_began_in_with_its_error_page() {
         group(&backends)
     ));
     thread::scope(|scope| {
-        let asked = scope.spawn(|| site.get("/app/x"));
+        let asked = scope.spawn(|| site.get("/app/x?held"));
         until(|| backends[0].busy() == 1).unwrap();
         site.flip("green");
+        backends[0].release(1);
         let answer = asked.join().unwrap();
         assert_eq!(answer.status(), 404);
         assert_eq!(answer.text(), "slot=blue env=blue");

@@ -47,9 +47,15 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// For the event MPM.
+    /// For the MPM that `MOD_SLOT_MPM` names: `event`, unless it is set.
     pub(crate) fn new() -> Self {
-        Self::of(Mpm::Event)
+        let name = std::env::var("MOD_SLOT_MPM").unwrap_or_default();
+        Self::of(match &*name {
+            "" | "event" => Mpm::Event,
+            "worker" => Mpm::Worker,
+            "prefork" => Mpm::Prefork,
+            _ => panic!("MOD_SLOT_MPM={name}: it can be event, worker or prefork"),
+        })
     }
 
     pub(crate) fn of(mpm: Mpm) -> Self {

@@ -100,7 +100,7 @@ fn set_mode(path: &Path, mode: u32) {
 fn is_root() -> bool {
     let root = nix::unistd::geteuid().is_root();
     if !root {
-        eprintln!("SKIPPED: only root can become another user; run it as root");
+        crate::skip::skip("only root can become another user; run it as root");
     }
     root
 }
@@ -235,7 +235,7 @@ fn what_an_access_list_allows_is_no_finding() {
     let mut setfacl = Command::new("setfacl");
     setfacl.args(["-m", "u:65534:x"]).arg(&path);
     if !setfacl.output().is_ok_and(|out| out.status.success()) {
-        return eprintln!("SKIPPED: there is no setfacl here, or no access list");
+        return crate::skip::skip("there is no setfacl here, or no access list");
     }
     let _child = Serving::start(&site, "", None);
     site.run(&["doctor"]).says("nothing is broken\n");

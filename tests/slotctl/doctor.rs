@@ -1,6 +1,7 @@
 //! `doctor`: each thing that can be broken is found, explained, and mended where that is safe.
 
 use crate::site::{Busy, Site, TWO, ran};
+use crate::skip;
 use mod_slot::state::control::WORD;
 use mod_slot::state::publish;
 use serde_json::Value;
@@ -66,11 +67,7 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 fn is_root() -> bool {
-    let root = nix::unistd::geteuid().is_root();
-    if !root {
-        eprintln!("SKIPPED: only root can give files away; run it as root");
-    }
-    root
+    skip::is_root("only root can give files away; run it as root")
 }
 
 #[test]
@@ -87,10 +84,10 @@ fn where_nothing_is_broken_nothing_is_found() {
 #[test]
 fn a_record_that_a_reboot_would_end_is_told_of() {
     let site = Site::in_memory();
-    if !site.dirs.state_is_in_memory() {
-        return eprintln!("SKIPPED: there is no tmpfs here");
-    }
     site.publish("app", &TWO, None);
+    if !site.dirs.state_is_in_memory() {
+        return skip::skip("/dev/shm is no tmpfs that this user may write to");
+    }
     let _rows_and_counts = Busy::of(&site, "app");
     finds(&site, "warning", "state", "in memory (tmpfs): after a reboot");
 }

@@ -134,7 +134,7 @@ fn a_directory_that_others_could_change_is_named_with_the_command_that_mends_it(
 #[test]
 fn a_directory_that_was_given_to_another_user_is_not_taken_for_that_users_apache() {
     if !nix::unistd::geteuid().is_root() {
-        return eprintln!("SKIPPED: only root can give files away; run it as root");
+        return crate::skip::skip("only root can give files away; run it as root");
     }
     let site = Site::whole();
     std::os::unix::fs::chown(&site.dirs.state, Some(65534), None).unwrap();

@@ -5,10 +5,11 @@ mod reading;
 mod ways;
 
 use crate::site::{Site, TWO, ran};
+use crate::skip;
 use mod_slot::flip::{self, Conditions, Who};
 use mod_slot::state::startup::{Counting, Startup, Wanted};
 use mod_slot::state::{Dirs, history, instance, publish, startup};
-use nix::unistd::{User, geteuid};
+use nix::unistd::User;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixListener;
@@ -92,11 +93,7 @@ fn give(path: &Path, name: &str) {
 }
 
 fn is_root() -> bool {
-    let root = geteuid().is_root();
-    if !root {
-        eprintln!("SKIPPED: only root has something that others want; run it as root");
-    }
-    root
+    skip::is_root("only root has something that others want; run it as root")
 }
 
 fn file_of(path: &Path, mode: u32, owner: &str) {
@@ -116,6 +113,9 @@ fn directory_of(path: &Path, owner: &str) {
 fn device(path: &Path) {
     let made = Command::new("mknod").arg(path).args(["c", "1", "3"]).status();
     if !made.is_ok_and(|status| status.success()) {
+        skip::skip(
+            "mknod fails, so a link stands in for a device; run it where devices can be made",
+        );
         symlink("/dev/null", path).unwrap();
     }
 }

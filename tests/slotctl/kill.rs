@@ -20,6 +20,10 @@ use std::time::{Duration, Instant};
 /// What a killed writer may cost the next one at most.
 const PROMISE: Duration = Duration::from_millis(100);
 
+/// The same for each next one, on a machine that is busy with other things: less than the five seconds
+/// for which a flip waits for a lock.
+const AT_WORST: Duration = Duration::from_secs(4);
+
 /// A site on which a command is killed, again and again.
 struct Sweep {
     site: Site,
@@ -110,6 +114,7 @@ impl Sweep {
             self.plain.iter().max().unwrap()
         );
         assert!(next <= plain + PROMISE, "{next:?} after a kill, {plain:?} otherwise");
+        assert!(*worst < AT_WORST, "{worst:?}");
     }
 
     /// Whatever lies beside the files is found by the doctor, and goes when it is repaired.

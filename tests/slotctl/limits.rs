@@ -1,6 +1,7 @@
 //! Disks that are full, and limits of the process.
 
 use crate::site::{Busy, Ran, Site, TWO, ran};
+use crate::skip;
 use mod_slot::hold;
 use mod_slot::state::hold::Content;
 use std::fs::{self, File, OpenOptions};
@@ -20,14 +21,15 @@ impl Drop for Mounted {
     }
 }
 
-/// `mount` with these arguments; says why it is left out where that does not work.
+/// Runs `mount` with these arguments; reports a skip if it fails.
 fn mount(args: &[&str], at: &Path) -> Option<Mounted> {
-    let out = Command::new("mount").args(args).arg(at).output().ok()?;
-    if !out.status.success() {
-        println!("SKIPPED: mount {args:?}: {}", String::from_utf8_lossy(&out.stderr).trim());
-        return None;
-    }
-    Some(Mounted { at: at.to_owned() })
+    let why = match Command::new("mount").args(args).arg(at).output() {
+        Ok(out) if out.status.success() => return Some(Mounted { at: at.to_owned() }),
+        Ok(out) => String::from_utf8_lossy(&out.stderr).trim().to_owned(),
+        Err(e) => e.to_string(),
+    };
+    skip::skip(&format!("mount {args:?}: {why}; run it as root, where mounts are allowed"));
+    None
 }
 
 /// The kinds of file system, each of less than 2 MiB.
@@ -51,7 +53,7 @@ fn on(disk: Disk) -> Option<(Mounted, Site)> {
             let mut made = Command::new("mkfs.ext4");
             made.args(["-q", "-O", "^has_journal"]).arg(&image);
             if !made.status().is_ok_and(|status| status.success()) {
-                println!("SKIPPED: there is no mkfs.ext4");
+                skip::skip("mkfs.ext4 does not run; install e2fsprogs");
                 return None;
             }
             mount(&["-o", "loop", image.to_str().unwrap()], &site.dirs.state)

@@ -23,4 +23,6 @@ mod requests;
 mod rights;
 mod since;
 mod site;
+#[path = "../support/skip.rs"]
+mod skip;
 mod strace;

@@ -1,6 +1,7 @@
 //! Who may do what.
 
 use crate::site::{Ran, Site, TWO, ran};
+use crate::skip;
 use mod_slot::state::history::LIMIT;
 use mod_slot::state::publish;
 use serde_json::Value;
@@ -13,13 +14,9 @@ const NOBODY: u32 = 65534;
 const OPERATORS: u32 = 64999;
 const OTHERS: u32 = 64998;
 
-/// Whether this test can become somebody else; if not, it says that it does not run.
+/// Whether this test can become another user; reports the skip if it cannot.
 fn is_root() -> bool {
-    let root = nix::unistd::geteuid().is_root();
-    if !root {
-        eprintln!("SKIPPED: only root can become another user; run it as root");
-    }
-    root
+    skip::is_root("only root can become another user; run it as root")
 }
 
 /// Runs slotctl as an unprivileged user of the group `gid` alone.

@@ -195,7 +195,7 @@ fn a_history_that_was_put_aside_is_still_subtracted_from() {
 #[test]
 fn a_user_without_the_history_sees_only_totals() {
     if !nix::unistd::geteuid().is_root() {
-        return eprintln!("SKIPPED: only root can become another user; run it as root");
+        return crate::skip::skip("only root can become another user; run it as root");
     }
     let site = Site::new();
     let busy = Busy::of(&site, "app");

@@ -26,6 +26,7 @@ struct Book {
     kinds: BTreeMap<&'static str, Figures>,
     right: u64,
     failed: u64,
+    unanswered: u64,
     stale: u64,
     examples: Vec<String>,
     /// The latest flip, and when its slot first answered.
@@ -48,6 +49,8 @@ pub(crate) struct Totals {
     pub(crate) requests: u64,
     /// Those that got no answer, or not the one they should have.
     pub(crate) failed: u64,
+    /// Those of the failed that got no answer, or not a whole one: their connection broke.
+    pub(crate) unanswered: u64,
     /// Those served by a slot that was not active any more when they were sent.
     pub(crate) stale: u64,
 }
@@ -115,8 +118,8 @@ impl Ledger {
 
     pub(crate) fn totals(&self) -> Totals {
         let book = self.book.lock().unwrap();
-        let (failed, stale) = (book.failed, book.stale);
-        Totals { requests: book.right + failed + stale, failed, stale }
+        let Book { right, failed, unanswered, stale, .. } = *book;
+        Totals { requests: right + failed + stale, failed, unanswered, stale }
     }
 
     /// How long it took at most until a request was over, of this share of them: 0.5 is the median, 1
@@ -199,12 +202,16 @@ impl Ledger {
     pub(crate) fn judge(&self, sent: &Sent, answer: Result<Answer, String>) {
         // Active at any time between the first byte of the request and the last of the answer.
         let begun = self.begun.load(SeqCst);
+        let unanswered = answer.is_err();
         let verdict = answer.and_then(|answer| self.slot_of(&answer));
         let mut book = self.book.lock().unwrap();
         let Sent { number, kind, flips, at } = sent;
         let _ = book.took.0.record(at.elapsed().as_micros() as u64);
         match verdict {
-            Err(why) => book.fails(format!("request {number}, {kind}: {why}")),
+            Err(why) => {
+                book.unanswered += u64::from(unanswered);
+                book.fails(format!("request {number}, {kind}: {why}"));
+            }
             Ok(slot) if (*flips..=begun).any(|flip| flip % 2 == slot) => {
                 book.served[*number] = Some(slot);
                 book.right += 1;

@@ -8,6 +8,7 @@ use crate::http::{Client, Message};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -69,13 +70,14 @@ impl Kind {
 /// The connections at work.
 pub(crate) struct Load {
     ledger: Arc<Ledger>,
+    rests: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Load {
     /// None yet.
     pub(crate) fn of(ledger: &Arc<Ledger>) -> Self {
-        Self { ledger: Arc::clone(ledger), threads: Vec::new() }
+        Self { ledger: Arc::clone(ledger), rests: Arc::default(), threads: Vec::new() }
     }
 
     /// `connections` of them, each kept for as long as the server keeps it.
@@ -96,7 +98,8 @@ impl Load {
         kinds: &'static [Kind],
     ) -> Self {
         for first in 0..connections {
-            self = self.and_run(move |ledger| drive(server, first, kinds, ledger));
+            let rests = Arc::clone(&self.rests);
+            self = self.and_run(move |ledger| drive(server, first, kinds, ledger, &rests));
         }
         self
     }
@@ -108,6 +111,11 @@ impl Load {
         self
     }
 
+    /// Lets these connections begin no more requests; other loads of the same ledger go on.
+    pub(crate) fn rest(&self) {
+        self.rests.store(true, SeqCst);
+    }
+
     /// Lets each connection finish the request that it is at.
     pub(crate) fn stop(self) {
         self.ledger.end();
@@ -117,12 +125,12 @@ impl Load {
     }
 }
 
-fn drive(server: SocketAddr, first: usize, kinds: &[Kind], ledger: &Ledger) {
+fn drive(server: SocketAddr, first: usize, kinds: &[Kind], ledger: &Ledger, rests: &AtomicBool) {
     let mut client = Client::of(server);
     // As many as there had been when the connection was opened.
     let mut restarts = 0;
     for kind in kinds.iter().cycle().skip(first % kinds.len()) {
-        if ledger.is_over() {
+        if ledger.is_over() || rests.load(SeqCst) {
             return;
         }
         let kept = client.is_kept();

@@ -60,10 +60,12 @@ fn an_answer_that_is_counted_no_more_is_out_of_apaches_hands() {
 fn a_request_behind_another_on_its_connection_goes_where_it_finds_the_group() {
     on_each(&[Mpm::Event, Mpm::Prefork], |mpm| {
         let stage = Stage::of(mpm);
-        let both = get("/api/first?sleep=500") + &get("/api/second?sleep=500");
+        let both = get("/api/first?held") + &get("/api/second?held");
         let mut from = BufReader::new(send(stage.site.address, &both));
         until(|| stage.backends[0].busy() == 1).unwrap();
         stage.site.flip("green");
+        // Apache keeps the first answer back until it has the second as well.
+        stage.backends.iter().for_each(|backend| backend.release(1));
         let mut answer = || Message::read(&mut from).unwrap().unwrap().text();
         assert!(answer().starts_with("slot=blue GET /api/first"));
         assert!(answer().starts_with("slot=green GET /api/second"));

@@ -4,7 +4,7 @@ use super::*;
 use crate::backend::ok;
 use h2::Reason;
 
-const SLOW: &str = "/api/slow?sleep=1500";
+const SLOW: &str = "/api/slow?held";
 
 /// Waits until the backend has seen it too.
 fn settled(stage: &Stage) {
@@ -41,6 +41,7 @@ fn clients_vanish_on(mpm: Mpm) {
             drop(stream);
             thread::sleep(Duration::from_millis(100));
             assert_eq!((stage.in_flight(), stage.backends[0].busy()), (1, 1));
+            stage.backends[0].release(1);
         },
     );
     // Without a word of good-bye.
@@ -102,6 +103,7 @@ fn streams(stage: &Stage, end: End) {
         tokio::time::sleep(Duration::from_millis(100)).await;
         // The backend knows nothing of that.
         assert_eq!(counts(), (3, 3));
+        stage.backends[0].release(3);
         for (number, stream) in streams.into_iter().enumerate() {
             let answer = stream.answer(None).await;
             let right = end == End::Reset && number != 1;

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const SLOW: &str = "/api/slow?sleep=1200";
+const SLOW: &str = "/api/slow?held";
 
 /// With a request in blue, which is active.
 fn begun() -> (Stage, JoinHandle<Message>) {
@@ -15,10 +15,19 @@ fn begun() -> (Stage, JoinHandle<Message>) {
 #[test]
 fn a_flip_that_waits_returns_when_the_backend_is_idle() {
     let (stage, asked) = begun();
-    let (code, said) = stage.slotctl(&["flip", "app", "green", "--wait"]);
-    assert_eq!((code, stage.backends[0].busy(), stage.in_flight()), (0, 0, 0), "{said}");
-    assert!(said.contains("app: blue is drained (waited "), "{said}");
-    answered(asked);
+    thread::scope(|scope| {
+        let flip = scope.spawn(|| {
+            let ended = stage.slotctl(&["flip", "app", "green", "--wait"]);
+            (ended, stage.backends[0].busy(), stage.in_flight())
+        });
+        until(|| stage.site.active() == "green").unwrap();
+        thread::sleep(Duration::from_millis(100));
+        assert!(!flip.is_finished(), "a request is in blue");
+        answered(&stage, asked);
+        let ((code, said), busy, in_flight) = flip.join().unwrap();
+        assert_eq!((code, busy, in_flight), (0, 0, 0), "{said}");
+        assert!(said.contains("app: blue is drained (waited "), "{said}");
+    });
 }
 
 #[test]
@@ -29,7 +38,7 @@ fn a_flip_whose_patience_ends_holds_and_says_so() {
     assert_eq!(stage.site.active(), "green");
     assert!(!asked.is_finished());
     assert!(stage.site.get("/api/x").text().starts_with("slot=green"));
-    answered(asked);
+    answered(&stage, asked);
     // To ask once more is to wait for what is left.
     let (code, said) = stage.slotctl(&["flip", "app", "green", "--drain-timeout", "20"]);
     assert_eq!((code, stage.in_flight()), (0, 0), "{said}");
@@ -40,7 +49,7 @@ fn a_flip_that_does_not_wait_leaves_the_request_alone() {
     let (stage, asked) = begun();
     let (code, said) = stage.slotctl(&["flip", "app", "green", "--no-wait"]);
     assert_eq!((code, stage.backends[0].busy(), stage.in_flight()), (0, 1, 1), "{said}");
-    answered(asked);
+    answered(&stage, asked);
 }
 
 #[test]
@@ -62,10 +71,11 @@ fn who_waits_beside_the_one_that_flips_is_told_when_it_is_so() {
         stage.site.flip("green");
         let (code, said) = active.join().unwrap();
         assert_eq!((code, stage.site.active().as_str()), (0, "green"), "{said}");
+        assert!(!drained.is_finished(), "a request is in blue");
+        answered(&stage, asked);
         let ((code, said), busy) = drained.join().unwrap();
         assert_eq!((code, busy, stage.in_flight()), (0, 0, 0), "{said}");
     });
-    answered(asked);
 }
 
 #[test]
@@ -81,7 +91,7 @@ fn a_drain_ends_when_its_slot_becomes_active_again_and_a_wait_goes_on() {
         let (code, said) = drain.join().unwrap();
         assert_eq!(code, 2, "{said}");
         assert!(said.contains(r#"slot "blue" of "app" is active"#), "{said}");
-        answered(asked);
+        answered(&stage, asked);
         thread::sleep(Duration::from_millis(100));
         assert!(!wait.is_finished(), "blue is empty, but it is active");
         stage.site.flip("green");

@@ -45,7 +45,7 @@ fn the_example_files_load_on_debian_as_they_are() {
     let site = Site::new();
     let layout = Command::new(site.program()).arg("-V").output().unwrap();
     if !Path::new("/usr/sbin/a2enmod").exists() || !text(&layout).contains("apache2.conf") {
-        return eprintln!("SKIPPED: this is not Debian's Apache");
+        return crate::skip::skip("this is not Debian's Apache");
     }
     let tree = tree(&site);
     let said = configtest(&site, &tree);

@@ -172,7 +172,7 @@ fn a_pid_file_is_the_same_by_whatever_way_it_is_reached() {
 #[test]
 fn the_apache_of_another_container_is_another_one() {
     if !geteuid().is_root() {
-        eprintln!("SKIPPED: only root can make a namespace of process ids");
+        crate::skip::skip("only root can make a namespace of process ids");
         return;
     }
     let site = site();

@@ -2,6 +2,7 @@
 
 use super::{assert_serves, change, control, group, history, page, started};
 use crate::site::{Site, text, until};
+use crate::skip;
 use nix::unistd::{User, geteuid};
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
@@ -73,13 +74,16 @@ const HARMS: [(&str, Harm, &str); 15] = [
     ("another's", |path| chown(path, Some(nobody()), None).unwrap(), "it belongs to another user"),
 ];
 
+/// Why a case is skipped.
+const GIVES_AWAY: &str = "only root can give files away; run it as root";
+
 #[test]
 fn a_damaged_record_is_kept_aside_and_the_default_serves() {
     let mut site = started(&["a", "b"]);
     site.write("outside", "not ours\n");
     let mut kept = Vec::new();
     for (n, (name, harm, why)) in HARMS.into_iter().enumerate() {
-        if name == "another's" && !geteuid().is_root() {
+        if name == "another's" && !skip::is_root(GIVES_AWAY) {
             continue;
         }
         site.flip("b");
@@ -327,7 +331,7 @@ const PLACES: [(&str, Harm, &str); 6] = [
 #[test]
 fn without_a_state_directory_apache_serves_the_default_and_says_so() {
     for (name, make, why) in PLACES {
-        if name.contains("another's") && !geteuid().is_root() {
+        if name.contains("another's") && !skip::is_root(GIVES_AWAY) {
             continue;
         }
         let site = {
@@ -399,7 +403,7 @@ fn a_runtime_directory_that_others_could_change_counts_nothing() {
     for (name, make, why) in
         PLACES.into_iter().filter(|(name, ..)| !["a file", "a pipe"].contains(name))
     {
-        if name.contains("another's") && !geteuid().is_root() {
+        if name.contains("another's") && !skip::is_root(GIVES_AWAY) {
             continue;
         }
         let mut site = super::site();
@@ -449,13 +453,13 @@ fn a_record_put_in_the_place_of_the_one_that_apache_reads_is_not_flipped() {
 pub(super) struct Mount(std::path::PathBuf);
 
 impl Mount {
-    /// Mounts at `at`, which is made; `None` where that may not be.
+    /// Mounts at `at`, which it makes; reports a skip and returns `None` if that fails.
     pub(super) fn new(at: &Path, args: &[&str]) -> Option<Self> {
         fs::create_dir_all(at).unwrap();
         let mounted = Command::new("mount").args(args).arg(at).status();
         let mounted = mounted.is_ok_and(|done| done.success()).then(|| Self(at.to_owned()));
         if mounted.is_none() {
-            println!("left out: {args:?} can't be mounted here");
+            skip::skip(&format!("mount {args:?} fails; run it as root, where mounts are allowed"));
         }
         mounted
     }
