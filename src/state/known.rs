@@ -17,7 +17,8 @@
 //!
 //! **The second guard.** A child that was taken over can unlock what it inherited, for all that have the
 //! opening. So each child shares the same bytes as a process, too: only the process itself can end that.
-//! What remains is the moment between a fork and the child's own locks, and a configuration whose
+//! A child that was taken over can also share bytes that it does not need: then a name is kept, and a new
+//! slot waits, until that process ends. What remains of the first attack is the moment between a fork and the child's own locks, and a configuration whose
 //! children would hold more than [`MOST_GUARDS`] locks: the kernel goes through all of them for each new
 //! one, so they have the first guard alone.
 

@@ -24,13 +24,14 @@ impl Starter {
         Self { uid: map::euid() }
     }
 
-    /// Who starts the Apache that has these directories, for slotctl: the owner of the state directory,
-    /// unless the runtime directory is root's, which only root's Apache makes.
+    /// Who starts the Apache that has these directories, for slotctl: the owner of the state directory. For
+    /// other callers than this owner it is root where the runtime directory is root's, because then root's
+    /// Apache made it, and the state directory was given away.
     pub fn of(dirs: &Dirs) -> Self {
         let owner = |path| fs::metadata(path).map(|meta| meta.uid());
         let of_state = owner(&dirs.state).unwrap_or_else(|_| map::euid());
         let is_roots = owner(&dirs.runtime).is_ok_and(|uid| uid == 0);
-        Self { uid: if is_roots { 0 } else { of_state } }
+        Self { uid: if is_roots && of_state != map::euid() { 0 } else { of_state } }
     }
 
     /// The user's number.

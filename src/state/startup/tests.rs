@@ -1,0 +1,331 @@
+//! Starts of Apache on files of their own, without an Apache.
+
+use super::*;
+use crate::flip::{Conditions, Error, flip};
+use crate::state::control::{side_words, tag};
+use crate::view;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::thread;
+
+/// A place for the files of an Apache.
+struct Place {
+    _dir: tempfile::TempDir,
+    dirs: Dirs,
+}
+
+impl Place {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let dirs = Dirs { state: dir.path().join("state"), runtime: dir.path().join("run") };
+        publish::directory(&dirs.runtime).unwrap();
+        Self { _dir: dir, dirs }
+    }
+
+    fn wanted(&self, app: &str, names: &[&str]) -> Wanted {
+        let slot = |name: &&str| Slot { name: (*name).into(), address: "-".into(), docroot: None };
+        let slots = names.iter().map(slot).collect();
+        Wanted { group: Group::configured(&self.dirs, app, names[0], slots), operator: None }
+    }
+
+    /// A start of Apache: what it publishes, and what its processes hold as long as they live.
+    fn start(&self, names: &[&str]) -> (Published, Option<Known>) {
+        let wanted = self.wanted("app", names);
+        let (mut startup, notes) = Startup::of(&self.dirs);
+        let prepared = startup.prepare(std::slice::from_ref(&wanted)).remove(0);
+        let mut published = startup.settle(&wanted, prepared, |_| Counting::default());
+        published.notes.splice(0..0, notes);
+        (published, startup.known())
+    }
+
+    fn group(&self) -> Group {
+        Group::read(&self.dirs.group("app"), map::euid()).unwrap()
+    }
+
+    fn flip(&self, to: &str) -> Result<(), Error> {
+        flip(&self.dirs, "app", Some(to), &Conditions::default(), &Who::default()).map(drop)
+    }
+
+    fn page(&self) -> [u8; PAGE] {
+        fs::read(self.dirs.control("app")).unwrap().try_into().unwrap()
+    }
+
+    fn names(&self) -> Names {
+        Control::decode(&self.page()).unwrap().names
+    }
+}
+
+fn index(at: usize) -> SlotIndex {
+    SlotIndex::new(at).unwrap()
+}
+
+#[test]
+fn an_entry_is_the_old_name_or_none_or_the_new_one_after_each_step_and_each_byte() {
+    for name in ["r", &"n".repeat(48)] {
+        let old: Names = ["a", "the_old_name", "c"].into_iter().collect();
+        let word = Word::first(index(0));
+        let mut page = Control { identity: 7, created: 0, names: old, word }.encode();
+        let mut seen = Vec::new();
+        let mut look = |page: &[u8; PAGE]| {
+            let names = Control::decode(page).unwrap().names;
+            assert_eq!((names.get(index(0)), names.get(index(2))), (Some("a"), Some("c")));
+            let found = names.get(index(1)).map(str::to_owned);
+            if seen.last() != Some(&found) {
+                seen.push(found);
+            }
+        };
+        look(&page);
+        let steps = steps(index(1), name, false);
+        for (n, step) in steps.iter().enumerate() {
+            if let Step::Write { at, bytes } = step {
+                // What was written before is on the disk.
+                assert!(n == 0 || steps[n - 1] != *step && steps[..n].contains(&Step::Sync));
+                for (byte, at) in bytes.iter().zip(*at as usize..) {
+                    page[at] = *byte;
+                    look(&page);
+                }
+            }
+        }
+        assert_eq!(seen, [Some("the_old_name".into()), None, Some(name.to_owned())]);
+        assert!(matches!(steps[..], [.., Step::Sync, Step::Reset, Step::Write { .. }, Step::Sync]));
+    }
+}
+
+#[test]
+fn a_start_that_was_killed_at_any_step_is_ended_by_the_next() {
+    let names: Vec<_> = (0..MAX_SLOTS).map(|n| format!("r{n}")).collect();
+    let all: Vec<_> = names.iter().map(String::as_str).collect();
+    let place = Place::new();
+    drop(place.start(&all));
+    place.flip("r5").unwrap();
+    let before = place.page();
+    let steps = steps(index(0), "new", false);
+    for killed in 0..=steps.len() {
+        let path = place.dirs.control("app");
+        fs::write(&path, before).unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
+        for step in &steps[..killed] {
+            if let Step::Write { at, bytes } = step {
+                file.write_all_at(bytes, *at).unwrap();
+            }
+        }
+        let (published, _) = place.start(&["new", "r5", "r6"]);
+        assert_eq!(published.control.active(), "r5");
+        assert_eq!(published.notes, [] as [String; 0], "{killed}");
+        let known = place.names();
+        assert_eq!((known.get(index(0)), known.iter().count()), (Some("new"), MAX_SLOTS));
+        place.flip("new").unwrap();
+        place.flip("r5").unwrap();
+    }
+}
+
+#[test]
+fn a_group_is_named_by_release_for_ever_while_processes_of_older_starts_live() {
+    let place = Place::new();
+    let name = |n: usize| format!("r{n}");
+    let mut living = std::collections::VecDeque::new();
+    for n in 0..500 {
+        let (old, new) = (name(n), name(n + 1));
+        let (published, known) = place.start(&[&old, &new]);
+        assert_eq!(published.notes, [] as [String; 0], "{n}");
+        let index = published.control.index_of(&new).unwrap();
+        let indexes = [published.control.index_of(&old).unwrap(), index];
+        for (_, _, mapped) in &living {
+            let mapped: &[(SlotIndex, String); 2] = mapped;
+            for (at, known) in mapped {
+                // A process of an older start takes the index for the name that it had then.
+                assert_eq!(place.names().get(*at), Some(known.as_str()), "{n}");
+            }
+        }
+        place.flip(&new).unwrap();
+        living.push_back((n, known, [(indexes[0], old), (indexes[1], new)]));
+        if living.len() > 40 {
+            living.pop_front();
+        }
+    }
+    assert_eq!(place.names().iter().count(), MAX_SLOTS);
+}
+
+#[test]
+fn where_all_names_may_be_known_the_recorded_slot_stays_and_the_new_one_is_told_of() {
+    let place = Place::new();
+    let names: Vec<_> = (0..MAX_SLOTS).map(|n| format!("r{n}")).collect();
+    let all: Vec<_> = names.iter().map(String::as_str).collect();
+    let (_, known) = place.start(&all);
+    place.flip("r63").unwrap();
+    let (published, _) = place.start(&["new", "r63", "r62"]);
+    assert_eq!((published.control.active(), published.control.identity != 0), ("r63", true));
+    assert_eq!(published.notes.len(), 1, "{:?}", published.notes);
+    assert!(published.notes[0].contains("has no room for \"new\""), "{:?}", published.notes);
+    let why = place.flip("new").unwrap_err().to_string();
+    assert!(why.contains("has no room for \"new\"") && why.contains("reload"), "{why}");
+    assert_eq!(view::warnings(&place.dirs, "app").len(), 1);
+    place.flip("r62").unwrap();
+    drop(known);
+    let (published, _) = place.start(&["new", "r63", "r62"]);
+    assert_eq!((published.control.active(), published.notes.len()), ("r62", 0));
+    place.flip("new").unwrap();
+    assert_eq!(view::warnings(&place.dirs, "app"), [] as [String; 0]);
+}
+
+/// The file was put in the place of the one that living processes have locked.
+#[test]
+fn another_file_of_locks_gives_no_name_away() {
+    let place = Place::new();
+    let names: Vec<_> = (0..MAX_SLOTS).map(|n| format!("r{n}")).collect();
+    let all: Vec<_> = names.iter().map(String::as_str).collect();
+    let (_, _known) = place.start(&all);
+    let aside = place.dirs.state.join("aside");
+    fs::rename(place.dirs.names(), aside).unwrap();
+    for _ in 0..3 {
+        let (published, _) = place.start(&["new", "r0"]);
+        assert!(published.control.index_of("new").is_none());
+        assert!(published.notes.iter().any(|note| note.contains("is not the file")));
+    }
+    // As a reboot does it.
+    fs::remove_file(place.dirs.group("app")).unwrap();
+    assert!(place.start(&["new", "r0"]).0.control.index_of("new").is_some());
+}
+
+#[test]
+fn each_flip_fills_the_bank_of_its_generation_and_leaves_the_other() {
+    let place = Place::new();
+    let (published, _known) = place.start(&["a", "b"]);
+    assert_eq!(side_words(&place.page(), 1), Some([0; 3]));
+    for generation in 2..6 {
+        place.flip(["a", "b"][usize::from(generation % 2 == 0)]).unwrap();
+        let page = place.page();
+        assert_eq!(side_words(&page, generation), Some([0; 3]));
+        assert_eq!(side_words(&page, generation - 1), Some([0; 3]));
+    }
+    // Killed once the bank of the next generation is filled, and before the word is stored.
+    let file = File::options().read(true).write(true).open(place.dirs.control("app")).unwrap();
+    let bank = super::super::control::bank(6) as u64;
+    for torn in [0, tag(6)] {
+        file.write_all_at(&torn.to_ne_bytes(), bank).unwrap();
+        file.write_all_at(&[0xa5; 24], bank + 8).unwrap();
+        let word = Word::from_bits(published.mapping.word(WORD).load(Ordering::Relaxed));
+        assert_eq!((word.generation(), side_words(&place.page(), 5)), (5, Some([0; 3])));
+    }
+    place.flip("b").unwrap();
+    assert_eq!(side_words(&place.page(), 6), Some([0; 3]));
+}
+
+#[test]
+fn a_weak_directory_is_obeyed_and_not_written_until_it_is_mended() {
+    let place = Place::new();
+    drop(place.start(&["a", "b"]));
+    place.flip("b").unwrap();
+    let state = place.dirs.state.clone();
+    let set = |mode| fs::set_permissions(&state, Permissions::from_mode(mode)).unwrap();
+    set(0o777);
+    let page = place.page();
+    let (published, _known) = place.start(&["a", "b", "c"]);
+    assert_eq!(published.control.active(), "b");
+    assert_eq!(published.notes.len(), 1, "{:?}", published.notes);
+    assert!(published.notes[0].contains("is writable by everybody"), "{:?}", published.notes);
+    assert_eq!(place.page(), page);
+    let why = place.flip("a").unwrap_err().to_string();
+    assert!(why.contains("Mend it with: chmod ") && why.contains("state"), "{why}");
+    assert_eq!(view::warnings(&place.dirs, "app").len(), 2);
+    set(0o755);
+    place.flip("a").unwrap();
+    let why = place.flip("c").unwrap_err().to_string();
+    assert!(why.contains("could not be added to"), "{why}");
+    let word = Word::from_bits(published.mapping.word(WORD).load(Ordering::Relaxed));
+    assert_eq!(published.control.names.get(word.active()), Some("a"));
+}
+
+#[test]
+fn with_a_lock_that_is_held_the_recorded_slot_is_served_and_frozen() {
+    let place = Place::new();
+    drop(place.start(&["a", "b"]));
+    place.flip("b").unwrap();
+    let lock = File::open(place.dirs.lock("app")).unwrap();
+    lock.lock().unwrap();
+    // Nothing has changed: nobody is waited for.
+    let began = Instant::now();
+    assert_eq!(place.start(&["a", "b"]).0.notes, [] as [String; 0]);
+    assert!(began.elapsed() < Duration::from_secs(2));
+    let began = Instant::now();
+    let (published, _) = place.start(&["b", "c"]);
+    let took = began.elapsed();
+    assert!(took >= flip::PATIENCE && took < flip::PATIENCE * 2, "{took:?}");
+    assert_eq!((published.control.active(), published.notes.len()), ("b", 1));
+    drop(lock);
+    for slot in ["b", "c"] {
+        let why = place.flip(slot).unwrap_err().to_string();
+        assert!(why.contains("another change is under way") && why.contains("reload"), "{why}");
+    }
+    assert_eq!(view::served(&place.dirs, "app").unwrap().slot, "b");
+    assert_eq!(place.start(&["b", "c"]).0.notes, [] as [String; 0]);
+    place.flip("c").unwrap();
+    // The recorded slot is configured no more, and nobody can say so in the record.
+    let lock = File::open(place.dirs.lock("app")).unwrap();
+    lock.lock().unwrap();
+    let (published, _) = place.start(&["a", "b"]);
+    assert_eq!((published.control.active(), published.control.identity), ("a", 0));
+    let served = view::served(&place.dirs, "app").unwrap();
+    assert_eq!((served.slot.as_str(), served.generation), ("a", None));
+    assert!(place.group().frozen.unwrap().contains("another change is under way"));
+}
+
+#[test]
+fn a_flip_that_a_start_without_the_lock_overtakes_is_taken_back() {
+    let place = Place::new();
+    drop(place.start(&["a", "b"]));
+    let (wanted, before) = (place.wanted("app", &["a", "b"]), place.page());
+    let frozen = Group { frozen: Some("why".into()), ..place.group() };
+    let without = Group { slots: wanted.group.slots[..1].to_vec(), ..place.group() };
+    let another = Group { inode: 1, ..place.group() };
+    for group in [frozen, without, another] {
+        // Sometimes between its two looks at the group file, sometimes before both.
+        let mut outcomes = [0, 0];
+        for _ in 0..300 {
+            let whole = Group { frozen: None, ..place.group() };
+            let whole = Group {
+                slots: wanted.group.slots.clone(),
+                inode: fs::metadata(place.dirs.control("app")).unwrap().ino(),
+                ..whole
+            };
+            publish::group(&place.dirs, &whole).unwrap();
+            let flipped = thread::scope(|scope| {
+                let flip = scope.spawn(|| place.flip("b"));
+                publish::group(&place.dirs, &group).unwrap();
+                flip.join().unwrap()
+            });
+            let active = Control::decode(&place.page()).unwrap().active().to_owned();
+            match flipped {
+                Ok(()) => assert_eq!(active, "b"),
+                Err(_) => assert_eq!(active, "a"),
+            }
+            outcomes[usize::from(flipped.is_ok())] += 1;
+            fs::write(place.dirs.control("app"), before).unwrap();
+        }
+        assert!(outcomes[0] > 0, "{outcomes:?}");
+    }
+}
+
+#[test]
+fn many_groups_wait_together_as_long_as_one() {
+    let place = Place::new();
+    let apps: Vec<_> = (0..20).map(|n| format!("g{n}")).collect();
+    let start = |names: &[&str]| {
+        let wanted: Vec<_> = apps.iter().map(|app| place.wanted(app, names)).collect();
+        let began = Instant::now();
+        let (mut startup, _) = Startup::of(&place.dirs);
+        let prepared = startup.prepare(&wanted);
+        let settle = |(wanted, prepared)| startup.settle(wanted, prepared, |_| Counting::default());
+        let all: Vec<_> = wanted.iter().zip(prepared).map(settle).collect();
+        (all, began.elapsed())
+    };
+    start(&["a", "b"]);
+    let held: Vec<_> =
+        apps[..5].iter().map(|app| File::open(place.dirs.lock(app)).unwrap()).collect();
+    held.iter().for_each(|file| file.lock().unwrap());
+    let (all, took) = start(&["a", "c"]);
+    assert!(took < flip::PATIENCE * 2, "{took:?}");
+    assert!(all.iter().all(|published| published.control.active() == "a"));
+    let frozen = all.iter().filter(|published| !published.notes.is_empty()).count();
+    assert_eq!(frozen, 5);
+}
