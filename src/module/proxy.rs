@@ -61,7 +61,7 @@ fn enter_proxied(request: &Request) -> Answer {
 
 /// Whether a ProxyPass has given a rewritten request its URL.
 fn is_of_route(request: &Request, url: Text<'_>) -> bool {
-    request.known_state::<State>().is_some_and(|state| state.passed.get() == Some(url.address()))
+    request.known_state::<State>().is_some_and(|state| state.passed.get() == url.address())
 }
 
 /// A rule of mod_rewrite has put a `slot://` URL together that is not in its text: a client may have sent it.
@@ -139,7 +139,7 @@ pub(super) fn enter_by_handler(request: &Request, service: Kept<Service>) -> Opt
 pub(super) fn check_route(request: &Request, url: Text<'_>) -> Answer {
     if request.is_rewritten() {
         // The request is given this very text as its URL, if the ProxyPass takes it.
-        request.state::<State>().passed.set(Some(url.address()));
+        request.state::<State>().passed.set(url.address());
     }
     match request.service() {
         Some(service) if service.site.has_websockets => check_websocket(request, service, url),
@@ -351,7 +351,7 @@ fn named_way_of<'a>(
         );
         return Some(Err(Answer::SERVER_ERROR));
     };
-    Some(way(request, service, name).map(|(group, slot, _)| (group, slot, path)))
+    Some(way(request, service, name.to_bytes()).map(|(group, slot, _)| (group, slot, path)))
 }
 
 /// What mod_proxy's own modules make of the URL.

@@ -23,12 +23,12 @@ pub(super) struct State {
     pub(super) sent: Cell<usize>,
     /// The slot that its URL was made for.
     pub(super) routed: Cell<Option<Routed>>,
-    /// The address of the URL that a ProxyPass was about to give it.
-    pub(super) passed: Cell<Option<usize>>,
+    /// The address of the URL that a ProxyPass was about to give it; 0 before that.
+    pub(super) passed: Cell<usize>,
     /// mod_proxy's modules are asked for the canonical form of its slot's URL.
     pub(super) canonicalises: Cell<bool>,
-    /// The groups that rules have named for it.
-    named: Held<Named>,
+    /// The group that a rule has named for it last.
+    pub(super) named: Cell<Option<Kept<Named>>>,
     /// The slot whose docroot is its DOCUMENT_ROOT.
     pub(super) docroot: Cell<Option<Kept<Slot>>>,
     /// Its environment says which slot it is in.
@@ -38,10 +38,6 @@ pub(super) struct State {
 impl State {
     fn pins(&self) -> &Held<Pin> {
         &self.pins
-    }
-
-    pub(super) fn named(&self) -> &Held<Named> {
-        &self.named
     }
 }
 

@@ -34,6 +34,8 @@ const SLOT: &[u8] = b"slot://";
 pub(super) struct Named {
     number: u64,
     group: Kept<CStr>,
+    /// The one that was named before.
+    before: Option<Kept<Self>>,
 }
 
 /// pre_config: `int:slot` is there when mod_rewrite reads a RewriteMap.
@@ -67,7 +69,9 @@ fn name_group(request: &Request, key: &[u8]) -> Kept<CStr> {
     let key = strip_scheme(key).unwrap_or(key);
     let (group, path) = key.split_at(key.iter().position(|b| *b == b'/').unwrap_or(key.len()));
     let number = number();
-    request.hold(State::named, Named { number, group: request.keep_text(&[group]) });
+    let (state, group) = (request.state::<State>(), request.keep_text(&[group]));
+    let named = Named { number, group, before: state.named.get() };
+    state.named.set(Some(request.keep_value(named)));
     let mut digits = [0; DIGITS];
     write!(&mut digits[..], "{number:0DIGITS$x}").expect("64 bits have no more digits");
     request.keep_text(&[PREFIX, &digits, path])
@@ -90,7 +94,7 @@ fn number() -> u64 {
 pub(super) struct Unnamed;
 
 /// The name of a group, and the path behind it in a URL.
-type GroupAndPath<'a> = (&'a [u8], &'a [u8]);
+type GroupAndPath<'a> = (Kept<CStr>, &'a [u8]);
 
 /// The group that a rule has named by `url`, and the path behind it; `None` for another URL.
 ///
@@ -98,15 +102,16 @@ type GroupAndPath<'a> = (&'a [u8], &'a [u8]);
 ///
 /// [`Unnamed`].
 pub(super) fn resolve<'a>(
-    request: &'a Request,
+    request: &Request,
     url: &'a [u8],
 ) -> Option<Result<GroupAndPath<'a>, Unnamed>> {
     let rest = url.strip_prefix(PREFIX)?;
     let found = rest.split_at_checked(DIGITS).and_then(|(digits, path)| {
         let number = u64::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()?;
-        let named =
-            request.known_state::<State>()?.named().iter().find(|named| named.number == number)?;
-        matches!(path.first(), None | Some(b'/' | b'?')).then_some((named.group.to_bytes(), path))
+        let last = request.known_state::<State>()?.named.get();
+        let mut all = std::iter::successors(last, |named| named.before);
+        let named = all.find(|named| named.number == number)?;
+        matches!(path.first(), None | Some(b'/' | b'?')).then_some((named.group, path))
     });
     Some(found.ok_or(Unnamed))
 }

@@ -102,6 +102,12 @@ impl Request {
         }
     }
 
+    /// Puts a value into the request's pool, to be kept with the request.
+    pub(in crate::module) fn keep_value<T: 'static>(&self, value: T) -> Kept<T> {
+        // SAFETY: the request's pool is live; nobody writes the value, which is dropped with the pool.
+        Kept(unsafe { NonNull::new_unchecked(pool::place((*self.raw()).pool, value)) })
+    }
+
     /// Copies `parts`, one behind the other, into the request's pool, to be kept with the request. None of them
     /// has a NUL.
     pub(in crate::module) fn keep_text(&self, parts: &[&[u8]]) -> Kept<CStr> {
