@@ -53,7 +53,7 @@ time, this is the same on a busy machine.";
 
 const READING: &str = "\
 What SlotDocumentRoot adds is, by callgrind's profile: entering the slot and remembering it, 160; the three variables, \
-125; the end of the request, with its status and its duration, 90; the calls of hooks, 90; the note that \
+185; the end of the request, with its status and its duration, 90; the calls of hooks, 90; the note that \
 `slotctl status --requests` shows, 80; a cleanup of the request's pool, so that the slot is left whatever becomes of \
 the request, 50; the docroot of the slot, 40. The file's name takes 150, in place of the core's own way to it, which \
 takes more.
