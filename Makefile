@@ -14,7 +14,7 @@ docdir ?= $(prefix)/share/doc/mod_slot
 progname = $(shell $(APXS) -q PROGNAME 2>/dev/null)
 libexecdir = $(shell $(APXS) -q LIBEXECDIR 2>/dev/null)
 sysconfdir = $(shell $(APXS) -q SYSCONFDIR 2>/dev/null)
-statedir ?= /var/lib/$(if $(filter apache2,$(progname)),apache2,httpd)/slots
+statedir ?= /var/lib/$(if $(filter apache2,$(progname)),apache2/slots,mod_slot)
 
 target := $(or $(CARGO_TARGET_DIR),$(CARGO_BUILD_TARGET_DIR),target)
 module := $(target)/release/libmod_slot.so

@@ -12,12 +12,15 @@ fn main() {
 }
 
 #[cfg(feature = "module")]
+#[path = "build/layout.rs"]
+mod layout;
+#[cfg(feature = "module")]
 #[path = "build/magic.rs"]
 mod magic;
 
 #[cfg(feature = "module")]
 mod module {
-    use super::magic;
+    use super::{layout, magic};
     use std::path::{Path, PathBuf};
     use std::process::Command;
     use std::{env, fs};
@@ -32,7 +35,7 @@ mod module {
     ];
 
     pub(super) fn main() {
-        for source in ["build.rs", "build/magic.rs", HEADER] {
+        for source in ["build.rs", "build/layout.rs", "build/magic.rs", HEADER] {
             println!("cargo::rerun-if-changed={source}");
         }
         println!("cargo::rerun-if-env-changed=APXS");
@@ -43,11 +46,11 @@ mod module {
         let apxs = Apxs::find();
         let include = PathBuf::from(apxs.must("INCLUDEDIR"));
         gate(&include);
-        let debian = apxs.must("PROGNAME") == "apache2";
-        let name = if debian { "apache2" } else { "httpd" };
-        let runtime = apxs.runtime_dir(&include).unwrap_or_else(|| format!("/var/run/{name}"));
-        println!("cargo::rustc-env=MOD_SLOT_STATE_DIR=/var/lib/{name}/slots");
-        println!("cargo::rustc-env=MOD_SLOT_RUNTIME_DIR={}/slots", runtime.trim_end_matches('/'));
+        let runtime = apxs.runtime_dir(&include);
+        let layout = layout::of(&apxs.must("PROGNAME"), runtime.as_deref());
+        println!("cargo::rustc-env=MOD_SLOT_STATE_DIR={}", layout.state);
+        println!("cargo::rustc-env=MOD_SLOT_RUNTIME_DEFAULT={}", layout.configured);
+        println!("cargo::rustc-env=MOD_SLOT_RUNTIME_DIR={}", layout.runtime);
         bind(&apxs, &include);
     }
 

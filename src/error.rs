@@ -2,7 +2,7 @@
 
 use crate::near::meant;
 use crate::state::hold::Hold;
-use crate::state::map::OpenError;
+use crate::state::map::{self, OpenError};
 use crate::state::trust::Weakness;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -276,6 +276,14 @@ pub(crate) fn refused(what: &'static str, path: &Path, source: io::Error) -> Err
 pub(crate) fn unopened(what: &'static str, path: &Path, why: OpenError) -> Error {
     match why {
         OpenError::System(e) => refused(what, path, e),
-        OpenError::NotOurs(why) => Error::Damaged { path: path.into(), why: why.into() },
+        OpenError::NotOurs(why) => Error::Damaged { path: path.into(), why: explained(why) },
+    }
+}
+
+/// What is wrong with a file, for slotctl: who runs it may be the wrong user, and the file the right one.
+pub(crate) fn explained(why: &str) -> String {
+    match why {
+        map::FOREIGN => format!("{why} (if that is who starts Apache, run slotctl as that user)"),
+        why => why.to_owned(),
     }
 }

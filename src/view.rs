@@ -1,6 +1,6 @@
 //! Reading what a group's files say.
 
-use crate::error::{Error, refused, unopened};
+use crate::error::{Error, explained, refused, unopened};
 use crate::slot::SlotIndex;
 use crate::state::control::{Control, Damage, PAGE};
 use crate::state::group::Group;
@@ -339,7 +339,7 @@ pub fn read_group(dirs: &Dirs, app: &str) -> Result<Option<Group>, Error> {
         Err(e) if map::is_absent(&e) => Ok(None),
         Err(e) => match e.kind() {
             io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
-                Err(Error::Group { path, why: e.to_string() })
+                Err(Error::Group { path, why: explained(&e.to_string()) })
             }
             _ => Err(refused("read", &path, e)),
         },

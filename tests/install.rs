@@ -4,6 +4,8 @@
 #[path = "support/apache.rs"]
 #[allow(dead_code, reason = "shared with the tests that start an Apache")]
 mod apache;
+#[path = "../build/layout.rs"]
+mod layout;
 #[path = "../build/magic.rs"]
 mod magic;
 
@@ -149,8 +151,28 @@ fn headers_before_2_4_52_are_refused_with_a_way_out() {
 fn slotctl_looks_for_the_counts_where_apache_has_them() {
     let apxs = std::env::var("APXS").ok().filter(|apxs| !apxs.is_empty());
     let apxs = apxs.unwrap_or_else(|| "apxs".into());
-    let runtime = apache::ask_apxs(Path::new(&apxs), "RUNTIMEDIR").unwrap();
+    let asked = |variable| apache::ask_apxs(Path::new(&apxs), variable);
+    let layout = layout::of(&asked("PROGNAME").unwrap(), asked("RUNTIMEDIR").ok().as_deref());
     let out = Command::new(env!("CARGO_BIN_EXE_slotctl")).arg("--help").output().unwrap();
     let help = String::from_utf8(out.stdout).unwrap();
-    assert!(help.contains(&format!("{runtime}/slots")), "{runtime}: {help}");
+    for dir in [&*layout.runtime, layout.state] {
+        assert!(help.contains(&format!("{dir}]")), "{dir}: {help}");
+    }
+}
+
+#[test]
+fn directories_that_operators_may_not_enter_are_no_defaults() {
+    let layout = |progname, runtime| {
+        let of = layout::of(progname, runtime);
+        (of.state, of.configured, of.runtime)
+    };
+    let own = ("/var/lib/mod_slot", "/run/mod_slot", "/run/mod_slot".to_owned());
+    for red_hat in ["/run/httpd", "/run/httpd/", "/var/run/httpd"] {
+        assert_eq!(layout("httpd", Some(red_hat)), own);
+    }
+    assert_eq!(layout("httpd", None), own);
+    let debian = ("/var/lib/apache2/slots", "slots", "/var/run/apache2/slots".to_owned());
+    assert_eq!(layout("apache2", Some("/var/run/apache2")), debian);
+    let built = ("/var/lib/mod_slot", "slots", "/opt/httpd/logs/slots".to_owned());
+    assert_eq!(layout("httpd", Some("/opt/httpd/logs")), built);
 }

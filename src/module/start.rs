@@ -160,7 +160,7 @@ fn document_root(main: Server, of_main: &Config, server: Server) -> Option<Strin
 /// The directories of the files, as they are configured.
 pub(super) fn dirs(pool: Pool, config: &Config) -> Dirs {
     let state = config.state_dir.as_deref().unwrap_or(env!("MOD_SLOT_STATE_DIR"));
-    let runtime = config.runtime_dir.as_deref().unwrap_or("slots");
+    let runtime = config.runtime_dir.as_deref().unwrap_or(env!("MOD_SLOT_RUNTIME_DEFAULT"));
     Dirs {
         state: server_path(pool, state).unwrap_or_else(|| PathBuf::from(state)),
         runtime: runtime_path(pool, runtime).unwrap_or_else(|| PathBuf::from(runtime)),

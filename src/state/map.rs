@@ -76,6 +76,9 @@ fn open_any(path: &Path, write: bool) -> Result<File, OpenError> {
     })
 }
 
+/// What is wrong with a file that is neither root's nor Apache's.
+pub(crate) const FOREIGN: &str = "it belongs to another user";
+
 /// Whether an open file is a plain one, of one name, and of `owner` or root.
 ///
 /// # Errors
@@ -92,7 +95,7 @@ pub(crate) fn ours(file: &File, owner: u32) -> Result<Metadata, OpenError> {
         _ => return Err(OpenError::NotOurs("it has more than one name (hard link)")),
     }
     if meta.uid() != owner && meta.uid() != 0 {
-        return Err(OpenError::NotOurs("it belongs to another user"));
+        return Err(OpenError::NotOurs(FOREIGN));
     }
     Ok(meta)
 }

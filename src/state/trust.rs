@@ -27,7 +27,14 @@ impl Starter {
     /// Who starts the Apache that has these directories, for slotctl: the owner of the state directory. For
     /// other callers than this owner it is root where the runtime directory is root's, because then root's
     /// Apache made it, and the state directory was given away.
+    ///
+    /// Where the state directory is root's, and its group may write there, as in images and volumes of containers, it is
+    /// who made the files, if the group is root's: only its members can have done it, and they are trusted. If the group is
+    /// another one, that holds for the caller's own files only.
     pub fn of(dirs: &Dirs) -> Self {
+        if let Some(uid) = maker_of_the_group(dirs) {
+            return Self { uid };
+        }
         let owner = |path| fs::metadata(path).map(|meta| meta.uid());
         let of_state = owner(&dirs.state).unwrap_or_else(|_| map::euid());
         let is_roots = owner(&dirs.runtime).is_ok_and(|uid| uid == 0);
@@ -51,6 +58,17 @@ impl Starter {
         let user = nix::unistd::User::from_uid(self.uid.into()).ok()??;
         Some(user.gid.as_raw())
     }
+}
+
+/// Who made the files of a directory that root shares with a group. A group that is not root's may be that of `User`:
+/// who calls then trusts nobody but itself.
+fn maker_of_the_group(dirs: &Dirs) -> Option<u32> {
+    let dir = fs::metadata(&dirs.state).ok()?;
+    let is_shared = dir.uid() == 0 && dir.mode() & 0o022 == 0o020;
+    // Of all files, Apache's parent alone writes this one.
+    let mark = fs::symlink_metadata(dirs.instance()).ok().filter(|_| is_shared)?;
+    let is_callers = mark.uid() == map::euid() && dir.gid() == nix::unistd::getegid().as_raw();
+    (mark.is_file() && mark.nlink() == 1 && (dir.gid() == 0 || is_callers)).then(|| mark.uid())
 }
 
 /// What makes a directory one that others can change files in.

@@ -14,15 +14,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Where Apache keeps the record, unless `SlotStateDir` says otherwise: asked of apxs at build
-/// time; a build without the Apache side has the name of Apache's own.
+/// time; a build without the Apache side has that of Red Hat's Apache.
 const STATE_DIR: &str = match option_env!("MOD_SLOT_STATE_DIR") {
     Some(dir) => dir,
-    None => "/var/lib/httpd/slots",
+    None => "/var/lib/mod_slot",
 };
 /// The same for the counts and `SlotRuntimeDir`.
 const RUNTIME_DIR: &str = match option_env!("MOD_SLOT_RUNTIME_DIR") {
     Some(dir) => dir,
-    None => "/var/run/httpd/slots",
+    None => "/run/mod_slot",
 };
 
 /// Switch an application between its slots, without a reload of Apache.

@@ -4,8 +4,8 @@ use super::{assert_serves, change, control, group, site, started};
 use crate::site::{Site, text};
 use crate::skip;
 use nix::unistd::{Group, User, getegid, geteuid};
-use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -197,5 +197,66 @@ fn no_process_of_apache_can_write_a_record() {
         let status = fs::read_to_string(format!("/proc/{}/status", children[0])).unwrap();
         let uid = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap();
         assert!(!uid.split_whitespace().any(|id| id == "0"), "children are nobody special: {uid}");
+    }
+}
+
+/// A user whom no file of the system names, as containers have them.
+const ANY: u32 = 64_990;
+
+/// An Apache of `ANY` and `gid`, whose directories are root's and `gid`'s to write.
+fn site_of_any(gid: u32) -> Site {
+    let site =
+        site().with_script(&format!("exec setpriv --reuid {ANY} --regid {gid} --clear-groups"));
+    for dir in ["", "state", "run"] {
+        let dir = site.path().join(dir);
+        fs::create_dir_all(&dir).unwrap();
+        chown(&dir, None, Some(gid)).unwrap();
+        fs::set_permissions(&dir, Permissions::from_mode(0o775)).unwrap();
+    }
+    site
+}
+
+#[test]
+fn an_apache_of_any_user_works_where_its_group_may_write() {
+    if !skip::is_root("only root can become another user; run it as root") {
+        return;
+    }
+    for gid in [0, 64_991] {
+        let mut site = site_of_any(gid);
+        site.start(&group(&["a", "b"]));
+        assert_eq!(fs::metadata(control(&site)).unwrap().uid(), ANY);
+        for (args, says) in [
+            (&["flip", "app", "b"][..], "app: a -> b"),
+            (&["active", "app"], "b"),
+            (&["status", "app"], "b"),
+            (&["history", "app"], "a -> b"),
+            (&["drain", "app", "a"], "a"),
+            (&["lock", "app"], "app"),
+            (&["unlock", "app"], "app"),
+            (&["doctor"], ""),
+        ] {
+            let out = run_as(&site, ANY, gid, args);
+            let said = text(&out);
+            assert!(out.status.success() && said.contains(says), "{gid} {args:?}: {said}");
+        }
+        site.restart();
+        assert_eq!(site.get("/name.txt").text(), "slot=b\n");
+        assert!(!site.log().contains("[slot:error]"), "{}", site.log());
+        // Another group may be that of `User`: root does not follow it.
+        let by_root = run_as(&site, 0, 0, &["flip", "app", "a"]);
+        assert_eq!(by_root.status.success(), gid == 0, "{}", text(&by_root));
+        let served = site.get("/name.txt").text();
+        if gid != 0 {
+            assert_eq!(served, "slot=b\n");
+            assert!(text(&by_root).contains("is writable by a group"), "{}", text(&by_root));
+        } else {
+            assert_eq!(served, "slot=a\n");
+            let nobody = user("nobody");
+            let (uid, gid) = (nobody.uid.as_raw(), nobody.gid.as_raw());
+            let theirs = |args: &[&str]| run_as(&site, uid, gid, args);
+            assert_eq!(text(&theirs(&["active", "app"])).trim(), "a");
+            assert_eq!(theirs(&["flip", "app", "b"]).status.code(), Some(77));
+            assert_serves(&site, "a");
+        }
     }
 }
