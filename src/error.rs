@@ -214,7 +214,10 @@ pub enum Error {
         why: String,
     },
     /// The change could not be made durable, and was taken back.
-    #[error("{}: {source}: nothing is changed", path.display())]
+    #[error(
+        "{}: {source}: the change is not on the disk and was taken back; for a moment it may have been seen",
+        path.display()
+    )]
     NotDurable {
         /// The file.
         path: PathBuf,

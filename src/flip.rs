@@ -76,7 +76,7 @@ impl Flipped {
 ///
 /// # Errors
 ///
-/// [`Error`]; then nothing is changed. Where `slot` is active already, another's hold is none.
+/// [`Error`]; then nothing is changed, or it was taken back. Where `slot` is active already, another's hold is none.
 pub fn flip(
     dirs: &Dirs,
     app: &str,

@@ -4,6 +4,7 @@
 
 mod chain;
 pub mod cut;
+pub mod fault;
 mod wide;
 
 use crate::sync::AtomicU64;

@@ -130,7 +130,11 @@ fn left(dirs: &Dirs, app: &str, flipped: &Flipped) -> Result<Vec<String>, Error>
 
 fn line(app: &str, flipped: &Flipped) -> String {
     let Flipped { from, to, generation, started, .. } = flipped;
-    let when = if *started { "" } else { "; Apache has not been started yet, it will begin there" };
+    let when = if *started {
+        ""
+    } else {
+        "; no Apache is known to run with this group: its start will begin there"
+    };
     if flipped.changed() {
         format!("{app}: {from} -> {to} (generation {generation}{when})\n")
     } else {

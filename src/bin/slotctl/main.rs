@@ -63,6 +63,7 @@ impl Answer {
 
 fn main() -> ExitCode {
     map::survive_file_limits();
+    map::fault::end_with_a_sentence();
     match Args::try_parse() {
         Ok(args) => finish(run(&args)),
         Err(e) => unparsed(e),

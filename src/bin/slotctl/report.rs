@@ -188,7 +188,7 @@ pub(crate) fn look(
         notes: Vec::new(),
         warnings: flip::warnings(dirs, app),
     };
-    status.notes = notes(&status, &seen);
+    status.notes = notes(dirs, &status, &seen);
     if content == Content::Unreadable {
         status.notes.push(format!(
             "what {app}.lock holds cannot be read, and bars nobody: slotctl doctor {app}"
@@ -277,10 +277,14 @@ fn count(
     Ok(known.iter().map(|index| index.and_then(|_| tallies.next())).collect())
 }
 
-fn notes(status: &Status, seen: &Seen) -> Vec<String> {
+fn notes(dirs: &Dirs, status: &Status, seen: &Seen) -> Vec<String> {
     let mut notes = Vec::new();
     match status.pid {
-        None => notes.push("Apache has not been started with this group since the boot".into()),
+        None => notes.push(format!(
+            "Apache has not been started with this group since the boot, as far as {} tells (another instance: \
+             --runtime-dir)",
+            dirs.runtime.display()
+        )),
         Some(pid) if !status.running => {
             notes.push(format!("Apache is not running (pid {pid} is gone)"))
         }
