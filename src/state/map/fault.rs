@@ -68,6 +68,10 @@ mod tests {
         if how == "sent" {
             // SAFETY: kill has no precondition.
             unsafe { libc::kill(libc::getpid(), libc::SIGBUS) };
+            // Another thread may take it, a moment later.
+            loop {
+                std::thread::park();
+            }
         }
         let file = tempfile::tempfile().unwrap();
         file.set_len(4096).unwrap();
