@@ -1,7 +1,7 @@
 //! Who owns what, and who may what.
 
 use super::{assert_serves, change, control, group, site, started};
-use crate::site::{Site, text};
+use crate::site::{Site, text, until};
 use crate::skip;
 use nix::unistd::{Group, User, getegid, geteuid};
 use std::fs::{self, Permissions};
@@ -165,8 +165,23 @@ fn no_process_of_apache_can_write_a_record() {
     site.graceful();
     assert_serves(&site, "b");
     let state = control(&site).parent().unwrap().to_owned();
-    let children = site.children();
-    assert!(!children.is_empty());
+    let inode = fs::metadata(state.join(".names")).unwrap().ino();
+    let guards = |pid: i32| {
+        let locks = fs::read_to_string("/proc/locks").unwrap();
+        let guards = locks.lines().filter(|line| {
+            let words: Vec<_> = line.split_whitespace().collect();
+            let is_file = words.iter().any(|word| word.ends_with(&format!(":{inode}")));
+            is_file && words.contains(&"POSIX") && words.contains(&&*pid.to_string())
+        });
+        guards.count()
+    };
+    // One that was just forked has no lock yet, and one of before may be about to end.
+    let mut children = Vec::new();
+    let settled = until(|| {
+        children = site.children();
+        !children.is_empty() && children.iter().all(|pid| guards(*pid) == 1)
+    });
+    settled.expect("each child has a lock of its own");
     for pid in children.into_iter().chain([site.pid() as i32]) {
         let control = mapped(pid, "state/app.slot");
         assert!(
@@ -181,14 +196,7 @@ fn no_process_of_apache_can_write_a_record() {
         let claim = |path: &Path| pid == site.pid() as i32 && path.ends_with(".instance");
         let names = |path: &Path, write: bool| path.ends_with(".names") && !write;
         let mut of_state = opened.iter().filter(|(path, _)| path.starts_with(&state));
-        let locks = fs::read_to_string("/proc/locks").unwrap();
-        let inode = fs::metadata(state.join(".names")).unwrap().ino();
-        let guards = locks.lines().filter(|line| {
-            let words: Vec<_> = line.split_whitespace().collect();
-            let is_file = words.iter().any(|word| word.ends_with(&format!(":{inode}")));
-            is_file && words.contains(&"POSIX") && words.contains(&&*pid.to_string())
-        });
-        assert_eq!(guards.count(), usize::from(pid != site.pid() as i32), "{pid}: {locks}");
+        assert_eq!(guards(pid), usize::from(pid != site.pid() as i32), "{pid}");
         let is_known = |(path, write): &(PathBuf, bool)| claim(path) || names(path, *write);
         assert!(of_state.all(is_known), "{pid}: {opened:?}");
     }
