@@ -133,7 +133,7 @@ fn line(app: &str, flipped: &Flipped) -> String {
     let when = if *started {
         ""
     } else {
-        "; no Apache is known to run with this group: its start will begin there"
+        "; no Apache is known to run with this group, it will begin there"
     };
     if flipped.changed() {
         format!("{app}: {from} -> {to} (generation {generation}{when})\n")
