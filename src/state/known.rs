@@ -104,8 +104,7 @@ pub fn locks(indexes: &[SlotIndex]) -> usize {
 }
 
 fn bytes(identity: u128, range: Range<usize>) -> Range<u64> {
-    let group = identity as u64 & ((1 << 44) - 1);
-    let at = |index: usize| group * MAX_SLOTS as u64 + index as u64;
+    let at = |index: usize| map::group_bits(identity) * MAX_SLOTS as u64 + index as u64;
     at(range.start)..at(range.end)
 }
 

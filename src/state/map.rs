@@ -281,7 +281,7 @@ pub enum ByteLock {
 /// What `fcntl(2)` said: `WouldBlock` when another process holds it.
 pub fn lock_byte(file: &File, at: usize, how: ByteLock) -> io::Result<()> {
     let kind = if how == ByteLock::Alone { libc::F_WRLCK } else { libc::F_RDLCK };
-    byte_lock(file, libc::F_SETLK, at, kind).map(|_| ()).map_err(|e| match e.raw_os_error() {
+    byte_lock(file, wide::SETLK, at, kind).map(|_| ()).map_err(|e| match e.raw_os_error() {
         Some(libc::EACCES | libc::EAGAIN) => io::ErrorKind::WouldBlock.into(),
         _ => e,
     })
@@ -293,7 +293,7 @@ pub fn lock_byte(file: &File, at: usize, how: ByteLock) -> io::Result<()> {
 ///
 /// What `fcntl(2)` said.
 pub fn unlock_byte(file: &File, at: usize) -> io::Result<()> {
-    byte_lock(file, libc::F_SETLK, at, libc::F_UNLCK).map(drop)
+    byte_lock(file, wide::SETLK, at, libc::F_UNLCK).map(drop)
 }
 
 /// The process that holds a lock on byte `at` of `file`, if any but this one does.
@@ -302,7 +302,7 @@ pub fn unlock_byte(file: &File, at: usize) -> io::Result<()> {
 ///
 /// What `fcntl(2)` said.
 pub fn byte_owner(file: &File, at: usize) -> io::Result<Option<i32>> {
-    let lock = byte_lock(file, libc::F_GETLK, at, libc::F_WRLCK)?;
+    let lock = byte_lock(file, wide::GETLK, at, libc::F_WRLCK)?;
     Ok((i32::from(lock.l_type) != libc::F_UNLCK).then_some(lock.l_pid))
 }
 
@@ -324,7 +324,7 @@ pub(crate) fn share_by_opening(file: &File, range: Range<u64>) -> io::Result<()>
 ///
 /// What `fcntl(2)` said.
 pub(crate) fn share_by_process(file: &File, range: Range<u64>) -> io::Result<()> {
-    range_lock(file, libc::F_SETLK, range, libc::F_RDLCK).map(drop)
+    range_lock(file, wide::SETLK, range, libc::F_RDLCK).map(drop)
 }
 
 /// Whether another opening of the file, or another process, shares or has a byte of `range`.
@@ -337,20 +337,20 @@ pub(crate) fn is_shared(file: &File, range: Range<u64>) -> io::Result<bool> {
     Ok(i32::from(lock.l_type) != libc::F_UNLCK)
 }
 
-fn byte_lock(file: &File, command: i32, at: usize, kind: i32) -> io::Result<libc::flock> {
+fn byte_lock(file: &File, command: i32, at: usize, kind: i32) -> io::Result<wide::Flock> {
     range_lock(file, command, at as u64..at as u64 + 1, kind)
 }
 
-fn range_lock(file: &File, command: i32, range: Range<u64>, kind: i32) -> io::Result<libc::flock> {
-    // SAFETY: `flock` is a C struct of integers, for which zeros are a value.
-    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
-    lock.l_type = kind as libc::c_short;
-    lock.l_whence = libc::SEEK_SET as libc::c_short;
-    lock.l_start = range.start as libc::off_t;
-    lock.l_len = (range.end - range.start) as libc::off_t;
+fn range_lock(file: &File, command: i32, range: Range<u64>, kind: i32) -> io::Result<wide::Flock> {
+    let mut lock = wide::lock(kind, range);
     // SAFETY: the commands read and write the struct that they are given, and nothing else.
-    retry(|| unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut lock) })?;
+    retry(|| unsafe { wide::fcntl(file.as_raw_fd(), command, &raw mut lock) })?;
     Ok(lock)
+}
+
+/// What stands for a group, by the identity of its control file, in the places of locks that are of all groups: 44 bits.
+pub(super) fn group_bits(identity: u128) -> u64 {
+    identity as u64 & ((1 << 44) - 1)
 }
 
 /// Calls until it is not a signal that ended the call.

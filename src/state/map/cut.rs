@@ -3,13 +3,12 @@
 #![allow(unsafe_code, reason = "a signal handler, and memory that changes under its address")]
 
 use super::chain::{self, Ours};
-use super::wide::{self, Offset};
-use super::{Mapping, page_size};
+use super::wide;
+use super::{Mapping, group_bits, page_size, range_lock};
 use crate::sync::AtomicU64;
-use libc::{c_int, c_void, siginfo_t};
+use libc::{c_void, siginfo_t};
 use std::fs::File;
 use std::io;
-use std::mem;
 use std::os::fd::AsRawFd;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
@@ -26,15 +25,14 @@ pub enum Lost {
 impl Lost {
     /// The first of the [`PLACES`] bytes of `lost.lock` of which one is locked for it, for the group
     /// whose control file has this identity. A lock needs no byte in the file.
-    fn first_byte(self, identity: u128) -> Offset {
-        let group = identity as Offset & ((1 << 44) - 1);
-        (group * 2 + self as Offset) * PLACES
+    fn first_byte(self, identity: u128) -> u64 {
+        (group_bits(identity) * 2 + self as u64) * PLACES
     }
 }
 
 /// How many there can be who lock a byte for the same: the openings of `lost.lock` by starts of Apache,
 /// each of which has a place.
-const PLACES: Offset = 1 << 16;
+const PLACES: u64 = 1 << 16;
 
 /// Where a process says what it has lost sight of: `lost.lock`, opened for writing by the parent.
 #[derive(Clone, Copy, Debug)]
@@ -172,8 +170,8 @@ fn replace(kept: &Kept, address: usize) -> Option<()> {
 }
 
 fn set_mark(mark: Mark, lost: Lost) -> Option<()> {
-    let at = lost.first_byte(mark.identity) + Offset::from(mark.place);
-    let mut lock = lock(libc::F_WRLCK, at, 1);
+    let at = lost.first_byte(mark.identity) + u64::from(mark.place);
+    let mut lock = wide::lock(libc::F_WRLCK, at..at + 1);
     // SAFETY: F_OFD_SETLK reads the struct that it is given, and nothing else.
     let set = unsafe { wide::fcntl(mark.file.as_raw_fd(), libc::F_OFD_SETLK, &raw mut lock) };
     // SAFETY: errno is this thread's.
@@ -187,27 +185,10 @@ fn set_mark(mark: Mark, lost: Lost) -> Option<()> {
 ///
 /// What `fcntl(2)` said.
 pub fn is_lost(file: &File, identity: u128, lost: Lost) -> io::Result<bool> {
+    let first = lost.first_byte(identity);
     // It asks for what only a writer's lock bars.
-    let mut lock = lock(libc::F_RDLCK, lost.first_byte(identity), PLACES);
-    loop {
-        // SAFETY: F_OFD_GETLK reads and writes the struct that it is given, and nothing else.
-        let asked = unsafe { wide::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) };
-        match io::Error::last_os_error() {
-            _ if asked != -1 => return Ok(i32::from(lock.l_type) != libc::F_UNLCK),
-            e if e.kind() != io::ErrorKind::Interrupted => return Err(e),
-            _ => {}
-        }
-    }
-}
-
-fn lock(kind: c_int, start: Offset, len: Offset) -> wide::Flock {
-    // SAFETY: `flock` is a C struct of integers, for which zeros are a value.
-    let mut lock: wide::Flock = unsafe { mem::zeroed() };
-    lock.l_type = kind as libc::c_short;
-    lock.l_whence = libc::SEEK_SET as libc::c_short;
-    lock.l_start = start;
-    lock.l_len = len;
-    lock
+    let found = range_lock(file, libc::F_OFD_GETLK, first..first + PLACES, libc::F_RDLCK)?;
+    Ok(i32::from(found.l_type) != libc::F_UNLCK)
 }
 
 #[cfg(all(test, not(loom)))]

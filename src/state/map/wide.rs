@@ -1,18 +1,37 @@
-//! Locks of bytes at 64-bit places, on every machine: the place of a lock in `lost.lock` has 61 bits.
+//! Locks of bytes at 64-bit places, on every machine: those of `lost.lock` and `.names` lie up to bit 60.
 //!
 //! glibc's `off_t`, `flock` and `fcntl` have 32 bits on a 32-bit machine, and would cut a place off without a word. There
 //! the kernel is asked directly, in the form that has 64 bits. musl has 64 bits everywhere.
 
-use libc::c_int;
+use libc::{c_int, c_short};
+use std::ops::Range;
 
 #[cfg(not(all(target_env = "gnu", target_pointer_width = "32")))]
-pub(super) use libc::{flock as Flock, off_t as Offset};
+pub(super) use libc::{F_GETLK as GETLK, F_SETLK as SETLK, flock as Flock, off_t as Offset};
 #[cfg(all(target_env = "gnu", target_pointer_width = "32"))]
 pub(super) use libc::{flock64 as Flock, off64_t as Offset};
 
+/// The kernel's `F_GETLK64`; the commands `F_OFD_…` have one form only.
+#[cfg(all(target_env = "gnu", target_pointer_width = "32"))]
+pub(super) const GETLK: c_int = if cfg!(target_arch = "mips") { 33 } else { 12 };
+/// The kernel's `F_SETLK64`.
+#[cfg(all(target_env = "gnu", target_pointer_width = "32"))]
+pub(super) const SETLK: c_int = if cfg!(target_arch = "mips") { 34 } else { 13 };
+
 const _: () = assert!(size_of::<Offset>() == 8);
 
-/// `fcntl(2)` with one of the commands `F_OFD_…`.
+/// A lock of this kind on `range`, in bytes, for [`fcntl`].
+pub(super) fn lock(kind: c_int, range: Range<u64>) -> Flock {
+    // SAFETY: a C struct of integers, for which zeros are a value.
+    let mut lock: Flock = unsafe { std::mem::zeroed() };
+    lock.l_type = kind as c_short;
+    lock.l_whence = libc::SEEK_SET as c_short;
+    lock.l_start = range.start as Offset;
+    lock.l_len = (range.end - range.start) as Offset;
+    lock
+}
+
+/// `fcntl(2)` with [`GETLK`], [`SETLK`], or one of the commands `F_OFD_…`.
 ///
 /// # Safety
 ///
