@@ -122,7 +122,7 @@ impl Served {
     /// By an Apache that reads no control file; `None` where it reads one, or is gone.
     fn without(group: &Group) -> Option<Self> {
         let slot = group.serves.clone().filter(|_| may_live(group.pid))?;
-        let slots = group.slots.iter().map(|slot| slot.name.clone()).collect();
+        let slots = group.names().map(str::to_owned).collect();
         Some(Self { slot, generation: None, slots })
     }
 }
@@ -216,7 +216,7 @@ impl View {
     /// The names of the slots: those configured, or, before Apache's start, all ever known.
     pub fn slots(&self) -> Vec<String> {
         match &self.group {
-            Some(group) => group.slots.iter().map(|slot| slot.name.clone()).collect(),
+            Some(group) => group.names().map(str::to_owned).collect(),
             None => self.control.names.iter().map(|(_, name)| name.to_owned()).collect(),
         }
     }

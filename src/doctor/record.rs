@@ -180,7 +180,7 @@ impl Doctor<'_> {
             self.find(Severity::Error, &path, what, "restart Apache, which then reads this one");
         }
         let active = control.active();
-        if !group.slots.iter().any(|slot| slot.name == active) {
+        if !group.has(active) {
             let what = format!("slot {active:?} is active, but not configured: who asks gets 503");
             let way_out = format!("slotctl flip {app} {}, or restart Apache", group.default);
             self.find(Severity::Error, &path, what, &way_out);

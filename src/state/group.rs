@@ -135,7 +135,17 @@ impl Group {
 
     /// Whether `slot` is configured.
     pub fn has(&self, slot: &str) -> bool {
-        self.slots.iter().any(|configured| configured.name == slot)
+        self.slot(slot).is_some()
+    }
+
+    /// The configured slot of this name.
+    pub fn slot(&self, name: &str) -> Option<&Slot> {
+        self.slots.iter().find(|slot| slot.name == name)
+    }
+
+    /// The names of the configured slots, in their order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.slots.iter().map(|slot| slot.name.as_str())
     }
 
     /// Reads a group file of `owner`, or of root.

@@ -71,7 +71,7 @@ impl Wanted {
     }
 
     fn names(&self) -> impl Iterator<Item = &str> {
-        self.group.slots.iter().map(|slot| slot.name.as_str())
+        self.group.names()
     }
 
     /// The indexes of the configured slots, in ascending order.

@@ -159,7 +159,7 @@ fn checked(dirs: &Dirs, app: &str, slot: Option<&str>) -> Result<String, Failure
 }
 
 fn address<'a>(group: &'a Group, slot: &str) -> Option<&'a str> {
-    group.slots.iter().find(|s| s.name == slot).map(|s| s.address.as_str())
+    group.slot(slot).map(|s| s.address.as_str())
 }
 
 fn warnings(dirs: &Dirs, app: &str, flipped: &Flipped, checked: bool) -> Vec<String> {

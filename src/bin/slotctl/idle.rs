@@ -46,7 +46,7 @@ pub(crate) fn run(dirs: &Dirs, args: &args::Idle, json: bool) -> Result<Answer, 
     let warnings = flip::warnings(dirs, &app);
     // Without a group file, nobody knows more of a slot than its name.
     let group = flip::read_group(dirs, &app).ok().flatten();
-    let configured = |name: &str| group.as_ref()?.slots.iter().find(|slot| slot.name == name);
+    let configured = |name: &str| group.as_ref()?.slot(name);
     let mut idle: Vec<_> = slots
         .into_iter()
         .filter(|name| *name != active)

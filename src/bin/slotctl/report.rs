@@ -134,7 +134,7 @@ impl Seen {
 
     fn names(&self) -> Vec<&str> {
         match (&self.group, &self.control) {
-            (Some(group), _) => group.slots.iter().map(|slot| slot.name.as_str()).collect(),
+            (Some(group), _) => group.names().collect(),
             (None, Some(control)) => control.names.iter().map(|(_, name)| name).collect(),
             (None, None) => Vec::new(),
         }
@@ -246,7 +246,7 @@ fn slots(dirs: &Dirs, app: &str, seen: &Seen, then: Option<Counted>) -> Result<V
     // Asked for after the totals: if it is still the segment of the flip, they are of that one too.
     let then = then.filter(|then| segment_name(dirs, app).is_some_and(|s| s == then.segment));
     let since = |name: &str, now: Tally| now.totals().since(*then.as_ref()?.slots.get(name)?);
-    let configured = |name: &str| seen.group.as_ref()?.slots.iter().find(|slot| slot.name == name);
+    let configured = |name: &str| seen.group.as_ref()?.slot(name);
     let slot = |(name, tally): (&str, Option<Tally>)| Slot {
         name: name.into(),
         active: seen.served.as_ref().map(|served| served.slot == name),
