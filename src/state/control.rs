@@ -136,9 +136,7 @@ impl Names {
     /// slot, and entries of names that `gone` gives up. Whether a process may know the index is for
     /// the caller to find out.
     pub(crate) fn places(&self, gone: impl Fn(SlotIndex, &str) -> bool) -> Vec<SlotIndex> {
-        let all = || (0..MAX_SLOTS).filter_map(SlotIndex::new);
-        let entry = |index: &SlotIndex| self.0.get(index.get()).unwrap_or(&Entry::Free);
-        let free = all().filter(|index| *entry(index) == Entry::Free);
+        let free = (0..MAX_SLOTS).filter_map(SlotIndex::new).filter(|index| self.is_free(*index));
         let unusable = self.unusable();
         let given_up = self.iter().filter(|(index, name)| gone(*index, name));
         free.chain(unusable).chain(given_up.map(|(index, _)| index)).collect()
@@ -149,15 +147,23 @@ impl Names {
         index.get() >= self.0.len()
     }
 
+    /// Whether the entry has never been used, or all of its bytes are zero.
+    pub(crate) fn is_free(&self, index: SlotIndex) -> bool {
+        self.0.get(index.get()).is_none_or(|entry| *entry == Entry::Free)
+    }
+
     pub(crate) fn set(&mut self, index: SlotIndex, name: &str) {
-        self.0.resize(self.0.len().max(index.get() + 1), Entry::Free);
-        self.0[index.get()] = Entry::Name(name.into());
+        self.put(index, Entry::Name(name.into()));
     }
 
     /// Makes the entry one that names no slot.
     pub(crate) fn bury(&mut self, index: SlotIndex) {
+        self.put(index, Entry::Unusable);
+    }
+
+    fn put(&mut self, index: SlotIndex, entry: Entry) {
         self.0.resize(self.0.len().max(index.get() + 1), Entry::Free);
-        self.0[index.get()] = Entry::Unusable;
+        self.0[index.get()] = entry;
     }
 }
 

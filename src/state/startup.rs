@@ -503,7 +503,7 @@ impl<'a> Startup<'a> {
         let path = self.dirs.control(wanted.app());
         for name in missing {
             let Some(index) = place(wanted, control, trusted) else { return };
-            let is_free = control.names.is_behind_all(index) || is_free(&control.names, index);
+            let is_free = control.names.is_free(index);
             let enter = || {
                 let (file, _) = reopen(&path, true)?;
                 for step in steps(index, name, is_free) {
@@ -667,10 +667,6 @@ fn place(wanted: &Wanted, control: &Control, trusted: Option<&Known>) -> Option<
         Some(known) => !known.may_be_known(control.identity, *index),
         None => control.names.is_behind_all(*index),
     })
-}
-
-fn is_free(names: &Names, index: SlotIndex) -> bool {
-    names.get(index).is_none() && !names.unusable().any(|unusable| unusable == index)
 }
 
 /// A part of entering a name.
