@@ -65,9 +65,7 @@ pub(crate) fn totals(dirs: &Dirs, view: &View) -> Option<Counted> {
         return None;
     }
     let rows = rows_in(meta.len() as usize);
-    let mut header = [0; 32];
-    file.read_exact_at(&mut header, 0).ok()?;
-    if !(1..=MAX_ROWS).contains(&rows) || header != counts::header(view.control.identity) {
+    if !(1..=MAX_ROWS).contains(&rows) || !counts::belongs_to(&file, view.control.identity).ok()? {
         return None;
     }
     let names = view.slots();
@@ -193,13 +191,10 @@ fn segment(dirs: &Dirs, app: &str, identity: u128) -> Result<Option<(Counts, Fil
         Err(e) if e.is_absent() => return Ok(None),
         Err(e) => return Err(unopened("read", &path, e)),
     };
-    let mut header = [0; 32];
     let len = meta.len() as usize;
-    if !(1..=MAX_ROWS).contains(&rows_in(len)) {
-        return Ok(None);
-    }
-    file.read_exact_at(&mut header, 0).map_err(|e| refused("read", &path, e))?;
-    if header != counts::header(identity) {
+    if !(1..=MAX_ROWS).contains(&rows_in(len))
+        || !counts::belongs_to(&file, identity).map_err(|e| refused("read", &path, e))?
+    {
         return Ok(None);
     }
     let mapping = Mapping::of(&file, len, false).map_err(|e| refused("read", &path, e))?;

@@ -120,6 +120,17 @@ pub(crate) fn reset(file: &File, len: usize, slot: SlotIndex) -> io::Result<()> 
     Ok(())
 }
 
+/// Whether the header of a segment says that it belongs to the control file `identity`.
+///
+/// # Errors
+///
+/// What the system said.
+pub(crate) fn belongs_to(file: &File, identity: u128) -> io::Result<bool> {
+    let mut found = [0; 32];
+    file.read_exact_at(&mut found, 0)?;
+    Ok(found == header(identity))
+}
+
 /// The header of a segment that belongs to the control file `identity`.
 pub fn header(identity: u128) -> [u8; 32] {
     let mut bytes = [0; 32];

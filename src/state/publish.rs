@@ -11,7 +11,7 @@ use super::trust::{self, Starter, Use, Weakness};
 use crate::slot::SlotIndex;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Why the files of a group cannot be used. Apache starts all the same, on the default slot.
@@ -97,7 +97,6 @@ pub fn counts(dirs: &Dirs, app: &str, identity: u128, rows: usize) -> Result<Cou
     sound(&dirs.runtime, Use::Holds)?;
     let path = dirs.counts(app);
     let wanted = counts::size(rows);
-    let header = counts::header(identity);
     let found = match map::open(&path, true, map::euid()) {
         Ok((file, meta)) => Some((file, meta.len() as usize)),
         Err(e) if e.is_absent() || is_useless(&e) => None,
@@ -108,13 +107,12 @@ pub fn counts(dirs: &Dirs, app: &str, identity: u128, rows: usize) -> Result<Cou
         && (counts::size(1)..=counts::size(counts::MAX_ROWS)).contains(&len)
     {
         // Where it cannot be told, children of an older generation count there, perhaps.
-        let mut found = [0; 32];
-        file.read_exact_at(&mut found, 0).map_err(system("cannot read", &path))?;
-        kept = (found == header).then_some((file, len));
+        let ours = counts::belongs_to(&file, identity).map_err(system("cannot read", &path))?;
+        kept = ours.then_some((file, len));
     }
     let (file, len) = match kept {
         Some(kept) => kept,
-        None => (create_counts(&path, &header)?, 0),
+        None => (create_counts(&path, &counts::header(identity))?, 0),
     };
     // Rows are only ever added: children of an older generation still have theirs.
     let len = len.max(wanted);
@@ -157,13 +155,10 @@ pub(super) fn reset_counts(
         Err(e) if e.is_absent() || is_useless(&e) => return Ok(()),
         Err(e) => return Err(unopened(&path, e)),
     };
-    let mut found = [0; 32];
     let len = meta.len() as usize;
-    if len < counts::size(1) {
-        return Ok(());
-    }
-    file.read_exact_at(&mut found, 0).map_err(system("cannot read", &path))?;
-    if found != counts::header(identity) {
+    if len < counts::size(1)
+        || !counts::belongs_to(&file, identity).map_err(system("cannot read", &path))?
+    {
         return Ok(());
     }
     counts::reset(&file, len, slot).map_err(system("cannot reset", &path))
