@@ -4,14 +4,12 @@ use super::child::Child;
 use super::{Apache, Doctor, Severity};
 use crate::state::control::Control;
 use crate::state::group::{Group, Slot};
+use crate::state::trust::MAX_LINKS;
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
-
-/// As many links as the kernel follows.
-const MAX_LINKS: usize = 40;
 
 /// Why a docroot cannot be used. Paths are those on the way to it, with links resolved.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// As many links as the kernel follows.
-const MAX_LINKS: u32 = 40;
+pub(crate) const MAX_LINKS: u32 = 40;
 const STICKY: u32 = 0o1000;
 
 /// The user, besides root, whom files and directories of an Apache may belong to: the one who starts it,
@@ -32,13 +32,26 @@ impl Starter {
     /// who made the files, if the group is root's: only its members can have done it, and they are trusted. If the group is
     /// another one, that holds for the caller's own files only.
     pub fn of(dirs: &Dirs) -> Self {
-        if let Some(uid) = maker_of_the_group(dirs) {
-            return Self { uid };
+        if let Some(maker) = Self::in_group(dirs) {
+            return maker;
         }
         let owner = |path| fs::metadata(path).map(|meta| meta.uid());
         let of_state = owner(&dirs.state).unwrap_or_else(|_| map::euid());
         let is_roots = owner(&dirs.runtime).is_ok_and(|uid| uid == 0);
         Self { uid: if is_roots && of_state != map::euid() { 0 } else { of_state } }
+    }
+
+    /// Who made the files of a directory that root shares with a group. A group that is not root's may be that of
+    /// `User`: who calls then trusts nobody but itself.
+    fn in_group(dirs: &Dirs) -> Option<Self> {
+        let dir = fs::metadata(&dirs.state).ok()?;
+        let is_shared = dir.uid() == 0 && dir.mode() & 0o022 == 0o020;
+        // Of all files, Apache's parent alone writes this one.
+        let mark = fs::symlink_metadata(dirs.instance()).ok().filter(|_| is_shared)?;
+        let maker = Self { uid: mark.uid() };
+        let is_trusted =
+            dir.gid() == 0 || maker == Self::this_process() && maker.has_group(dir.gid());
+        (mark.is_file() && mark.nlink() == 1 && is_trusted).then_some(maker)
     }
 
     /// The user's number.
@@ -58,17 +71,6 @@ impl Starter {
         let user = nix::unistd::User::from_uid(self.uid.into()).ok()??;
         Some(user.gid.as_raw())
     }
-}
-
-/// Who made the files of a directory that root shares with a group. A group that is not root's may be that of `User`:
-/// who calls then trusts nobody but itself.
-fn maker_of_the_group(dirs: &Dirs) -> Option<u32> {
-    let dir = fs::metadata(&dirs.state).ok()?;
-    let is_shared = dir.uid() == 0 && dir.mode() & 0o022 == 0o020;
-    // Of all files, Apache's parent alone writes this one.
-    let mark = fs::symlink_metadata(dirs.instance()).ok().filter(|_| is_shared)?;
-    let is_callers = mark.uid() == map::euid() && dir.gid() == nix::unistd::getegid().as_raw();
-    (mark.is_file() && mark.nlink() == 1 && (dir.gid() == 0 || is_callers)).then(|| mark.uid())
 }
 
 /// What makes a directory one that others can change files in.
