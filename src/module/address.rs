@@ -181,8 +181,20 @@ pub(super) const SLOT: &[u8; 7] = b"slot://";
 
 /// Splits `slot://GROUP/path` into the group and the rest, which starts with a slash or is empty.
 pub(super) fn split_slot_url(url: &[u8]) -> Option<(&[u8], &[u8])> {
+    strip_slot(url).map(split_group)
+}
+
+/// What is behind `slot://`.
+pub(super) fn strip_slot(url: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = url.split_first_chunk::<7>()?;
-    scheme.eq_ignore_ascii_case(SLOT).then(|| split_group(rest))
+    scheme.eq_ignore_ascii_case(SLOT).then_some(rest)
+}
+
+/// The path of a URL of any scheme, with its slash, and all that is behind it.
+pub(super) fn path_of(url: &[u8]) -> Option<&[u8]> {
+    let authority = url.windows(3).position(|bytes| bytes == b"://").map_or(0, |at| at + 3);
+    let path = url[authority..].iter().position(|byte| *byte == b'/')?;
+    Some(&url[authority + path..])
 }
 
 /// Splits what is behind `slot://`.

@@ -35,7 +35,7 @@ pub(super) fn check(setup: &Setup) -> Result<(), String> {
     for group in &config.groups {
         warn(group);
     }
-    super::start::look(setup)
+    start::look(setup)
 }
 
 impl<'a> Groups<'a> {
@@ -57,10 +57,7 @@ fn check_line(
         return check_member(group, line).and_then(|()| check_balancer(setup, group, line));
     }
     if line.is("<SlotGroup") {
-        return check_name_of_files(
-            setup,
-            line.args.trim_end().trim_end_matches('>').trim_matches('"'),
-        );
+        return check_name_of_files(setup, line.opens());
     }
     if line.is("SlotDocumentRoot") {
         return check_document_root(groups, line);

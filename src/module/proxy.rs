@@ -5,7 +5,7 @@
 //! map_to_storage comes: from then on it has the URL of the slot, as if that stood in the route. A
 //! directory's RewriteRule and SetHandler come later, to mod_proxy's canon_handler, as with any backend.
 
-use super::address::{SLOT, split_slot_url};
+use super::address::{SLOT, path_of, split_slot_url};
 use super::docroot;
 use super::host::{Answer, Kept, Level, Proxy, Request, Text, Worker};
 use super::request::{State, Way, enter_and_mark};
@@ -249,9 +249,7 @@ pub(super) fn canonicalise_other(request: &Request, url: Text<'_>) -> Answer {
 /// of the configuration has as its text: this server would ask itself, again and again.
 fn names_slot_in_path(url: &[u8]) -> bool {
     let url = url.split(|byte| *byte == b'?').next().unwrap_or_default();
-    let authority = url.windows(3).position(|bytes| bytes == b"://").map_or(0, |at| at + 3);
-    let Some(path) = url[authority..].iter().position(|byte| *byte == b'/') else { return false };
-    let path = &url[authority + path..];
+    let Some(path) = path_of(url) else { return false };
     path.contains(&b':') && path.windows(6).any(|bytes| bytes.eq_ignore_ascii_case(b"/slot:"))
 }
 

@@ -10,6 +10,7 @@
 //!
 //! `RewriteMap m int:slot` is the same function, for groups that a map names.
 
+use super::address::{SLOT, strip_slot};
 use super::host::{Kept, Pool, Reading, Request, Rewrite, Setup, edit_directives, has_module};
 use super::request::State;
 use std::ffi::CStr;
@@ -27,7 +28,6 @@ pub(super) const PREFIX: &[u8; 16] = b"http://mod-slot-";
 const DIGITS: usize = 16;
 /// A literal `slot://`, as it is handed to mod_rewrite.
 const OPEN: &[u8] = b"${mod_slot:";
-const SLOT: &[u8] = b"slot://";
 
 /// A group that a rule has named, for this request.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ pub(super) fn restore(pool: Pool) {
 
 /// The function of the map. `key` is a group, or a group and a path, with or without `slot://` before them.
 fn name_group(request: &Request, key: &[u8]) -> Kept<CStr> {
-    let key = strip_scheme(key).unwrap_or(key);
+    let key = strip_slot(key).unwrap_or(key);
     let (group, path) = key.split_at(key.iter().position(|b| *b == b'/').unwrap_or(key.len()));
     let number = number();
     let (state, group) = (request.state::<State>(), request.keep_text(&[group]));
@@ -161,7 +161,7 @@ fn mark(line: &[u8]) -> Result<Option<Vec<u8>>, String> {
     for handler in handlers(flags) {
         check_literal_groups("the flag [H] of a RewriteRule", handler)?;
     }
-    let Some(rest) = strip_scheme(&line[substitution.clone()]) else { return Ok(None) };
+    let Some(rest) = strip_slot(&line[substitution.clone()]) else { return Ok(None) };
     let group = group_expression(rest)?;
     if !has_proxy_flag(flags) {
         let name = String::from_utf8_lossy(group);
@@ -339,11 +339,6 @@ fn handlers(flags: &[u8]) -> impl Iterator<Item = &[u8]> {
         let known = [&b"h"[..], b"handler"].iter().any(|known| name.eq_ignore_ascii_case(known));
         known.then_some(&value[1..])
     })
-}
-
-fn strip_scheme(url: &[u8]) -> Option<&[u8]> {
-    let (scheme, rest) = url.split_at_checked(SLOT.len())?;
-    scheme.eq_ignore_ascii_case(SLOT).then_some(rest)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What requests need to know: the groups and their shared memory, and what each server makes of
 //! them. Built once at Apache's start, never changed while it serves.
 
-use super::address::{SLOT, ends_group, split_group};
+use super::address::{SLOT, ends_group, path_of, split_group};
 use super::host::{Level, Proxy, Request, Worker, log};
 use super::workers::Table;
 use crate::lease;
@@ -421,10 +421,7 @@ fn routed<'a>(
     group: &Group,
     slot: &Slot,
 ) -> Option<&'a Route> {
-    let url = request.filename_behind(b"proxy:")?.c_str().to_bytes();
-    let behind_scheme = url.windows(3).position(|bytes| bytes == b"://")? + 3;
-    let slash = url[behind_scheme..].iter().position(|byte| *byte == b'/')?;
-    let path = &url[behind_scheme + slash..];
+    let path = path_of(request.filename_behind(b"proxy:")?.c_str().to_bytes())?;
     let path = path.strip_prefix(slot.path()).unwrap_or(path);
     let worker = mod_proxy.declared_for(request, &[SLOT, group.name.as_bytes(), path])?;
     routes.by_worker.get(&worker)

@@ -24,7 +24,12 @@ impl Line<'_> {
     /// The section that it stands in, as `<Name`, and with what, without quotes; both empty at the top.
     pub(in crate::module) fn section(&self) -> (&str, &str) {
         let (section, args) = self.section;
-        (section, args.trim_end().trim_end_matches('>').trim_matches('"'))
+        (section, opened(args))
+    }
+
+    /// With what this line opens a section, without quotes.
+    pub(in crate::module) fn opens(&self) -> &str {
+        opened(self.args)
     }
 
     /// The argument of the section `name`, if it stands in one.
@@ -50,6 +55,11 @@ pub(in crate::module) fn for_each_directive<E>(
     // SAFETY: the tree lives as long as the configuration that it was read from; we are on the
     // thread that reads it, and `see` is not given the tree to write.
     unsafe { walk(sys::ap_conftree, &mut see) }
+}
+
+/// The arguments of a section's first line, without its `>` and quotes.
+fn opened(args: &str) -> &str {
+    args.trim_end().trim_end_matches('>').trim_matches('"')
 }
 
 /// Gives each directive `name` the arguments that `edit` answers.
