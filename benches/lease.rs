@@ -5,14 +5,15 @@
 #![forbid(unsafe_code)]
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use mod_slot::flip::{publish, tally};
 use mod_slot::lease;
-use mod_slot::slot::{SlotIndex, Word};
+use mod_slot::ops::tally::tally;
 use mod_slot::state::control::{Control, PAGE, WORD};
 use mod_slot::state::counts::{Counts, size};
-use mod_slot::state::map::{self, Mapping};
-use mod_slot::state::{Dirs, publish as files, startup};
+use mod_slot::state::os::{self, Mapping};
+use mod_slot::state::writer::publish;
+use mod_slot::state::{Dirs, create, runtime, startup};
 use mod_slot::sync::{AtomicU64, Ordering};
+use mod_slot::word::{SlotIndex, Word};
 use std::hint::black_box;
 use std::sync::atomic::AtomicBool;
 use std::thread;
@@ -126,8 +127,8 @@ impl Site {
         let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
         let dirs = Dirs { state: root.path().join("state"), runtime: root.path().join("run") };
         let made = startup::record(&dirs, "app", &["blue", "green"], "blue", None);
-        files::directory(&dirs.runtime).expect("a directory");
-        files::rows(&dirs).expect("the rows' locks");
+        create::directory(&dirs.runtime).expect("a directory");
+        runtime::rows(&dirs).expect("the rows' locks");
         Self { _root: root, control: made.expect("a control file").control, dirs }
     }
 }
@@ -135,7 +136,7 @@ impl Site {
 fn flips(c: &mut Criterion) {
     let mut group = c.benchmark_group("flip");
     let site = Site::new();
-    let opened = map::open(&site.dirs.control("app"), true, map::euid());
+    let opened = os::open(&site.dirs.control("app"), true, os::euid());
     let page = Mapping::of(&opened.expect("a control file").0, PAGE, true).expect("a page");
     let mut word = site.control.word;
     let mut turn = || {
@@ -156,7 +157,7 @@ fn drains(c: &mut Criterion) {
     let mut group = c.benchmark_group("drain");
     for rows in [1, 8, 64, 512] {
         let site = Site::new();
-        let counts = files::counts(&site.dirs, "app", site.control.identity, rows).expect("rows");
+        let counts = runtime::counts(&site.dirs, "app", site.control.identity, rows).expect("rows");
         let look = || tally(&site.dirs, "app", site.control.identity, &[index(0)]);
         for row in 0..rows {
             // As if a request had been there: the page is touched.

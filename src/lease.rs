@@ -27,8 +27,8 @@
 //! **Killed anywhere.** A process that dies between 2 and its leaving holds its row's lock no more,
 //! and rows without an owner do not count.
 
-use crate::slot::{SlotIndex, Word};
 use crate::sync::{AtomicU64, Ordering, fence};
+use crate::word::{SlotIndex, Word};
 
 /// Enters the active slot: returns the word that decided it, with one more in flight in the
 /// counter that `in_flight` names. No lock, no system call, no allocation; it tries again for as

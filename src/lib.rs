@@ -1,29 +1,26 @@
 //! mod_slot: an application has two slots, and one word in shared memory says which of them takes
 //! the next request.
 //!
-//! **The path of a request**, in Apache's order: `module::request` (enter the active slot, once)
-//! → `docroot` (static files of that slot) → `proxy` (its backend) → [`lease`] (leave, when the
-//! request's pool is cleared) → `request` again (count it).
+//! **The path of a request**, in Apache's order: `module::pin` (enter the active slot, once) →
+//! `docroot` (static files of that slot) → `scheme` (its backend) → [`lease`] (leave, when the
+//! request's pool is cleared) → `pin` again (count it).
 //!
-//! **The path of a flip**: `bin/slotctl` → [`flip`] → [`state::control`] (the word) →
-//! [`state::history`]; and, who wants the old slot to be empty, → [`drain`].
+//! **The path of a flip**: `bin/slotctl` → [`ops::flip`] → [`state::writer`] (lock, store, sync,
+//! append to the history); then, to wait until the old slot is empty, [`ops::drain`].
 //!
-//! **The start of Apache**: `module` `config` → `check` → `start` → [`state::publish`].
+//! **The start of Apache**: `module` `config` → `check` → `start` → [`state::startup`].
 //!
-//! [`slot`] holds the small values all of them speak of; [`state::map`] is the border to the
-//! operating system, `module::host` the border to Apache. Nothing else is `unsafe`.
+//! **Who may use what**: slotctl and `module` use [`ops`]; `ops` uses [`lease`] and [`state`];
+//! these use the pure files [`name`], [`word`], [`address`], [`group`]. Nothing runs the other way.
+//! Only [`state::os`] (the operating system) and `module::host` (Apache) are `unsafe`.
 
-pub mod doctor;
-pub mod drain;
-pub mod error;
-pub mod flip;
-pub mod hold;
+pub mod address;
+pub mod group;
 pub mod lease;
 #[cfg(feature = "module")]
 mod module;
-pub mod near;
-pub mod slot;
+pub mod name;
+pub mod ops;
 pub mod state;
 pub mod sync;
-pub mod tally;
-pub mod view;
+pub mod word;

@@ -5,7 +5,7 @@
 //! has said 0: loom reports any run in which the two can meet.
 
 use super::{enter, leave};
-use crate::slot::{SlotIndex, Word};
+use crate::word::{SlotIndex, Word};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};

@@ -1,9 +1,10 @@
 //! What the directives say, server by server.
 
-use super::address::Address;
 use super::host::{Place, Scope, has_module, merged_path};
 use super::site::Service;
-use crate::slot::{MAX_SLOTS, check_name};
+use crate::address::Address;
+use crate::name::check_name;
+use crate::word::MAX_SLOTS;
 use std::path::Path;
 
 /// The configuration of a server: the main one, or a virtual host.
@@ -244,9 +245,10 @@ fn once<T>(directive: &str, group: &str, known: &Option<T>) -> Outcome {
 }
 
 fn reachable(address: Address) -> Result<Address, String> {
-    match address.missing_module() {
+    match address.modules().into_iter().find(|module| !has_module(module)) {
         None => Ok(address),
         Some(module) => {
+            let module = module.to_string_lossy();
             let module = module.trim_end_matches(".c");
             let name = module.trim_start_matches("mod_");
             Err(format!(

@@ -1,7 +1,7 @@
 //! `SlotDocumentRoot`: static files come from the docroot of the request's slot.
 
 use super::host::{Answer, Kept, Request};
-use super::request::{State, enter_and_mark};
+use super::pin::{State, enter_and_mark};
 use super::site::{Group, Service};
 
 /// translate_name, before all others: what they map, they map below the slot's docroot.

@@ -1,14 +1,13 @@
 //! The Apache side. This file is its index: the directives, the hooks, the record.
 
-mod address;
 mod check;
 mod config;
 mod docroot;
 mod host;
 mod older;
-mod proxy;
-mod request;
+mod pin;
 mod rewrite;
+mod scheme;
 mod site;
 mod start;
 mod workers;
@@ -94,7 +93,7 @@ fn register(hooks: &mut Hooks) {
         .check_config(check::check)
         .post_config(start::prepare)
         .child_init(start::attach)
-        .request_end(request::end);
+        .request_end(pin::end);
 }
 
 /// Before the configuration is carried out.
@@ -106,14 +105,14 @@ fn begin() -> Result<(), String> {
 
 /// With the first `<SlotGroup>`: until there is one, no request pays for us.
 fn serve_groups(hooks: &mut Hooks) {
-    hooks.map_to_storage(proxy::enter).fixups(request::mark);
+    hooks.map_to_storage(scheme::enter).fixups(pin::mark);
     // It may be loaded after us, and it may not be loaded at all.
     if let Some(mod_proxy) = Proxy::find() {
         hooks
-            .proxy_check(&mod_proxy, proxy::check_route)
-            .proxy_canon(&mod_proxy, proxy::canonicalise)
-            .proxy_pre_request(&mod_proxy, proxy::worker)
-            .proxy_scheme(&mod_proxy, proxy::check_worker);
+            .proxy_check(&mod_proxy, scheme::check_route)
+            .proxy_canon(&mod_proxy, scheme::canonicalise)
+            .proxy_pre_request(&mod_proxy, scheme::worker)
+            .proxy_scheme(&mod_proxy, scheme::check_worker);
         if !mod_proxy.canonicalises_rules() {
             hooks.fixups_of_rules(older::finish_rule);
         }

@@ -5,10 +5,10 @@
 //! Apache the hooks of this file are called at the times when a newer one would ask our canon_handler. They do no harm in
 //! one that has the newer way from a distribution's patch.
 
-use super::address::SLOT;
 use super::host::{Answer, Request};
-use super::proxy::{PROXY, canonicalise, canonicalise_other, late_way, take_as_is};
-use super::request::State;
+use super::pin::State;
+use super::scheme::{PROXY, canonicalise, canonicalise_other, late_way, take_as_is};
+use crate::address::SLOT;
 
 /// fixups, after those of mod_rewrite: a directory's rule may have given the request a URL.
 pub(super) fn finish_rule(request: &Request) -> Answer {

@@ -10,9 +10,9 @@
 //!
 //! `RewriteMap m int:slot` is the same function, for groups that a map names.
 
-use super::address::{SLOT, strip_slot};
 use super::host::{Kept, Pool, Reading, Request, Rewrite, Setup, edit_directives, has_module};
-use super::request::State;
+use super::pin::State;
+use crate::address::{SLOT, strip_slot};
 use std::ffi::CStr;
 use std::hash::{BuildHasher, RandomState};
 use std::io::Write;

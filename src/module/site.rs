@@ -1,17 +1,17 @@
 //! What requests need to know: the groups and their shared memory, and what each server makes of
 //! them. Built once at Apache's start, never changed while it serves.
 
-use super::address::{SLOT, ends_group, path_of, split_group};
 use super::host::{Level, Proxy, Request, Worker, log};
 use super::workers::Table;
+use crate::address::{SLOT, ends_group, path_of, split_group};
 use crate::lease;
-use crate::slot::{SlotIndex, Word};
 use crate::state::control::{Names, WORD};
 use crate::state::counts::{Counts, Row, Words};
 use crate::state::known::Known;
-use crate::state::map::Mapping;
-use crate::state::map::cut::{Lost, Mark, Survival, survive};
+use crate::state::os::Mapping;
+use crate::state::os::sigbus::cut::{Lost, Mark, Survival, survive};
 use crate::sync::{AtomicU64, Ordering, fence};
+use crate::word::{SlotIndex, Word};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -257,7 +257,7 @@ impl Group {
              until a restart"
         ));
         let record = Survival {
-            lost: Lost::Record,
+            lost: Lost::Control,
             word: Some((WORD, &self.last)),
             mark,
             lines: self.slots.iter().chain([&None]).map(serves).collect(),
@@ -377,7 +377,7 @@ impl Site {
         if let Some(found) = self.by_name.get(name) {
             return Some(*found);
         }
-        let mut lower = [0; crate::slot::MAX_NAME];
+        let mut lower = [0; crate::name::MAX_NAME];
         let lower = lower.get_mut(..name.len())?;
         lower.copy_from_slice(name);
         lower.make_ascii_lowercase();

@@ -1,7 +1,6 @@
 //! The start: the parent publishes the groups' files and readies what requests need; each child
 //! takes its row of the counts.
 
-use super::address::{Address, split_slot_url};
 use super::config::{Config, GroupLines, SlotLine};
 use super::host::{
     Level, Pool, Proxy, ReverseMap, Server, Setup, is_first_pass, log, max_daemons, pid_file,
@@ -10,13 +9,15 @@ use super::host::{
 use super::rewrite;
 use super::site::{Group, More, Service, Site, Slot};
 use super::workers::Workers;
+use crate::address::{Address, split_slot_url};
+use crate::group;
 use crate::state::counts::{self, Counts};
+use crate::state::error::FileError;
 use crate::state::instance::{self, Claim, Holder, Instance};
 use crate::state::known::{self, Known};
-use crate::state::map::{ByteLock, Mapping, lock_byte};
-use crate::state::publish::PublishError;
+use crate::state::os::{ByteLock, Mapping, lock_byte};
 use crate::state::startup::{Counting, Prepared, Published, Startup, Wanted};
-use crate::state::{Dirs, group, publish};
+use crate::state::{Dirs, create, group_file, runtime};
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
@@ -49,16 +50,16 @@ pub(super) fn prepare(setup: &Setup) -> Result<(), String> {
     }
     let dirs = dirs(setup.pool, &config);
     claim(&dirs, setup.pool)?;
-    let usable = publish::directory(&dirs.runtime)
+    let usable = create::directory(&dirs.runtime)
         .map_err(|e| complain(&e, "slotctl counts no requests"))
         .is_ok();
     // Without it, nobody could tell whose counts are those of the living.
-    let rows = publish::rows(&dirs).map_err(|e| complain(&e, "slotctl counts no requests")).ok();
+    let rows = runtime::rows(&dirs).map_err(|e| complain(&e, "slotctl counts no requests")).ok();
     let (groups, known) = publish_all(&dirs, &config.groups, usable, rows.is_some());
     let mut site = Site::new(groups);
     site.known = known;
     site.rows = rows;
-    let lost = publish::lost(&dirs).map_err(|e| complain(&e, MORTAL));
+    let lost = runtime::lost(&dirs).map_err(|e| complain(&e, MORTAL));
     // Two starts that a child of each could outlive are hardly of the same microsecond.
     site.lost = lost.ok().map(|file| (file, jiff::Timestamp::now().as_microsecond() as u16));
     site.proxy = Proxy::find();
@@ -178,11 +179,11 @@ fn publish_all(
     countable: bool,
 ) -> (Vec<Group>, Option<Known>) {
     let configured: Vec<_> = groups.iter().map(|lines| lines.name.as_str()).collect();
-    if usable && let Err(e) = group::forget(dirs, &configured) {
+    if usable && let Err(e) = group_file::forget(dirs, &configured) {
         complain(&e, "slotctl takes a group for served that is configured no more");
     }
     // Of very many groups, most rows are never used: they get their room when they are, and whoever
-    // finds none goes on without (`map::cut`).
+    // finds none goes on without (`os::sigbus::cut`).
     let reserved = groups.len() * counts::size(rows()) <= RESERVED;
     let how = How { countable, reserved };
     let mut places = 0..;
@@ -234,10 +235,10 @@ fn publish_counts(
     app: &str,
     identity: u128,
     reserved: bool,
-) -> Result<Counts, PublishError> {
-    let counts = publish::counts(dirs, app, identity, rows())?;
+) -> Result<Counts, FileError> {
+    let counts = runtime::counts(dirs, app, identity, rows())?;
     if reserved {
-        publish::reserve(dirs, app)?;
+        runtime::reserve(dirs, app)?;
     }
     Ok(counts)
 }
@@ -251,7 +252,8 @@ fn wanted(dirs: &Dirs, lines: &GroupLines) -> Wanted {
     };
     let default = &lines.slots[lines.default()].name;
     let slots = lines.slots.iter().map(slot).collect();
-    let configured = group::Group::configured(dirs, &lines.name, default, slots);
+    let configured =
+        group::Group::configured(&dirs.control(&lines.name), &lines.name, default, slots);
     let operator = lines.operator.as_ref();
     let group = group::Group { operator: operator.map(|(name, _)| name.clone()), ..configured };
     Wanted { group, operator: operator.map(|(_, gid)| *gid) }

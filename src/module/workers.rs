@@ -1,10 +1,10 @@
 //! The workers of the slots: for each server and each slot one, with a pool of connections that are
 //! kept alive, and more for the `slot://` URLs that have parameters.
 
-use super::address::split_slot_url;
 use super::config::GroupLines;
 use super::host::{Pool, Proxy, Server, Worker};
 use super::site::{Own, Route, Routes};
+use crate::address::split_slot_url;
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::sync::Arc;

@@ -42,7 +42,8 @@
 //! name at each moment, and after a power cut too. An entry that is damaged is skipped, unless it is
 //! the active slot's.
 
-use crate::slot::{MAX_NAME, MAX_SLOTS, SlotIndex, Word, check_name};
+use crate::name::{MAX_NAME, check_name};
+use crate::word::{MAX_SLOTS, SlotIndex, Word};
 
 /// The size of the file, in bytes.
 pub const PAGE: usize = 4096;

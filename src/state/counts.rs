@@ -32,11 +32,12 @@
 //! the children that found no row free. What a dead process had in flight is void; what it had
 //! finished stays in the totals.
 
-use super::note;
-pub use super::note::Note;
-use crate::slot::{MAX_SLOTS, SlotIndex};
-use crate::state::map::Mapping;
+mod inflight;
+
+use crate::state::os::Mapping;
 use crate::sync::{AtomicU64, Ordering};
+use crate::word::{MAX_SLOTS, SlotIndex};
+pub use inflight::InFlight;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -198,11 +199,11 @@ impl Counts {
     }
 
     /// The notes of a row. Whatever lies there: a child may write nonsense, and may write meanwhile.
-    pub fn notes(&self, row: usize) -> Vec<Note> {
+    pub fn notes(&self, row: usize) -> Vec<InFlight> {
         let row = self.row(row);
         let taken = row.taken().load(Ordering::Acquire);
         let places = (0..MAX_NOTES as u32).filter(|place| taken >> place & 1 == 1);
-        places.filter_map(|place| note::read(row.note_at(place))).collect()
+        places.filter_map(|place| inflight::read(row.note_at(place))).collect()
     }
 
     /// For the new owner of `row`, which holds its lock: it is [`Counts::own_words`] from now on, and
@@ -266,7 +267,7 @@ impl<'a> Row<'a> {
         };
         let [head, start, text @ ..] = self.note_at(place);
         start.store(began, Ordering::Relaxed);
-        note::write(text, line);
+        inflight::write(text, line);
         head.store(slot.get() as u64 + 1, Ordering::Release);
         Some(place)
     }
@@ -394,7 +395,7 @@ mod tests {
         let first = row.note(slot, 5, b"GET /a;jsessionid=secret?q HTTP/1.1").unwrap();
         let second = row.note(slot, 6, &long).unwrap();
         let notes = counts.notes(1);
-        assert_eq!(notes[0], Note { slot, began: 5, text: "GET /a".into() });
+        assert_eq!(notes[0], InFlight { slot, began: 5, text: "GET /a".into() });
         assert_eq!(notes[1].text.len(), MAX_TEXT);
         row.strike(first);
         assert_eq!(counts.notes(1).len(), 1);

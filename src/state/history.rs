@@ -1,8 +1,8 @@
 //! The history `APP.history`: one line of JSON for each change, appended. What is older than the
 //! last [`LIMIT`] bytes or so is in `APP.history.1`, and what is older than that is gone.
 
-use super::map::{OpenError, is_absent, ours, sync_directory};
-use super::who::Who;
+use super::actor::Actor;
+use super::os::{OpenError, is_absent, ours, sync_directory};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -86,18 +86,18 @@ impl Entry {
         action: &str,
         slots: [&str; 2],
         generation: u32,
-        who: &Who,
+        who: &Actor,
     ) -> Self {
         let [from, to] = slots.map(str::to_owned);
-        let Who { uid, user, sudo_user, reason } = who.clone();
+        let Actor { uid, user, sudo_user, reason } = who.clone();
         let (action, counted) = (action.into(), None);
         Self { time, action, from, to, generation, uid, user, sudo_user, reason, counted }
     }
 
     /// Who did it.
-    pub fn who(&self) -> Who {
+    pub fn who(&self) -> Actor {
         let Self { uid, user, sudo_user, reason, .. } = self.clone();
-        Who { uid, user, sudo_user, reason }
+        Actor { uid, user, sudo_user, reason }
     }
 
     /// Whether another slot is active since.
@@ -265,7 +265,7 @@ fn above(path: &Path) -> &Path {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::map::euid;
+    use crate::state::os::euid;
 
     fn entry(generation: u32) -> Entry {
         Entry {

@@ -30,9 +30,9 @@
 //! file open, never opens it again.
 
 use super::Dirs;
-use super::make::private_file;
-use super::map::{self, ByteLock, byte_owner, lock_byte, unlock_byte};
-use super::publish::{PublishError, directory, system};
+use super::create::{directory, private_file};
+use super::error::{FileError, system};
+use super::os::{self, ByteLock, byte_owner, lock_byte, unlock_byte};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
@@ -160,7 +160,7 @@ pub enum Claim {
 ///
 /// Only for a process that holds no claim, which it would lose.
 pub fn look(dirs: &Dirs, own: &Instance) -> Option<Holder> {
-    let (file, _) = map::open(&dirs.instance(), false, map::euid()).ok()?;
+    let (file, _) = os::open(&dirs.instance(), false, os::euid()).ok()?;
     // A parent that decides at this moment may be writing its line.
     retried(|| Ok(byte_owner(&file, DECIDES)?.is_none())).ok()?;
     match user(&file, own).ok()? {
@@ -177,13 +177,13 @@ pub fn look(dirs: &Dirs, own: &Instance) -> Option<Holder> {
 ///
 /// # Errors
 ///
-/// [`PublishError`] where the file can't be opened, made, read or locked: there is no claim then.
+/// [`FileError`] where the file can't be opened, made, read or locked: there is no claim then.
 pub fn claim(
     dirs: &Dirs,
     held: Option<&File>,
     own: &Instance,
     mut tell: impl FnMut(String),
-) -> Result<Claim, PublishError> {
+) -> Result<Claim, FileError> {
     let path = dirs.instance();
     let mut write = |file: &File| {
         if let Err(e) = own.write(file) {

@@ -23,10 +23,10 @@
 //! one, so they have the first guard alone.
 
 use super::Dirs;
-use super::make::{private_file, reopen};
-use super::map;
-use super::publish::{PublishError, system};
-use crate::slot::{MAX_SLOTS, SlotIndex};
+use super::create::{private_file, reopen};
+use super::error::{FileError, system};
+use super::os;
+use crate::word::{MAX_SLOTS, SlotIndex};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -48,8 +48,8 @@ impl Known {
     ///
     /// # Errors
     ///
-    /// [`PublishError::System`].
-    pub fn open(dirs: &Dirs, make: bool) -> Result<Self, PublishError> {
+    /// [`FileError::System`].
+    pub fn open(dirs: &Dirs, make: bool) -> Result<Self, FileError> {
         let path = dirs.names();
         let made = if make { private_file(&path, None).map(drop) } else { Ok(()) };
         // For reading only: what the children inherit can neither be written nor locked against others.
@@ -74,7 +74,7 @@ impl Known {
     /// What `fcntl(2)` said: others do not see that they know.
     pub fn claim(&self, identity: u128, indexes: &[SlotIndex]) -> io::Result<()> {
         let mut ranges = ranges(indexes).into_iter();
-        ranges.try_for_each(|range| map::share_by_opening(&self.file, bytes(identity, range)))
+        ranges.try_for_each(|range| os::share_by_opening(&self.file, bytes(identity, range)))
     }
 
     /// Says that this very process knows them.
@@ -84,7 +84,7 @@ impl Known {
     /// As [`Known::claim`].
     pub fn guard(&self, identity: u128, indexes: &[SlotIndex]) -> io::Result<()> {
         let mut ranges = ranges(indexes).into_iter();
-        ranges.try_for_each(|range| map::share_by_process(&self.file, bytes(identity, range)))
+        ranges.try_for_each(|range| os::share_by_process(&self.file, bytes(identity, range)))
     }
 
     /// Whether a process may know the index, but for those with this opening. Where the system does not
@@ -94,7 +94,7 @@ impl Known {
     }
 
     fn is_shared(&self, identity: u128, range: Range<usize>) -> io::Result<bool> {
-        map::is_shared(&self.file, bytes(identity, range))
+        os::is_shared(&self.file, bytes(identity, range))
     }
 }
 
@@ -104,7 +104,7 @@ pub fn locks(indexes: &[SlotIndex]) -> usize {
 }
 
 fn bytes(identity: u128, range: Range<usize>) -> Range<u64> {
-    let at = |index: usize| map::group_bits(identity) * MAX_SLOTS as u64 + index as u64;
+    let at = |index: usize| os::group_bits(identity) * MAX_SLOTS as u64 + index as u64;
     at(range.start)..at(range.end)
 }
 

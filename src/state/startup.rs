@@ -39,17 +39,21 @@
 //! be worse. slotctl applies the same rule at each flip, and refuses; so flips work again as soon as the
 //! directory is mended.
 
+use super::actor::Actor;
 use super::control::{Control, Damage, Names, PAGE, TOMBSTONE, WORD, encode_name, entry_offset};
-use super::group::{Group, Segment, Slot};
+use super::create::{
+    directory, keep_aside, own, private_file, private_file_or_new, reopen, replace, unopened,
+};
+use super::error::{FileError, system};
+use super::group_file;
 use super::known::Known;
-use super::make::{keep_aside, own, private_file, private_file_or_new, reopen, replace, unopened};
-use super::map::{self, Mapping, OpenError};
-use super::publish::{self, PublishError, directory, reset_counts, system};
-use super::who::Who;
+use super::os::{self, Mapping, OpenError};
+use super::runtime::reset_counts;
+use super::writer;
 use super::{Dirs, history};
-use crate::flip;
-use crate::slot::{MAX_SLOTS, SlotIndex, Word};
+use crate::group::{Group, Segment, Slot};
 use crate::sync::{Ordering, fence};
+use crate::word::{MAX_SLOTS, SlotIndex, Word};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -124,7 +128,7 @@ pub struct Prepared(State);
 #[derive(Debug)]
 enum State {
     Unchanged(Box<Unchanged>),
-    Changed { made: Result<(), PublishError>, notes: Vec<String> },
+    Changed { made: Result<(), FileError>, notes: Vec<String> },
     Barred,
 }
 
@@ -176,7 +180,7 @@ impl<'a> Startup<'a> {
             }
             Err(_) => None,
         };
-        let (patience, unsynced, is_told) = (flip::PATIENCE, None, false);
+        let (patience, unsynced, is_told) = (writer::PATIENCE, None, false);
         (Self { dirs, bar, is_told, known, patience, unsynced }, notes)
     }
 
@@ -199,7 +203,7 @@ impl<'a> Startup<'a> {
             }
         };
         let prepared = wanted.iter().map(&mut prepare).collect();
-        if is_new && let Err(e) = map::sync_directory(&self.dirs.state) {
+        if is_new && let Err(e) = os::sync_directory(&self.dirs.state) {
             self.unsynced = Some(system("cannot sync", &self.dirs.state)(e).to_string());
         }
         prepared
@@ -273,7 +277,7 @@ impl<'a> Startup<'a> {
     }
 
     fn found(&self, wanted: &Wanted) -> Option<Group> {
-        Group::read(&self.dirs.group(wanted.app()), map::euid()).ok()
+        group_file::read(&self.dirs.group(wanted.app()), os::euid()).ok()
     }
 
     /// The locks of `.names`, where all processes that may know an index have theirs there.
@@ -284,7 +288,7 @@ impl<'a> Startup<'a> {
 
     /// Makes the files of a group that are not there, and a control file in the place of one that is of
     /// no use.
-    fn make_files(&mut self, wanted: &Wanted, notes: &mut Vec<String>) -> Result<(), PublishError> {
+    fn make_files(&mut self, wanted: &Wanted, notes: &mut Vec<String>) -> Result<(), FileError> {
         if let Err(e) = private_file(&self.dirs.history(wanted.app()), wanted.operator) {
             notes.push(format!("{e}: what operators change is not recorded"));
         }
@@ -310,11 +314,11 @@ impl<'a> Startup<'a> {
     }
 
     /// Takes the writers' lock, which is made if it is not there.
-    fn lock(&mut self, wanted: &Wanted) -> Result<File, PublishError> {
+    fn lock(&mut self, wanted: &Wanted) -> Result<File, FileError> {
         let path = self.dirs.lock(wanted.app());
         let file = private_file(&path, wanted.operator)?;
         let began = Instant::now();
-        let locked = flip::await_lock(&file, self.patience);
+        let locked = writer::await_lock(&file, self.patience);
         self.patience = self.patience.saturating_sub(began.elapsed());
         match locked.map_err(system("cannot lock", &path))? {
             true => Ok(file),
@@ -390,7 +394,7 @@ impl<'a> Startup<'a> {
     fn obey(
         &mut self,
         wanted: &Wanted,
-        held: Option<PublishError>,
+        held: Option<FileError>,
         counts: impl FnOnce(u128) -> Counting,
     ) -> Result<Published, Private> {
         let path = self.dirs.control(wanted.app());
@@ -484,7 +488,7 @@ impl<'a> Startup<'a> {
 
     /// Writes the group file; says why it is not there.
     fn write(&self, group: &Group) -> Option<String> {
-        let written = publish::group(self.dirs, group).err();
+        let written = group_file::write(self.dirs, group).err();
         written.map(|e| format!("{e}: slotctl does not know what is configured"))
     }
 
@@ -519,7 +523,7 @@ impl<'a> Startup<'a> {
                         }
                     }
                 }
-                Ok::<_, PublishError>(())
+                Ok::<_, FileError>(())
             };
             match enter() {
                 Ok(()) => control.names.set(index, name),
@@ -576,7 +580,7 @@ impl<'a> Startup<'a> {
         let map = || {
             // For writing first: an overlay, as containers have it, then copies what came with the image,
             // and a mapping from before would never see a flip.
-            match map::open(&path, true, map::euid()) {
+            match os::open(&path, true, os::euid()) {
                 Ok((file, _)) => {
                     let mode = if wanted.operator.is_some() { 0o660 } else { 0o644 };
                     own(&file, wanted.operator, mode)
@@ -611,14 +615,15 @@ pub fn record(
     names: &[&str],
     default: &str,
     operator: Option<u32>,
-) -> Result<Published, PublishError> {
+) -> Result<Published, FileError> {
     let slot = |name: &&str| Slot { name: (*name).into(), address: "-".into(), docroot: None };
-    let group = Group::configured(dirs, app, default, names.iter().map(slot).collect());
+    let group =
+        Group::configured(&dirs.control(app), app, default, names.iter().map(slot).collect());
     let wanted = Wanted { group, operator };
     directory(&dirs.state)?;
     let (mut startup, mut notes) = Startup::of(dirs);
     startup.make_files(&wanted, &mut notes)?;
-    map::sync_directory(&dirs.state).map_err(system("cannot sync", &dirs.state))?;
+    os::sync_directory(&dirs.state).map_err(system("cannot sync", &dirs.state))?;
     let _lock = startup.lock(&wanted)?;
     let path = dirs.control(app);
     let mut record = read(&path).map_err(|e| e.into_error(&path))?;
@@ -703,7 +708,7 @@ enum Unreadable {
 }
 
 impl Unreadable {
-    fn into_error(self, path: &Path) -> PublishError {
+    fn into_error(self, path: &Path) -> FileError {
         system("cannot read", path)(match self {
             Self::Absent => io::ErrorKind::NotFound.into(),
             Self::Damaged(why) => io::Error::other(why),
@@ -713,7 +718,7 @@ impl Unreadable {
 }
 
 fn read(path: &Path) -> Result<Record, Unreadable> {
-    let (file, meta) = map::open(path, false, map::euid()).map_err(|e| match e {
+    let (file, meta) = os::open(path, false, os::euid()).map_err(|e| match e {
         e if e.is_absent() => Unreadable::Absent,
         OpenError::NotOurs(why) => Unreadable::Damaged(why.into()),
         OpenError::System(e) => Unreadable::System(e),
@@ -727,7 +732,7 @@ fn read(path: &Path) -> Result<Record, Unreadable> {
     Ok(Record { control, inode: meta.ino() })
 }
 
-fn create(path: &Path, wanted: &Wanted) -> Result<(), PublishError> {
+fn create(path: &Path, wanted: &Wanted) -> Result<(), FileError> {
     let mut identity = [0; 16];
     File::open("/dev/urandom")
         .and_then(|mut random| random.read_exact(&mut identity))
@@ -746,7 +751,7 @@ fn create(path: &Path, wanted: &Wanted) -> Result<(), PublishError> {
 
 /// The active slot is configured no more: `SlotDefault` takes its place, or, where there is no room for
 /// its name, the first configured slot that has one.
-fn fall_back(dirs: &Dirs, wanted: &Wanted, control: &mut Control) -> Result<String, PublishError> {
+fn fall_back(dirs: &Dirs, wanted: &Wanted, control: &mut Control) -> Result<String, FileError> {
     let path = dirs.control(wanted.app());
     let from = control.active().to_owned();
     let default = wanted.group.default.as_str();
@@ -758,12 +763,12 @@ fn fall_back(dirs: &Dirs, wanted: &Wanted, control: &mut Control) -> Result<Stri
     control.word = before.flipped(index);
     let (file, _) = reopen(&path, true)?;
     let mapping = Mapping::of(&file, PAGE, true).map_err(system("cannot map", &path))?;
-    flip::change(&mapping, before, control.word).map_err(system("cannot write", &path))?;
+    writer::change(&mapping, before, control.word).map_err(system("cannot write", &path))?;
     let reason = Some(format!("slot {from:?} is configured no more"));
-    let who = Who { uid: map::uid(), reason, ..Who::default() };
+    let who = Actor { uid: os::uid(), reason, ..Actor::default() };
     let generation = control.word.generation();
-    let entry = history::Entry::of(flip::now(), "default", [&from, to], generation, &who);
-    let written = flip::record(dirs, wanted.app(), &entry);
+    let entry = history::Entry::of(writer::now(), "default", [&from, to], generation, &who);
+    let written = writer::append(dirs, wanted.app(), &entry);
     let unwritten = written.err().map_or(String::new(), |e| format!(" (not in the history: {e})"));
     let of = if to == default { " of SlotDefault" } else { "" };
     Ok(format!(

@@ -1,7 +1,7 @@
 //! Whether a directory is nobody else's to change: itself, and all that leads to it. Who may write to
 //! one above it can put another in its place.
 
-use super::{Dirs, map};
+use super::{Dirs, os};
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -21,7 +21,7 @@ pub struct Starter {
 impl Starter {
     /// The user of this process, for Apache's parent.
     pub fn this_process() -> Self {
-        Self { uid: map::euid() }
+        Self { uid: os::euid() }
     }
 
     /// Who starts the Apache that has these directories, for slotctl: the owner of the state directory. For
@@ -36,9 +36,9 @@ impl Starter {
             return maker;
         }
         let owner = |path| fs::metadata(path).map(|meta| meta.uid());
-        let of_state = owner(&dirs.state).unwrap_or_else(|_| map::euid());
+        let of_state = owner(&dirs.state).unwrap_or_else(|_| os::euid());
         let is_roots = owner(&dirs.runtime).is_ok_and(|uid| uid == 0);
-        Self { uid: if is_roots && of_state != map::euid() { 0 } else { of_state } }
+        Self { uid: if is_roots && of_state != os::euid() { 0 } else { of_state } }
     }
 
     /// Who made the files of a directory that root shares with a group. A group that is not root's may be that of
@@ -65,7 +65,7 @@ impl Starter {
     }
 
     fn group(self) -> Option<u32> {
-        if self.uid == map::euid() {
+        if self.uid == os::euid() {
             return Some(nix::unistd::getegid().as_raw());
         }
         let user = nix::unistd::User::from_uid(self.uid.into()).ok()??;

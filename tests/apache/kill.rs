@@ -8,7 +8,7 @@ use crate::http::Client;
 use crate::load::{Kind, Ledger, Load};
 use crate::site::{Mpm, Site, THREADS, end_all, until};
 use mod_slot::state::control::Control;
-use mod_slot::state::map::{ByteLock, lock_byte};
+use mod_slot::state::os::{ByteLock, lock_byte};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::{self, File};

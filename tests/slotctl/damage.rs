@@ -1,9 +1,9 @@
 //! Files that are not what they should be.
 
 use crate::site::{Site, TWO};
+use mod_slot::ops::view::View;
 use mod_slot::state::control::{Control, PAGE, WORD};
 use mod_slot::state::{Dirs, startup};
-use mod_slot::view::View;
 use std::fs;
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::Path;
@@ -73,7 +73,7 @@ fn a_pipe_in_the_records_place_holds_nobody_up() {
 fn a_record_that_apache_does_not_read_is_not_written() {
     let site = Site::new();
     let group = site.group("app", &TWO, 42);
-    mod_slot::state::publish::group(&site.dirs, &group).unwrap();
+    mod_slot::state::group_file::write(&site.dirs, &group).unwrap();
     site.run(&["flip"]).fails(1, "is not the file that Apache");
     site.assert_active("app", "resin", 1);
     for verb in ["status", "list"] {
@@ -181,9 +181,9 @@ fn no_bit_and_no_length_of_a_record_is_taken_for_what_it_is_not() {
     let dirs = Dirs { state: dir.path().join("state"), runtime: dir.path().join("run") };
     let names = TWO.map(|(name, _)| name);
     startup::record(&dirs, "app", &names, names[0], None).unwrap();
-    let who = mod_slot::flip::Who::default();
-    let conditions = mod_slot::flip::Conditions::default();
-    mod_slot::flip::flip(&dirs, "app", Some(names[1]), &conditions, &who).unwrap();
+    let who = mod_slot::state::actor::Actor::default();
+    let conditions = mod_slot::ops::flip::Conditions::default();
+    mod_slot::ops::flip::flip(&dirs, "app", Some(names[1]), &conditions, &who).unwrap();
     let page = fs::read(dirs.control("app")).unwrap();
     let right = both(&dirs, &page).unwrap();
     assert_eq!(right.active(), names[1]);

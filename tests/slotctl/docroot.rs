@@ -2,7 +2,7 @@
 
 use crate::site::{Ran, Site, ran};
 use mod_slot::state::control::PAGE;
-use mod_slot::state::map::Mapping;
+use mod_slot::state::os::Mapping;
 use nix::unistd::{Gid, Uid, chroot, setgroups, setresgid, setresuid};
 use rustix::fs::{XattrFlags, setxattr};
 use rustix::io::Errno;

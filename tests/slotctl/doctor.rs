@@ -3,7 +3,7 @@
 use crate::site::{Busy, Site, TWO, ran};
 use crate::skip;
 use mod_slot::state::control::WORD;
-use mod_slot::state::publish;
+use mod_slot::state::{create, group_file};
 use serde_json::Value;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown, symlink};
@@ -59,7 +59,7 @@ fn dead_pid() -> u32 {
 fn stop_apache(site: &Site) {
     let mut group = site.group("app", &TWO, site.control("app").identity);
     group.pid = dead_pid();
-    publish::group(&site.dirs, &group).unwrap();
+    group_file::write(&site.dirs, &group).unwrap();
 }
 
 fn set_mode(path: &Path, mode: u32) {
@@ -182,10 +182,10 @@ fn the_operators_have_what_is_theirs() {
     // A group that every system has.
     let daemon = nix::unistd::Group::from_name("daemon").unwrap().unwrap().gid.as_raw();
     let control = site.record("app", &TWO, Some(daemon));
-    publish::directory(&site.dirs.runtime).unwrap();
+    create::directory(&site.dirs.runtime).unwrap();
     let mut group = site.group("app", &TWO, control.identity);
     group.operator = Some("daemon".into());
-    publish::group(&site.dirs, &group).unwrap();
+    group_file::write(&site.dirs, &group).unwrap();
     let _busy = Busy::of(&site, "app");
     assert_eq!(findings(&site, &[]), []);
     set_mode(&site.dirs.lock("app"), 0o600);
@@ -280,11 +280,11 @@ fn a_record_that_is_missing_replaced_or_of_no_slot_is_found() {
     fs::rename(&path, &aside).unwrap();
     finds(&site, "error", "app.slot", "it is missing");
     fs::rename(&aside, &path).unwrap();
-    publish::group(&site.dirs, &site.group("app", &TWO, 42)).unwrap();
+    group_file::write(&site.dirs, &site.group("app", &TWO, 42)).unwrap();
     finds(&site, "error", "app.slot", "it was replaced or cut short since Apache");
     let identity = site.control("app").identity;
     let other = [("resin_standby", "-")];
-    publish::group(&site.dirs, &site.group("app", &other, identity)).unwrap();
+    group_file::write(&site.dirs, &site.group("app", &other, identity)).unwrap();
     finds(&site, "error", "app.slot", r#"slot "resin" is active, but not configured"#);
 }
 
@@ -315,11 +315,11 @@ fn a_group_that_a_start_has_frozen_is_found() {
     let site = Site::whole();
     let mut group = site.group("app", &TWO, site.control("app").identity);
     group.frozen = Some("the lock was held".into());
-    publish::group(&site.dirs, &group).unwrap();
+    group_file::write(&site.dirs, &group).unwrap();
     finds(&site, "error", "app.json", "nobody can flip: the lock was held");
     group.serves = Some("resin".into());
     group.identity = format!("{:032x}", 0);
-    publish::group(&site.dirs, &group).unwrap();
+    group_file::write(&site.dirs, &group).unwrap();
     finds(&site, "error", "app.json", "slot \"resin\" is served: the lock was held");
 }
 
@@ -333,7 +333,7 @@ fn a_group_file_that_says_nothing_is_found() {
     finds(&site, "warning", "app.json", "Apache has not been started");
     let mut group = site.group("app", &TWO, site.control("app").identity);
     group.counted = false;
-    publish::group(&site.dirs, &group).unwrap();
+    group_file::write(&site.dirs, &group).unwrap();
     finds(&site, "warning", "app.json", "does not count");
     stop_apache(&site);
     finds(&site, "warning", "app.json", "Apache is not running");

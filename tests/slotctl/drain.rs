@@ -94,7 +94,7 @@ fn where_nobody_counts_nobody_says_that_a_slot_is_empty() {
     site.run(&["drain"]).fails_not();
     let mut group = site.group("app", &TWO, site.control("app").identity);
     group.counted = false;
-    mod_slot::state::publish::group(&site.dirs, &group).unwrap();
+    mod_slot::state::group_file::write(&site.dirs, &group).unwrap();
     site.run(&["drain"]).fails(1, "not counted where slotctl can see it");
     site.run(&["flip", "--wait"]).fails(1, "not counted where slotctl can see it");
     assert!(site.run(&["status"]).out.contains("its requests are not counted"));

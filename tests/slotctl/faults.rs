@@ -7,9 +7,9 @@
 
 use crate::site::{Busy, Site};
 use crate::strace::{self, Call};
-use mod_slot::hold;
+use mod_slot::ops::lock;
 use mod_slot::state::control::{PAGE, WORD};
-use mod_slot::state::map::Mapping;
+use mod_slot::state::os::Mapping;
 use mod_slot::sync::Ordering;
 use std::fs::File;
 use std::process::Output;
@@ -149,7 +149,7 @@ fn a_flip_with_a_fault_is_whole_or_changes_nothing() {
 
 #[test]
 fn a_lock_with_a_fault_is_whole_or_changes_nothing() {
-    let look = |site: &Site| hold::read(&site.dirs, "app").unwrap();
+    let look = |site: &Site| lock::read(&site.dirs, "app").unwrap();
     let unlocked = |site: &Site| {
         assert_eq!(site.run(&["unlock", "app"]).code, 0);
         look(site)
@@ -163,7 +163,7 @@ fn a_lock_with_a_fault_is_whole_or_changes_nothing() {
 
 #[test]
 fn an_unlock_with_a_fault_is_whole_or_changes_nothing() {
-    let look = |site: &Site| hold::read(&site.dirs, "app").unwrap();
+    let look = |site: &Site| lock::read(&site.dirs, "app").unwrap();
     let locked = |site: &Site| {
         assert_eq!(site.run(&["lock", "app", "--reason", "release night"]).code, 0);
         look(site)

@@ -1,8 +1,8 @@
 //! Groups that nobody can flip: each verb says so, says what Apache serves, and the flip is refused.
 
 use crate::site::{Ran, Site, TWO};
-use mod_slot::state::group::Group;
-use mod_slot::state::publish;
+use mod_slot::group::Group;
+use mod_slot::state::group_file;
 use serde_json::Value;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -32,7 +32,7 @@ fn warns(site: &Site, args: &[&str], words: &str) -> Ran {
 fn change(site: &Site, change: impl Fn(&mut Group)) {
     let mut group = site.group("app", &TWO, site.control("app").identity);
     change(&mut group);
-    publish::group(&site.dirs, &group).unwrap();
+    group_file::write(&site.dirs, &group).unwrap();
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn what_apache_serves_without_a_record_is_what_is_told() {
         group.frozen = Some("no disk".into());
         group.counted = false;
         group.pid = pid;
-        publish::group(&site.dirs, &group).unwrap();
+        group_file::write(&site.dirs, &group).unwrap();
     };
     serve(std::process::id());
     let says =
@@ -103,7 +103,7 @@ fn a_configured_slot_without_an_entry_is_not_taken_for_none() {
     let three = [TWO[0], TWO[1], ("new", "-")];
     let mut group = site.group("app", &three, site.control("app").identity);
     group.unlisted = Some("there is no room for \"new\"; wait, and reload Apache".into());
-    publish::group(&site.dirs, &group).unwrap();
+    group_file::write(&site.dirs, &group).unwrap();
     site.run(&["flip", "app", "new"])
         .fails(1, "slot \"new\" of \"app\" can't become active: there is no room");
     warns(&site, &["status"], "there is no room for \"new\"");

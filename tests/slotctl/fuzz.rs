@@ -2,12 +2,13 @@
 //! Apache's parent makes a group of whatever it finds. `PROPTEST_CASES` or `MOD_SLOT_SOAK=1` try more.
 
 use crate::site::{Busy, Site, TWO, ran};
-use mod_slot::drain::{Active, until_drained};
-use mod_slot::slot::{SlotIndex, Word};
+use mod_slot::ops::drain::{Active, until_drained};
+use mod_slot::ops::{doctor, flip, lock, tally, view};
+use mod_slot::state::actor::Actor;
 use mod_slot::state::control::Control;
 use mod_slot::state::counts::{MAX_ROWS, rows_in};
-use mod_slot::state::{Dirs, group::Group, publish, startup};
-use mod_slot::{doctor, flip, hold, view};
+use mod_slot::state::{Dirs, create, group_file, runtime, startup};
+use mod_slot::word::{SlotIndex, Word};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::test_runner::{Config, TestRunner};
@@ -164,15 +165,15 @@ fn said<T: Debug, E: Display>(result: Result<T, E>) {
 }
 
 fn read_all(dirs: &Dirs) {
-    said(flip::groups(dirs));
-    said(flip::read_history(dirs, "app"));
-    said(hold::read(dirs, "app"));
-    said(Group::read(&dirs.group("app"), mod_slot::state::map::euid()));
+    said(view::groups(dirs));
+    said(view::read_history(dirs, "app"));
+    said(lock::read(dirs, "app"));
+    said(group_file::read(&dirs.group("app"), mod_slot::state::os::euid()));
     if let Ok(view) = view::View::read(dirs, "app") {
         said(view.target(None));
         let slots: Vec<_> = view.control.names.iter().map(|(index, _)| index).collect();
-        said(flip::tally(dirs, "app", view.control.identity, &slots));
-        said(flip::requests(dirs, "app", view.control.identity));
+        said(tally::tally(dirs, "app", view.control.identity, &slots));
+        said(tally::requests(dirs, "app", view.control.identity));
     }
     let slots = TWO.map(|(name, _)| name.to_owned());
     let zero = Some(Duration::ZERO);
@@ -185,19 +186,13 @@ fn change_all(dirs: &Dirs) {
             assert!(!finding.what.is_empty() && !finding.way_out.is_empty(), "{finding:?}");
         }
     }
-    said(flip::flip(
-        dirs,
-        "app",
-        Some("resin"),
-        &flip::Conditions::default(),
-        &flip::Who::default(),
-    ));
-    said(hold::hold(dirs, "app", &flip::Who::default(), None));
+    said(flip::flip(dirs, "app", Some("resin"), &flip::Conditions::default(), &Actor::default()));
+    said(lock::lock(dirs, "app", &Actor::default(), None));
 }
 
 /// As Apache's start does it.
 fn start(dirs: &Dirs) {
-    publish::directory(&dirs.runtime).unwrap();
+    create::directory(&dirs.runtime).unwrap();
     let found = view::View::read(dirs, "app").ok();
     let names = TWO.map(|(name, _)| name);
     let full = found.as_ref().is_some_and(|view| view.control.names.iter().count() > 62);
@@ -205,7 +200,7 @@ fn start(dirs: &Dirs) {
         Ok(published) => {
             let control = published.control;
             assert!(names.contains(&control.active()), "{control:?}");
-            let counts = publish::counts(dirs, "app", control.identity, 4).unwrap();
+            let counts = runtime::counts(dirs, "app", control.identity, 4).unwrap();
             assert!(counts.rows() <= MAX_ROWS);
             counts.take_over(1, 2, 1);
             let view = Control::decode(&fs::read(dirs.control("app")).unwrap().try_into().unwrap());
@@ -309,7 +304,7 @@ fn a_group_file_that_is_none_holds_nobody_up() {
         site.run(&[verb]).fails(8, "it is not a regular file");
     }
     assert!(site.run(&["doctor"]).out.contains("it is not a regular file"));
-    mod_slot::state::group::forget(&site.dirs, &[]).unwrap();
+    mod_slot::state::group_file::forget(&site.dirs, &[]).unwrap();
     fs::remove_file(&path).unwrap();
     std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
     site.run(&["status"]).fails(8, "it is a symbolic link");

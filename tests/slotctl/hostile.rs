@@ -6,9 +6,10 @@ mod ways;
 
 use crate::site::{Site, TWO, ran};
 use crate::skip;
-use mod_slot::flip::{self, Conditions, Who};
+use mod_slot::ops::flip::{self, Conditions};
+use mod_slot::state::actor::Actor;
 use mod_slot::state::startup::{Counting, Startup, Wanted};
-use mod_slot::state::{Dirs, history, instance, publish, startup};
+use mod_slot::state::{Dirs, create, group_file, history, instance, runtime, startup};
 use nix::unistd::User;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -156,24 +157,24 @@ fn start(dirs: &Dirs) -> Result<(), String> {
     let (tell, told) = mpsc::channel();
     thread::spawn(move || {
         let publish = || {
-            publish::directory(&dirs.runtime)?;
+            create::directory(&dirs.runtime)?;
             // The claim is a lock that ends when any descriptor of its file is closed.
             let own = instance::Instance::of(&dirs.runtime.join("httpd.pid"));
             instance::claim(&dirs, None, &own, |_| {})?;
             let control =
                 startup::record(&dirs, "app", &["resin", "resin_standby"], "resin", None)?;
             let identity = control.control.identity;
-            publish::counts(&dirs, "app", identity, 4)?;
-            publish::rows(&dirs)?;
+            runtime::counts(&dirs, "app", identity, 4)?;
+            runtime::rows(&dirs)?;
             let group = configured(&dirs, identity);
-            publish::group(&dirs, &group)
+            group_file::write(&dirs, &group)
         };
-        let _ = tell.send(publish().map_err(|e: publish::PublishError| e.to_string()));
+        let _ = tell.send(publish().map_err(|e: mod_slot::state::error::FileError| e.to_string()));
     });
     told.recv_timeout(Duration::from_secs(60)).expect("a start ends")
 }
 
-fn configured(dirs: &Dirs, identity: u128) -> mod_slot::state::group::Group {
+fn configured(dirs: &Dirs, identity: u128) -> mod_slot::group::Group {
     Site::group_in(dirs, "app", &TWO, identity)
 }
 
@@ -314,7 +315,7 @@ fn who_swaps_a_file_while_root_is_at_it_has_nothing_touched_outside() {
     if !is_root() {
         return;
     }
-    let who = Who::default();
+    let who = Actor::default();
     let mut flips = 0;
     for place in ["app.slot", "app.lock", "app.history", "app.new", ".instance"] {
         for hard in [true, false] {
@@ -340,7 +341,7 @@ fn who_swaps_a_file_while_root_is_at_it_has_nothing_touched_outside() {
                     if flip::flip(&site.dirs, "app", None, &Conditions::default(), &who).is_ok() {
                         flips += 1;
                     }
-                    let _ = mod_slot::doctor::examine(&site.dirs, None, true);
+                    let _ = mod_slot::ops::doctor::examine(&site.dirs, None, true);
                     let _ = start(&site.dirs);
                     turns += 1;
                     if outside.looks() != before {

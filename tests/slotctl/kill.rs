@@ -5,10 +5,10 @@
 
 use crate::site::{Ran, Site, TWO};
 use crate::strace::{self, Call};
-use mod_slot::hold;
+use mod_slot::ops::lock;
+use mod_slot::state::group_file;
 use mod_slot::state::history::{Entry, LIMIT};
-use mod_slot::state::hold::Content;
-use mod_slot::state::publish;
+use mod_slot::state::lock::Content;
 use nix::sys::signal::Signal;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -207,7 +207,7 @@ fn a_rotation_is_killed(
     site.publish("app", &TWO, Some(0));
     let mut group = site.group("app", &TWO, site.control("app").identity);
     group.operator = Some("root".into());
-    publish::group(&site.dirs, &group).unwrap();
+    group_file::write(&site.dirs, &group).unwrap();
     Sweep::over(
         site,
         &["flip", "app"],
@@ -251,9 +251,9 @@ fn a_lock_that_is_killed_at_any_call_is_there_or_is_not() {
         strace::calls_on_files,
         |sweep| assert_eq!(sweep.site.run(&["unlock", "app"]).code, 0),
         |sweep, call, said| {
-            let content = hold::read(&sweep.site.dirs, "app").unwrap();
+            let content = lock::read(&sweep.site.dirs, "app").unwrap();
             assert_ne!(content, Content::Unreadable, "{call:?}");
-            assert!(said.is_empty() || matches!(content, Content::Held(_)), "{call:?}");
+            assert!(said.is_empty() || matches!(content, Content::Locked(_)), "{call:?}");
             again(&sweep.site, &args, "app: locked by ", "app: already locked by ");
         },
     );
@@ -267,7 +267,7 @@ fn an_unlock_that_is_killed_at_any_call_is_done_or_is_not() {
         strace::calls_on_files,
         |sweep| assert_eq!(sweep.site.run(&["lock", "app", "--reason", "why"]).code, 0),
         |sweep, call, said| {
-            let content = hold::read(&sweep.site.dirs, "app").unwrap();
+            let content = lock::read(&sweep.site.dirs, "app").unwrap();
             assert_ne!(content, Content::Unreadable, "{call:?}");
             assert!(said.is_empty() || content == Content::Free, "{call:?}");
             again(&sweep.site, &["unlock", "app"], "app: unlocked", "app: already unlocked");
@@ -316,7 +316,7 @@ fn a_repair_that_is_killed_at_any_call_is_ended_by_the_next_one() {
             let path = site.dirs.history("app");
             let text = fs::read_to_string(&path).unwrap();
             fs::write(&path, text.replace("{\"time\":\"20\n", "")).unwrap();
-            assert_eq!(hold::read(&site.dirs, "app").unwrap(), Content::Free, "{call:?}");
+            assert_eq!(lock::read(&site.dirs, "app").unwrap(), Content::Free, "{call:?}");
         },
     );
 }

@@ -2,8 +2,8 @@
 
 use crate::site::{Busy, Ran, Site, TWO, ran};
 use crate::skip;
-use mod_slot::hold;
-use mod_slot::state::hold::Content;
+use mod_slot::ops::lock;
+use mod_slot::state::lock::Content;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -95,7 +95,7 @@ fn a_full_disk_stops_no_flip(disk: Disk) {
     }
     // A hold needs room: without, there is none.
     site.run(&["lock", "app"]).fails(1, "app.lock: No space left on device");
-    assert_eq!(hold::read(&site.dirs, "app").unwrap(), Content::Free);
+    assert_eq!(lock::read(&site.dirs, "app").unwrap(), Content::Free);
     for verb in ["status", "active", "history", "doctor"] {
         assert_eq!(site.run(&[verb]).code, 0);
     }
@@ -154,7 +154,7 @@ fn a_limit_of_a_files_size_does_not_end_a_flip_unsaid() {
     assert_eq!((code, out.as_str()), (0, "app: resin -> resin_standby (generation 2)\n"), "{err}");
     assert!(err.contains("it is not in the history: File too large"), "{err}");
     after(&site, "ulimit -f 0", &["lock", "app"]).fails(1, "app.lock: File too large");
-    assert_eq!(hold::read(&site.dirs, "app").unwrap(), Content::Free);
+    assert_eq!(lock::read(&site.dirs, "app").unwrap(), Content::Free);
     site.run(&["flip", "app"]).says("app: resin_standby -> resin (generation 3)\n");
     assert_eq!(site.history("app").len(), 1);
 }

@@ -1,10 +1,10 @@
 //! `status`, `list`, `active` and `idle`: what they say of the groups and their slots.
 
 use crate::site::{Site, TWO, open_port};
-use mod_slot::slot::SlotIndex;
-use mod_slot::state::map::{ByteLock, lock_byte};
-use mod_slot::state::{counts::Counts, publish};
+use mod_slot::state::os::{ByteLock, lock_byte};
+use mod_slot::state::{counts::Counts, create, group_file, runtime};
 use mod_slot::sync::Ordering;
+use mod_slot::word::SlotIndex;
 use serde_json::{Value, json};
 use std::process::Command;
 
@@ -15,8 +15,8 @@ fn columns(line: &str) -> Vec<&str> {
 /// Row 1 belongs to this process, row 2 to one that died: the lock of row 1 lives with the file.
 fn count(site: &Site) -> (Counts, std::fs::File) {
     let identity = site.control("app").identity;
-    let counts = publish::counts(&site.dirs, "app", identity, 4).unwrap();
-    let rows = publish::rows(&site.dirs).unwrap();
+    let counts = runtime::counts(&site.dirs, "app", identity, 4).unwrap();
+    let rows = runtime::rows(&site.dirs).unwrap();
     lock_byte(&rows, 1, ByteLock::Alone).unwrap();
     let slot = |i| SlotIndex::new(i).unwrap();
     counts.block(1, slot(0)).in_flight().store(3, Ordering::Relaxed);
@@ -71,7 +71,7 @@ fn requests_are_counted_and_the_dead_have_none_in_flight() {
 #[test]
 fn counts_of_another_record_are_not_shown() {
     let site = Site::new();
-    let _other = publish::counts(&site.dirs, "app", 42, 4).unwrap();
+    let _other = runtime::counts(&site.dirs, "app", 42, 4).unwrap();
     assert_eq!(site.json(&["status"])["groups"][0]["slots"][0]["requests"], Value::Null);
 }
 
@@ -147,8 +147,8 @@ fn an_apache_that_is_gone_or_never_came_is_told_of() {
     child.wait().unwrap();
     let mut group = site.group("app", &TWO, control.identity);
     group.pid = child.id();
-    publish::directory(&site.dirs.runtime).unwrap();
-    publish::group(&site.dirs, &group).unwrap();
+    create::directory(&site.dirs.runtime).unwrap();
+    group_file::write(&site.dirs, &group).unwrap();
     let out = site.run(&["status"]).out;
     assert!(out.contains(&format!("Apache is not running (pid {} is gone)", child.id())), "{out}");
     assert_eq!(site.json(&["status"])["groups"][0]["running"], false);
@@ -220,7 +220,7 @@ fn idle_chooses_for_nobody() {
     site.run(&["idle", "--all"]).says("a\nc\n");
     // A slot that is active, but configured no more, makes all the others idle.
     let identity = site.control("app").identity;
-    publish::group(&site.dirs, &site.group("app", &[("c", "-")], identity)).unwrap();
+    group_file::write(&site.dirs, &site.group("app", &[("c", "-")], identity)).unwrap();
     site.run(&["idle"]).says("c\n");
     let site = Site::of(&[("only", "-")]);
     site.run(&["idle"]).fails(2, "\"app\" has no idle slot");

@@ -3,7 +3,7 @@
 use crate::site::{Ran, Site, TWO, ran};
 use crate::skip;
 use mod_slot::state::history::LIMIT;
-use mod_slot::state::publish;
+use mod_slot::state::runtime;
 use serde_json::Value;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -105,9 +105,9 @@ fn everybody_sees_the_status_but_for_what_they_may_not_read() {
     }
     let site = Site::new();
     let identity = site.control("app").identity;
-    let counts = publish::counts(&site.dirs, "app", identity, 4).unwrap();
-    let _rows = publish::rows(&site.dirs).unwrap();
-    counts.block(1, mod_slot::slot::SlotIndex::new(0).unwrap()).finished(404, 5);
+    let counts = runtime::counts(&site.dirs, "app", identity, 4).unwrap();
+    let _rows = runtime::rows(&site.dirs).unwrap();
+    counts.block(1, mod_slot::word::SlotIndex::new(0).unwrap()).finished(404, 5);
     site.run(&["flip", "--reason", "secret"]);
     let seen = as_nobody(&site, NOBODY, &["status"]);
     assert_eq!((seen.code, seen.err.as_str()), (0, ""));
@@ -121,10 +121,10 @@ fn everybody_sees_the_status_but_for_what_they_may_not_read() {
 
 /// Row 1 is of `pid`, and has a request in the slot `resin`.
 fn busy(site: &Site, pid: u32) -> mod_slot::state::counts::Counts {
-    let counts = publish::counts(&site.dirs, "app", site.control("app").identity, 4).unwrap();
-    publish::rows(&site.dirs).unwrap();
+    let counts = runtime::counts(&site.dirs, "app", site.control("app").identity, 4).unwrap();
+    runtime::rows(&site.dirs).unwrap();
     counts.take_over(1, 2, pid);
-    let in_flight = counts.block(1, mod_slot::slot::SlotIndex::new(0).unwrap()).in_flight();
+    let in_flight = counts.block(1, mod_slot::word::SlotIndex::new(0).unwrap()).in_flight();
     in_flight.store(1, mod_slot::sync::Ordering::Relaxed);
     counts
 }
@@ -162,7 +162,7 @@ fn an_operator_drains_without_root() {
     let flip = ["flip", "app", "--drain-timeout", "100ms"];
     let waited = as_nobody(&site, OPERATORS, &flip);
     assert_eq!(waited.code, 4, "{waited:?}");
-    let resin = mod_slot::slot::SlotIndex::new(0).unwrap();
+    let resin = mod_slot::word::SlotIndex::new(0).unwrap();
     counts.block(1, resin).in_flight().store(0, mod_slot::sync::Ordering::Relaxed);
     as_nobody(&site, OPERATORS, &["drain", "app"]).fails_not();
     as_nobody(&site, OTHERS, &["drain", "app"]).fails(77, "no permission to read");

@@ -1,10 +1,10 @@
 //! `status` beside the totals: what was counted since the last flip.
 
 use crate::site::{Busy, Ran, Site};
-use mod_slot::slot::SlotIndex;
 use mod_slot::state::history::LIMIT;
-use mod_slot::state::publish;
+use mod_slot::state::{group_file, runtime};
 use mod_slot::sync::Ordering;
+use mod_slot::word::SlotIndex;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -111,7 +111,7 @@ fn a_restart_that_keeps_the_counts_keeps_what_was_since_the_flip() {
     site.run(&["flip"]).fails_not();
     finish(&busy, 1, 200, 2);
     // With more processes than before: the same file grows.
-    publish::counts(&site.dirs, "app", site.control("app").identity, 64).unwrap();
+    runtime::counts(&site.dirs, "app", site.control("app").identity, 64).unwrap();
     assert_eq!(since(&site), [counted(0, 0), counted(2, 0)]);
 }
 
@@ -152,7 +152,7 @@ fn where_nobody_counts_a_flip_records_no_counts() {
     // What Apache says of its segment counts too.
     let mut group = site.group("app", &crate::site::TWO, site.control("app").identity);
     group.counted = false;
-    publish::group(&site.dirs, &group).unwrap();
+    group_file::write(&site.dirs, &group).unwrap();
     site.run(&["flip"]).fails_not();
     assert_eq!(site.history("app").last().unwrap().counted, None);
 }

@@ -1,11 +1,12 @@
 //! A place with the files of an Apache instance, and slotctl told of it.
 
-use mod_slot::slot::SlotIndex;
+use mod_slot::group;
 use mod_slot::state::control::Control;
 use mod_slot::state::counts::Counts;
-use mod_slot::state::map::{ByteLock, lock_byte};
-use mod_slot::state::{Dirs, group, history, publish, startup};
+use mod_slot::state::os::{ByteLock, lock_byte};
+use mod_slot::state::{Dirs, create, group_file, history, runtime, startup};
 use mod_slot::sync::Ordering;
+use mod_slot::word::SlotIndex;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -76,8 +77,8 @@ impl Site {
     /// Starts Apache, as far as a group's files can tell.
     pub(crate) fn publish(&self, app: &str, slots: &[(&str, &str)], operator: Option<u32>) {
         let control = self.record(app, slots, operator);
-        publish::directory(&self.dirs.runtime).unwrap();
-        publish::group(&self.dirs, &self.group(app, slots, control.identity)).unwrap();
+        create::directory(&self.dirs.runtime).unwrap();
+        group_file::write(&self.dirs, &self.group(app, slots, control.identity)).unwrap();
     }
 
     /// The record alone, as a reboot leaves it.
@@ -103,7 +104,7 @@ impl Site {
     pub(crate) fn without_docroots(self) -> Self {
         let mut group = self.group("app", &TWO, self.control("app").identity);
         group.slots.iter_mut().for_each(|slot| slot.docroot = None);
-        publish::group(&self.dirs, &group).unwrap();
+        group_file::write(&self.dirs, &group).unwrap();
         self
     }
 
@@ -123,7 +124,7 @@ impl Site {
         group::Group {
             identity: format!("{identity:032x}"),
             counted: true,
-            ..group::Group::configured(dirs, app, slots[0].0, configured)
+            ..group::Group::configured(&dirs.control(app), app, slots[0].0, configured)
         }
     }
 
@@ -201,8 +202,8 @@ impl Busy {
     /// Row 1 of the counts of `app` is this process's.
     pub(crate) fn of(site: &Site, app: &str) -> Self {
         let identity = site.control(app).identity;
-        let counts = publish::counts(&site.dirs, app, identity, 4).unwrap();
-        let rows = publish::rows(&site.dirs).unwrap();
+        let counts = runtime::counts(&site.dirs, app, identity, 4).unwrap();
+        let rows = runtime::rows(&site.dirs).unwrap();
         lock_byte(&rows, 1, ByteLock::Alone).unwrap();
         counts.take_over(1, 2, std::process::id());
         Self { counts, _lock: rows }

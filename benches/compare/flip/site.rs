@@ -2,7 +2,8 @@
 
 use super::rivals::SLOTS;
 use crate::backend::Backend;
-use mod_slot::state::{Dirs, group, publish, startup};
+use mod_slot::group;
+use mod_slot::state::{Dirs, create, group_file, startup};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -33,10 +34,10 @@ impl Site {
             identity: format!("{:032x}", made.control.identity),
             inode: made.inode,
             counted: true,
-            ..group::Group::configured(&dirs, "app", SLOTS[0], slots)
+            ..group::Group::configured(&dirs.control("app"), "app", SLOTS[0], slots)
         };
-        publish::directory(&dirs.runtime).map_err(|e| e.to_string())?;
-        publish::group(&dirs, &group).map_err(|e| e.to_string())?;
+        create::directory(&dirs.runtime).map_err(|e| e.to_string())?;
+        group_file::write(&dirs, &group).map_err(|e| e.to_string())?;
         Ok(Self { _root: root, dirs, _backends: backends })
     }
 

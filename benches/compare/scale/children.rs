@@ -7,7 +7,7 @@ use crate::report::{Chapter, Table};
 use crate::server::{Backend, Mpm, Place, await_children};
 use crate::stats::{bytes, count, in_millis, median, millis};
 use mod_slot::state::Dirs;
-use mod_slot::state::map::byte_owner;
+use mod_slot::state::os::byte_owner;
 use std::collections::HashSet;
 use std::fs::File;
 use std::thread;

@@ -8,7 +8,7 @@ use crate::help::{
 use clap::{Parser, Subcommand, builder::NonEmptyStringValueParser};
 use jiff::SignedDuration;
 use mod_slot::state::Dirs;
-use mod_slot::state::hold::MAX_REASON;
+use mod_slot::state::lock::MAX_REASON;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;

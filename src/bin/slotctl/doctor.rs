@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use crate::{Answer, args, render};
-use mod_slot::doctor::{self, Finding, Severity};
+use mod_slot::ops::doctor::{self, Finding, Severity};
 use mod_slot::state::Dirs;
 use serde::Serialize;
 

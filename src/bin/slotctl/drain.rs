@@ -3,8 +3,9 @@
 use crate::args::{self, Awaited};
 use crate::failure::Failure;
 use crate::{Answer, names, render};
-use mod_slot::drain::{self, Active, Waited};
-use mod_slot::flip::{self, Error, View};
+use mod_slot::ops::drain::{self, Active, Waited};
+use mod_slot::ops::error::Error;
+use mod_slot::ops::view::{self, View};
 use mod_slot::state::Dirs;
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
@@ -49,7 +50,7 @@ pub(crate) fn drain(dirs: &Dirs, args: &args::Drain, json: bool) -> Result<Answe
     let waited = drained(dirs, &app, &slots, Active::Refuse, args.timeout)?;
     let slot = &slots[0];
     let Waited { in_flight, done, .. } = waited;
-    let warnings = flip::warnings(dirs, &app);
+    let warnings = view::warnings(dirs, &app);
     let text = if json {
         let took_ms = millis(waited.took);
         render::json(&Drained { app: &app, slot, in_flight, took_ms, done, warnings: &warnings })
@@ -68,7 +69,7 @@ pub(crate) fn wait(dirs: &Dirs, args: &args::Wait, json: bool) -> Result<Answer,
     let (app, slot) = target(dirs, &args.drain, "wait")?;
     let timeout = args.drain.timeout;
     let Some(slot) = slot else {
-        let choice = flip::served(dirs, &app)?.slots;
+        let choice = view::served(dirs, &app)?.slots;
         return Err(Error::Which { what: "slot", choice }.into());
     };
     let slots = [slot];
@@ -78,7 +79,7 @@ pub(crate) fn wait(dirs: &Dirs, args: &args::Wait, json: bool) -> Result<Answer,
     };
     let is_drain = args.state == Awaited::Drained;
     let slot = &slots[0];
-    let warnings = flip::warnings(dirs, &app);
+    let warnings = view::warnings(dirs, &app);
     let text = if json {
         render::json(&Report {
             app: &app,

@@ -1,8 +1,8 @@
 //! Why a command failed, and the one table of exit codes.
 
 use crate::render;
-use mod_slot::flip::Error;
-use mod_slot::near::meant;
+use mod_slot::name::meant;
+use mod_slot::ops::error::Error;
 use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -175,7 +175,7 @@ fn core(error: &Error) -> u8 {
         Error::NoGroup { .. } | Error::NoGroups { .. } | Error::NotStarted { .. } => NO_STATE,
         Error::NoSlot { .. } | Error::Which { .. } | Error::StillActive { .. } => USAGE,
         Error::Permission { .. } | Error::NotYours { .. } | Error::NotOwner { .. } => PERMISSION,
-        Error::Locked { .. } | Error::Held { .. } | Error::Mismatch { .. } => LOCKED,
+        Error::Busy { .. } | Error::Locked { .. } | Error::Mismatch { .. } => LOCKED,
         Error::Group { .. } => CONFIGURATION,
         Error::Damaged { .. }
         | Error::Replaced { .. }

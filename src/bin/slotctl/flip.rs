@@ -1,12 +1,15 @@
 //! `flip`: makes a slot the active one.
 
+use crate::actor::actor;
 use crate::drain::{drained, line as line_of, millis, undrained};
 use crate::failure::Failure;
-use crate::who::who;
 use crate::{Answer, args, names, probe, render};
-use mod_slot::drain::{self, Active};
-use mod_slot::flip::{self, Conditions, Error, Flipped, View};
-use mod_slot::state::{Dirs, group::Group};
+use mod_slot::group::Group;
+use mod_slot::ops::drain::{self, Active};
+use mod_slot::ops::error::Error;
+use mod_slot::ops::flip::{self, Conditions, Flipped};
+use mod_slot::ops::view::{self, View};
+use mod_slot::state::Dirs;
 use serde::Serialize;
 use std::cell::LazyCell;
 use std::time::{Duration, Instant};
@@ -52,7 +55,7 @@ pub(crate) fn run(dirs: &Dirs, args: &args::Flip, json: bool) -> Result<Answer, 
         slot = Some(checked(dirs, &app, slot.as_deref())?);
     }
     let conditions = Conditions { active: args.if_active.clone(), generation: args.if_generation };
-    let who = LazyCell::new(|| who(args.reason.as_deref()));
+    let who = LazyCell::new(|| actor(args.reason.as_deref()));
     // Without a name, the library chooses under the lock: of two toggles at once, both count.
     let flipped = flip::flip(dirs, &app, slot.as_deref(), &conditions, who)?;
     let mut answer =
@@ -167,7 +170,7 @@ fn warnings(dirs: &Dirs, app: &str, flipped: &Flipped, checked: bool) -> Vec<Str
     if let Some(why) = &flipped.unrecorded {
         warnings.push(format!("the flip holds, but it is not in the history: {why}"));
     }
-    if flipped.unreadable_hold {
+    if flipped.unreadable_lock {
         warnings.push(format!(
             "what {app}.lock holds cannot be read, and barred nobody: slotctl doctor {app}"
         ));
@@ -180,7 +183,7 @@ fn warnings(dirs: &Dirs, app: &str, flipped: &Flipped, checked: bool) -> Vec<Str
 }
 
 fn unreachable(dirs: &Dirs, app: &str, flipped: &Flipped) -> Option<String> {
-    let group = flip::read_group(dirs, app).ok()??;
+    let group = view::read_group(dirs, app).ok()??;
     let address = address(&group, &flipped.to)?;
     let why = probe::probe(address).err()?;
     Some(format!(

@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::render::{self, Align, Table};
 use crate::{Answer, args, names};
-use mod_slot::flip;
+use mod_slot::ops::view;
 use mod_slot::state::Dirs;
 use mod_slot::state::history::Entry;
 use serde::Serialize;
@@ -23,10 +23,10 @@ struct Report<'a> {
 /// There is no such group, or its history may not be read.
 pub(crate) fn run(dirs: &Dirs, args: &args::History, json: bool) -> Result<Answer, Failure> {
     let app = names::group(dirs, args.app.as_deref())?;
-    let entries = flip::read_history(dirs, &app)?;
+    let entries = view::read_history(dirs, &app)?;
     let last = args.last.unwrap_or(entries.len());
     let entries = &entries[entries.len().saturating_sub(last)..];
-    let warnings = flip::warnings(dirs, &app);
+    let warnings = view::warnings(dirs, &app);
     let text = if json {
         render::json(&Report { app: &app, entries, warnings: &warnings })
     } else if entries.is_empty() {

@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use crate::{Answer, args, names, render};
-use mod_slot::flip::{self, Served};
+use mod_slot::ops::view::{self, Served};
 use mod_slot::state::Dirs;
 use serde::Serialize;
 
@@ -42,10 +42,10 @@ struct IdleSlot {
 /// one idle slot.
 pub(crate) fn run(dirs: &Dirs, args: &args::Idle, json: bool) -> Result<Answer, Failure> {
     let app = names::group(dirs, args.app.as_deref())?;
-    let Served { slot: active, generation, slots } = flip::served(dirs, &app)?;
-    let warnings = flip::warnings(dirs, &app);
+    let Served { slot: active, generation, slots } = view::served(dirs, &app)?;
+    let warnings = view::warnings(dirs, &app);
     // Without a group file, nobody knows more of a slot than its name.
-    let group = flip::read_group(dirs, &app).ok().flatten();
+    let group = view::read_group(dirs, &app).ok().flatten();
     let configured = |name: &str| group.as_ref()?.slot(name);
     let mut idle: Vec<_> = slots
         .into_iter()

@@ -2,10 +2,11 @@
 //! paths, and a process may write nonsense: none of it is trusted.
 
 use crate::render::{self, Align, Table};
-use mod_slot::flip::{self, Error};
-use mod_slot::slot::{MAX_SLOTS, SlotIndex};
+use mod_slot::ops::error::Error;
+use mod_slot::ops::tally;
 use mod_slot::state::Dirs;
 use mod_slot::state::control::Control;
+use mod_slot::word::{MAX_SLOTS, SlotIndex};
 use serde::Serialize;
 use std::time::{Duration, SystemTime};
 
@@ -40,8 +41,8 @@ struct Request {
 /// [`Error::System`].
 pub(crate) fn look(dirs: &Dirs, app: &str, control: &Control) -> Result<Option<InFlight>, Error> {
     let all: Vec<_> = (0..MAX_SLOTS).filter_map(SlotIndex::new).collect();
-    let seen = flip::requests(dirs, app, control.identity)
-        .and_then(|requests| Ok((requests, flip::tally(dirs, app, control.identity, &all)?)));
+    let seen = tally::requests(dirs, app, control.identity)
+        .and_then(|requests| Ok((requests, tally::tally(dirs, app, control.identity, &all)?)));
     let (requests, tallies) = match seen {
         Ok((Some(requests), Some(tallies))) => (requests, tallies),
         Ok(_) | Err(Error::Permission { .. }) => return Ok(None),
@@ -55,8 +56,8 @@ pub(crate) fn look(dirs: &Dirs, app: &str, control: &Control) -> Result<Option<I
     Ok(Some(InFlight { listed, unlisted }))
 }
 
-fn listed(request: flip::Request, control: &Control, now: Duration) -> Request {
-    let flip::Request { pid, note } = request;
+fn listed(request: tally::Request, control: &Control, now: Duration) -> Request {
+    let tally::Request { pid, note } = request;
     let (method, path) = note.text.split_once(' ').unwrap_or((&note.text, ""));
     Request {
         slot: control.names.get(note.slot).unwrap_or("?").into(),

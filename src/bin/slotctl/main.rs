@@ -5,6 +5,7 @@
 //! What went wrong is a [`failure::Failure`], which knows its exit code.
 #![forbid(unsafe_code)]
 
+mod actor;
 mod args;
 mod doctor;
 mod drain;
@@ -12,22 +13,21 @@ mod failure;
 mod flip;
 mod help;
 mod history;
-mod hold;
 mod idle;
 mod inflight;
+mod lock;
 mod names;
 mod probe;
 mod render;
 mod report;
 mod status;
-mod who;
 mod words;
 
 use args::{Args, Verb};
 use clap::Parser;
 use clap::error::ErrorKind;
 use failure::Failure;
-use mod_slot::state::map;
+use mod_slot::state::os;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -62,8 +62,8 @@ impl Answer {
 }
 
 fn main() -> ExitCode {
-    map::survive_file_limits();
-    map::fault::end_with_a_sentence();
+    os::survive_file_limits();
+    os::sigbus::fault::end_with_a_sentence();
     match Args::try_parse() {
         Ok(args) => finish(run(&args)),
         Err(e) => unparsed(e),
@@ -81,9 +81,9 @@ fn run(args: &Args) -> Result<Answer, Failure> {
         Verb::History(history) => history::run(&dirs, history, args.json),
         Verb::Drain(drain) => drain::drain(&dirs, drain, args.json),
         Verb::Wait(wait) => drain::wait(&dirs, wait, args.json),
-        Verb::Lock(lock) => hold::lock(&dirs, lock, args.json),
+        Verb::Lock(lock) => lock::lock(&dirs, lock, args.json),
         Verb::Doctor(doctor) => doctor::run(&dirs, doctor, args.json),
-        Verb::Unlock(unlock) => hold::unlock(&dirs, unlock, args.json),
+        Verb::Unlock(unlock) => lock::unlock(&dirs, unlock, args.json),
     }
 }
 

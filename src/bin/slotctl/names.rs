@@ -1,9 +1,10 @@
 //! Which group, and which slot, are meant where names are left out.
 
 use crate::failure::Failure;
-use mod_slot::flip::{self, Error, View};
+use mod_slot::ops::error::Error;
+use mod_slot::ops::view::no_group;
+use mod_slot::ops::view::{self, View};
 use mod_slot::state::Dirs;
-use mod_slot::view::no_group;
 
 /// The group that is meant: `given`, or the only one.
 ///
@@ -26,7 +27,7 @@ pub(crate) fn groups(dirs: &Dirs, given: Option<&str>) -> Result<Vec<String>, Er
     if let Some(app) = given {
         return Ok(vec![app.into()]);
     }
-    let all = flip::groups(dirs)?;
+    let all = view::groups(dirs)?;
     if all.is_empty() { Err(Error::NoGroups { dir: dirs.state.clone() }) } else { Ok(all) }
 }
 
@@ -46,7 +47,7 @@ pub(crate) fn target(
         (Some(name), None) => name,
         (app, slot) => return Ok((group(dirs, app)?, slot.map(str::to_owned))),
     };
-    if flip::is_group(dirs, name)? {
+    if view::is_group(dirs, name)? {
         refuse_ambiguous(dirs, name, verb)?;
         return Ok((name.into(), None));
     }
@@ -65,7 +66,7 @@ pub(crate) fn target(
 /// The slots of a group, also of one that Apache serves without a control file.
 fn slots(dirs: &Dirs, app: &str) -> Result<Vec<String>, Error> {
     match View::read(dirs, app) {
-        Err(Error::NoGroup { .. }) => Ok(flip::served(dirs, app)?.slots),
+        Err(Error::NoGroup { .. }) => Ok(view::served(dirs, app)?.slots),
         view => Ok(view?.slots()),
     }
 }

@@ -3,14 +3,16 @@
 use crate::history;
 use crate::inflight::{self, InFlight};
 use jiff::Timestamp;
-use mod_slot::flip::{self, Error, Served, Tally, View};
-use mod_slot::hold;
+use mod_slot::group::Group;
+use mod_slot::ops::error::Error;
+use mod_slot::ops::lock;
+use mod_slot::ops::tally::segment_name;
+use mod_slot::ops::tally::{self, Tally};
+use mod_slot::ops::view::{self, Served, View};
 use mod_slot::state::control::Control;
-use mod_slot::state::group::Group;
 use mod_slot::state::history::{Counted, Entry, Totals};
-use mod_slot::state::hold::{Content, Hold};
+use mod_slot::state::lock::{Content, Lock};
 use mod_slot::state::{Dirs, counts};
-use mod_slot::tally::segment_name;
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
@@ -35,7 +37,7 @@ pub(crate) struct Status {
     pub(crate) operator: Option<String>,
     pub(crate) slots: Vec<Slot>,
     /// The hold on flips, where there is one that this user may read.
-    pub(crate) locked: Option<Hold>,
+    pub(crate) locked: Option<Lock>,
     /// Only where it was asked for.
     pub(crate) in_flight: Option<InFlight>,
     /// What an operator should know.
@@ -120,9 +122,9 @@ impl Seen {
             Err(refused) => {
                 let served = match refused {
                     Error::Permission { .. } => None,
-                    _ => Some(flip::served(dirs, app)?),
+                    _ => Some(view::served(dirs, app)?),
                 };
-                match flip::read_group(dirs, app) {
+                match view::read_group(dirs, app) {
                     Ok(Some(group)) => {
                         Ok(Self { control: None, group: Some(group), served, failure: None })
                     }
@@ -160,7 +162,7 @@ pub(crate) fn look(
     let recorded = control.filter(|_| generation.is_some());
     let last = recorded.and_then(|control| last_change(dirs, app, control));
     let pid = group.map(|group| group.pid);
-    let content = match hold::read(dirs, app) {
+    let content = match lock::read(dirs, app) {
         Ok(content) => content,
         Err(Error::Permission { .. }) => Content::Free,
         // A flip says it too, and does not take place.
@@ -186,7 +188,7 @@ pub(crate) fn look(
         locked: content.in_force(Timestamp::now()).cloned(),
         in_flight,
         notes: Vec::new(),
-        warnings: flip::warnings(dirs, app),
+        warnings: view::warnings(dirs, app),
     };
     status.notes = notes(dirs, &status, &seen);
     if content == Content::Unreadable {
@@ -199,7 +201,7 @@ pub(crate) fn look(
 
 /// The history's entry of the current generation, if it may be read.
 fn last_change(dirs: &Dirs, app: &str, control: &Control) -> Option<Entry> {
-    let history = flip::read_history(dirs, app).ok()?;
+    let history = view::read_history(dirs, app).ok()?;
     let made_it = |entry: &Entry| {
         entry.is_change()
             && entry.generation == control.word.generation()
@@ -269,7 +271,7 @@ fn count(
 ) -> Result<Vec<Option<Tally>>, Error> {
     let known: Vec<_> = names.iter().map(|name| control.index_of(name)).collect();
     let indexes: Vec<_> = known.iter().copied().flatten().collect();
-    let tallies = match flip::tally(dirs, app, control.identity, &indexes) {
+    let tallies = match tally::tally(dirs, app, control.identity, &indexes) {
         Err(Error::Permission { .. }) => None,
         tallies => tallies?,
     };

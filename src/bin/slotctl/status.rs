@@ -3,8 +3,9 @@
 use crate::failure::Failure;
 use crate::render::{self, Align, Table};
 use crate::report::{self, Slot, Status};
-use crate::{Answer, args, hold, inflight, names};
-use mod_slot::flip::{self, Error, Served};
+use crate::{Answer, args, inflight, lock, names};
+use mod_slot::ops::error::Error;
+use mod_slot::ops::view::{self, Served};
 use mod_slot::state::Dirs;
 use serde::Serialize;
 use std::fmt::Display;
@@ -71,8 +72,8 @@ pub(crate) fn list(dirs: &Dirs, json: bool) -> Result<Answer, Failure> {
 /// There is no such group, or its record may not be read.
 pub(crate) fn active(dirs: &Dirs, app: Option<&str>, json: bool) -> Result<Answer, Failure> {
     let app = names::group(dirs, app)?;
-    let Served { slot: active, generation, .. } = flip::served(dirs, &app)?;
-    let warnings = flip::warnings(dirs, &app);
+    let Served { slot: active, generation, .. } = view::served(dirs, &app)?;
+    let warnings = view::warnings(dirs, &app);
     let text = if json {
         render::json(&Active { app: &app, active: &active, generation, warnings: &warnings })
     } else {
@@ -126,8 +127,8 @@ fn line(status: &Status) -> String {
 
 fn text(status: &Status) -> String {
     let mut text = headline(status) + "\n";
-    if let Some(hold) = &status.locked {
-        text += &format!("  {}\n", hold::shown(hold));
+    if let Some(lock) = &status.locked {
+        text += &format!("  {}\n", lock::shown(lock));
     }
     text += &table(&status.slots);
     if let Some(in_flight) = &status.in_flight {

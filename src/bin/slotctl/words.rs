@@ -3,7 +3,7 @@
 use crate::args::Args;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, CommandFactory};
-use mod_slot::near::nearest;
+use mod_slot::name::nearest;
 
 /// Words that mean the same, and the sentence that leads on.
 type Row = (&'static [&'static str], &'static str);

@@ -3,7 +3,7 @@
 use super::guard::guard;
 use super::hooks::hook_once;
 use super::log::{Level, log};
-use super::record::config_of;
+use super::module::config_of;
 use super::server::is_serving;
 use super::{Hooks, item, pool, sys};
 use crate::module::config::Config;

@@ -1,6 +1,6 @@
 //! Lines to Apache's error log, under its `LogLevel slot:...`.
 
-use super::record::index;
+use super::module::index;
 use super::sys;
 use std::ffi::{c_char, c_int};
 use std::ptr;

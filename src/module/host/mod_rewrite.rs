@@ -2,7 +2,7 @@
 
 use super::guard::guard_or;
 use super::log::{Level, log_request};
-use super::record::is_ours;
+use super::module::is_ours;
 use super::{Kept, Pool, Request, Server, item, pool, sys};
 use std::ffi::{CStr, c_char, c_void};
 use std::mem::transmute as typed;

@@ -2,7 +2,7 @@
 
 use super::guard::guard_or;
 use super::log::{Level, log, log_request};
-use super::record::{config_of, place_in};
+use super::module::{config_of, place_in};
 use super::{Answer, Held, Text, item, pool, sys};
 use crate::module::config::Config;
 use crate::module::site::Service;

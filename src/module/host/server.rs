@@ -1,6 +1,6 @@
 //! Apache at its start: pools, servers, and what it says of itself.
 
-use super::record::{config_of, place_in};
+use super::module::{config_of, place_in};
 use super::{pool, sys};
 use crate::module::config::Config;
 use std::ffi::{CStr, CString, OsStr, c_char, c_int};

@@ -1,9 +1,11 @@
 //! Starts of Apache on files of their own, without an Apache.
 
 use super::*;
-use crate::flip::{Conditions, Error, flip};
+use crate::ops::error::Error;
+use crate::ops::flip::{Conditions, flip};
+use crate::ops::view;
 use crate::state::control::{side_words, tag};
-use crate::view;
+use crate::state::create;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::thread;
@@ -18,14 +20,17 @@ impl Place {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let dirs = Dirs { state: dir.path().join("state"), runtime: dir.path().join("run") };
-        publish::directory(&dirs.runtime).unwrap();
+        create::directory(&dirs.runtime).unwrap();
         Self { _dir: dir, dirs }
     }
 
     fn wanted(&self, app: &str, names: &[&str]) -> Wanted {
         let slot = |name: &&str| Slot { name: (*name).into(), address: "-".into(), docroot: None };
         let slots = names.iter().map(slot).collect();
-        Wanted { group: Group::configured(&self.dirs, app, names[0], slots), operator: None }
+        Wanted {
+            group: Group::configured(&self.dirs.control(app), app, names[0], slots),
+            operator: None,
+        }
     }
 
     /// A start of Apache: what it publishes, and what its processes hold as long as they live.
@@ -39,11 +44,11 @@ impl Place {
     }
 
     fn group(&self) -> Group {
-        Group::read(&self.dirs.group("app"), map::euid()).unwrap()
+        group_file::read(&self.dirs.group("app"), os::euid()).unwrap()
     }
 
     fn flip(&self, to: &str) -> Result<(), Error> {
-        flip(&self.dirs, "app", Some(to), &Conditions::default(), &Who::default()).map(drop)
+        flip(&self.dirs, "app", Some(to), &Conditions::default(), &Actor::default()).map(drop)
     }
 
     fn page(&self) -> [u8; PAGE] {
@@ -250,7 +255,7 @@ fn with_a_lock_that_is_held_the_recorded_slot_is_served_and_frozen() {
     let began = Instant::now();
     let (published, _) = place.start(&["b", "c"]);
     let took = began.elapsed();
-    assert!(took >= flip::PATIENCE && took < flip::PATIENCE * 2, "{took:?}");
+    assert!(took >= writer::PATIENCE && took < writer::PATIENCE * 2, "{took:?}");
     assert_eq!((published.control.active(), published.notes.len()), ("b", 1));
     drop(lock);
     for slot in ["b", "c"] {
@@ -288,10 +293,10 @@ fn a_flip_that_a_start_without_the_lock_overtakes_is_taken_back() {
                 inode: fs::metadata(place.dirs.control("app")).unwrap().ino(),
                 ..whole
             };
-            publish::group(&place.dirs, &whole).unwrap();
+            group_file::write(&place.dirs, &whole).unwrap();
             let flipped = thread::scope(|scope| {
                 let flip = scope.spawn(|| place.flip("b"));
-                publish::group(&place.dirs, &group).unwrap();
+                group_file::write(&place.dirs, &group).unwrap();
                 flip.join().unwrap()
             });
             let active = Control::decode(&place.page()).unwrap().active().to_owned();
@@ -324,7 +329,7 @@ fn many_groups_wait_together_as_long_as_one() {
         apps[..5].iter().map(|app| File::open(place.dirs.lock(app)).unwrap()).collect();
     held.iter().for_each(|file| file.lock().unwrap());
     let (all, took) = start(&["a", "c"]);
-    assert!(took < flip::PATIENCE * 2, "{took:?}");
+    assert!(took < writer::PATIENCE * 2, "{took:?}");
     assert!(all.iter().all(|published| published.control.active() == "a"));
     let frozen = all.iter().filter(|published| !published.notes.is_empty()).count();
     assert_eq!(frozen, 5);

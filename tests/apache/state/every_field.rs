@@ -2,8 +2,9 @@
 //! what it found, and serves the recorded slot where the damage means nothing, and else the default.
 
 use super::site;
-use mod_slot::flip::{Conditions, Who, flip};
+use mod_slot::ops::flip::{Conditions, flip};
 use mod_slot::state::Dirs;
+use mod_slot::state::actor::Actor;
 use mod_slot::state::control::{Control, PAGE, entry_offset};
 use std::fs;
 
@@ -62,7 +63,7 @@ fn apache_starts_whatever_became_of_any_field_of_a_record() {
     site.start(&format!("{groups}<Directory ROOT>\nRequire all granted\n</Directory>\n"));
     let dirs = Dirs { state: site.path().join("state"), runtime: site.path().join("run") };
     for app in &apps {
-        flip(&dirs, app, Some("b"), &Conditions::default(), &Who::default()).unwrap();
+        flip(&dirs, app, Some("b"), &Conditions::default(), &Actor::default()).unwrap();
     }
     site.stop();
 

@@ -2,7 +2,7 @@
 
 use super::{configured, give, is_root, set_mode, start, user};
 use crate::site::{Site, ran};
-use mod_slot::state::{Dirs, publish};
+use mod_slot::state::{Dirs, group_file};
 use nix::unistd::Group;
 use std::fs;
 use std::os::unix::fs::{chown, lchown, symlink};
@@ -98,7 +98,7 @@ fn a_directory_that_others_could_lead_elsewhere_is_refused_and_nothing_is_made()
             let refused = started.unwrap_err();
             assert!(refused.contains(why) && refused.contains(" mends that)"), "{name}: {refused}");
             if name.starts_with("a link of nobody") {
-                publish::group(&dirs, &configured(&dirs, 1)).unwrap_err();
+                group_file::write(&dirs, &configured(&dirs, 1)).unwrap_err();
             }
             assert_eq!(count(), before, "{name}, {there}");
             let files =

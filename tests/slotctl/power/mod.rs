@@ -11,12 +11,12 @@ mod record;
 use crate::site::{Site, TWO, ran};
 use disk::{Op, State, power_cuts};
 use jiff::Timestamp;
-use mod_slot::slot::{MAX_SLOTS, SlotIndex};
+use mod_slot::ops::{flip, view};
 use mod_slot::state::history::{self, Entry, LIMIT};
-use mod_slot::state::hold::{self, Content};
+use mod_slot::state::lock::{self, Content};
 use mod_slot::state::startup::{self, Published};
 use mod_slot::state::{Dirs, control::Control};
-use mod_slot::{flip, view};
+use mod_slot::word::{MAX_SLOTS, SlotIndex};
 use record::Recorder;
 use std::fs::File;
 use std::ops::ControlFlow;
@@ -88,18 +88,18 @@ impl Telling {
 
 /// At once, and not as one who waits for a writer that is at work.
 fn hold(dirs: &Dirs) -> Content {
-    File::open(dirs.lock("app")).map_or(Content::Free, |file| hold::read(&file).unwrap())
+    File::open(dirs.lock("app")).map_or(Content::Free, |file| lock::read(&file).unwrap())
 }
 
 /// What the files say.
 fn known(dirs: &Dirs, slots: &[String]) -> Result<Known, String> {
     let hold = match hold(dirs) {
-        Content::Held(hold) => hold.who.reason,
+        Content::Locked(hold) => hold.actor.reason,
         Content::Free | Content::Unreadable => None,
     };
     let control = match view::View::read(dirs, "app") {
         Ok(view) => Some(view.control),
-        Err(flip::Error::NoGroup { .. }) => None,
+        Err(mod_slot::ops::error::Error::NoGroup { .. }) => None,
         Err(e) => return Err(format!("torn: {e}")),
     };
     let history = history::read(&dirs.history("app")).map_err(|e| e.to_string())?;
@@ -288,11 +288,11 @@ fn go_on(root: &Path, before: &Known) -> Verdict {
     }
     let other = slots.iter().find(|slot| **slot != control.active()).unwrap();
     let content = hold(&dirs);
-    let who = content.in_force(Timestamp::now()).map(|hold| hold.who.clone()).unwrap_or_default();
+    let who = content.in_force(Timestamp::now()).map(|hold| hold.actor.clone()).unwrap_or_default();
     let flipped = flip::flip(&dirs, "app", Some(other), &flip::Conditions::default(), &who);
     match flipped {
         Ok(flip::Flipped { unrecorded: None, to, generation, .. }) => {
-            let recorded = flip::read_history(&dirs, "app").unwrap();
+            let recorded = view::read_history(&dirs, "app").unwrap();
             let recorded =
                 recorded.last().is_some_and(|e| e.to == to && e.generation == generation);
             (!recorded).then(|| "the next flip is not in the history".into())

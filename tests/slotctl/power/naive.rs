@@ -2,8 +2,8 @@
 
 use super::disk::Op;
 use super::{Known, Story};
-use mod_slot::slot::{SlotIndex, Word};
 use mod_slot::state::control::{Control, WORD};
+use mod_slot::word::{SlotIndex, Word};
 use std::path::PathBuf;
 
 const OLD: usize = 0;

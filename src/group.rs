@@ -1,0 +1,174 @@
+//! What is configured of a group and its slots. Apache writes it to `APP.json` at its start, so that
+//! httpd.conf stays the one source of truth and slotctl needs no file of its own.
+
+use serde::{Deserialize, Serialize};
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// The form of the file.
+pub const VERSION: u32 = 1;
+
+/// A group as it is configured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The group's name.
+    pub app: String,
+    /// The control file's identity, 32 hexadecimal digits: a flip of another file reaches nobody.
+    pub identity: String,
+    /// Its number in the file system: a copy of it reaches nobody either. 0 where none was kept.
+    #[serde(default)]
+    pub inode: u64,
+    /// The control file that Apache reads.
+    pub control: String,
+    /// Apache's parent process.
+    pub pid: u32,
+    /// The slot of `SlotDefault`.
+    pub default: String,
+    /// The group of `SlotOperator`, by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<String>,
+    /// The number in its file system of the file in which this Apache's processes say which indexes of
+    /// slots they may know ([`crate::state::known`]); 0 where not all that may know one have said so there.
+    #[serde(default)]
+    pub names: u64,
+    /// The slot that Apache serves where it reads no control file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serves: Option<String>,
+    /// Why nobody can flip until Apache is started or reloaded again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<String>,
+    /// Why some of the slots have no entry in the control file, so that they can't become active.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unlisted: Option<String>,
+    /// Whether the requests are counted where slotctl can see it.
+    #[serde(default = "yes")]
+    pub counted: bool,
+    /// The count segment that Apache writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment: Option<Segment>,
+    /// In the order of the configuration.
+    pub slots: Vec<Slot>,
+}
+
+/// What tells a count segment from one that was replaced, or cut short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    /// The file's number in its file system.
+    pub inode: u64,
+    /// Its size, in bytes. A later start may have made it longer.
+    pub size: u64,
+}
+
+impl Segment {
+    /// Of a file.
+    pub fn of(file: &Metadata) -> Self {
+        Self { inode: file.ino(), size: file.len() }
+    }
+
+    /// Whether `file` is this one, whole.
+    pub(crate) fn is(self, file: &Metadata) -> bool {
+        file.ino() == self.inode && file.len() >= self.size
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// A slot as it is configured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slot {
+    /// Its name.
+    pub name: String,
+    /// The backend's URL, or `-`.
+    pub address: String,
+    /// Where its static files are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub docroot: Option<String>,
+}
+
+impl Group {
+    /// What the configuration says: of the control file, the counts and the processes it says nothing.
+    pub fn configured(control: &Path, app: &str, default: &str, slots: Vec<Slot>) -> Self {
+        Self {
+            version: VERSION,
+            app: app.into(),
+            identity: String::new(),
+            inode: 0,
+            control: control.display().to_string(),
+            pid: std::process::id(),
+            default: default.into(),
+            operator: None,
+            names: 0,
+            serves: None,
+            frozen: None,
+            unlisted: None,
+            counted: false,
+            segment: None,
+            slots,
+        }
+    }
+
+    /// Whether Apache reads this very control file.
+    pub(crate) fn reads(&self, identity: u128, inode: u64) -> bool {
+        self.identity == format!("{identity:032x}") && (self.inode == 0 || self.inode == inode)
+    }
+
+    /// Whether the configuration says the same in both.
+    pub(crate) fn is_configured_as(&self, other: &Self) -> bool {
+        let of = |group: &Self| {
+            let Self { version, app, control, default, operator, slots, .. } = group.clone();
+            (version, app, control, default, operator, slots)
+        };
+        of(self) == of(other)
+    }
+
+    /// Whether `slot` is configured.
+    pub fn has(&self, slot: &str) -> bool {
+        self.slot(slot).is_some()
+    }
+
+    /// The configured slot of this name.
+    pub fn slot(&self, name: &str) -> Option<&Slot> {
+        self.slots.iter().find(|slot| slot.name == name)
+    }
+
+    /// The names of the configured slots, in their order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.slots.iter().map(|slot| slot.name.as_str())
+    }
+
+    /// Reads the text of a group file.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidData`: it is no group file of this version.
+    pub fn parse(text: &[u8]) -> io::Result<Self> {
+        let group: Self = serde_json::from_slice(text)?;
+        if group.version != VERSION {
+            let why = format!("its form is version {}, this one reads {VERSION}", group.version);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
+        Ok(group)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_that_says_nothing_of_counts_is_counted() {
+        let text = |more: &str| {
+            format!(
+                r#"{{"version":1,"app":"a","identity":"","control":"","pid":1,"default":"b","slots":[]{more}}}"#
+            )
+        };
+        let counted = |more| Group::parse(text(more).as_bytes()).unwrap().counted;
+        assert_eq!([counted(""), counted(r#","counted":false"#)], [true, false]);
+    }
+}

@@ -1,0 +1,134 @@
+//! A child of Apache: its user, and what that user can find in the file system.
+
+use crate::state::os;
+use nix::unistd::{Gid, Uid, getgroups, setfsgid, setfsuid, setgroups};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A process that serves requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Child {
+    pid: u32,
+    uid: u32,
+    gid: u32,
+    groups: Vec<u32>,
+}
+
+impl Child {
+    /// Finds a child of `parent` that has the control file `control` mapped. A process that has the
+    /// same number in another container does not have it mapped, nor does a program that Apache runs,
+    /// such as a logger. `None` if no child is found, or if this user may not see its mappings.
+    pub(super) fn of(parent: u32, control: &Path, inode: u64) -> Option<Self> {
+        let numbers = fs::read_dir("/proc").ok()?.filter_map(Result::ok);
+        let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let reads = |child: &Self| has_mapped(child.pid, control, inode);
+        let children = numbers.filter_map(|pid| Self::read(pid, parent)).filter(reads);
+        // A child runs as root for a moment, until it has changed its user.
+        children.min_by_key(|child| child.uid == 0)
+    }
+
+    fn read(pid: u32, parent: u32) -> Option<Self> {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        Self::parse(pid, &status).filter(|(of, _)| *of == parent).map(|(_, child)| child)
+    }
+
+    /// Parses `/proc/PID/status`: the parent, and the process.
+    fn parse(pid: u32, status: &str) -> Option<(u32, Self)> {
+        let field = |name: &str| {
+            let line =
+                status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+            line.split_whitespace().map(|number| number.parse().ok()).collect::<Option<Vec<u32>>>()
+        };
+        // Real, effective, saved, and the one for the file system.
+        let (uid, gid) = (*field("Uid")?.get(3)?, *field("Gid")?.get(3)?);
+        Some((*field("PPid")?.first()?, Self { pid, uid, gid, groups: field("Groups")? }))
+    }
+
+    /// The user's name, or number.
+    pub(super) fn user(&self) -> String {
+        let known = nix::unistd::User::from_uid(self.uid.into()).ok().flatten();
+        known.map_or_else(|| format!("with the number {}", self.uid), |user| user.name)
+    }
+
+    /// The child's root directory, as this process can reach it: Apache may run with directories of
+    /// its own, such as `/tmp`. Only for root.
+    fn root(&self) -> Option<PathBuf> {
+        let root = PathBuf::from(format!("/proc/{}/root", self.pid));
+        fs::symlink_metadata(root.join(".")).is_ok().then_some(root)
+    }
+
+    /// Calls `look` with the rights of this child, and the directory in the place of `/`. `None` if
+    /// this process cannot take those rights.
+    ///
+    /// As root, it changes the file system user and group of this thread, and the supplementary groups
+    /// of the process, until `look` returns: do not call it while other threads open files.
+    pub(super) fn look<T>(&self, look: impl FnOnce(&Path) -> T) -> Option<T> {
+        if os::euid() == self.uid {
+            let root = self.root().filter(|_| self.uid == 0);
+            return Some(look(root.as_deref().unwrap_or(Path::new("/"))));
+        }
+        let root = self.root()?;
+        let _disguise = Disguise::of(self)?;
+        // If the root directory itself is out of reach, `look` would find nothing at all.
+        fs::symlink_metadata(root.join(".")).ok()?;
+        Some(look(&root))
+    }
+}
+
+/// This process has the rights of another user, until it is dropped.
+struct Disguise {
+    groups: Vec<Gid>,
+    own: (Uid, Gid),
+}
+
+impl Disguise {
+    fn of(child: &Child) -> Option<Self> {
+        let groups = getgroups().ok()?;
+        let theirs: Vec<_> = child.groups.iter().copied().map(Gid::from_raw).collect();
+        setgroups(&theirs).ok()?;
+        let own = (Uid::from_raw(os::euid()), nix::unistd::getegid());
+        let disguise = Self { groups, own };
+        let (uid, gid) = (Uid::from_raw(child.uid), Gid::from_raw(child.gid));
+        setfsgid(gid);
+        setfsuid(uid);
+        // They do not report errors: only the next call tells what is set.
+        (setfsgid(gid) == gid && setfsuid(uid) == uid).then_some(disguise)
+    }
+}
+
+impl Drop for Disguise {
+    fn drop(&mut self) {
+        setfsuid(self.own.0);
+        setfsgid(self.own.1);
+        // Cannot fail: this process was allowed to set its groups before.
+        let _ = setgroups(&self.groups);
+    }
+}
+
+fn has_mapped(pid: u32, control: &Path, inode: u64) -> bool {
+    let maps = fs::read(format!("/proc/{pid}/maps")).unwrap_or_default();
+    String::from_utf8_lossy(&maps).lines().any(|line| {
+        let mut fields = line.split_whitespace().skip(4);
+        let mapped = fields.next().and_then(|number| number.parse::<u64>().ok());
+        let path = fields.next().map(Path::new);
+        // In a container the path differs; on some file systems the number does.
+        mapped == Some(inode) && path.and_then(Path::file_name) == control.file_name()
+            || path == Some(control)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_read_from_its_status() {
+        let status =
+            "Name:\tPPid: 7\nPPid:\t12\nUid:\t0\t0\t0\t33\nGid:\t0\t0\t0\t34\nGroups:\t34 50 \n";
+        let child = Child { pid: 5, uid: 33, gid: 34, groups: vec![34, 50] };
+        assert_eq!(Child::parse(5, status), Some((12, child)));
+        let none = Child { pid: 5, uid: 33, gid: 34, groups: vec![] };
+        assert_eq!(Child::parse(5, &status.replace("34 50", "")), Some((12, none)));
+        assert_eq!(Child::parse(5, "Name:\tx\n"), None);
+    }
+}

@@ -1,0 +1,251 @@
+//! What Apache reads and writes: the record, the group file and the counts.
+
+use super::super::change::lock;
+use super::super::tally::may_live;
+use super::super::view::has_lost;
+use super::file::{Place, Want};
+use super::{Apache, Doctor, Operator, RESTART, Severity};
+use crate::group::Group;
+use crate::state::control::{Control, Damage, PAGE, Page, side_words};
+use crate::state::counts;
+use crate::state::create::keep_aside;
+use crate::state::group_file;
+use crate::state::os::sigbus::cut::Lost;
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+
+impl Doctor<'_> {
+    /// What is configured, and whether who wrote it is there.
+    pub(super) fn group_file(&mut self, app: &str) -> (Apache, Option<Group>) {
+        let path = self.dirs.group(app);
+        let file = match self.private(&path, Want::public()) {
+            Place::File(file, _) => file,
+            Place::Absent => {
+                let what = "it is missing: Apache has not been started with this group since the \
+                            boot, as far as this tells";
+                self.find(Severity::Warning, &path, what.into(), "start Apache");
+                return (Apache::Unknown, None);
+            }
+            Place::NotOurs(_) | Place::Hidden => return (Apache::Unknown, None),
+        };
+        let group = group_file::bounded(file).and_then(|text| Group::parse(&text));
+        let group = match group {
+            Ok(group) => group,
+            Err(e) => {
+                let what = format!("{e}: nobody knows what is configured, and nobody can flip");
+                self.find(Severity::Error, &path, what, RESTART);
+                return (Apache::Unknown, None);
+            }
+        };
+        if !group.counted {
+            let what = "Apache does not count this group's requests where it can be seen: nobody \
+                        can say when a slot is empty";
+            let way_out = "mend what Apache's error log names, and restart Apache";
+            self.find(Severity::Warning, &path, what.into(), way_out);
+        }
+        if group.pid != 0 && may_live(group.pid) {
+            self.frozen(&path, &group);
+            return (Apache::Running(group.pid), Some(group));
+        }
+        let what = format!("Apache is not running: its process {} is gone", group.pid);
+        self.find(Severity::Warning, &path, what, "start Apache");
+        (Apache::Gone(group.pid), Some(group))
+    }
+
+    /// What Apache's start could not do, so that nobody can flip, or not to all slots.
+    fn frozen(&mut self, path: &Path, group: &Group) {
+        if let Some(why) = &group.frozen {
+            let what = match &group.serves {
+                Some(slot) => format!("nobody can flip, and slot {slot:?} is served: {why}"),
+                None => format!("nobody can flip: {why}"),
+            };
+            let way_out = "mend that, and reload Apache (apachectl graceful)";
+            self.find(Severity::Error, path, what, way_out);
+        }
+        if let Some(why) = &group.unlisted {
+            let what = format!("not all slots can become active: {why}");
+            self.find(Severity::Error, path, what, "as it says");
+        }
+    }
+
+    /// What is damaged in a record that can be used all the same.
+    fn entries(&mut self, path: &Path, page: &Page, control: &Control, group: Option<&Group>) {
+        for index in control.names.unusable() {
+            let what = format!(
+                "entry {} of its table of names names no slot: it is damaged, or Apache was killed while it \
+                 wrote there",
+                index.get()
+            );
+            let way_out = "none is needed: Apache fills it when it needs room";
+            self.find(Severity::Note, path, what, way_out);
+        }
+        let slots = group.filter(|group| group.serves.is_none() && group.unlisted.is_none());
+        for slot in slots.iter().flat_map(|group| &group.slots) {
+            if control.index_of(&slot.name).is_none() {
+                let what =
+                    format!("slot {:?} has no entry in it, and can't become active", slot.name);
+                self.find(Severity::Error, path, what, "reload Apache (apachectl graceful)");
+            }
+        }
+        if side_words(page, control.word.generation()).is_none() {
+            let what =
+                "the words beside its control word are damaged: nothing uses them yet".to_owned();
+            self.find(
+                Severity::Note,
+                path,
+                what,
+                "none is needed: the next flip writes them again",
+            );
+        }
+    }
+
+    pub(super) fn control(
+        &mut self,
+        app: &str,
+        apache: Apache,
+        operator: Operator,
+        group: Option<&Group>,
+    ) -> Option<Control> {
+        let path = self.dirs.control(app);
+        let why = match self.file(&path, Want::record(operator)) {
+            Place::Hidden => return None,
+            Place::NotOurs(why) => why,
+            Place::File(file, meta) => match decode(&file, &meta) {
+                Ok((page, control)) => {
+                    self.entries(&path, &page, &control, group);
+                    return Some(control);
+                }
+                Err(Damage::Version(version)) => {
+                    let what = format!("{}: nobody can flip", Damage::Version(version));
+                    let way_out = "use the slotctl that came with Apache's mod_slot";
+                    self.find(Severity::Error, &path, what, way_out);
+                    return None;
+                }
+                Err(damage) => damage.to_string(),
+            },
+            Place::Absent => {
+                let default = group.map_or("that of SlotDefault", |group| &group.default);
+                let what = format!(
+                    "it is missing: Apache serves on, if it runs, but nobody can flip, and the \
+                     next start begins with slot {default}"
+                );
+                self.find(Severity::Error, &path, what, RESTART);
+                return None;
+            }
+        };
+        self.damaged(app, &path, apache, &why);
+        None
+    }
+
+    /// Apache may have mapped it: then it is left as it is.
+    fn damaged(&mut self, app: &str, path: &Path, apache: Apache, why: &str) {
+        let follows =
+            "nobody can flip, and the next start keeps it aside and begins with SlotDefault";
+        match apache {
+            Apache::Gone(_) => {
+                let dirs = self.dirs;
+                self.mend(Severity::Error, path, format!("{why}: {follows}"), || {
+                    let _lock = lock(dirs, app).map_err(io::Error::other)?;
+                    keep_aside(path).map(drop).map_err(io::Error::other)
+                });
+            }
+            Apache::Running(pid) => {
+                let what = format!("{why}: Apache (pid {pid}) serves what it serves; {follows}");
+                self.find(Severity::Error, path, what, RESTART);
+            }
+            Apache::Unknown => {
+                self.find(Severity::Error, path, format!("{why}: {follows}"), RESTART);
+            }
+        }
+    }
+
+    /// Whether the record is that of the Apache that runs, and its slot one of the configuration.
+    pub(super) fn agreement(
+        &mut self,
+        app: &str,
+        apache: Apache,
+        group: &Group,
+        control: &Control,
+    ) {
+        if group.serves.is_some() {
+            return;
+        }
+        let path = self.dirs.control(app);
+        if let (Apache::Running(pid), false) = (apache, self.is_read(app, group, control)) {
+            let what = format!(
+                "it was replaced or cut short since Apache (pid {pid}) started, which reads another: \
+                 nobody can flip"
+            );
+            self.find(Severity::Error, &path, what, "restart Apache, which then reads this one");
+        }
+        let active = control.active();
+        if !group.has(active) {
+            let what = format!("slot {active:?} is active, but not configured: who asks gets 503");
+            let way_out = format!("slotctl flip {app} {}, or restart Apache", group.default);
+            self.find(Severity::Error, &path, what, &way_out);
+        }
+    }
+
+    /// Whether the control file is the one that Apache said it reads.
+    fn is_read(&self, app: &str, group: &Group, control: &Control) -> bool {
+        let meta = fs::symlink_metadata(self.dirs.control(app));
+        !self.has_lost(control, Lost::Control)
+            && meta.is_ok_and(|meta| group.reads(control.identity, meta.ino()))
+    }
+
+    fn has_lost(&self, control: &Control, what: Lost) -> bool {
+        has_lost(self.dirs, control.identity, what).unwrap_or(false)
+    }
+
+    pub(super) fn counts(&mut self, app: &str, apache: Apache, group: &Group, control: &Control) {
+        if !group.counted || !self.is_read(app, group, control) {
+            return;
+        }
+        let path = self.dirs.counts(app);
+        let why = match self.file(&path, Want::public()) {
+            Place::Absent => "it is missing".to_owned(),
+            Place::NotOurs(why) => why,
+            Place::Hidden => return,
+            Place::File(file, meta) => match damage(&file, &meta, control, group) {
+                Some(why) => why.to_owned(),
+                None if self.has_lost(control, Lost::Counts) => REPLACED.to_owned(),
+                None => return,
+            },
+        };
+        let running = matches!(apache, Apache::Running(_));
+        let severity = if running { Severity::Error } else { Severity::Warning };
+        let what = format!("{why}: nobody can say what is in flight, or when a slot is empty");
+        self.find(severity, &path, what, RESTART);
+    }
+}
+
+const REPLACED: &str = "it was replaced or cut short since Apache started";
+
+fn decode(file: &File, meta: &Metadata) -> Result<(Page, Control), Damage> {
+    let mut page = [0; PAGE];
+    if meta.len() != PAGE as u64 || file.read_exact_at(&mut page, 0).is_err() {
+        return Err(Damage::Size(meta.len()));
+    }
+    Control::decode(&page).map(|control| (page, control))
+}
+
+fn damage(file: &File, meta: &Metadata, control: &Control, group: &Group) -> Option<&'static str> {
+    let mut header = [0; 32];
+    if counts::rows_in(meta.len() as usize) == 0 || file.read_exact_at(&mut header, 0).is_err() {
+        return Some("it is too short");
+    }
+    if counts::rows_in(meta.len() as usize) > counts::MAX_ROWS {
+        return Some("it is too long");
+    }
+    let wanted = counts::header(control.identity);
+    if header[..16] != wanted[..16] {
+        return Some("its header is damaged, or of another version of mod_slot");
+    }
+    if header != wanted {
+        return Some("it belongs to another record");
+    }
+    let is_made = group.segment.is_none_or(|made| made.is(meta));
+    (!is_made).then_some(REPLACED)
+}

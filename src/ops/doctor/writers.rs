@@ -1,0 +1,138 @@
+//! What those who flip leave behind: the lock, the history, and files that were never finished.
+
+use super::super::change::lock;
+use super::super::view::owner;
+use super::file::{Place, Want};
+use super::{Doctor, Operator, RESTART, Severity};
+use crate::state::lock::{self, Content};
+use crate::state::{Dirs, history};
+use jiff::Timestamp;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A writer that lives has finished its file by then.
+const UNFINISHED: Duration = Duration::from_secs(60);
+
+impl Doctor<'_> {
+    pub(super) fn lock(&mut self, app: &str, operator: Operator) {
+        let path = self.dirs.lock(app);
+        let file = match self.private(&path, Want::private(operator)) {
+            Place::Absent => {
+                let what = "it is missing: nobody can flip".to_owned();
+                return self.find(Severity::Error, &path, what, RESTART);
+            }
+            Place::File(file, _) => file,
+            Place::NotOurs(_) | Place::Hidden => return,
+        };
+        let (severity, what) = match lock::read(&file) {
+            Ok(Content::Unreadable) => {
+                (Severity::Warning, "what it holds cannot be read: it bars nobody".to_owned())
+            }
+            Ok(Content::Locked(lock)) if lock.is_over(Timestamp::now()) => {
+                (Severity::Note, format!("the lock of {} has ended: it bars nobody", lock.actor))
+            }
+            Ok(Content::Free | Content::Locked(_)) => return,
+            Err(e) => (Severity::Error, format!("it cannot be read: {e}: nobody can flip")),
+        };
+        let dirs = self.dirs;
+        self.mend(severity, &path, what, || clear(dirs, app));
+    }
+
+    pub(super) fn history(&mut self, app: &str, operator: Operator) {
+        let path = self.dirs.history(app);
+        let older = history::beside(&path, ".1");
+        match self.private(&path, Want::private(operator)) {
+            Place::Absent if history::is_unfinished(&path) => {
+                let what = "it was put aside, and its writer killed before a new one was there";
+                let dirs = self.dirs;
+                self.mend(Severity::Warning, &path, what.into(), || {
+                    let _lock = lock(dirs, app).map_err(io::Error::other)?;
+                    history::finish(&path)
+                });
+            }
+            Place::Absent => {
+                let what = "it is missing: what operators change is not recorded".to_owned();
+                self.find(Severity::Warning, &path, what, RESTART);
+            }
+            Place::File(file, _) => self.lines(app, &path, file),
+            Place::NotOurs(_) | Place::Hidden => {}
+        }
+        if let Place::File(file, _) = self.private(&older, Want::private(operator)) {
+            self.lines(app, &older, file);
+        }
+    }
+
+    fn lines(&mut self, app: &str, path: &Path, mut file: File) {
+        let bytes = match history::tail(&mut file) {
+            Ok(bytes) => bytes,
+            Err(e) => {
+                let what = format!("it cannot be read: {e}");
+                return self.find(Severity::Error, path, what, "see what the system's log says");
+            }
+        };
+        let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+        let text = String::from_utf8_lossy(&bytes[..whole]);
+        let lines = text.lines().filter(|line| !line.is_empty()).count();
+        let unreadable = lines - history::parse(&text).len();
+        if unreadable > 0 {
+            let what = format!("{unreadable} of its lines cannot be read, and are not shown");
+            self.find(Severity::Note, path, what, "leave it, or take those lines out");
+        }
+        if whole < bytes.len() {
+            let what = "its last line is torn, as by a power cut: a change is not shown".to_owned();
+            let dirs = self.dirs;
+            self.mend(Severity::Warning, path, what, || {
+                let _lock = lock(dirs, app).map_err(io::Error::other)?;
+                history::end_line(path, owner(dirs))
+            });
+        }
+    }
+
+    /// What writers made and never put in its place, and what Apache's starts kept aside.
+    pub(super) fn leftovers(&mut self, app: &str) {
+        let Dirs { state, runtime } = self.dirs;
+        let unfinished = [
+            state.join(format!("{app}.new")),
+            state.join(format!("{app}.history.new")),
+            runtime.join(format!("{app}.new")),
+        ];
+        for path in unfinished.iter().filter(|path| is_old(path)) {
+            let what = "it was never finished: its writer was killed".to_owned();
+            self.mend(Severity::Note, path, what, || fs::remove_file(path));
+        }
+        for path in kept_aside(state, app) {
+            let what = "a start of Apache kept it aside, as damaged".to_owned();
+            self.find(Severity::Note, &path, what, "remove it when nobody needs it any more");
+        }
+    }
+}
+
+fn clear(dirs: &Dirs, app: &str) -> io::Result<()> {
+    let file = lock(dirs, app).map_err(io::Error::other)?;
+    // Somebody may have locked meanwhile.
+    match lock::read(&file)?.in_force(Timestamp::now()) {
+        Some(_) => Ok(()),
+        None => lock::write(&file, None),
+    }
+}
+
+/// A file that nobody has written to of late.
+fn is_old(path: &Path) -> bool {
+    let meta = fs::symlink_metadata(path).ok().filter(|meta| !meta.is_dir());
+    let age = meta.and_then(|meta| meta.modified().ok()?.elapsed().ok());
+    age.is_some_and(|age| age > UNFINISHED)
+}
+
+fn kept_aside(state: &Path, app: &str) -> Vec<PathBuf> {
+    let files = ["slot", "lock", "history"].map(|ending| format!("{app}.{ending}.damaged"));
+    let is_kept = |name: &str| files.iter().any(|file| name.starts_with(file));
+    let entries = fs::read_dir(state).into_iter().flatten().filter_map(Result::ok);
+    let mut kept: Vec<_> = entries
+        .filter(|entry| entry.file_name().to_str().is_some_and(is_kept))
+        .map(|entry| entry.path())
+        .collect();
+    kept.sort();
+    kept
+}

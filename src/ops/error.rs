@@ -1,0 +1,292 @@
+//! What stands between an operator and what was asked for, in sentences.
+
+use crate::name::meant;
+use crate::state::lock::Lock;
+use crate::state::os::{self, OpenError};
+use crate::state::trust::Weakness;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What stands between an operator and what was asked for. Each ends with the way out.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such group.
+    #[error("no group {app:?} in {}{}", dir.display(), no_group(app, groups))]
+    NoGroup {
+        /// What was asked for.
+        app: String,
+        /// Where it was looked for.
+        dir: PathBuf,
+        /// The groups that are there; none as well if this user may not list them.
+        groups: Vec<String>,
+    },
+    /// There is no group at all.
+    #[error(
+        "no group in {}: has Apache been started with mod_slot and a <SlotGroup>? (another \
+         instance: --state-dir, or SLOT_STATE_DIR)", dir.display()
+    )]
+    NoGroups {
+        /// Where it was looked for.
+        dir: PathBuf,
+    },
+    /// The group has no such slot.
+    #[error("group {app:?} has no slot {slot:?}; it has {}{}", .slots.join(", "), meant(.slot, .slots))]
+    NoSlot {
+        /// The group.
+        app: String,
+        /// What was asked for.
+        slot: String,
+        /// What there is.
+        slots: Vec<String>,
+    },
+    /// Left out, where it is not the only one.
+    #[error("say which {what}: {}", .choice.join(", "))]
+    Which {
+        /// "group" or "slot".
+        what: &'static str,
+        /// What there is.
+        choice: Vec<String>,
+    },
+    /// This user may not.
+    #[error(
+        "no permission to {what} {}: be root, or a member of the group of SlotOperator",
+        path.display()
+    )]
+    Permission {
+        /// "read" or "change".
+        what: &'static str,
+        /// The file that refused.
+        path: PathBuf,
+    },
+    /// A wait for the end of what has no end.
+    #[error(
+        "slot {slot:?} of {app:?} is active, and requests keep coming: flip first, as in: slotctl \
+         flip {app} {other}"
+    )]
+    StillActive {
+        /// The group.
+        app: String,
+        /// The slot to be drained.
+        slot: String,
+        /// Another one, for the example.
+        other: String,
+    },
+    /// Nobody knows what is in flight.
+    #[error(
+        "the requests of {app:?} are not counted where slotctl can see it, so nobody can say when \
+         a slot is empty: Apache's error log says why; mend that, and restart Apache"
+    )]
+    Uncounted {
+        /// The group.
+        app: String,
+    },
+    /// No Apache, or not there.
+    #[error(
+        "Apache has not been started with group {app:?} since the boot, as far as {} tells, so \
+         nothing is known of its requests: start it (another instance: --runtime-dir, or \
+         SLOT_RUNTIME_DIR)", dir.display()
+    )]
+    NotStarted {
+        /// The group.
+        app: String,
+        /// Where it was looked for.
+        dir: PathBuf,
+    },
+    /// Another writer is at work and does not end.
+    #[error("another change of {app:?} is under way and did not end within {} s", .waited.as_secs())]
+    Busy {
+        /// The group.
+        app: String,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// Another user has locked the group.
+    #[error("{app:?} is {}: nothing is changed. They end it with: slotctl unlock {app}; root, with --force", locked(.lock))]
+    Locked {
+        /// The group.
+        app: String,
+        /// Whose lock it is.
+        lock: Box<Lock>,
+    },
+    /// The lock of another user; only root removes it, with `--force`.
+    #[error("only {owner}, or root with --force, unlocks {app:?}: nothing is changed")]
+    NotYours {
+        /// The group.
+        app: String,
+        /// Whose lock it is.
+        owner: String,
+    },
+    /// To repair is for whose the files are.
+    #[error("only root, or the owner of {}, repairs: nothing is changed", dir.display())]
+    NotOwner {
+        /// The directory of the records.
+        dir: PathBuf,
+    },
+    /// It is not so as the caller believes.
+    #[error(
+        "{condition} does not match: {active:?} of {app:?} is active, in generation {generation}; nothing is changed"
+    )]
+    Mismatch {
+        /// The option, and what it asked for.
+        condition: String,
+        /// The group.
+        app: String,
+        /// The slot that is active.
+        active: String,
+        /// The generation of the control word.
+        generation: u32,
+    },
+    /// The control file is not to be trusted.
+    #[error(
+        "{} is unusable: {why}. Apache keeps serving what it serves; a restart of Apache keeps \
+         the file aside and makes a new one with the slot of SlotDefault", path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The control file is not the one that Apache reads, in all of its processes.
+    #[error(
+        "{} is not the file that Apache (pid {pid}) reads: it was replaced or cut short since Apache \
+         started. {reads}, and serve what they have seen last. Nothing was changed; a restart of Apache \
+         makes it read this one", path.display()
+    )]
+    Replaced {
+        /// The file.
+        path: PathBuf,
+        /// Apache's parent.
+        pid: u32,
+        /// What its processes read, as the beginning of a sentence.
+        reads: String,
+    },
+    /// Others could change the files, or put others in their place.
+    #[error(
+        "{} {}: so nobody can flip, lock or unlock until that is mended, and Apache keeps serving what it \
+         serves. Mend it with: {}", .weak.path.display(), .weak.why, .weak.way_out()
+    )]
+    Untrusted {
+        /// The directory, and what is wrong with it.
+        weak: Box<Weakness>,
+    },
+    /// Apache's last start allowed no flips.
+    #[error("{app:?} can't be flipped: {why}. Mend that, and reload Apache (apachectl graceful)")]
+    Frozen {
+        /// The group.
+        app: String,
+        /// What Apache's start said.
+        why: String,
+    },
+    /// A slot of the configuration has no entry in the control file.
+    #[error("slot {slot:?} of {app:?} can't become active: {why}")]
+    Unlisted {
+        /// The group.
+        app: String,
+        /// The slot.
+        slot: String,
+        /// What Apache's start said, and the way out.
+        why: String,
+    },
+    /// Apache was reloaded in the middle of a flip.
+    #[error(
+        "Apache was reloaded while {app:?} was flipped to {slot:?}, and {why}. The flip was not made, or \
+         taken back; see slotctl status {app}, and flip again"
+    )]
+    Overtaken {
+        /// The group.
+        app: String,
+        /// The target.
+        slot: String,
+        /// Why it can't be active.
+        why: String,
+    },
+    /// The group file is not understood.
+    #[error(
+        "{} does not say what is configured ({why}): restart Apache, which writes it anew",
+        path.display()
+    )]
+    Group {
+        /// The group file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The change could not be made durable, and was taken back.
+    #[error(
+        "{}: {source}: the change is not on the disk and was taken back; for a moment it may have been seen",
+        path.display()
+    )]
+    NotDurable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Anything else that the system says.
+    #[error("{}: {source}", path.display())]
+    System {
+        /// On which file.
+        path: PathBuf,
+        /// What was said.
+        source: io::Error,
+    },
+}
+
+/// How many groups a message lists.
+const LISTED: usize = 10;
+
+/// What there is in the place of a group that is not there.
+fn no_group(app: &str, groups: &[String]) -> String {
+    const ELSEWHERE: &str = "(another instance: --state-dir, or SLOT_STATE_DIR)";
+    if groups.is_empty() {
+        return format!(
+            ": is it a <SlotGroup> of the configuration, and has Apache been started with it? {ELSEWHERE}"
+        );
+    }
+    let mut listed = groups[..groups.len().min(LISTED)].join(", ");
+    if let Some(more @ 1..) = groups.len().checked_sub(LISTED) {
+        listed += &format!(" and {more} more, see: slotctl list");
+    }
+    format!(
+        "; it has {listed}{}. A new <SlotGroup> is there after the next restart of Apache, graceful \
+         or not {ELSEWHERE}",
+        meant(app, groups)
+    )
+}
+
+/// As in "locked by alice since … until …: release night".
+fn locked(lock: &Lock) -> String {
+    let mut text = format!("locked by {} since {:.0}", lock.actor, lock.since);
+    if let Some(until) = lock.until {
+        text += &format!(" until {until:.0}");
+    }
+    if let Some(reason) = &lock.actor.reason {
+        text += &format!(" ({reason:?})");
+    }
+    text
+}
+
+pub(crate) fn refused(what: &'static str, path: &Path, source: io::Error) -> Error {
+    let path = path.to_owned();
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => Error::Permission { what, path },
+        _ => Error::System { path, source },
+    }
+}
+
+pub(crate) fn unopened(what: &'static str, path: &Path, why: OpenError) -> Error {
+    match why {
+        OpenError::System(e) => refused(what, path, e),
+        OpenError::NotOurs(why) => Error::Damaged { path: path.into(), why: explained(why) },
+    }
+}
+
+/// What is wrong with a file, for slotctl: who runs it may be the wrong user, and the file the right one.
+pub(crate) fn explained(why: &str) -> String {
+    match why {
+        os::FOREIGN => format!("{why} (if that is who starts Apache, run slotctl as that user)"),
+        why => why.to_owned(),
+    }
+}

@@ -1,0 +1,182 @@
+//! The operator's side: reading what a group's files say, and changing the active slot.
+//!
+//! A flip is one 8-byte store (see [`crate::lease`] for what it means to requests). Around it: the
+//! writers' lock, which the kernel frees when its owner dies; `msync`, so that what was
+//! acknowledged survives a power cut; and a line in the history.
+
+use super::change::{self, refuse_untrusted};
+use super::error::{Error, refused};
+use super::tally::totals;
+use super::view::{View, is_group, open, read_group};
+use crate::group::Group;
+use crate::state::actor::Actor;
+use crate::state::control::PAGE;
+use crate::state::history::Entry;
+use crate::state::lock::{self, Content};
+use crate::state::os::Mapping;
+use crate::state::{Dirs, writer};
+use std::fs::File;
+use std::ops::Deref;
+
+/// What must be so, or nothing is changed. It is looked at under the writers' lock.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Conditions {
+    /// This slot is active. Where the slot that was asked for by name is active already, that is
+    /// no matter: who repeats a flip of which no answer came shall not be told that it failed.
+    pub active: Option<String>,
+    /// The control word's generation is this. A mismatch is one always.
+    pub generation: Option<u32>,
+}
+
+/// What a flip did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flipped {
+    /// The slot that was active.
+    pub from: String,
+    /// The slot that is active.
+    pub to: String,
+    /// The generation of the control word, now.
+    pub generation: u32,
+    /// The history could not be written: what the system said. The flip holds.
+    pub unrecorded: Option<String>,
+    /// Whether Apache has been started since the boot: a flip before it is for its start.
+    pub started: bool,
+    /// What the lock file holds is no hold that can be read: it barred nobody.
+    pub unreadable_lock: bool,
+}
+
+impl Flipped {
+    /// Whether anything changed.
+    pub fn changed(&self) -> bool {
+        self.from != self.to
+    }
+}
+
+/// Makes `slot` (or the only other one) the active slot of `app`. On return it is so, in every
+/// Apache process and on the disk.
+///
+/// `who` may be lazy: unless there is a hold, it is asked for behind the store, for a login name can
+/// come from a directory server that takes its time.
+///
+/// A reload of Apache that could not have the writers' lock does not wait for this one, nor this for the
+/// reload: see [`crate::state::startup`]. So the group file is read again behind the store, and where it
+/// forbids the change by now, the change is taken back.
+///
+/// # Errors
+///
+/// [`Error`]; then nothing is changed, or it was taken back. Where `slot` is active already, another's hold is none.
+pub fn flip(
+    dirs: &Dirs,
+    app: &str,
+    slot: Option<&str>,
+    conditions: &Conditions,
+    who: impl Deref<Target = Actor>,
+) -> Result<Flipped, Error> {
+    // A name that cannot be a group's must not become a path.
+    if !is_group(dirs, app)? {
+        open(dirs, app, false)?;
+    }
+    refuse_untrusted(dirs)?;
+    refuse_frozen(app, read_group(dirs, app)?.as_ref())?;
+    let lock = change::lock(dirs, app)?;
+    let path = dirs.control(app);
+    let (view, file) = View::of(dirs, app, true)?;
+    refuse_frozen(app, view.group.as_ref())?;
+    view.refuse_replaced(dirs)?;
+    let (to, index) = view.target(slot)?;
+    let changed = view.control.active() != to;
+    check(&view, conditions, slot.is_some() && !changed)?;
+    let unreadable_lock = changed && is_locked(dirs, app, &lock, &who)?;
+    let mapping = Mapping::of(&file, PAGE, true);
+    let mapping = mapping.map_err(|source| Error::System { path: path.clone(), source })?;
+
+    let (from, before) = (view.control.active().to_owned(), view.control.word);
+    let word = if changed { before.flipped(index) } else { before };
+    let check = || refuse_overtaken(dirs, &view, &to);
+    let or_take_back = |checked: Result<(), Error>| {
+        checked.inspect_err(|_| drop(writer::store(&mapping, word.flipped(before.active()))))
+    };
+    if changed {
+        // Before the store, because requests may see a change that is taken back; at once behind it, so that
+        // few do; and at the end, for a process that was stopped since.
+        check()?;
+        writer::publish(&mapping, word);
+        or_take_back(check())?;
+    }
+    writer::sync(&mapping, before, word).map_err(|source| Error::NotDurable { path, source })?;
+    if changed {
+        or_take_back(check())?;
+    }
+    let generation = word.generation();
+    let started = view.group.is_some();
+    let mut flipped = Flipped { from, to, generation, unrecorded: None, started, unreadable_lock };
+    if changed {
+        // Before `who`, which may take its time: what ends meanwhile belongs to the new slot's turn.
+        let (time, counted) = (writer::now(), totals(dirs, &view));
+        let entry = Entry { counted, ..entry(time, &flipped, &who) };
+        let recorded = writer::append(dirs, app, &entry);
+        flipped.unrecorded = recorded.err().map(|e| e.to_string());
+    }
+    Ok(flipped)
+}
+
+fn check(view: &View, conditions: &Conditions, already: bool) -> Result<(), Error> {
+    let (active, generation) = (view.control.active(), view.control.word.generation());
+    let mismatch = |condition| {
+        let (app, active) = (view.app.clone(), active.to_owned());
+        Err(Error::Mismatch { condition, app, active, generation })
+    };
+    if let Some(wanted) = conditions.generation.filter(|wanted| *wanted != generation) {
+        return mismatch(format!("--if-generation {wanted}"));
+    }
+    if let Some(wanted) = &conditions.active {
+        // A name that there has never been is a mistake, and not a mismatch.
+        view.index_of(wanted)?;
+        if wanted != active && !already {
+            return mismatch(format!("--if-active {wanted}"));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses where somebody else has a hold; says whether there is one that cannot be read.
+fn is_locked(
+    dirs: &Dirs,
+    app: &str,
+    lock_file: &File,
+    who: &impl Deref<Target = Actor>,
+) -> Result<bool, Error> {
+    let content = lock::read(lock_file).map_err(|e| refused("read", &dirs.lock(app), e))?;
+    match content.in_force(jiff::Timestamp::now()) {
+        Some(lock) if !lock.actor.is(who) => {
+            Err(Error::Locked { app: app.into(), lock: Box::new(lock.clone()) })
+        }
+        _ => Ok(content == Content::Unreadable),
+    }
+}
+
+fn entry(time: String, flipped: &Flipped, who: &Actor) -> Entry {
+    Entry::of(time, "flip", [&flipped.from, &flipped.to], flipped.generation, who)
+}
+
+fn refuse_frozen(app: &str, group: Option<&Group>) -> Result<(), Error> {
+    match group.and_then(|group| group.frozen.clone()) {
+        Some(why) => Err(Error::Frozen { app: app.into(), why }),
+        None => Ok(()),
+    }
+}
+
+/// Refuses what a reload of Apache has forbidden since `view` was read, without the writers' lock.
+fn refuse_overtaken(dirs: &Dirs, view: &View, to: &str) -> Result<(), Error> {
+    let why = match read_group(dirs, &view.app)? {
+        None if view.group.is_none() => return Ok(()),
+        None => "Apache does not say any more what is configured".into(),
+        Some(group) => match &group.frozen {
+            Some(why) => format!("since then nobody can flip: {why}"),
+            None if !view.is_read_by(&group) => "Apache reads another control file now".into(),
+            None if !group.has(to) => format!("slot {to:?} is configured no more"),
+            None => return Ok(()),
+        },
+    };
+    Err(Error::Overtaken { app: view.app.clone(), slot: to.into(), why })
+}

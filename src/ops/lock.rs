@@ -1,0 +1,149 @@
+//! The operator's lock: while it lasts, nobody else flips.
+//!
+//! It bars those who go through `slotctl`, not the group's other operators from writing the file:
+//! a word between colleagues, not a wall.
+
+use super::change::{self, refuse_untrusted};
+use super::error::{Error, refused, unopened};
+use super::view::{open, owner};
+use crate::state::actor::Actor;
+use crate::state::control::Control;
+use crate::state::history::Entry;
+use crate::state::lock::{self as lock_file, Content, Lock};
+use crate::state::writer;
+use crate::state::{Dirs, os};
+use jiff::{SignedDuration, Timestamp};
+use std::thread;
+use std::time::Duration;
+
+/// What was done.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// The lock there is now, or that was taken back.
+    pub lock: Option<Lock>,
+    /// Whether anything changed.
+    pub changed: bool,
+    /// What was there could not be read, and is gone.
+    pub unreadable: bool,
+    /// The history could not be written: what the system said.
+    pub unrecorded: Option<String>,
+}
+
+/// Makes or renews `who`'s lock on `app`, for `length` or until it is taken back. To ask once more
+/// for the same is done already.
+///
+/// # Errors
+///
+/// [`Error::Locked`] by another; those of [`crate::ops::view::View::read`]; [`Error::Untrusted`];
+/// [`Error::Busy`]; [`Error::NotDurable`]. Nothing is changed then.
+pub fn lock(dirs: &Dirs, app: &str, who: &Actor, length: Option<Duration>) -> Result<Done, Error> {
+    change(dirs, app, who, "lock", |content| {
+        let now = Timestamp::now();
+        let until = length.and_then(|length| now.checked_add(signed(length)).ok());
+        let mut wanted = Lock { actor: who.clone(), since: now, until };
+        if let Some(old) = content.in_force(now) {
+            if !old.actor.is(who) {
+                return Err(Error::Locked { app: app.into(), lock: Box::new(old.clone()) });
+            }
+            wanted.since = old.since;
+            let same = old.actor.reason == wanted.actor.reason && old.until == wanted.until;
+            if same {
+                return Ok(None);
+            }
+        }
+        Ok(Some(Some(wanted)))
+    })
+}
+
+/// Takes a lock back: one's own, or, as root with `force`, another's. Where there is none it is
+/// done already.
+///
+/// # Errors
+///
+/// [`Error::Locked`] by another; [`Error::NotYours`] for who forces and is not root; otherwise as
+/// [`lock()`].
+pub fn unlock(dirs: &Dirs, app: &str, who: &Actor, force: bool) -> Result<Done, Error> {
+    change(dirs, app, who, "unlock", |content| {
+        let in_force = content.in_force(Timestamp::now());
+        let others = in_force.filter(|lock| !lock.actor.is(who));
+        match (others, content) {
+            (Some(lock), _) if !force => {
+                Err(Error::Locked { app: app.into(), lock: Box::new(lock.clone()) })
+            }
+            (Some(lock), _) if os::euid() != 0 => {
+                Err(Error::NotYours { app: app.into(), owner: lock.actor.to_string() })
+            }
+            (None, Content::Free) => Ok(None),
+            _ => Ok(Some(None)),
+        }
+    })
+}
+
+/// What the lock file of `app` holds.
+///
+/// # Errors
+///
+/// [`Error::Permission`], [`Error::System`].
+pub fn read(dirs: &Dirs, app: &str) -> Result<Content, Error> {
+    let path = dirs.lock(app);
+    let (file, _) = match os::open(&path, false, owner(dirs)) {
+        Ok(opened) => opened,
+        Err(e) if e.is_absent() => return Ok(Content::Free),
+        Err(e) => return Err(unopened("read", &path, e)),
+    };
+    let mut tries = 3;
+    loop {
+        let content = lock_file::read(&file).map_err(|e| refused("read", &path, e))?;
+        tries -= 1;
+        if content != Content::Unreadable || tries == 0 {
+            return Ok(content);
+        }
+        // It is being written, perhaps.
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// `None`: nothing is to be changed; `Some` of what shall be there.
+type Decision = Result<Option<Option<Lock>>, Error>;
+
+fn change(
+    dirs: &Dirs,
+    app: &str,
+    who: &Actor,
+    action: &str,
+    decide: impl FnOnce(&Content) -> Decision,
+) -> Result<Done, Error> {
+    let path = dirs.lock(app);
+    open(dirs, app, false)?;
+    refuse_untrusted(dirs)?;
+    let file = change::lock(dirs, app)?;
+    let (_, control) = open(dirs, app, false)?;
+    let content = lock_file::read(&file).map_err(|e| refused("read", &path, e))?;
+    let unreadable = content == Content::Unreadable;
+    let decision = decide(&content)?;
+    let before = match content {
+        Content::Locked(lock) => Some(lock),
+        _ => None,
+    };
+    let Some(after) = decision else {
+        return Ok(Done { lock: before, changed: false, unreadable, unrecorded: None });
+    };
+    if let Err(source) = lock_file::write(&file, after.as_ref()) {
+        // What can be read may not be on the disk, or not whole: it is taken back.
+        let _ = lock_file::write(&file, before.as_ref());
+        return Err(Error::NotDurable { path, source });
+    }
+    let recorded = writer::append(dirs, app, &entry(&control, action, who));
+    let unrecorded = recorded.err().map(|e| e.to_string());
+    Ok(Done { lock: after.or(before), changed: true, unreadable, unrecorded })
+}
+
+fn entry(control: &Control, action: &str, who: &Actor) -> Entry {
+    let active = control.active();
+    let generation = control.word.generation();
+    Entry::of(writer::now(), action, [active, active], generation, who)
+}
+
+fn signed(length: Duration) -> SignedDuration {
+    SignedDuration::try_from(length).unwrap_or(SignedDuration::MAX)
+}

@@ -1,0 +1,10 @@
+//! What an operator can see and do: one file a verb or subject. slotctl calls it, Apache does not.
+
+mod change;
+pub mod doctor;
+pub mod drain;
+pub mod error;
+pub mod flip;
+pub mod lock;
+pub mod tally;
+pub mod view;

@@ -1,0 +1,342 @@
+//! Summing what Apache's children have counted.
+
+use super::error::{Error, refused, unopened};
+use super::view::{View, has_lost, owner, read_group};
+use crate::state::Dirs;
+use crate::state::counts::{self, Block, BlockWords, CLASSES, Counts, InFlight, MAX_ROWS, rows_in};
+use crate::state::history::{Counted, Totals};
+use crate::state::os::sigbus::cut::Lost;
+use crate::state::os::{self, Mapping};
+use crate::sync::{AtomicU64, Ordering, fence};
+use crate::word::SlotIndex;
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::{Pid, Whence, lseek};
+use std::array;
+use std::fs::{self, File, Metadata};
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::time::UNIX_EPOCH;
+
+/// The place of 5xx among the classes.
+const SERVER_ERRORS: usize = 4;
+
+/// What the count segment says of one slot, summed over all processes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Requests in the slot now, of processes that live.
+    pub in_flight: u64,
+    /// Finished requests by class of status: 1xx to 5xx, others; since the segment was made.
+    pub classes: [u64; CLASSES],
+    /// The sum of their durations, microseconds.
+    pub micros: u64,
+}
+
+impl Tally {
+    /// Finished requests.
+    pub fn requests(&self) -> u64 {
+        self.classes.iter().fold(0, |sum, n| sum.saturating_add(*n))
+    }
+
+    /// Adds what is finished in a row's block of the slot.
+    fn count(&mut self, block: Block<'_>) {
+        let add = |to: &mut u64, n: &AtomicU64| *to = to.saturating_add(n.load(Ordering::Relaxed));
+        for (class, n) in self.classes.iter_mut().enumerate() {
+            add(n, block.class(class));
+        }
+        add(&mut self.micros, block.micros());
+    }
+
+    /// Finished requests, all and those with a server error.
+    pub fn totals(&self) -> Totals {
+        Totals { requests: self.requests(), server_errors: self.classes[SERVER_ERRORS] }
+    }
+}
+
+/// Reads the totals of all slots, for the history. `None` if requests are not counted, or if the
+/// counts cannot be read: a flip does not fail because of that.
+///
+/// Reads with `pread`, never through a mapping: a segment that is cut short at this moment must not
+/// end a writer whose flip is not recorded yet.
+pub(crate) fn totals(dirs: &Dirs, view: &View) -> Option<Counted> {
+    let group = view.group.as_ref().filter(|group| group.counted)?;
+    let (file, meta) = os::open(&dirs.counts(&view.app), false, owner(dirs)).ok()?;
+    if !group.segment.is_none_or(|made| made.is(&meta)) {
+        return None;
+    }
+    let rows = rows_in(meta.len() as usize);
+    if !(1..=MAX_ROWS).contains(&rows) || !counts::belongs_to(&file, view.control.identity).ok()? {
+        return None;
+    }
+    let names = view.slots();
+    let known: Vec<_> = names.iter().map(|name| view.control.index_of(name)).collect();
+    let known: Vec<_> = known.into_iter().collect::<Option<_>>()?;
+    let tallies = finished(&file, rows, &known)?;
+    let slots = names.into_iter().zip(tallies.iter().map(Tally::totals)).collect();
+    let segment = name_of(&meta)?;
+    let is_lost = has_lost(dirs, view.control.identity, Lost::Counts).ok()?;
+    (!is_lost).then_some(Counted { segment, slots })
+}
+
+/// Returns the name of the count segment of `app`, to compare with [`Counted::segment`]; `None` if
+/// there is no segment.
+///
+/// Call it after [`tally`]: if the segment is then still that of an older entry, so were the totals.
+pub fn segment_name(dirs: &Dirs, app: &str) -> Option<String> {
+    name_of(&os::open(&dirs.counts(app), false, owner(dirs)).ok()?.1)
+}
+
+/// Names a file so that no other file ever has the same name: by its inode number, which may be used
+/// again, and its birth time; on a file system without birth times, by the boot.
+fn name_of(file: &Metadata) -> Option<String> {
+    let made = match file.created().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()) {
+        Some(made) => format!("{:x}", made.as_nanos()),
+        None => fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned(),
+    };
+    Some(format!("{:x}-{made}", file.ino()))
+}
+
+/// Sums what is finished in each of `slots`. Costs one system call for each row that a child has used:
+/// about a microsecond, so that a thousand children cost a flip a millisecond.
+fn finished(file: &File, rows: usize, slots: &[SlotIndex]) -> Option<Vec<Tally>> {
+    let mut tallies = vec![Tally::default(); slots.len()];
+    let (Some(first), Some(last)) = (slots.iter().min(), slots.iter().max()) else {
+        return Some(tallies);
+    };
+    let begin = |row| counts::block_at(row, *first);
+    let len = counts::block_at(0, *last) - begin(0) + size_of::<BlockWords>();
+    let mut bytes = vec![0; len];
+    let (mut row, mut is_empty) = (0, false);
+    while row < rows {
+        // After an empty row, go on with the next row that holds anything.
+        if is_empty {
+            let from = libc::off_t::try_from(begin(row)).ok()?;
+            match lseek(file, from, Whence::SeekData) {
+                Ok(at) => row = rows_in(usize::try_from(at).ok()?),
+                Err(Errno::ENXIO) => break,
+                Err(_) => return None,
+            }
+        }
+        if row < rows {
+            file.read_exact_at(&mut bytes, begin(row) as u64).ok()?;
+            for (tally, slot) in tallies.iter_mut().zip(slots) {
+                let block = &bytes[counts::block_at(0, *slot) - begin(0)..];
+                let (words, _) = block.as_chunks();
+                let word = |at: usize| AtomicU64::new(u64::from_ne_bytes(words[at]));
+                let words: BlockWords = array::from_fn(word);
+                tally.count(Block::of(&words));
+            }
+            is_empty = bytes.iter().all(|byte| *byte == 0);
+        }
+        row += 1;
+    }
+    Some(tallies)
+}
+
+/// Sums the counts of `slots`. `None` when there is no segment, or none that belongs to `identity`.
+///
+/// # Errors
+///
+/// [`Error::Permission`], [`Error::System`].
+pub fn tally(
+    dirs: &Dirs,
+    app: &str,
+    identity: u128,
+    slots: &[SlotIndex],
+) -> Result<Option<Vec<Tally>>, Error> {
+    let Some((segment, file)) = segment(dirs, app, identity)? else { return Ok(None) };
+    fence(Ordering::SeqCst);
+    // Behind the fence: whoever entered before has a page for it by now.
+    let filled = Filled::of(segment.rows(), &file);
+    let alive = Alive::of(dirs)?;
+    let sums = slots.iter().map(|&slot| sum(&segment, &filled, slot, &alive)).collect();
+    // A process that counted elsewhere meanwhile has said so before it did.
+    Ok(is_whole(dirs, app, identity, &file)?.then_some(sums))
+}
+
+/// A request in flight, as its process has noted it. Untrusted: a child may write nonsense.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The process; 0 where several share a row.
+    pub pid: u32,
+    /// What it has noted.
+    pub note: InFlight,
+}
+
+/// The requests in flight that processes which live have made a note of; the oldest is the first.
+/// A process notes at most [`counts::MAX_NOTES`] at a time, so [`tally`] may count more. `None`
+/// as there.
+///
+/// # Errors
+///
+/// [`Error::Permission`], [`Error::System`].
+pub fn requests(dirs: &Dirs, app: &str, identity: u128) -> Result<Option<Vec<Request>>, Error> {
+    let Some((segment, file)) = segment(dirs, app, identity)? else { return Ok(None) };
+    let (filled, alive) = (Filled::of(segment.rows(), &file), Alive::of(dirs)?);
+    let mut requests = Vec::new();
+    for row in (0..segment.rows()).filter(|row| filled.has(counts::head_at(*row))) {
+        let (notes, pid) = (segment.notes(row), segment.pid(row));
+        if !notes.is_empty() && alive.owns(row, pid) {
+            requests.extend(notes.into_iter().map(|note| Request { pid, note }));
+        }
+    }
+    requests.sort_by_key(|request| request.note.began);
+    Ok(is_whole(dirs, app, identity, &file)?.then_some(requests))
+}
+
+fn segment(dirs: &Dirs, app: &str, identity: u128) -> Result<Option<(Counts, File)>, Error> {
+    let path = dirs.counts(app);
+    let (file, meta) = match os::open(&path, false, owner(dirs)) {
+        Ok(opened) => opened,
+        Err(e) if e.is_absent() => return Ok(None),
+        Err(e) => return Err(unopened("read", &path, e)),
+    };
+    let len = meta.len() as usize;
+    if !(1..=MAX_ROWS).contains(&rows_in(len))
+        || !counts::belongs_to(&file, identity).map_err(|e| refused("read", &path, e))?
+    {
+        return Ok(None);
+    }
+    let mapping = Mapping::of(&file, len, false).map_err(|e| refused("read", &path, e))?;
+    Ok(Counts::new(mapping).ok().map(|segment| (segment, file)))
+}
+
+/// Whether the segment is the one that Apache made, no shorter, and all of its processes count there.
+fn is_whole(dirs: &Dirs, app: &str, identity: u128, file: &File) -> Result<bool, Error> {
+    let meta = file.metadata().map_err(|e| refused("read", &dirs.counts(app), e))?;
+    let made = read_group(dirs, app)?.and_then(|group| group.segment);
+    Ok(made.is_none_or(|made| made.is(&meta)) && !has_lost(dirs, identity, Lost::Counts)?)
+}
+
+/// Where a segment holds anything. It is made for as many children as there may ever be, in memory:
+/// to look at what no child has used would take that memory, or be a SIGBUS where there is none left.
+struct Filled(Vec<Range<usize>>);
+
+impl Filled {
+    fn of(rows: usize, file: &File) -> Self {
+        Self(os::filled(file, counts::size(rows)))
+    }
+
+    fn has(&self, at: usize) -> bool {
+        // They are in order.
+        let next = self.0.partition_point(|part| part.end <= at);
+        self.0.get(next).is_some_and(|part| part.contains(&at))
+    }
+}
+
+/// Children may write nonsense: whatever they wrote, this only adds, and never overflows.
+fn sum(segment: &Counts, filled: &Filled, slot: SlotIndex, alive: &Alive) -> Tally {
+    let mut tally = Tally::default();
+    for row in (0..segment.rows()).filter(|row| filled.has(counts::block_at(*row, slot))) {
+        let block = segment.block(row, slot);
+        let in_flight = block.in_flight().load(Ordering::Acquire);
+        if in_flight != 0 && alive.owns(row, segment.pid(row)) {
+            tally.in_flight = tally.in_flight.saturating_add(in_flight);
+        }
+        tally.count(block);
+    }
+    tally
+}
+
+/// Which rows have an owner that lives: by the rows' locks, or, for who may not open those, by the
+/// processes' numbers.
+struct Alive(Option<File>);
+
+impl Alive {
+    fn of(dirs: &Dirs) -> Result<Self, Error> {
+        let path = dirs.rows();
+        match os::open(&path, false, owner(dirs)) {
+            Ok((file, _)) => Ok(Self(Some(file))),
+            Err(e) if e.is_absent() || e.is_refused() => Ok(Self(None)),
+            Err(e) => Err(unopened("read", &path, e)),
+        }
+    }
+
+    /// In doubt, a row is taken to be alive: a drain must rather wait than lie.
+    fn owns(&self, row: usize, pid: u32) -> bool {
+        match &self.0 {
+            Some(file) => os::byte_owner(file, row).map_or(true, |owner| owner.is_some()),
+            // Row 0 is of several processes, and says of none which.
+            None => row == 0 || may_live(pid),
+        }
+    }
+}
+
+/// Whether there is a process of this number, or no number is known.
+pub(crate) fn may_live(pid: u32) -> bool {
+    match i32::try_from(pid) {
+        Ok(1..) => kill(Pid::from_raw(pid as i32), None) != Err(Errno::ESRCH),
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::{create, runtime};
+    use crate::word::MAX_SLOTS;
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn a_look_takes_no_memory_for_what_no_child_has_used() {
+        // Elsewhere nothing is at stake.
+        let Ok(root) = tempfile::tempdir_in("/dev/shm") else { return };
+        let dirs = Dirs { state: root.path().join("state"), runtime: root.path().into() };
+        create::directory(&dirs.state).unwrap();
+        let segment = runtime::counts(&dirs, "app", 7, 64).unwrap();
+        let slots: Vec<_> = (0..MAX_SLOTS).filter_map(SlotIndex::new).collect();
+        segment.take_over(3, 2, std::process::id());
+        segment.block(3, slots[1]).finished(200, 5);
+        segment.block(60, slots[40]).finished(200, 5);
+        let size = || fs::metadata(dirs.counts("app")).unwrap().blocks() * 512;
+        let before = size();
+        assert_eq!(before, 3 * 4096, "the header, and a page of two rows each");
+        let tallies = tally(&dirs, "app", 7, &slots).unwrap().unwrap();
+        assert_eq!(requests(&dirs, "app", 7).unwrap(), Some(vec![]));
+        assert_eq!(tallies.iter().map(Tally::requests).sum::<u64>(), 2);
+        assert_eq!((tallies[1].requests(), tallies[40].requests()), (1, 1));
+        assert_eq!(size(), before);
+    }
+
+    #[test]
+    fn a_reader_finds_the_same_totals_as_one_who_maps_the_segment() {
+        let Ok(root) = tempfile::tempdir() else { return };
+        let dirs = Dirs { state: root.path().join("state"), runtime: root.path().into() };
+        create::directory(&dirs.state).unwrap();
+        let segment = runtime::counts(&dirs, "app", 7, 64).unwrap();
+        let file = File::open(dirs.counts("app")).unwrap();
+        let slots = [1, 0, 40, 63].map(|slot| SlotIndex::new(slot).unwrap());
+        let both = || {
+            let mapped = tally(&dirs, "app", 7, &slots).unwrap().unwrap();
+            (finished(&file, segment.rows(), &slots).unwrap(), mapped)
+        };
+        let none = vec![Tally::default(); 4];
+        assert_eq!(both(), (none.clone(), none));
+        for (row, slot, status, times) in
+            [(1, 0, 200, 3), (2, 1, 503, 1), (9, 3, 500, 2), (40, 2, 404, 5), (63, 0, 200, 1)]
+        {
+            let block = segment.block(row, slots[slot]);
+            (0..times).for_each(|_| block.finished(status, 7));
+        }
+        let (read, mapped) = both();
+        assert_eq!(read, mapped);
+        assert_eq!(read.iter().map(Tally::requests).collect::<Vec<_>>(), [4, 1, 5, 2]);
+        assert_eq!(read[3].totals(), Totals { requests: 2, server_errors: 2 });
+        assert_eq!(finished(&file, segment.rows(), &[]), Some(vec![]));
+        assert_eq!(finished(&file, 10_000, &slots), None, "it is shorter than that");
+    }
+
+    #[test]
+    fn a_process_is_dead_only_when_the_system_says_so() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        assert!(!may_live(child.id()));
+        for pid in [0, 1, std::process::id(), u32::MAX] {
+            assert!(may_live(pid), "{pid}");
+        }
+        let alive = Alive(None);
+        assert!(alive.owns(0, child.id()), "row 0 is shared");
+        assert!(!alive.owns(1, child.id()));
+    }
+}

@@ -1,0 +1,28 @@
+//! Why a file or a directory cannot be used.
+
+use super::trust::Weakness;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why the files of a group cannot be used. Apache starts all the same, on the default slot.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The system said no.
+    #[error("{what} {}: {source}", path.display())]
+    System {
+        /// What was tried, as in "cannot create".
+        what: &'static str,
+        /// On which file or directory.
+        path: PathBuf,
+        /// What was said.
+        source: io::Error,
+    },
+    /// A directory that somebody else could change the files in.
+    #[error("{} {} ({} mends that)", .0.path.display(), .0.why, .0.way_out())]
+    Directory(Weakness),
+}
+
+pub(super) fn system(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileError {
+    let path = path.to_owned();
+    move |source| FileError::System { what, path, source }
+}

@@ -1,0 +1,79 @@
+//! The group file `APP.json`: written by Apache at its start, read by slotctl.
+
+use super::Dirs;
+use super::create::{replace, sound};
+use super::error::FileError;
+use super::os::{self, OpenError};
+use super::trust::Use;
+use crate::group::Group;
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+/// No group file is longer, in bytes: 64 slots with docroots of the longest path have room.
+const LONGEST: u64 = 1 << 20;
+
+/// Reads a group file of `owner`, or of root.
+///
+/// # Errors
+///
+/// What the system said, or `InvalidData` when it is no group file of this version.
+pub fn read(path: &Path, owner: u32) -> io::Result<Group> {
+    let (file, _) = os::open(path, false, owner).map_err(|e| match e {
+        OpenError::System(e) => e,
+        OpenError::NotOurs(why) => io::Error::new(io::ErrorKind::InvalidData, why),
+    })?;
+    Group::parse(&bounded(file)?)
+}
+
+/// The text of a group file; what is too long for one is not read.
+///
+/// # Errors
+///
+/// What the system said, or `InvalidData`.
+pub(crate) fn bounded(file: File) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    file.take(LONGEST + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > LONGEST {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is too long"));
+    }
+    Ok(text)
+}
+
+/// Writes the group file of what is configured. One that cannot be written is not left as it was:
+/// slotctl would believe it. So in a directory that others could change it is written as well, but not
+/// where a link of another's leads to.
+///
+/// # Errors
+///
+/// [`FileError`].
+pub fn write(dirs: &Dirs, group: &Group) -> Result<(), FileError> {
+    sound(&dirs.runtime, Use::IsLedTo)?;
+    let path = dirs.group(&group.app);
+    let text = serde_json::to_string_pretty(group).expect("strings and numbers make JSON");
+    replace(&path, (text + "\n").as_bytes(), 0o644, false).inspect_err(|_| {
+        let _ = fs::remove_file(&path);
+    })
+}
+
+/// Removes the group files of groups that are configured no more: the record stays, for they may come
+/// back, but Apache serves them no longer. Files of other instances are left alone.
+///
+/// # Errors
+///
+/// What the system said; the others are removed all the same.
+pub fn forget(dirs: &Dirs, configured: &[&str]) -> io::Result<()> {
+    let configured: HashSet<_> = configured.iter().map(|app| dirs.group(app)).collect();
+    let mut outcome = Ok(());
+    for path in fs::read_dir(&dirs.runtime)?.flatten().map(|entry| entry.path()) {
+        let ours = |group: Group| Path::new(&group.control) == dirs.control(&group.app);
+        if path.extension().is_some_and(|ending| ending == "json")
+            && !configured.contains(&path)
+            && read(&path, os::euid()).is_ok_and(ours)
+        {
+            outcome = outcome.and(fs::remove_file(&path));
+        }
+    }
+    outcome
+}

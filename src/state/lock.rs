@@ -1,0 +1,236 @@
+//! The lock on a group's flips: one line of JSON in `APP.lock`, the file that every writer locks.
+//! Who holds that lock reads and writes it undisturbed.
+//!
+//! The file has two halves of one size, and a lock that takes another's place is written to the half
+//! where that is not, with a higher turn: a power cut leaves the one or the other. Of two that can be
+//! read, the one with the higher turn is in force. What follows a half's first line means nothing.
+
+use super::actor::Actor;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+/// The longest reason of a lock, in characters.
+pub const MAX_REASON: usize = 200;
+
+/// The size of a half, in bytes: no line is longer.
+const HALF: usize = 4096;
+const MAX_USER: usize = 64;
+
+/// Somebody's lock: nobody else flips.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lock {
+    /// Whose it is, and why.
+    #[serde(flatten)]
+    pub actor: Actor,
+    /// Since when.
+    pub since: Timestamp,
+    /// Until when; `None` is until it is taken back.
+    pub until: Option<Timestamp>,
+}
+
+impl Lock {
+    /// Whether it has ended by itself.
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        self.until.is_some_and(|until| until <= now)
+    }
+}
+
+/// What a lock file holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Nothing.
+    Free,
+    /// A lock, which may have ended.
+    Locked(Lock),
+    /// Something that is no lock, and bars nobody.
+    Unreadable,
+}
+
+impl Content {
+    /// The lock that bars others, if there is one.
+    pub fn in_force(&self, now: Timestamp) -> Option<&Lock> {
+        match self {
+            Self::Locked(lock) if !lock.is_over(now) => Some(lock),
+            _ => None,
+        }
+    }
+}
+
+/// A lock as it is written.
+#[derive(Debug, Serialize, Deserialize)]
+struct Line {
+    #[serde(flatten)]
+    lock: Lock,
+    #[serde(default)]
+    turn: u64,
+}
+
+/// Reads what a lock file holds, trusting none of it.
+///
+/// # Errors
+///
+/// What the system said.
+pub fn read(file: &File) -> io::Result<Content> {
+    let [first, second] = halves(file)?;
+    let is_empty = [&first, &second].iter().all(|half| matches!(half, Half::Empty));
+    Ok(match latest(first, second) {
+        Some((_, line)) => Content::Locked(line.lock),
+        None if is_empty => Content::Free,
+        None => Content::Unreadable,
+    })
+}
+
+enum Half {
+    Empty,
+    Line(Line),
+    Unreadable,
+}
+
+fn halves(file: &File) -> io::Result<[Half; 2]> {
+    Ok([half(file, 0)?, half(file, HALF)?])
+}
+
+fn half(file: &File, place: usize) -> io::Result<Half> {
+    let mut bytes = [0; HALF];
+    let len = loop {
+        match file.read_at(&mut bytes, place as u64) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            read => break read?,
+        }
+    };
+    if bytes == [0; HALF] {
+        return Ok(Half::Empty);
+    }
+    let end = bytes[..len].iter().position(|b| *b == b'\n');
+    let line = end.and_then(|end| serde_json::from_slice(&bytes[..end]).ok());
+    Ok(line.map_or(Half::Unreadable, Half::Line))
+}
+
+/// The line that is in force, and in which half it is.
+fn latest(first: Half, second: Half) -> Option<(usize, Line)> {
+    let lines = [first, second].into_iter().enumerate().filter_map(|(at, half)| match half {
+        Half::Line(line) => Some((at, line)),
+        _ => None,
+    });
+    lines.max_by_key(|(_, line)| line.turn)
+}
+
+/// Writes a lock, or none, and waits until it is on the disk. For the holder of the writers' lock.
+/// Killed at any moment, the lock before it is in force, or this one.
+pub(crate) fn write(file: &File, lock: Option<&Lock>) -> io::Result<()> {
+    let Some(lock) = lock else {
+        file.set_len(0)?;
+        return file.sync_all();
+    };
+    let [first, second] = halves(file)?;
+    let (at, turn) = match latest(first, second) {
+        Some((at, line)) => (1 - at, line.turn.saturating_add(1)),
+        None => (0, 0),
+    };
+    let mut line = serde_json::to_vec(&Line { lock: bounded(lock), turn })?;
+    line.push(b'\n');
+    if line.len() > HALF {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // On zeros, so that no mixture of two lines can be taken for one.
+    file.set_len(2 * HALF as u64)?;
+    let place = (at * HALF) as u64;
+    file.write_all_at(&[0; HALF], place)?;
+    file.sync_all()?;
+    file.write_all_at(&line, place)?;
+    file.sync_all()
+}
+
+fn bounded(lock: &Lock) -> Lock {
+    let cut = |text: &Option<String>, most| {
+        text.as_ref().map(|text| text.chars().take(most).collect::<String>())
+    };
+    let mut lock = lock.clone();
+    lock.actor.user = cut(&lock.actor.user, MAX_USER);
+    lock.actor.sudo_user = cut(&lock.actor.sudo_user, MAX_USER);
+    lock.actor.reason = cut(&lock.actor.reason, MAX_REASON);
+    lock
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lock(reason: &str) -> Lock {
+        let actor = Actor { uid: 7, reason: Some(reason.into()), ..Actor::default() };
+        Lock { actor, since: Timestamp::UNIX_EPOCH, until: None }
+    }
+
+    #[test]
+    fn a_lock_is_read_as_it_was_written_until_it_is_taken_back() {
+        let file = tempfile::tempfile().unwrap();
+        assert_eq!(read(&file).unwrap(), Content::Free);
+        for lock in [lock("a longer reason"), lock("short\n{}")] {
+            write(&file, Some(&lock)).unwrap();
+            assert_eq!(read(&file).unwrap(), Content::Locked(lock));
+        }
+        write(&file, None).unwrap();
+        assert_eq!(read(&file).unwrap(), Content::Free);
+    }
+
+    #[test]
+    fn the_lock_before_is_in_force_until_the_next_is_whole() {
+        let file = tempfile::tempfile().unwrap();
+        for turn in 0..3 {
+            write(&file, Some(&lock("before"))).unwrap();
+            let before = bytes(&file);
+            write(&file, Some(&lock("after"))).unwrap();
+            let after = bytes(&file);
+            let place = if turn % 2 == 0 { HALF } else { 0 };
+            let line = after[place..].iter().position(|b| *b == b'\n').unwrap();
+            for len in 0..=line {
+                let mut torn = before.clone();
+                torn[place..place + HALF].fill(0);
+                torn[place..place + len].copy_from_slice(&after[place..place + len]);
+                file.write_all_at(&torn, 0).unwrap();
+                assert_eq!(read(&file).unwrap(), Content::Locked(lock("before")), "{len} bytes");
+            }
+            file.write_all_at(&after, 0).unwrap();
+            assert_eq!(read(&file).unwrap(), Content::Locked(lock("after")));
+            write(&file, Some(&lock("and again"))).unwrap();
+        }
+    }
+
+    fn bytes(file: &File) -> Vec<u8> {
+        let mut bytes = vec![0; 2 * HALF];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn what_is_no_lock_bars_nobody() {
+        let file = tempfile::tempfile().unwrap();
+        write(&file, Some(&lock("x"))).unwrap();
+        let line = bytes(&file).iter().position(|b| *b == b'\n').unwrap() as u64;
+        for len in (1..=line).rev() {
+            file.set_len(len).unwrap();
+            assert_eq!(read(&file).unwrap(), Content::Unreadable, "{len} bytes");
+        }
+        file.write_all_at(&[b'x'; 9000], 0).unwrap();
+        assert_eq!(read(&file).unwrap(), Content::Unreadable);
+        write(&file, Some(&lock("x"))).unwrap();
+        assert_eq!(read(&file).unwrap(), Content::Locked(lock("x")));
+        write(&file, None).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), 0);
+    }
+
+    #[test]
+    fn the_longest_lock_has_room() {
+        let file = tempfile::tempfile().unwrap();
+        let long = || Some("\u{1}".repeat(100_000));
+        let actor = Actor { uid: 7, user: long(), sudo_user: long(), reason: long() };
+        let now = Timestamp::now();
+        write(&file, Some(&Lock { actor, since: now, until: Some(now) })).unwrap();
+        let Content::Locked(read) = read(&file).unwrap() else { panic!("no lock") };
+        assert_eq!(read.actor.reason, Some("\u{1}".repeat(MAX_REASON)));
+        assert!(read.is_over(now) && Content::Locked(read).in_force(now).is_none());
+    }
+}

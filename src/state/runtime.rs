@@ -1,0 +1,119 @@
+//! Files of `SlotRuntimeDir` that Apache's parent makes at its start for its children: the counts,
+//! and the files of their locks. It reads with `pread`, never through a mapping: a file cut short
+//! must not cost the parent a SIGBUS.
+
+use super::Dirs;
+use super::counts::{self, Counts};
+use super::create::{is_useless, kept_file, private_file, reopen, replace, sound, unopened};
+use super::error::{FileError, system};
+use super::os::{self, Mapping};
+use super::trust::Use;
+use crate::word::SlotIndex;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+/// Opens or makes the count segment of `app`, with room for `rows` processes.
+///
+/// # Errors
+///
+/// [`FileError`].
+pub fn counts(dirs: &Dirs, app: &str, identity: u128, rows: usize) -> Result<Counts, FileError> {
+    sound(&dirs.runtime, Use::Holds)?;
+    let path = dirs.counts(app);
+    let wanted = counts::size(rows);
+    let found = match os::open(&path, true, os::euid()) {
+        Ok((file, meta)) => Some((file, meta.len() as usize)),
+        Err(e) if e.is_absent() || is_useless(&e) => None,
+        Err(e) => return Err(unopened(&path, e)),
+    };
+    let mut kept = None;
+    if let Some((file, len)) = found
+        && (counts::size(1)..=counts::size(counts::MAX_ROWS)).contains(&len)
+    {
+        // Where it cannot be told, children of an older generation count there, perhaps.
+        let ours = counts::belongs_to(&file, identity).map_err(system("cannot read", &path))?;
+        kept = ours.then_some((file, len));
+    }
+    let (file, len) = match kept {
+        Some(kept) => kept,
+        None => (create_counts(&path, &counts::header(identity))?, 0),
+    };
+    // Rows are only ever added: children of an older generation still have theirs.
+    let len = len.max(wanted);
+    file.set_len(len as u64).map_err(system("cannot size", &path))?;
+    let mapping = Mapping::of(&file, len, true).map_err(system("cannot map", &path))?;
+    Counts::new(mapping).map_err(|_| system("cannot size", &path)(io::ErrorKind::Other.into()))
+}
+
+/// Has the file system give the count segment of `app` all of its room now, so that it is not full when
+/// a child needs some of it.
+///
+/// # Errors
+///
+/// [`FileError`]: that it is full now, as a rule.
+pub fn reserve(dirs: &Dirs, app: &str) -> Result<(), FileError> {
+    let path = dirs.counts(app);
+    let (file, meta) = reopen(&path, true)?;
+    os::reserve(&file, meta.len() as usize).map_err(system("cannot make room for", &path))
+}
+
+/// Sets the counters of a slot of `app` to zero in all rows, if there are counts of this control file:
+/// its index is to get another name.
+///
+/// # Errors
+///
+/// [`FileError`].
+pub(super) fn reset_counts(
+    dirs: &Dirs,
+    app: &str,
+    identity: u128,
+    slot: SlotIndex,
+) -> Result<(), FileError> {
+    let path = dirs.counts(app);
+    // In a directory that others could change, nothing is counted.
+    if sound(&dirs.runtime, Use::Holds).is_err() {
+        return Ok(());
+    }
+    let (file, meta) = match os::open(&path, true, os::euid()) {
+        Ok(opened) => opened,
+        Err(e) if e.is_absent() || is_useless(&e) => return Ok(()),
+        Err(e) => return Err(unopened(&path, e)),
+    };
+    let len = meta.len() as usize;
+    if len < counts::size(1)
+        || !counts::belongs_to(&file, identity).map_err(system("cannot read", &path))?
+    {
+        return Ok(());
+    }
+    counts::reset(&file, len, slot).map_err(system("cannot reset", &path))
+}
+
+/// Opens or makes the file of the children's locks.
+///
+/// # Errors
+///
+/// [`FileError`].
+pub fn rows(dirs: &Dirs) -> Result<File, FileError> {
+    sound(&dirs.runtime, Use::Holds)?;
+    let path = dirs.rows();
+    let file = private_file(&path, None)?;
+    // Not every file system has locks.
+    os::byte_owner(&file, 0).map_err(system("cannot lock", &path))?;
+    Ok(file)
+}
+
+/// Opens or makes the file that says what children have lost sight of: for all to read.
+///
+/// # Errors
+///
+/// [`FileError`].
+pub fn lost(dirs: &Dirs) -> Result<File, FileError> {
+    sound(&dirs.runtime, Use::Holds)?;
+    kept_file(&dirs.lost(), None, 0o644).map(|(file, _)| file)
+}
+
+fn create_counts(path: &Path, header: &[u8]) -> Result<File, FileError> {
+    replace(path, header, 0o644, false)?;
+    Ok(reopen(path, true)?.0)
+}

@@ -1,0 +1,106 @@
+//! The steps of a change: take the writers' lock, store the control word, sync it, append to the
+//! history.
+
+use super::Dirs;
+use super::control::{self, SIDE_WORDS, WORD, bank};
+use super::history::{self, Entry};
+use super::os::{self, Mapping, OpenError};
+use super::trust::Starter;
+use crate::sync::{Ordering, fence};
+use crate::word::Word;
+use std::fs::{File, TryLockError};
+use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long another writer is waited for.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why the writers' lock was not taken.
+#[derive(Debug)]
+pub(crate) enum LockError {
+    /// The lock file was not opened.
+    Open(OpenError),
+    /// Another writer has it, and kept it for [`PATIENCE`].
+    Busy,
+    /// `flock(2)` failed.
+    System(io::Error),
+}
+
+/// Takes the writers' lock of `app`. It is free again when the file is closed, or its owner dead.
+pub(crate) fn lock(dirs: &Dirs, app: &str) -> Result<File, LockError> {
+    let path = dirs.lock(app);
+    let (file, _) = os::open(&path, true, Starter::of(dirs).uid()).map_err(LockError::Open)?;
+    match await_lock(&file, PATIENCE) {
+        Ok(true) => Ok(file),
+        Ok(false) => Err(LockError::Busy),
+        Err(e) => Err(LockError::System(e)),
+    }
+}
+
+/// Takes the lock of an open file, if it is free within `patience`: whether it was.
+pub(crate) fn await_lock(file: &File, patience: Duration) -> io::Result<bool> {
+    let deadline = Instant::now() + patience;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::Error(e)) if e.kind() != io::ErrorKind::Interrupted => return Err(e),
+            Err(_) if Instant::now() >= deadline => return Ok(false),
+            Err(_) => thread::sleep(Duration::from_millis(1)),
+        }
+    }
+}
+
+/// Publishes `word` in the place of `before` and waits until it is on the disk, or takes it back.
+pub(crate) fn change(mapping: &Mapping, before: Word, word: Word) -> io::Result<()> {
+    publish(mapping, word);
+    sync(mapping, before, word)
+}
+
+/// Waits until `word`, which was published, is on the disk, or takes it back.
+pub(crate) fn sync(mapping: &Mapping, before: Word, word: Word) -> io::Result<()> {
+    mapping.sync().inspect_err(|_| {
+        // In memory it is done, on the disk perhaps not: taken back, as a change of its own.
+        if word != before {
+            let _ = store(mapping, word.flipped(before.active()));
+        }
+    })
+}
+
+/// Makes `word`, of another generation than the one before, the control word, for every process at once:
+/// the moment of a flip. Its bank of side words
+/// is filled first; the word that it replaces has the other one. It is not on the disk yet. See
+/// [`crate::lease`] for the fence.
+pub fn publish(mapping: &Mapping, word: Word) {
+    let generation = word.generation();
+    let [tag, side @ ..]: &[_; 1 + SIDE_WORDS] = mapping.words(bank(generation));
+    // A reader that is late by two generations must not take these words for those of its own: no tag is
+    // there while they change.
+    tag.store(0, Ordering::Relaxed);
+    fence(Ordering::Release);
+    side.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+    tag.store(control::tag(generation), Ordering::Release);
+    mapping.word(WORD).store(word.bits(), Ordering::Release);
+    fence(Ordering::SeqCst);
+    mapping.wake(WORD);
+}
+
+/// Publishes `word` and waits until it is on the disk.
+pub(crate) fn store(mapping: &Mapping, word: Word) -> io::Result<()> {
+    publish(mapping, word);
+    mapping.sync()
+}
+
+/// Appends a line to the history of `app`, and waits until it is on the disk. For the holder of the
+/// writers' lock.
+pub(crate) fn append(dirs: &Dirs, app: &str, entry: &Entry) -> io::Result<()> {
+    let (path, owner) = (dirs.history(app), Starter::of(dirs).uid());
+    // Who may not make files in the directory keeps appending; root's next change makes room.
+    let _ = history::rotate(&path, history::LIMIT, owner);
+    history::append(&path, entry, owner)
+}
+
+/// Now, RFC 3339 in UTC, to the millisecond.
+pub(crate) fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+}

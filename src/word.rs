@@ -1,0 +1,139 @@
+//! The control word: which slot takes the next request. A pure value, no I/O.
+
+use std::fmt;
+
+/// How many slots a group may ever have had: the names' table of a control file holds so many.
+pub const MAX_SLOTS: usize = 64;
+
+/// A slot's place in its control file's table of names. It stays as long as the file lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SlotIndex(u8);
+
+impl SlotIndex {
+    /// `None` at [`MAX_SLOTS`] and above.
+    pub fn new(index: usize) -> Option<Self> {
+        u8::try_from(index).ok().filter(|&i| usize::from(i) < MAX_SLOTS).map(Self)
+    }
+
+    /// As an index into a table.
+    pub fn get(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// The control word: what every Apache process reads to know where the next request goes.
+///
+/// ```text
+///  63            32 31    26 25     19 18    9 8    5 4     0
+/// +----------------+--------+---------+-------+------+-------+
+/// |   generation   | active |candidate| share | flags| check |
+/// +----------------+--------+---------+-------+------+-------+
+/// ```
+///
+/// `generation` counts the changes (and wraps); `candidate` is an index plus one, 0 for none;
+/// `share` is in permille; `check` is 30 less the rest modulo 31, so that no flip of a single bit
+/// goes unseen and a word of zeros is none.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Word(u64);
+
+const GENERATION: u32 = 32;
+const ACTIVE: u32 = 26;
+const CHECK: u64 = 0x1f;
+
+impl Word {
+    /// The first word of a file: generation 1, `active`, no candidate, no flag.
+    pub fn first(active: SlotIndex) -> Self {
+        Self::seal(1, active)
+    }
+
+    /// The word that follows a flip to `active`: one generation on, candidate, share and flags
+    /// cleared, for they spoke of the slot that was active until now.
+    #[must_use]
+    pub fn flipped(self, active: SlotIndex) -> Self {
+        Self::seal(self.generation().wrapping_add(1), active)
+    }
+
+    fn seal(generation: u32, active: SlotIndex) -> Self {
+        let rest = u64::from(generation) << GENERATION | u64::from(active.0) << ACTIVE;
+        Self(rest | check_of(rest))
+    }
+
+    /// Takes a word as it lies in shared memory, unchecked: the path of a request must always
+    /// have an answer. The operator's side asks [`Word::is_valid`].
+    pub fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// As it lies in shared memory.
+    pub fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// Whether the check bits agree and the candidate and the share are within bounds.
+    pub fn is_valid(self) -> bool {
+        self.0 & CHECK == check_of(self.0)
+            && (self.0 >> 19 & 0x7f) as usize <= MAX_SLOTS
+            && self.0 >> 9 & 0x3ff <= 1000
+    }
+
+    /// How many changes the group has seen, modulo 2³².
+    pub fn generation(self) -> u32 {
+        (self.0 >> GENERATION) as u32
+    }
+
+    /// The slot that takes the next request.
+    pub fn active(self) -> SlotIndex {
+        SlotIndex((self.0 >> ACTIVE & 0x3f) as u8)
+    }
+}
+
+impl fmt::Debug for Word {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Word")
+            .field("generation", &self.generation())
+            .field("active", &self.active().0)
+            .field("valid", &self.is_valid())
+            .finish()
+    }
+}
+
+/// A power of two is never 0 modulo 31, so each single bit counts.
+fn check_of(bits: u64) -> u64 {
+    30 - (bits >> 5) % 31
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn index(i: usize) -> SlotIndex {
+        SlotIndex::new(i).unwrap()
+    }
+
+    #[test]
+    fn a_flip_moves_the_active_slot_and_the_generation() {
+        let word = Word::first(index(0)).flipped(index(63));
+        assert_eq!((word.generation(), word.active()), (2, index(63)));
+        assert!(word.is_valid());
+    }
+
+    #[test]
+    fn the_generation_wraps() {
+        let mut word = Word::seal(u32::MAX, index(1));
+        word = word.flipped(index(0));
+        assert_eq!(word.generation(), 0);
+        assert!(word.is_valid());
+    }
+
+    #[test]
+    fn each_flipped_bit_is_seen() {
+        for word in [Word::first(index(0)), Word::first(index(41)).flipped(index(7))] {
+            for bit in 0..64 {
+                assert!(!Word::from_bits(word.bits() ^ 1 << bit).is_valid(), "bit {bit}");
+            }
+        }
+        assert!(!Word::from_bits(0).is_valid());
+        assert!(!Word::from_bits(u64::MAX).is_valid());
+        assert!(SlotIndex::new(MAX_SLOTS).is_none());
+    }
+}
