@@ -10,6 +10,7 @@ use crate::sync::{Ordering, fence};
 use crate::word::Word;
 use std::fs::{File, TryLockError};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -51,8 +52,22 @@ pub(crate) fn await_lock(file: &File, patience: Duration) -> io::Result<bool> {
     }
 }
 
+/// Has the file system find room for a change of the control file, by writing its first byte again. A
+/// file system that copies on write may need a new block for the page; where the disk is full, this fails,
+/// while a store into the mapping would be a SIGBUS. Whatever else hinders this write, as a limit of the
+/// size of files does, does not hinder the store.
+pub(crate) fn make_room(file: &File) -> io::Result<()> {
+    let mut first = [0];
+    let written = file.read_exact_at(&mut first, 0).and_then(|()| file.write_all_at(&first, 0));
+    written.or_else(|e| match e.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Err(e),
+        _ => Ok(()),
+    })
+}
+
 /// Publishes `word` in the place of `before` and waits until it is on the disk, or takes it back.
-pub(crate) fn change(mapping: &Mapping, before: Word, word: Word) -> io::Result<()> {
+pub(crate) fn change(file: &File, mapping: &Mapping, before: Word, word: Word) -> io::Result<()> {
+    make_room(file)?;
     publish(mapping, word);
     sync(mapping, before, word)
 }
