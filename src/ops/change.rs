@@ -1,7 +1,7 @@
 //! What every change of a group begins with: nobody else may lay hands on its files, and no other
 //! writer is at work.
 
-use super::error::{Error, refused, unopened};
+use super::error::{Error, refused, unopened_other};
 use crate::state::trust::{self, Starter, Use};
 use crate::state::writer::{self, LockError, PATIENCE};
 use crate::state::{Dirs, os};
@@ -15,7 +15,9 @@ use std::fs::File;
 pub(crate) fn refuse_untrusted(dirs: &Dirs) -> Result<(), Error> {
     match trust::weakness(&dirs.state, Use::Holds, Starter::of(dirs)) {
         Ok(None) => Ok(()),
-        Ok(Some(weak)) => Err(Error::Untrusted { weak: Box::new(weak) }),
+        Ok(Some(weak)) => {
+            Err(Error::Untrusted { weak: Box::new(weak), elsewhere: Starter::elsewhere(dirs) })
+        }
         // That it is not there is for the others to say.
         Err(e) if os::is_absent(&e) => Ok(()),
         Err(e) => Err(refused("read", &dirs.state, e)),
@@ -30,7 +32,7 @@ pub(crate) fn refuse_untrusted(dirs: &Dirs) -> Result<(), Error> {
 pub(crate) fn lock(dirs: &Dirs, app: &str) -> Result<File, Error> {
     let path = dirs.lock(app);
     writer::lock(dirs, app).map_err(|e| match e {
-        LockError::Open(e) => unopened("change", &path, e),
+        LockError::Open(e) => unopened_other("change", &path, e),
         LockError::Busy => Error::Busy { app: app.into(), waited: PATIENCE },
         LockError::System(source) => Error::System { path, source },
     })

@@ -2,8 +2,9 @@
 
 use crate::name::meant;
 use crate::state::lock::Lock;
-use crate::state::os::{self, OpenError};
+use crate::state::os::OpenError;
 use crate::state::trust::Weakness;
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -48,9 +49,9 @@ pub enum Error {
         /// What there is.
         choice: Vec<String>,
     },
-    /// This user may not.
+    /// This user may not use the file.
     #[error(
-        "no permission to {what} {}: be root, or a member of the group of SlotOperator",
+        "no permission to {what} {}: be root, or a member of the group that SlotOperator names",
         path.display()
     )]
     Permission {
@@ -58,6 +59,12 @@ pub enum Error {
         what: &'static str,
         /// The file that refused.
         path: PathBuf,
+    },
+    /// This user may not enter a directory on the way to the file.
+    #[error("no permission to enter {0}: be root, or let others enter it (chmod o+rx {0})", dir.display())]
+    Closed {
+        /// The directory that refused: it leads to the file, or is what was asked for.
+        dir: PathBuf,
     },
     /// A wait for the end of what has no end.
     #[error(
@@ -81,11 +88,11 @@ pub enum Error {
         /// The group.
         app: String,
     },
-    /// No Apache, or not there.
+    /// Apache has not written a group file there.
     #[error(
-        "Apache has not been started with group {app:?} since the boot, as far as {} tells, so \
-         nothing is known of its requests: start it (another instance: --runtime-dir, or \
-         SLOT_RUNTIME_DIR)", dir.display()
+        "{} has no file of group {app:?}, so nothing is known of its requests: start Apache with this \
+         group. If it runs, name its SlotRuntimeDir (--runtime-dir, or SLOT_RUNTIME_DIR); if this is \
+         the one, Apache's error log says why the file is missing", dir.display()
     )]
     NotStarted {
         /// The group.
@@ -137,7 +144,7 @@ pub enum Error {
         /// The generation of the control word.
         generation: u32,
     },
-    /// The control file is not to be trusted.
+    /// The control file cannot be used.
     #[error(
         "{} is unusable: {why}. Apache keeps serving what it serves; a restart of Apache keeps \
          the file aside and makes a new one with the slot of SlotDefault", path.display()
@@ -147,6 +154,31 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong with it.
         why: String,
+    },
+    /// Another file of the group cannot be used. It holds no slot, so nothing is lost with it.
+    #[error(
+        "{} is unusable: {why}. A reload of Apache (apachectl graceful) keeps it aside and makes a new \
+         one", path.display()
+    )]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The file belongs to a user whom slotctl does not take for the one who starts Apache.
+    #[error(
+        "{} belongs to user {owner}, not to root or user {starter}, so slotctl does not use it. If user \
+         {owner} starts Apache, run slotctl as that user; otherwise somebody put it there: look at it, and \
+         move it away", path.display()
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Who starts Apache, as far as slotctl can tell.
+        starter: u32,
     },
     /// The control file is not the one that Apache reads, in all of its processes.
     #[error(
@@ -165,11 +197,13 @@ pub enum Error {
     /// Others could change the files, or put others in their place.
     #[error(
         "{} {}: so nobody can flip, lock or unlock until that is mended, and Apache keeps serving what it \
-         serves. Mend it with: {}", .weak.path.display(), .weak.why, .weak.way_out()
+         serves. Mend it with: {}{}", .weak.path.display(), .weak.why, .weak.way_out(), instead(*.elsewhere)
     )]
     Untrusted {
         /// The directory, and what is wrong with it.
         weak: Box<Weakness>,
+        /// The user who may start Apache, if the directory is shared with a group on purpose.
+        elsewhere: Option<u32>,
     },
     /// Apache's last start allowed no flips.
     #[error("{app:?} can't be flipped: {why}. Mend that, and reload Apache (apachectl graceful)")]
@@ -213,16 +247,15 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
-    /// The change could not be made durable, and was taken back.
-    #[error(
-        "{}: {source}: the change is not on the disk and was taken back; for a moment it may have been seen",
-        path.display()
-    )]
+    /// A change could not be written to the disk.
+    #[error("{}: {source}: {outcome}. Make room on the disk, or repair it, and try again", path.display())]
     NotDurable {
         /// The file.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+        /// What holds now.
+        outcome: Outcome,
     },
     /// Anything else that the system says.
     #[error("{}: {source}", path.display())]
@@ -232,6 +265,38 @@ pub enum Error {
         /// What was said.
         source: io::Error,
     },
+}
+
+/// What holds after a change that could not be written to the disk.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Outcome {
+    /// Nothing was stored.
+    #[error("nothing is changed")]
+    Unchanged,
+    /// The flip was stored in memory, and another one put it back.
+    #[error(
+        "the flip to {to:?} may not be on the disk, and was taken back: {active:?} is active, in generation \
+         {generation}; some requests may have gone to {to:?}"
+    )]
+    TakenBack {
+        /// The target of the flip.
+        to: String,
+        /// The slot that is active now.
+        active: String,
+        /// The generation that took it back.
+        generation: u32,
+    },
+    /// The slot was active before, and is.
+    #[error("{active:?} is active already, but a power cut may undo that")]
+    Uncertain {
+        /// The slot that is active.
+        active: String,
+    },
+    /// The lock file was written in part, and its old content was written again.
+    #[error(
+        "the lock is as it was before, unless writing that failed too (slotctl status shows it)"
+    )]
+    LockRestored,
 }
 
 /// How many groups a message lists.
@@ -256,6 +321,13 @@ fn no_group(app: &str, groups: &[String]) -> String {
     )
 }
 
+/// What to do instead of taking away a group's right to write.
+fn instead(elsewhere: Option<u32>) -> String {
+    elsewhere.map_or_else(String::new, |uid| {
+        format!("; or, if user {uid} starts Apache, run slotctl as that user")
+    })
+}
+
 /// As in "locked by alice since … until …: release night".
 fn locked(lock: &Lock) -> String {
     let mut text = format!("locked by {} since {:.0}", lock.actor, lock.since);
@@ -268,25 +340,43 @@ fn locked(lock: &Lock) -> String {
     text
 }
 
+/// Says why the system refused a file.
 pub(crate) fn refused(what: &'static str, path: &Path, source: io::Error) -> Error {
     let path = path.to_owned();
     match source.kind() {
-        io::ErrorKind::PermissionDenied => Error::Permission { what, path },
+        io::ErrorKind::PermissionDenied => match closed(&path) {
+            Some(dir) => Error::Closed { dir },
+            None => Error::Permission { what, path },
+        },
         _ => Error::System { path, source },
     }
 }
 
+/// The directory that this user may not enter: on the way to `path`, or `path` itself.
+fn closed(path: &Path) -> Option<PathBuf> {
+    let mut way: Vec<_> = path.ancestors().collect();
+    way.reverse();
+    let refused = |at: &Path| {
+        fs::symlink_metadata(at).is_err_and(|e| e.kind() == io::ErrorKind::PermissionDenied)
+    };
+    let above = way.windows(2).find(|pair| refused(pair[1])).map(|pair| pair[0]);
+    above.or_else(|| Some(path).filter(|path| path.is_dir())).map(Path::to_owned)
+}
+
+/// Says why the control file was not opened.
 pub(crate) fn unopened(what: &'static str, path: &Path, why: OpenError) -> Error {
+    let path = path.to_owned();
     match why {
-        OpenError::System(e) => refused(what, path, e),
-        OpenError::NotOurs(why) => Error::Damaged { path: path.into(), why: explained(why) },
+        OpenError::System(e) => refused(what, &path, e),
+        OpenError::Foreign { owner, starter } => Error::Foreign { path, owner, starter },
+        OpenError::NotOurs(why) => Error::Damaged { path, why: why.into() },
     }
 }
 
-/// What is wrong with a file, for slotctl: who runs it may be the wrong user, and the file the right one.
-pub(crate) fn explained(why: &str) -> String {
-    match why {
-        os::FOREIGN => format!("{why} (if that is who starts Apache, run slotctl as that user)"),
-        why => why.to_owned(),
+/// As [`unopened`], for a file that holds no slot.
+pub(crate) fn unopened_other(what: &'static str, path: &Path, why: OpenError) -> Error {
+    match unopened(what, path, why) {
+        Error::Damaged { path, why } => Error::Unusable { path, why },
+        other => other,
     }
 }

@@ -5,7 +5,7 @@
 //! acknowledged survives a power cut; and a line in the history.
 
 use super::change::{self, refuse_untrusted};
-use super::error::{Error, refused};
+use super::error::{Error, Outcome, refused};
 use super::tally::totals;
 use super::view::{View, is_group, open, read_group};
 use crate::group::Group;
@@ -92,6 +92,7 @@ pub fn flip(
 
     let (from, before) = (view.control.active().to_owned(), view.control.word);
     let word = if changed { before.flipped(index) } else { before };
+    let not_durable = |source, outcome| Error::NotDurable { path: path.clone(), source, outcome };
     let check = || refuse_overtaken(dirs, &view, &to);
     let or_take_back = |checked: Result<(), Error>| {
         checked.inspect_err(|_| drop(writer::store(&mapping, word.flipped(before.active()))))
@@ -100,10 +101,17 @@ pub fn flip(
         // Before the store, because requests may see a change that is taken back; at once behind it, so that
         // few do; and at the end, for a process that was stopped since.
         check()?;
+        writer::make_room(&file).map_err(|e| not_durable(e, Outcome::Unchanged))?;
         writer::publish(&mapping, word);
         or_take_back(check())?;
     }
-    writer::sync(&mapping, before, word).map_err(|source| Error::NotDurable { path, source })?;
+    writer::sync(&mapping, before, word).map_err(|e| {
+        let active = from.clone();
+        let generation = word.flipped(before.active()).generation();
+        let taken_back = Outcome::TakenBack { to: to.clone(), active, generation };
+        let uncertain = Outcome::Uncertain { active: to.clone() };
+        not_durable(e, if changed { taken_back } else { uncertain })
+    })?;
     if changed {
         or_take_back(check())?;
     }

@@ -4,7 +4,7 @@
 //! a word between colleagues, not a wall.
 
 use super::change::{self, refuse_untrusted};
-use super::error::{Error, refused, unopened};
+use super::error::{Error, Outcome, refused, unopened_other};
 use super::view::{open, owner};
 use crate::state::actor::Actor;
 use crate::state::control::Control;
@@ -89,7 +89,7 @@ pub fn read(dirs: &Dirs, app: &str) -> Result<Content, Error> {
     let (file, _) = match os::open(&path, false, owner(dirs)) {
         Ok(opened) => opened,
         Err(e) if e.is_absent() => return Ok(Content::Free),
-        Err(e) => return Err(unopened("read", &path, e)),
+        Err(e) => return Err(unopened_other("read", &path, e)),
     };
     let mut tries = 3;
     loop {
@@ -131,7 +131,7 @@ fn change(
     if let Err(source) = lock_file::write(&file, after.as_ref()) {
         // What can be read may not be on the disk, or not whole: it is taken back.
         let _ = lock_file::write(&file, before.as_ref());
-        return Err(Error::NotDurable { path, source });
+        return Err(Error::NotDurable { path, source, outcome: Outcome::LockRestored });
     }
     let recorded = writer::append(dirs, app, &entry(&control, action, who));
     let unrecorded = recorded.err().map(|e| e.to_string());

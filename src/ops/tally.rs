@@ -1,6 +1,6 @@
 //! Summing what Apache's children have counted.
 
-use super::error::{Error, refused, unopened};
+use super::error::{Error, refused, unopened_other};
 use super::view::{View, has_lost, owner, read_group};
 use crate::state::Dirs;
 use crate::state::counts::{self, Block, BlockWords, CLASSES, Counts, InFlight, MAX_ROWS, rows_in};
@@ -189,7 +189,7 @@ fn segment(dirs: &Dirs, app: &str, identity: u128) -> Result<Option<(Counts, Fil
     let (file, meta) = match os::open(&path, false, owner(dirs)) {
         Ok(opened) => opened,
         Err(e) if e.is_absent() => return Ok(None),
-        Err(e) => return Err(unopened("read", &path, e)),
+        Err(e) => return Err(unopened_other("read", &path, e)),
     };
     let len = meta.len() as usize;
     if !(1..=MAX_ROWS).contains(&rows_in(len))
@@ -248,7 +248,7 @@ impl Alive {
         match os::open(&path, false, owner(dirs)) {
             Ok((file, _)) => Ok(Self(Some(file))),
             Err(e) if e.is_absent() || e.is_refused() => Ok(Self(None)),
-            Err(e) => Err(unopened("read", &path, e)),
+            Err(e) => Err(unopened_other("read", &path, e)),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Reading what a group's files say.
 
-use super::error::{Error, explained, refused, unopened};
+use super::error::{Error, refused, unopened};
 use super::tally::may_live;
 use crate::group::Group;
 use crate::state::control::{Control, Damage, PAGE};
@@ -15,6 +15,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
+use std::time::Duration;
 
 /// The groups that have a control file, or that Apache serves without one, sorted.
 ///
@@ -67,12 +68,23 @@ pub fn is_group(dirs: &Dirs, name: &str) -> Result<bool, Error> {
     }
 }
 
+/// Whether an Apache has claimed the state directory within the last two seconds, so that groups may be
+/// missing that its start is about to publish.
+pub fn is_starting(dirs: &Dirs) -> bool {
+    const START: Duration = Duration::from_secs(2);
+    let claimed = fs::symlink_metadata(dirs.instance()).and_then(|meta| meta.modified());
+    claimed.is_ok_and(|at| at.elapsed().is_ok_and(|age| age < START))
+}
+
 /// What keeps a group from being flipped, in sentences: what is wrong with the state directory, and what
 /// Apache's last start said. What this user may not know is left out.
 pub fn warnings(dirs: &Dirs, app: &str) -> Vec<String> {
     let mut warnings = Vec::new();
     if let Ok(Some(weak)) = trust::weakness(&dirs.state, Use::Holds, Starter::of(dirs)) {
-        warnings.push(Error::Untrusted { weak: Box::new(weak) }.to_string());
+        warnings.push(
+            Error::Untrusted { weak: Box::new(weak), elsewhere: Starter::elsewhere(dirs) }
+                .to_string(),
+        );
     }
     let Ok(Some(group)) = read_group(dirs, app) else { return warnings };
     if let Some(why) = group.frozen {
@@ -339,7 +351,13 @@ pub fn read_group(dirs: &Dirs, app: &str) -> Result<Option<Group>, Error> {
         Err(e) if os::is_absent(&e) => Ok(None),
         Err(e) => match e.kind() {
             io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
-                Err(Error::Group { path, why: explained(&e.to_string()) })
+                let opened = e.get_ref().and_then(|e| e.downcast_ref::<OpenError>());
+                Err(match opened {
+                    Some(&OpenError::Foreign { owner, starter }) => {
+                        Error::Foreign { path, owner, starter }
+                    }
+                    _ => Error::Group { path, why: e.to_string() },
+                })
             }
             _ => Err(refused("read", &path, e)),
         },

@@ -98,13 +98,13 @@ pub(super) fn reopen(path: &Path, write: bool) -> Result<(File, fs::Metadata), F
 pub(super) fn unopened(path: &Path, why: OpenError) -> FileError {
     system("cannot open", path)(match why {
         OpenError::System(e) => e,
-        OpenError::NotOurs(why) => io::Error::other(why),
+        e => io::Error::other(e.to_string()),
     })
 }
 
 /// Whether a file is to give way to one of ours. What failed for the moment may be in use.
 pub(super) fn is_useless(why: &OpenError) -> bool {
-    matches!(why, OpenError::NotOurs(_)) || why.is_refused() && os::euid() != 0
+    !matches!(why, OpenError::System(_)) || why.is_refused() && os::euid() != 0
 }
 
 /// `APP.slot.damaged`, or `….damaged-2`, and so on: nothing that was kept is lost.

@@ -22,6 +22,13 @@ pub enum FileError {
     Directory(Weakness),
 }
 
+impl FileError {
+    /// Whether the file system is read-only, at least for this process.
+    pub(super) fn is_read_only(&self) -> bool {
+        matches!(self, Self::System { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem)
+    }
+}
+
 pub(super) fn system(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileError {
     let path = path.to_owned();
     move |source| FileError::System { what, path, source }

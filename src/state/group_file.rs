@@ -22,7 +22,7 @@ const LONGEST: u64 = 1 << 20;
 pub fn read(path: &Path, owner: u32) -> io::Result<Group> {
     let (file, _) = os::open(path, false, owner).map_err(|e| match e {
         OpenError::System(e) => e,
-        OpenError::NotOurs(why) => io::Error::new(io::ErrorKind::InvalidData, why),
+        e => io::Error::new(io::ErrorKind::InvalidData, e),
     })?;
     Group::parse(&bounded(file)?)
 }

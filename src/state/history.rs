@@ -174,7 +174,7 @@ fn checked(file: File, owner: u32) -> io::Result<File> {
     match ours(&file, owner) {
         Ok(_) => Ok(file),
         Err(OpenError::System(e)) => Err(e),
-        Err(OpenError::NotOurs(why)) => Err(io::Error::other(why)),
+        Err(e) => Err(io::Error::other(e.to_string())),
     }
 }
 

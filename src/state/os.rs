@@ -24,6 +24,14 @@ pub enum OpenError {
     /// It is there, but it is not what we would have made.
     #[error("{0}")]
     NotOurs(&'static str),
+    /// It belongs neither to root nor to the user who starts Apache.
+    #[error("it belongs to user {owner}, not to root or user {starter}")]
+    Foreign {
+        /// Who starts Apache, as far as this process knows.
+        starter: u32,
+        /// Whose it is.
+        owner: u32,
+    },
 }
 
 impl OpenError {
@@ -75,9 +83,6 @@ fn open_any(path: &Path, write: bool) -> Result<File, OpenError> {
     })
 }
 
-/// What is wrong with a file that is neither root's nor Apache's.
-pub(crate) const FOREIGN: &str = "it belongs to another user";
-
 /// Whether an open file is a plain one, of one name, and of `owner` or root.
 ///
 /// # Errors
@@ -94,7 +99,7 @@ pub(crate) fn ours(file: &File, owner: u32) -> Result<Metadata, OpenError> {
         _ => return Err(OpenError::NotOurs("it has more than one name (hard link)")),
     }
     if meta.uid() != owner && meta.uid() != 0 {
-        return Err(OpenError::NotOurs(FOREIGN));
+        return Err(OpenError::Foreign { starter: owner, owner: meta.uid() });
     }
     Ok(meta)
 }

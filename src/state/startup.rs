@@ -270,6 +270,10 @@ impl<'a> Startup<'a> {
             fs::symlink_metadata(&path).ok()?;
             match private_file_or_new(&path, wanted.operator) {
                 Ok((_, made)) => is_new |= made,
+                Err(e) if e.is_read_only() => notes.push(format!(
+                    "{e}: flips work only for a slotctl that can write to {}",
+                    self.dirs.state.display()
+                )),
                 Err(e) => notes.push(format!("{e}: nobody can flip until that is mended")),
             }
         }
@@ -720,8 +724,8 @@ impl Unreadable {
 fn read(path: &Path) -> Result<Record, Unreadable> {
     let (file, meta) = os::open(path, false, os::euid()).map_err(|e| match e {
         e if e.is_absent() => Unreadable::Absent,
-        OpenError::NotOurs(why) => Unreadable::Damaged(why.into()),
         OpenError::System(e) => Unreadable::System(e),
+        e => Unreadable::Damaged(e.to_string()),
     })?;
     let mut page = [0; PAGE];
     if meta.len() != PAGE as u64 {
@@ -763,7 +767,7 @@ fn fall_back(dirs: &Dirs, wanted: &Wanted, control: &mut Control) -> Result<Stri
     control.word = before.flipped(index);
     let (file, _) = reopen(&path, true)?;
     let mapping = Mapping::of(&file, PAGE, true).map_err(system("cannot map", &path))?;
-    writer::change(&mapping, before, control.word).map_err(system("cannot write", &path))?;
+    writer::change(&file, &mapping, before, control.word).map_err(system("cannot write", &path))?;
     let reason = Some(format!("slot {from:?} is configured no more"));
     let who = Actor { uid: os::uid(), reason, ..Actor::default() };
     let generation = control.word.generation();

@@ -44,14 +44,25 @@ impl Starter {
     /// Who made the files of a directory that root shares with a group. A group that is not root's may be that of
     /// `User`: who calls then trusts nobody but itself.
     fn in_group(dirs: &Dirs) -> Option<Self> {
+        let (maker, gid) = Self::maker(dirs)?;
+        let is_trusted = gid == 0 || maker == Self::this_process() && maker.has_group(gid);
+        is_trusted.then_some(maker)
+    }
+
+    /// Who made the files of a directory that root shares with a group, and that group.
+    fn maker(dirs: &Dirs) -> Option<(Self, u32)> {
         let dir = fs::metadata(&dirs.state).ok()?;
         let is_shared = dir.uid() == 0 && dir.mode() & 0o022 == 0o020;
         // Of all files, Apache's parent alone writes this one.
         let mark = fs::symlink_metadata(dirs.instance()).ok().filter(|_| is_shared)?;
-        let maker = Self { uid: mark.uid() };
-        let is_trusted =
-            dir.gid() == 0 || maker == Self::this_process() && maker.has_group(dir.gid());
-        (mark.is_file() && mark.nlink() == 1 && is_trusted).then_some(maker)
+        (mark.is_file() && mark.nlink() == 1).then_some((Self { uid: mark.uid() }, dir.gid()))
+    }
+
+    /// The user, neither root nor this one, who may start an Apache whose state directory root shares with
+    /// a group, as on a volume of a container: slotctl works there for that user alone.
+    pub(crate) fn elsewhere(dirs: &Dirs) -> Option<u32> {
+        let (maker, _) = Self::maker(dirs).filter(|_| Self::in_group(dirs).is_none())?;
+        (maker.uid != 0 && maker != Self::this_process()).then_some(maker.uid)
     }
 
     /// The user's number.

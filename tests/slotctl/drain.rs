@@ -101,7 +101,7 @@ fn where_nobody_counts_nobody_says_that_a_slot_is_empty() {
     // Perhaps the right place was not named: an Apache that is not seen may be there.
     fs::remove_file(site.dirs.group("app")).unwrap();
     for args in [&["drain"][..], &["flip", "--wait"]] {
-        site.run(args).fails(7, "Apache has not been started with group");
+        site.run(args).fails(7, "has no file of group");
     }
     site.assert_active("app", "resin", 1);
 }

@@ -11,6 +11,7 @@ mod drain;
 mod faults;
 mod flip;
 mod frozen;
+mod full;
 mod fuzz;
 mod history;
 mod hostile;
@@ -25,4 +26,5 @@ mod since;
 mod site;
 #[path = "../support/skip.rs"]
 mod skip;
+mod starting;
 mod strace;

@@ -61,9 +61,9 @@ fn who_may_not_enter_the_directory_exits_with_77() {
     let site = Site::new();
     fs::set_permissions(&site.dirs.state, Permissions::from_mode(0o700)).unwrap();
     for verb in ["flip", "active", "history", "list"] {
-        as_nobody(&site, NOBODY, &[verb]).fails(77, "no permission to read");
+        as_nobody(&site, NOBODY, &[verb]).fails(77, "no permission to enter");
     }
-    as_nobody(&site, NOBODY, &["flip", "app", "resin"]).fails(77, "no permission to read");
+    as_nobody(&site, NOBODY, &["flip", "app", "resin"]).fails(77, "no permission to enter");
 }
 
 #[test]
@@ -93,7 +93,8 @@ fn who_is_in_another_group_flips_nothing() {
     let site = Site::empty();
     site.publish("app", &TWO, Some(OPERATORS));
     for verb in ["flip", "active", "history"] {
-        as_nobody(&site, OTHERS, &[verb, "app"]).fails(77, "a member of the group of SlotOperator");
+        as_nobody(&site, OTHERS, &[verb, "app"])
+            .fails(77, "a member of the group that SlotOperator names");
     }
     site.assert_active("app", "resin", 1);
 }

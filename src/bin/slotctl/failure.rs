@@ -143,6 +143,11 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// Whether there is no such group, or none at all.
+    pub(crate) fn is_no_state(&self) -> bool {
+        matches!(self, Self::Core(error) if core(error) == NO_STATE)
+    }
+
     /// Its row of [`EXIT_CODES`].
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
@@ -174,10 +179,15 @@ fn core(error: &Error) -> u8 {
     match error {
         Error::NoGroup { .. } | Error::NoGroups { .. } | Error::NotStarted { .. } => NO_STATE,
         Error::NoSlot { .. } | Error::Which { .. } | Error::StillActive { .. } => USAGE,
-        Error::Permission { .. } | Error::NotYours { .. } | Error::NotOwner { .. } => PERMISSION,
+        Error::Permission { .. }
+        | Error::Closed { .. }
+        | Error::NotYours { .. }
+        | Error::NotOwner { .. } => PERMISSION,
         Error::Busy { .. } | Error::Locked { .. } | Error::Mismatch { .. } => LOCKED,
         Error::Group { .. } => CONFIGURATION,
         Error::Damaged { .. }
+        | Error::Unusable { .. }
+        | Error::Foreign { .. }
         | Error::Replaced { .. }
         | Error::Untrusted { .. }
         | Error::Frozen { .. }

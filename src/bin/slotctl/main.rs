@@ -27,9 +27,12 @@ use args::{Args, Verb};
 use clap::Parser;
 use clap::error::ErrorKind;
 use failure::Failure;
+use mod_slot::ops::view;
 use mod_slot::state::os;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
 
 /// What a verb has to say.
 #[derive(Debug, Default)]
@@ -65,8 +68,20 @@ fn main() -> ExitCode {
     os::survive_file_limits();
     os::sigbus::fault::end_with_a_sentence();
     match Args::try_parse() {
-        Ok(args) => finish(run(&args)),
+        Ok(args) => finish(run_when_started(&args)),
         Err(e) => unparsed(e),
+    }
+}
+
+/// Runs the verb; again while it finds no group because Apache is in the middle of its first start.
+fn run_when_started(args: &Args) -> Result<Answer, Failure> {
+    loop {
+        match run(args) {
+            Err(e) if e.is_no_state() && view::is_starting(&args.dirs()) => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            outcome => return outcome,
+        }
     }
 }
 

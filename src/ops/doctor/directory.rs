@@ -97,6 +97,11 @@ impl Doctor<'_> {
         if meta.mode() & theirs != 0 {
             let who = if meta.mode() & 0o002 != 0 { "everybody" } else { "a group" };
             let what = format!("it is writable by {who}: {follows}");
+            if let Some(uid) = Starter::elsewhere(self.dirs) {
+                let way_out =
+                    format!("if user {uid} starts Apache, ask as that user; or chmod g-w");
+                return self.find(Severity::Warning, path, what, &way_out);
+            }
             let mode = Permissions::from_mode(meta.mode() & 0o7777 & !theirs);
             self.mend(Severity::Error, path, what, || opened(path)?.set_permissions(mode));
         }

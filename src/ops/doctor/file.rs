@@ -74,8 +74,8 @@ impl Doctor<'_> {
         // The owner is a finding of its own, and no reason not to look.
         let (file, meta) = match os::open(path, false, found.uid()) {
             Ok(opened) => opened,
-            Err(OpenError::NotOurs(why)) => return Place::NotOurs(why.into()),
             Err(OpenError::System(e)) => return self.hidden(path, &e),
+            Err(e) => return Place::NotOurs(e.to_string()),
         };
         self.owner(path, &file, &meta, want);
         self.mode(path, &file, &meta, want);

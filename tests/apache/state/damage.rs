@@ -71,7 +71,7 @@ const HARMS: [(&str, Harm, &str); 15] = [
     ("a directory", replace_by_directory, "it is not a regular file"),
     ("a pipe", replace_by_pipe, "it is not a regular file"),
     ("two names", |path| fs::hard_link(path, path.with_extension("copy")).unwrap(), "hard link"),
-    ("another's", |path| chown(path, Some(nobody()), None).unwrap(), "it belongs to another user"),
+    ("another's", |path| chown(path, Some(nobody()), None).unwrap(), "it belongs to user "),
 ];
 
 /// Why a case is skipped.

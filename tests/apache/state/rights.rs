@@ -119,7 +119,12 @@ fn an_operator_flips_one_group_and_others_none() {
         (operator, &["history", "app"], 0, "nobody"),
         (operator, &["flip", "other", "y"], 77, "no permission to change"),
         (operator, &["active", "other"], 0, "x"),
-        (apache, &["flip", "app", "a"], 77, "be root, or a member of the group of SlotOperator"),
+        (
+            apache,
+            &["flip", "app", "a"],
+            77,
+            "be root, or a member of the group that SlotOperator names",
+        ),
         (apache, &["active", "app"], 77, "no permission to read"),
         (apache, &["flip", "other", "y"], 77, "no permission to change"),
         (member_of_none, &["flip", "app", "a"], 77, "no permission to change"),
@@ -257,6 +262,12 @@ fn an_apache_of_any_user_works_where_its_group_may_write() {
         if gid != 0 {
             assert_eq!(served, "slot=b\n");
             assert!(text(&by_root).contains("is writable by a group"), "{}", text(&by_root));
+            let instead = format!("if user {ANY} starts Apache, run slotctl as that user");
+            assert!(text(&by_root).contains(&instead), "{}", text(&by_root));
+            let mode = || fs::metadata(site.path().join("state")).unwrap().mode();
+            let before = mode();
+            run_as(&site, 0, 0, &["doctor", "--repair"]);
+            assert_eq!(mode(), before, "Apache needs its group's right to write");
         } else {
             assert_eq!(served, "slot=a\n");
             let nobody = user("nobody");
