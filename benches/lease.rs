@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use mod_slot::choose::{Set, choose};
 use mod_slot::lease;
 use mod_slot::ops::tally::tally;
 use mod_slot::state::control::{Control, PAGE, WORD};
@@ -46,9 +47,10 @@ impl Group {
     /// As the module does it for each request.
     fn enter_and_leave(&self, row: usize) {
         let in_flight = |slot| self.counts.block(row, slot).in_flight();
-        let word = lease::enter(black_box(self.page.word(WORD)), in_flight);
-        assert!(self.seen.load(Ordering::Relaxed) == word.bits());
-        lease::leave(in_flight(black_box(word).active()));
+        let active = |word| Some(choose(Set::of(word)));
+        let entered = lease::enter(black_box(self.page.word(WORD)), active, in_flight);
+        assert!(self.seen.load(Ordering::Relaxed) == entered.word.bits());
+        lease::leave(in_flight(black_box(entered).slot));
     }
 }
 

@@ -2,53 +2,82 @@
 //!
 //! # The protocol, and why it holds
 //!
-//! Three parties share the control word and, for each slot, counters of the requests in flight.
+//! Three parties share the control word and, for each slot, counters of the requests in flight. The word
+//! (with its bank of side words) gives a set of up to three slots: active, candidate, retained. A request
+//! chooses one of them. A *closing* change is a store of a word whose set is without a slot `old` that was
+//! in the set before: a flip is one, for the slot that was active.
 //!
 //! ```text
-//! enter:  1  w = load(word)            flip:  A  store(word)
-//!         2  in_flight[w.active] += 1         B  fence(SeqCst)
-//!         3  fence(SeqCst)             drain: C  sum in_flight[old] over all rows
+//! enter:  1  w = load(word)             change: A  store(word), without `old` in its set
+//!         2  s = choose(set of w)               B  fence(SeqCst)
+//!            in_flight[s] += 1          drain:  C  sum in_flight[old] over all rows
+//!         3  fence(SeqCst)
 //!         4  load(word) == w ?
-//!            yes: pinned
-//!            no:  in_flight[w.active] -= 1, again from 1
+//!            yes: pinned to s
+//!            no:  in_flight[s] -= 1, again from 1
 //! ```
 //!
-//! **Nothing stale.** A request that begins after a flip returned loads the word after the store:
-//! `slotctl` and the child agree on the order through the client, whose first byte was sent when
-//! the flip had returned. It can only load the new word, or a newer one.
+//! **Nothing stale.** A request that begins after a change returned loads the word after the store:
+//! `slotctl` and the child agree on the order through the client, whose first byte was sent when the change
+//! had returned. The request can only load the new word, or a newer one, and chooses from its set.
 //!
-//! **Drained means drained.** Take a request that was pinned to the old slot, and a drain that
-//! found the sum to be 0. Both fences are in the one total order of SeqCst fences. If B is before
-//! 3, the load at 4 sees the store at A, or a later one: the word changed (the generation makes
-//! each word a new one), so the request was not pinned. If 3 is before B, the sum at C sees the
-//! increment at 2: it was not 0, unless the request had left. Either the request sees the flip, or
-//! the drain sees the request. Acquire and release alone do not order 2 before 4.
+//! **Drained means drained.** Take a request that was pinned to `old`, and a drain that found the sum to be
+//! 0. Both fences are in the one total order of SeqCst fences. If B is before 3, the load at 4 sees the store
+//! at A, or a later one: the word changed (the generation makes each word a new one), so the request was not
+//! pinned. If 3 is before B, the sum at C sees the increment at 2: it was not 0, unless the request had left.
+//! Either the request sees the change, or the drain sees the request. Acquire and release alone do not order
+//! 2 before 4. Which slot of the set the request chose does not matter: the argument needs only that `old`
+//! was in the set of `w`, and is in no set since A.
 //!
-//! **Killed anywhere.** A process that dies between 2 and its leaving holds its row's lock no more,
-//! and rows without an owner do not count.
+//! **One set.** The side words of generation g lie in bank g mod 2, tagged with g. The writer fills the bank
+//! of g + 1 before it stores the word of g + 1. So the bank of g changes only after the word of g + 1 was
+//! stored: a request that reads words of g + 2 there, by an acquire load of the tag, finds another word at 4,
+//! and is pinned to nothing. A request that finds another tag does not choose, and reads the word again.
+//!
+//! **Killed anywhere.** A process that dies between 2 and its leaving no longer holds its row's lock, and rows
+//! without an owner do not count.
 
 use crate::sync::{AtomicU64, Ordering, fence};
 use crate::word::{SlotIndex, Word};
 
-/// Enters the active slot: returns the word that decided it, with one more in flight in the
-/// counter that `in_flight` names. No lock, no system call, no allocation; it tries again for as
-/// long as flips come in between its two loads.
-pub fn enter<'a>(word: &AtomicU64, in_flight: impl Fn(SlotIndex) -> &'a AtomicU64) -> Word {
+/// A slot that was entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entered {
+    /// The word whose set the slot was chosen from.
+    pub word: Word,
+    /// The slot.
+    pub slot: SlotIndex,
+}
+
+/// Enters the slot that `choose` takes from the set of the control word, and adds one in flight to the
+/// counter that `in_flight` gives for it. No lock, no system call, no allocation; it tries again while
+/// changes come in between its two loads of the word.
+///
+/// `choose` returns `None` if the bank of side words is not that of the word: then the word is read again.
+#[inline]
+pub fn enter<'a>(
+    word: &AtomicU64,
+    choose: impl Fn(Word) -> Option<SlotIndex>,
+    in_flight: impl Fn(SlotIndex) -> &'a AtomicU64,
+) -> Entered {
     let mut seen = word.load(Ordering::Acquire);
     loop {
-        let slot = Word::from_bits(seen).active();
+        let Some(slot) = choose(Word::from_bits(seen)) else {
+            seen = word.load(Ordering::Acquire);
+            continue;
+        };
         in_flight(slot).fetch_add(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         let now = word.load(Ordering::Acquire);
         if now == seen {
-            return Word::from_bits(seen);
+            return Entered { word: Word::from_bits(seen), slot };
         }
         leave(in_flight(slot));
         seen = now;
     }
 }
 
-/// Leaves the slot that was entered. What the request did is before what a drain sees.
+/// Leaves the slot that was entered: a drain that no longer sees the request sees all that it did.
 pub fn leave(in_flight: &AtomicU64) {
     in_flight.fetch_sub(1, Ordering::Release);
 }
@@ -59,22 +88,28 @@ mod model;
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::choose::{Set, choose};
     use std::cell::UnsafeCell;
     use std::sync::atomic::AtomicBool;
     use std::thread;
+
+    fn active(word: Word) -> Option<SlotIndex> {
+        Some(choose(Set::of(word)))
+    }
 
     #[test]
     fn a_request_counts_in_its_slot_until_it_leaves() {
         let index = |i| SlotIndex::new(i).unwrap();
         let counters = [AtomicU64::new(0), AtomicU64::new(0)];
         let word = AtomicU64::new(Word::first(index(1)).bits());
-        let pinned = enter(&word, |slot| &counters[slot.get()]);
-        assert_eq!((pinned.active(), pinned.generation()), (index(1), 1));
-        word.store(pinned.flipped(index(0)).bits(), Ordering::Release);
+        let enter = || enter(&word, active, |slot| &counters[slot.get()]);
+        let first = enter();
+        assert_eq!((first.slot, first.word.generation()), (index(1), 1));
+        word.store(first.word.flipped(index(0)).bits(), Ordering::Release);
         assert_eq!(counters[1].load(Ordering::Relaxed), 1);
         leave(&counters[1]);
-        let second = enter(&word, |slot| &counters[slot.get()]);
-        assert_eq!((second.active(), second.generation()), (index(0), 2));
+        let second = enter();
+        assert_eq!((second.slot, second.word.generation()), (index(0), 2));
         assert_eq!(counters[1].load(Ordering::Relaxed), 0);
     }
 
@@ -115,7 +150,7 @@ mod tests {
                 let (backends, entered) = (&backends, &entered);
                 scope.spawn(move || {
                     while !over.load(Ordering::Relaxed) {
-                        let slot = enter(word, |slot| &row[slot.get()]).active().get();
+                        let slot = enter(word, active, |slot| &row[slot.get()]).slot.get();
                         let stopped = backends[slot].is_stopped();
                         leave(&row[slot]);
                         wrong.fetch_or(stopped, Ordering::Relaxed);

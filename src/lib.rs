@@ -11,10 +11,12 @@
 //! **The start of Apache**: `module` `config` → `check` → `start` → [`state::startup`].
 //!
 //! **Who may use what**: slotctl and `module` use [`ops`]; `ops` uses [`lease`] and [`state`];
-//! these use the pure files [`name`], [`word`], [`address`], [`group`]. Nothing runs the other way.
+//! these use the pure files [`name`], [`word`], [`choose`], [`address`],
+//! [`group`]. Nothing runs the other way.
 //! Only [`state::os`] (the operating system) and `module::host` (Apache) are `unsafe`.
 
 pub mod address;
+pub mod choose;
 pub mod group;
 pub mod lease;
 #[cfg(feature = "module")]

@@ -38,6 +38,7 @@ pub struct Word(u64);
 
 const GENERATION: u32 = 32;
 const ACTIVE: u32 = 26;
+const CANDIDATE: u32 = 19;
 const CHECK: u64 = 0x1f;
 
 impl Word {
@@ -72,7 +73,7 @@ impl Word {
     /// Whether the check bits agree and the candidate and the share are within bounds.
     pub fn is_valid(self) -> bool {
         self.0 & CHECK == check_of(self.0)
-            && (self.0 >> 19 & 0x7f) as usize <= MAX_SLOTS
+            && (self.0 >> CANDIDATE & 0x7f) as usize <= MAX_SLOTS
             && self.0 >> 9 & 0x3ff <= 1000
     }
 
@@ -84,6 +85,19 @@ impl Word {
     /// The slot that takes the next request.
     pub fn active(self) -> SlotIndex {
         SlotIndex((self.0 >> ACTIVE & 0x3f) as u8)
+    }
+
+    /// The slot that requests may enter beside the active one.
+    pub fn candidate(self) -> Option<SlotIndex> {
+        SlotIndex::new(((self.0 >> CANDIDATE & 0x7f) as usize).checked_sub(1)?)
+    }
+
+    /// The same word with a candidate.
+    #[cfg(test)]
+    pub(crate) fn with_candidate(self, candidate: SlotIndex) -> Self {
+        let others = self.0 & !(0x7f << CANDIDATE | CHECK);
+        let rest = others | u64::from(candidate.0 + 1) << CANDIDATE;
+        Self(rest | check_of(rest))
     }
 }
 
@@ -115,6 +129,18 @@ mod tests {
         let word = Word::first(index(0)).flipped(index(63));
         assert_eq!((word.generation(), word.active()), (2, index(63)));
         assert!(word.is_valid());
+    }
+
+    #[test]
+    fn a_candidate_is_beside_the_active_slot_until_a_flip() {
+        let word = Word::first(index(3));
+        assert_eq!(word.candidate(), None);
+        for candidate in [index(0), index(63)] {
+            let word = word.with_candidate(candidate);
+            assert!(word.is_valid() && word.active() == index(3));
+            assert_eq!(word.candidate(), Some(candidate));
+            assert_eq!(word.flipped(candidate).candidate(), None);
+        }
     }
 
     #[test]

@@ -4,26 +4,45 @@
 //! A slot's backend is a cell that its requests read and that the operator writes when the drain
 //! has said 0: loom reports any run in which the two can meet.
 
-use super::{enter, leave};
+use super::{Entered, enter, leave};
+use crate::choose::{Set, choose};
 use crate::word::{SlotIndex, Word};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use loom::thread;
 
-/// What the parties share: the word, two rows of counters, two backends.
+/// What the parties share: the word and its banks, two rows of counters, three backends.
 struct Machine {
     word: AtomicU64,
+    banks: [Bank; 2],
     rows: [Row; 2],
     /// Whether the operator has stopped the slot's backend.
-    stopped: [UnsafeCell<bool>; 2],
+    stopped: [UnsafeCell<bool>; 3],
+}
+
+/// The side words of a generation.
+#[derive(Default)]
+struct Bank {
+    /// The generation; 0 while the bank changes.
+    tag: AtomicU64,
+    /// The index of the retained slot plus one, or 0.
+    retained: AtomicU64,
 }
 
 /// A process' counters, and its lock, which dies with it.
 #[derive(Default)]
 struct Row {
-    in_flight: [AtomicU64; 2],
+    in_flight: [AtomicU64; 3],
     owned: AtomicBool,
+}
+
+/// Which slot of the set a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ask {
+    Active,
+    Candidate,
+    Retained,
 }
 
 // SAFETY: the cells are what is proved here: loom ends the run that breaks their rule.
@@ -36,35 +55,82 @@ fn index(i: usize) -> SlotIndex {
 
 impl Machine {
     fn new() -> Arc<Self> {
+        Self::with(Word::first(index(0)), 0)
+    }
+
+    /// Slot 0 is active, slot 1 the candidate, slot 2 is retained.
+    fn with_three() -> Arc<Self> {
+        Self::with(Word::first(index(0)).with_candidate(index(1)), 3)
+    }
+
+    fn with(word: Word, retained: u64) -> Arc<Self> {
         let row = || Row { owned: AtomicBool::new(true), ..Row::default() };
+        let bank = Bank { tag: AtomicU64::new(1), retained: AtomicU64::new(retained) };
         Arc::new(Self {
-            word: AtomicU64::new(Word::first(index(0)).bits()),
+            word: AtomicU64::new(word.bits()),
+            banks: [Bank::default(), bank],
             rows: [row(), row()],
-            stopped: [UnsafeCell::new(false), UnsafeCell::new(false)],
+            stopped: [UnsafeCell::new(false), UnsafeCell::new(false), UnsafeCell::new(false)],
         })
     }
 
-    fn enter(&self, row: usize) -> Word {
-        enter(&self.word, |slot| &self.rows[row].in_flight[slot.get()])
+    fn enter(&self, row: usize) -> Entered {
+        let active = |word| Some(choose(Set::of(word)));
+        enter(&self.word, active, |slot| &self.rows[row].in_flight[slot.get()])
     }
 
-    fn leave(&self, row: usize, word: Word) {
-        leave(&self.rows[row].in_flight[word.active().get()]);
+    /// Enters the slot that is asked for, or the active one where the set has no such slot.
+    fn enter_any(&self, row: usize, ask: Ask) -> Entered {
+        let choose = |word: Word| {
+            let bank = &self.banks[word.generation() as usize % 2];
+            if bank.tag.load(Ordering::Acquire) != u64::from(word.generation()) {
+                thread::yield_now();
+                return None;
+            }
+            let retained = bank.retained.load(Ordering::Relaxed).checked_sub(1);
+            let retained = retained.map(|slot| index(slot as usize));
+            let set = Set { retained, ..Set::of(word) };
+            let asked = match ask {
+                Ask::Active => None,
+                Ask::Candidate => set.candidate,
+                Ask::Retained => set.retained,
+            };
+            Some(asked.unwrap_or(set.active))
+        };
+        enter(&self.word, choose, |slot| &self.rows[row].in_flight[slot.get()])
+    }
+
+    fn leave(&self, row: usize, slot: SlotIndex) {
+        leave(&self.rows[row].in_flight[slot.get()]);
     }
 
     /// A whole request of the process that owns `row`.
-    fn request(&self, row: usize) -> Word {
-        let word = self.enter(row);
-        self.ask(word);
-        self.leave(row, word);
-        word
+    fn request(&self, row: usize) -> Entered {
+        self.serve(row, self.enter(row))
+    }
+
+    fn serve(&self, row: usize, entered: Entered) -> Entered {
+        self.ask(entered.slot);
+        self.leave(row, entered.slot);
+        entered
     }
 
     /// The backend must be there for as long as the request is in its slot.
     #[allow(unsafe_code, reason = "loom's cells are checked by loom")]
-    fn ask(&self, word: Word) {
+    fn ask(&self, slot: SlotIndex) {
         // SAFETY: loom checks that nobody writes meanwhile.
-        self.stopped[word.active().get()].with(|stopped| assert!(!unsafe { *stopped }));
+        self.stopped[slot.get()].with(|stopped| assert!(!unsafe { *stopped }));
+    }
+
+    /// A change by a writer that holds the lock: the bank of the next generation, then its word.
+    fn change(&self, change: impl FnOnce(Word) -> Word, retained: u64) {
+        let word = change(Word::from_bits(self.word.load(Ordering::Acquire)));
+        let bank = &self.banks[word.generation() as usize % 2];
+        bank.tag.store(0, Ordering::Relaxed);
+        fence(Ordering::Release);
+        bank.retained.store(retained, Ordering::Relaxed);
+        bank.tag.store(u64::from(word.generation()), Ordering::Release);
+        self.word.store(word.bits(), Ordering::Release);
     }
 
     /// The one store of a flip, by a writer that holds the lock.
@@ -127,6 +193,61 @@ fn drained_means_drained_when_flips_come_back() {
     });
 }
 
+/// Each slot of a set of three leaves it, and is drained: no request is in it, whichever slot the request
+/// asks for, and whatever the other two do.
+#[test]
+fn a_slot_that_left_the_set_can_be_drained() {
+    for ask in [Ask::Active, Ask::Candidate, Ask::Retained] {
+        for (leaves, retained) in [(0, 3), (1, 3), (2, 0)] {
+            loom::model(move || {
+                let machine = Machine::with_three();
+                let child = {
+                    let machine = machine.clone();
+                    thread::spawn(move || machine.serve(0, machine.enter_any(0, ask)))
+                };
+                machine.change(
+                    |word| match leaves {
+                        // The candidate becomes active.
+                        0 => word.flipped(index(1)),
+                        1 => word.flipped(index(0)),
+                        _ => word.flipped(index(0)).with_candidate(index(1)),
+                    },
+                    retained,
+                );
+                if machine.is_drained(leaves) {
+                    machine.stop(leaves);
+                }
+                child.join().unwrap();
+            });
+        }
+    }
+}
+
+/// A request that is late by two generations finds the side words of the second in the bank of its own:
+/// it is not pinned to the slot that they name.
+#[test]
+fn side_words_of_a_later_generation_pin_nothing() {
+    loom::model(|| {
+        let machine = Machine::with_three();
+        let child = {
+            let machine = machine.clone();
+            thread::spawn(move || {
+                let entered = machine.enter_any(0, Ask::Retained);
+                let generation = entered.word.generation();
+                let retained = [0, 3, 0, 2][generation as usize];
+                assert_eq!(entered.slot, index(usize::checked_sub(retained, 1).unwrap_or(0)));
+                machine.serve(0, entered)
+            })
+        };
+        machine.change(|word| word.flipped(index(0)), 0);
+        machine.change(|word| word.flipped(index(0)), 2);
+        if machine.is_drained(2) {
+            machine.stop(2);
+        }
+        child.join().unwrap();
+    });
+}
+
 #[test]
 fn what_begins_after_a_flip_is_in_the_new_slot() {
     loom::model(|| {
@@ -137,8 +258,8 @@ fn what_begins_after_a_flip_is_in_the_new_slot() {
             thread::spawn(move || {
                 // The client's first byte, sent when slotctl had returned.
                 let after = returned.load(Ordering::Acquire);
-                let word = machine.request(0);
-                assert!(!after || word.active() == index(1));
+                let slot = machine.request(0).slot;
+                assert!(!after || slot == index(1));
             })
         };
         machine.store(1);
@@ -191,7 +312,7 @@ fn a_child_may_die_at_every_step() {
                         row.in_flight[word.active().get()].fetch_add(1, Ordering::Relaxed);
                         fence(Ordering::SeqCst);
                         if steps > 1 && machine.word.load(Ordering::Acquire) == word.bits() {
-                            machine.ask(word);
+                            machine.ask(word.active());
                         }
                     }
                     row.owned.store(false, Ordering::Release);
@@ -251,8 +372,8 @@ fn without_the_second_look_a_request_slips_in() {
                 let word = Word::from_bits(machine.word.load(Ordering::Acquire));
                 machine.rows[0].in_flight[word.active().get()].fetch_add(1, Ordering::Relaxed);
                 fence(Ordering::SeqCst);
-                machine.ask(word);
-                machine.leave(0, word);
+                machine.ask(word.active());
+                machine.leave(0, word.active());
             })
         };
         machine.store(1);
@@ -276,9 +397,9 @@ fn without_the_fence_a_request_slips_in() {
                 let word = Word::from_bits(machine.word.load(Ordering::Acquire));
                 machine.rows[0].in_flight[word.active().get()].fetch_add(1, Ordering::Relaxed);
                 if machine.word.load(Ordering::Acquire) == word.bits() {
-                    machine.ask(word);
+                    machine.ask(word.active());
                 }
-                machine.leave(0, word);
+                machine.leave(0, word.active());
             })
         };
         machine.store(1);

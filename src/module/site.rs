@@ -4,6 +4,7 @@
 use super::host::{Level, Proxy, Request, Worker, log};
 use super::workers::Table;
 use crate::address::{SLOT, ends_group, path_of, split_group};
+use crate::choose::{Set, choose};
 use crate::lease;
 use crate::state::control::{Names, WORD};
 use crate::state::counts::{Counts, Row, Words};
@@ -188,7 +189,9 @@ impl Group {
 
     /// Enters the active slot, in a row of the counts: see [`lease`].
     pub(super) fn enter(&self, row: Row<'_>) -> Word {
-        let word = lease::enter(self.page.word(WORD), |slot| row.block(slot).in_flight());
+        let active = |word| Some(choose(Set::of(word)));
+        let in_flight = |slot| row.block(slot).in_flight();
+        let word = lease::enter(self.page.word(WORD), active, in_flight).word;
         if self.seen.load(Ordering::Relaxed) == word.bits() {
             return word;
         }

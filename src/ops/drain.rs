@@ -7,6 +7,7 @@
 use super::error::Error;
 use super::tally::tally;
 use super::view::{self, Served, View};
+use crate::choose::Set;
 use crate::state::Dirs;
 use crate::word::{SlotIndex, Word};
 use std::thread;
@@ -122,13 +123,13 @@ enum Verdict {
     Empty,
     /// There are requests, or a change came in between: look again.
     NotYet,
-    /// The slot of this place is the active one.
+    /// Requests may enter the slot of this place.
     Active(usize),
 }
 
 /// `before` and `after` are the control word around the counting of `in_flight`.
 fn judge(before: Word, in_flight: u64, after: Word, slots: &[SlotIndex]) -> Verdict {
-    match slots.iter().position(|slot| *slot == after.active()) {
+    match slots.iter().position(|slot| Set::of(after).has(*slot)) {
         Some(at) => Verdict::Active(at),
         // Another word: a slot may have been active, and entered, after it was counted.
         None if in_flight == 0 && before == after => Verdict::Empty,
