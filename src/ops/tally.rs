@@ -5,13 +5,13 @@ use super::view::{View, has_lost, owner, read_group};
 use crate::state::Dirs;
 use crate::state::counts::{self, Block, BlockWords, CLASSES, Counts, InFlight, MAX_ROWS, rows_in};
 use crate::state::history::{Counted, Totals};
+use crate::state::os::process::may_live;
 use crate::state::os::sigbus::cut::Lost;
 use crate::state::os::{self, Mapping};
 use crate::sync::{AtomicU64, Ordering, fence};
 use crate::word::SlotIndex;
 use nix::errno::Errno;
-use nix::sys::signal::kill;
-use nix::unistd::{Pid, Whence, lseek};
+use nix::unistd::{Whence, lseek};
 use std::array;
 use std::fs::{self, File, Metadata};
 use std::ops::Range;
@@ -259,14 +259,6 @@ impl Alive {
             // Row 0 is of several processes, and says of none which.
             None => row == 0 || may_live(pid),
         }
-    }
-}
-
-/// Whether there is a process of this number, or no number is known.
-pub(crate) fn may_live(pid: u32) -> bool {
-    match i32::try_from(pid) {
-        Ok(1..) => kill(Pid::from_raw(pid as i32), None) != Err(Errno::ESRCH),
-        _ => true,
     }
 }
 

@@ -1,11 +1,11 @@
 //! Reading what a group's files say.
 
 use super::error::{Error, refused, unopened};
-use super::tally::may_live;
 use crate::group::Group;
 use crate::state::control::{Control, Damage, PAGE};
 use crate::state::history::{self, Entry};
 use crate::state::os::OpenError;
+use crate::state::os::process::may_live;
 use crate::state::os::sigbus::cut::{Lost, is_lost};
 use crate::state::trust::{self, Starter, Use};
 use crate::state::{Dirs, group_file, os};

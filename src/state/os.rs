@@ -2,6 +2,7 @@
 //! syncing, locking. The one place outside `module::host` that is `unsafe`.
 #![allow(unsafe_code, reason = "mmap, msync, futex and fcntl have no safe face")]
 
+pub(crate) mod process;
 pub mod sigbus;
 mod wide;
 

@@ -1,15 +1,15 @@
 //! What Apache reads and writes: the record, the group file and the counts.
 
-use super::super::change::lock;
-use super::super::tally::may_live;
-use super::super::view::has_lost;
 use super::file::{Place, Want};
-use super::{Apache, Doctor, Operator, RESTART, Severity};
+use super::finding::{Apache, Doctor, Operator, RESTART, Severity};
 use crate::group::Group;
+use crate::ops::change::lock;
+use crate::ops::view::has_lost;
 use crate::state::control::{Control, Damage, PAGE, Page, side_words};
 use crate::state::counts;
 use crate::state::create::keep_aside;
 use crate::state::group_file;
+use crate::state::os::process::may_live;
 use crate::state::os::sigbus::cut::Lost;
 use std::fs::{self, File, Metadata};
 use std::io;

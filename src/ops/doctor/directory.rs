@@ -1,7 +1,7 @@
 //! The two directories, and the lock of the rows.
 
 use super::file::Want;
-use super::{Doctor, Severity};
+use super::finding::{Doctor, Operator, RESTART, Severity};
 use crate::state::os;
 use crate::state::trust::{self, Starter, Use};
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
@@ -20,7 +20,7 @@ impl Doctor<'_> {
         let follows = "nobody can flip; Apache serves the slots that are recorded there, and where there \
                        is no record, SlotDefault";
         self.sound(path, &meta, follows);
-        self.private(&self.dirs.names(), Want::private(super::Operator::None));
+        self.private(&self.dirs.names(), Want::private(Operator::None));
         if self.dirs.state_is_in_memory() {
             let what =
                 "it is in memory (tmpfs): after a reboot each group is in its SlotDefault again";
@@ -36,9 +36,9 @@ impl Doctor<'_> {
         self.sound(path, &meta, "Apache's start refuses it, and counts no requests");
         self.private(&self.dirs.lost(), Want::public());
         let rows = self.dirs.rows();
-        if self.private(&rows, Want::private(super::Operator::None)).is_absent() {
+        if self.private(&rows, Want::private(Operator::None)).is_absent() {
             let what = "it is missing: which processes live can be told by their numbers only";
-            self.find(Severity::Warning, &rows, what.into(), super::RESTART);
+            self.find(Severity::Warning, &rows, what.into(), RESTART);
         }
     }
 

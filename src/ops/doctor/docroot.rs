@@ -1,7 +1,7 @@
 //! The docroots: whether Apache finds the static files of each slot.
 
 use super::child::Child;
-use super::{Apache, Doctor, Severity};
+use super::finding::{Apache, Doctor, Severity};
 use crate::group::{Group, Slot};
 use crate::state::control::Control;
 use crate::state::trust::MAX_LINKS;

@@ -1,7 +1,7 @@
 //! A file of ours: whether it is one, and has the owner and the mode that Apache gave it.
 
-use super::super::view::owner;
-use super::{Doctor, Operator, Severity};
+use super::finding::{Doctor, Operator, Severity};
+use crate::ops::view::owner;
 use crate::state::os::{self, OpenError};
 use std::fs::{self, File, Metadata, Permissions};
 use std::io;

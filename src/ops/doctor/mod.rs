@@ -9,47 +9,16 @@ mod control;
 mod directory;
 mod docroot;
 mod file;
+mod finding;
 mod writers;
 
 use super::error::Error;
 use super::view::owner;
-use crate::state::trust::Weakness;
 use crate::state::{Dirs, os};
-use child::Child;
+use finding::{Doctor, Operator};
+pub use finding::{Finding, Severity};
 use nix::unistd::Group as UnixGroup;
-use serde::Serialize;
 use std::collections::BTreeSet;
-use std::io;
-use std::path::{Path, PathBuf};
-
-/// How bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Something does not work, or somebody may do what he should not.
-    Error,
-    /// Something will not work, or is not known.
-    Warning,
-    /// Worth to know.
-    Note,
-}
-
-/// What is not as it should be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// The group; `None` for what is of all of them.
-    pub app: Option<String>,
-    /// How bad it is.
-    pub severity: Severity,
-    /// The file or the directory.
-    pub file: PathBuf,
-    /// What it is, and what follows.
-    pub what: String,
-    /// What to do; where it is repaired, what would have been to do.
-    pub way_out: String,
-    /// Whether it is mended.
-    pub repaired: bool,
-}
 
 /// Examines the files of `app`, or of all groups. With `repair`, what can be mended is: owners and
 /// modes, a torn last line of a history, what is left over from writers that were killed, a lock
@@ -100,57 +69,7 @@ fn apps(dirs: &Dirs) -> BTreeSet<String> {
     apps
 }
 
-struct Doctor<'a> {
-    dirs: &'a Dirs,
-    /// The group that is being examined.
-    app: Option<String>,
-    repair: bool,
-    /// Why nothing is repaired all the same.
-    barred: Option<Weakness>,
-    /// The parent of an Apache, and a child of it, if one was found.
-    child: Option<(u32, Option<Child>)>,
-    findings: Vec<Finding>,
-}
-
-/// What `--repair` would do.
-const REPAIR: &str = "as root: slotctl doctor --repair";
-const RESTART: &str = "restart Apache, which makes it anew";
-
 impl Doctor<'_> {
-    fn find(&mut self, severity: Severity, file: &Path, what: String, way_out: &str) {
-        self.findings.push(Finding {
-            app: self.app.clone(),
-            severity,
-            file: file.into(),
-            what,
-            way_out: way_out.into(),
-            repaired: false,
-        });
-    }
-
-    /// As [`Doctor::find`], of something that `mend` mends.
-    fn mend(
-        &mut self,
-        severity: Severity,
-        file: &Path,
-        what: String,
-        mend: impl FnOnce() -> io::Result<()>,
-    ) {
-        self.find(severity, file, what, REPAIR);
-        if self.repair {
-            let finding = self.findings.last_mut().expect("it was just found");
-            if let Some(weak) = &self.barred {
-                let path = weak.path.display();
-                finding.way_out = format!("not repaired while {path} {}", weak.why);
-                return;
-            }
-            match mend() {
-                Ok(()) => finding.repaired = true,
-                Err(e) => finding.way_out = format!("it could not be repaired: {e}"),
-            }
-        }
-    }
-
     fn group(&mut self, app: &str) {
         self.app = Some(app.into());
         let (apache, group) = self.group_file(app);
@@ -176,21 +95,4 @@ impl Doctor<'_> {
         }
         self.app = None;
     }
-}
-
-/// Whether there is an Apache that reads the files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Apache {
-    Unknown,
-    /// Of this process there is no more.
-    Gone(u32),
-    Running(u32),
-}
-
-/// The group of `SlotOperator`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Operator {
-    Unknown,
-    None,
-    Group(u32),
 }

@@ -1,9 +1,9 @@
 //! What those who flip leave behind: the lock, the history, and files that were never finished.
 
-use super::super::change::lock;
-use super::super::view::owner;
 use super::file::{Place, Want};
-use super::{Doctor, Operator, RESTART, Severity};
+use super::finding::{Doctor, Operator, RESTART, Severity};
+use crate::ops::change::lock;
+use crate::ops::view::owner;
 use crate::state::lock::{self, Content};
 use crate::state::{Dirs, history};
 use jiff::Timestamp;
