@@ -5,30 +5,30 @@ use strsim::osa_distance;
 /// The longest name of a group or a slot, in bytes.
 pub const MAX_NAME: usize = 48;
 
-/// Why a name is no name.
+/// Why a name is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadName {
-    /// Nothing at all.
+    /// It is empty.
     #[error("the name is empty")]
     Empty,
     /// Longer than [`MAX_NAME`].
     #[error("the name is longer than {MAX_NAME} bytes")]
     Long,
-    /// It starts with something else than a letter or a digit.
+    /// It does not start with a letter or a digit.
     #[error("a name starts with a letter or a digit")]
     Start,
-    /// It has a byte that has no place in a name.
+    /// It has a byte that a name must not have.
     #[error("a name holds letters, digits, '_', '-' and '.' only")]
     Letter,
 }
 
 /// Checks the name of a group or a slot: `[A-Za-z0-9][A-Za-z0-9_.-]*`, at most [`MAX_NAME`] bytes.
 ///
-/// Such a name is safe as part of a file's name, a URL's authority and an environment variable.
+/// Such a name is safe in a file name, in the authority of a URL and in an environment variable.
 ///
 /// # Errors
 ///
-/// What is wrong with it.
+/// Why the name is not valid.
 pub fn check_name(name: &str) -> Result<(), BadName> {
     let first = *name.as_bytes().first().ok_or(BadName::Empty)?;
     if name.len() > MAX_NAME {
@@ -42,8 +42,8 @@ pub fn check_name(name: &str) -> Result<(), BadName> {
 }
 
 /// Finds the names that `typed` was probably meant to be: those with the fewest letters to change,
-/// at most one in three and two altogether. A name that `typed` is the beginning of is as near as
-/// one with a single wrong letter. Several are returned if they are equally near, none if nothing is.
+/// at most one in three, and at most two. A name that begins with `typed` is as near as one with a single
+/// wrong letter. Returns several names if they are equally near.
 pub fn nearest<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let mut nearest = (usize::MAX, Vec::new());
     for (distance, name) in

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-/// How many slots a group may ever have had: the names' table of a control file holds so many.
+/// How many names the table of a control file has room for.
 pub const MAX_SLOTS: usize = 64;
 
-/// A slot's place in its control file's table of names. It stays as long as the file lives.
+/// A slot's place in its control file's table of names. It stays the same while any process may know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SlotIndex(u8);
 
@@ -31,8 +31,8 @@ impl SlotIndex {
 /// ```
 ///
 /// `generation` counts the changes (and wraps); `candidate` is an index plus one, 0 for none;
-/// `share` is in permille; `check` is 30 less the rest modulo 31, so that no flip of a single bit
-/// goes unseen and a word of zeros is none.
+/// `share` is in permille; `check` is 30 minus (the other bits modulo 31), so that every change of a single
+/// bit is detected, and a word of zeros is not valid.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Word(u64);
 
@@ -47,8 +47,8 @@ impl Word {
         Self::seal(1, active)
     }
 
-    /// The word that follows a flip to `active`: one generation on, candidate, share and flags
-    /// cleared, for they spoke of the slot that was active until now.
+    /// The word after a flip to `active`: the next generation, without candidate, share and flags, which
+    /// belonged to the slot that was active before.
     #[must_use]
     pub fn flipped(self, active: SlotIndex) -> Self {
         Self::seal(self.generation().wrapping_add(1), active)
@@ -59,13 +59,13 @@ impl Word {
         Self(rest | check_of(rest))
     }
 
-    /// Takes a word as it lies in shared memory, unchecked: the path of a request must always
-    /// have an answer. The operator's side asks [`Word::is_valid`].
+    /// Takes a word from shared memory unchecked, because a request must always get an answer. The operator's
+    /// side checks [`Word::is_valid`].
     pub fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
 
-    /// As it lies in shared memory.
+    /// The word as it is in shared memory.
     pub fn bits(self) -> u64 {
         self.0
     }
@@ -77,7 +77,7 @@ impl Word {
             && self.0 >> 9 & 0x3ff <= 1000
     }
 
-    /// How many changes the group has seen, modulo 2³².
+    /// The number of changes of the group, modulo 2³².
     pub fn generation(self) -> u32 {
         (self.0 >> GENERATION) as u32
     }
@@ -111,7 +111,7 @@ impl fmt::Debug for Word {
     }
 }
 
-/// A power of two is never 0 modulo 31, so each single bit counts.
+/// Computes the check bits. A power of two is never 0 modulo 31, so each single bit counts.
 fn check_of(bits: u64) -> u64 {
     30 - (bits >> 5) % 31
 }
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn each_flipped_bit_is_seen() {
+    fn each_single_bit_error_is_detected() {
         for word in [Word::first(index(0)), Word::first(index(41)).flipped(index(7))] {
             for bit in 0..64 {
                 assert!(!Word::from_bits(word.bits() ^ 1 << bit).is_valid(), "bit {bit}");

@@ -1,5 +1,5 @@
-//! What every change of a group begins with: nobody else may lay hands on its files, and no other
-//! writer is at work.
+//! The first steps of every change: check that no other user can change the files, and take the writers'
+//! lock.
 
 use super::error::{Error, refused, unopened_other};
 use crate::state::trust::{self, Starter, Use};
@@ -7,7 +7,7 @@ use crate::state::writer::{self, LockError, PATIENCE};
 use crate::state::{Dirs, os};
 use std::fs::File;
 
-/// Refuses a change of a group on which others could lay hands.
+/// Refuses a change if other users could change the files, or replace them.
 ///
 /// # Errors
 ///
@@ -18,7 +18,7 @@ pub(crate) fn refuse_untrusted(dirs: &Dirs) -> Result<(), Error> {
         Ok(Some(weak)) => {
             Err(Error::Untrusted { weak: Box::new(weak), elsewhere: Starter::elsewhere(dirs) })
         }
-        // That it is not there is for the others to say.
+        // Later steps report a missing directory.
         Err(e) if os::is_absent(&e) => Ok(()),
         Err(e) => Err(refused("read", &dirs.state, e)),
     }

@@ -1,8 +1,8 @@
-//! Waiting for slots to be empty, or for one to be active.
+//! Waits until slots are empty, or until a slot is active.
 //!
-//! Why "empty" can be believed is in [`crate::lease`]. What is added here: the slot was not active
-//! when the counting began, and nothing was changed until it ended; so no request can have entered
-//! behind the back of the one who counts.
+//! [`crate::lease`] proves that "empty" can be believed. Added here: requests could not enter the slot when
+//! the counting began, and the word did not change until the counting ended, so no request entered
+//! meanwhile.
 
 use super::error::Error;
 use super::tally::tally;
@@ -13,29 +13,29 @@ use crate::word::{SlotIndex, Word};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What a wait came to.
+/// The result of a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Waited {
-    /// Requests that were in the slots when they were last looked at.
+    /// Requests in the slots at the last look.
     pub in_flight: u64,
-    /// How long it took.
+    /// How long the wait took.
     pub took: Duration,
-    /// Whether what was waited for came true, and not the end of the time.
+    /// Whether the awaited state was reached before the time ran out.
     pub done: bool,
 }
 
-/// What to do about a slot that is active, into which requests keep coming.
+/// What to do about an active slot, which requests keep entering.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Active {
-    /// It is an error.
+    /// Fail.
     Refuse,
-    /// A flip is waited for as well.
+    /// Wait for a flip as well.
     Await,
 }
 
-/// Waits until no request is in any of `slots` of `app`, at most for `timeout`. From then on none
-/// can be, as long as they are not made active again. `tell` is told how many there are, each time
-/// that changes.
+/// Waits until no request is in any of `slots` of `app`, at most for `timeout`. After that none can enter,
+/// as long as none of the slots is made active again. Calls `tell` with the number of requests, each time
+/// that it changes.
 ///
 /// # Errors
 ///
@@ -92,7 +92,7 @@ pub fn until_active(
 ///
 /// # Errors
 ///
-/// [`Error::NotStarted`]: no Apache is known, which is no proof that there is none;
+/// [`Error::NotStarted`] if there is no group file, which does not prove that no Apache runs;
 /// [`Error::Uncounted`]; [`Error::Replaced`]; and those of [`View::read`].
 pub fn countable(dirs: &Dirs, app: &str) -> Result<View, Error> {
     let view = View::read(dirs, app)?;
@@ -117,11 +117,11 @@ fn still_active(view: &View, slot: &str) -> Error {
     Error::StillActive { app: view.app.clone(), slot: slot.into(), other }
 }
 
-/// What one look came to.
+/// The result of one look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Empty,
-    /// There are requests, or a change came in between: look again.
+    /// There are requests, or the word changed: look again.
     NotYet,
     /// Requests may enter the slot of this place.
     Active(usize),
@@ -131,13 +131,13 @@ enum Verdict {
 fn judge(before: Word, in_flight: u64, after: Word, slots: &[SlotIndex]) -> Verdict {
     match slots.iter().position(|slot| Set::of(after).has(*slot)) {
         Some(at) => Verdict::Active(at),
-        // Another word: a slot may have been active, and entered, after it was counted.
+        // With another word, requests may have entered a slot after it was counted.
         None if in_flight == 0 && before == after => Verdict::Empty,
         None => Verdict::NotYet,
     }
 }
 
-/// Looks again and again: after a millisecond at first, in the end ten times a second.
+/// Looks again and again: first after a millisecond, later ten times a second.
 fn poll(
     timeout: Option<Duration>,
     mut look: impl FnMut() -> Result<(u64, bool), Error>,
@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_counted_under_one_word_is_empty() {
+    fn a_slot_is_empty_only_if_the_word_did_not_change_during_the_count() {
         let index = |i| SlotIndex::new(i).unwrap();
         let word = Word::first(index(0));
         let (there, back) = (word.flipped(index(1)), word.flipped(index(1)).flipped(index(0)));

@@ -1,4 +1,4 @@
-//! What stands between an operator and what was asked for, in sentences.
+//! Why a verb failed, in sentences that end with the way out.
 
 use crate::name::meant;
 use crate::state::lock::Lock;
@@ -9,26 +9,26 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// What stands between an operator and what was asked for. Each ends with the way out.
+/// Why a verb failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no such group.
     #[error("no group {app:?} in {}{}", dir.display(), no_group(app, groups))]
     NoGroup {
-        /// What was asked for.
+        /// The name that was asked for.
         app: String,
-        /// Where it was looked for.
+        /// The directory that was searched.
         dir: PathBuf,
-        /// The groups that are there; none as well if this user may not list them.
+        /// The groups that exist; empty as well if this user may not list them.
         groups: Vec<String>,
     },
-    /// There is no group at all.
+    /// The directory has no groups.
     #[error(
         "no group in {}: has Apache been started with mod_slot and a <SlotGroup>? (another \
          instance: --state-dir, or SLOT_STATE_DIR)", dir.display()
     )]
     NoGroups {
-        /// Where it was looked for.
+        /// The directory that was searched.
         dir: PathBuf,
     },
     /// The group has no such slot.
@@ -36,17 +36,17 @@ pub enum Error {
     NoSlot {
         /// The group.
         app: String,
-        /// What was asked for.
+        /// The name that was asked for.
         slot: String,
-        /// What there is.
+        /// The slots that exist.
         slots: Vec<String>,
     },
-    /// Left out, where it is not the only one.
+    /// A name was left out, and there is not exactly one candidate.
     #[error("say which {what}: {}", .choice.join(", "))]
     Which {
         /// "group" or "slot".
         what: &'static str,
-        /// What there is.
+        /// The names that exist.
         choice: Vec<String>,
     },
     /// This user may not use the file.
@@ -63,7 +63,7 @@ pub enum Error {
     /// This user may not enter a directory on the way to the file.
     #[error("no permission to enter {0}: be root, or let others enter it (chmod o+rx {0})", dir.display())]
     Closed {
-        /// The directory that refused: it leads to the file, or is what was asked for.
+        /// The directory that refused.
         dir: PathBuf,
     },
     /// A wait for the end of what has no end.
@@ -97,23 +97,23 @@ pub enum Error {
     NotStarted {
         /// The group.
         app: String,
-        /// Where it was looked for.
+        /// The directory that was searched.
         dir: PathBuf,
     },
-    /// Another writer is at work and does not end.
+    /// Another writer holds the writers' lock for too long.
     #[error("another change of {app:?} is under way and did not end within {} s", .waited.as_secs())]
     Busy {
         /// The group.
         app: String,
-        /// How long it was waited for.
+        /// How long slotctl waited for it.
         waited: Duration,
     },
     /// Another user has locked the group.
-    #[error("{app:?} is {}: nothing is changed. They end it with: slotctl unlock {app}; root, with --force", locked(.lock))]
+    #[error("{app:?} is {}: nothing is changed. They unlock it with: slotctl unlock {app}; root can, with --force", locked(.lock))]
     Locked {
         /// The group.
         app: String,
-        /// Whose lock it is.
+        /// The lock.
         lock: Box<Lock>,
     },
     /// The lock of another user; only root removes it, with `--force`.
@@ -121,21 +121,21 @@ pub enum Error {
     NotYours {
         /// The group.
         app: String,
-        /// Whose lock it is.
+        /// Who locked it.
         owner: String,
     },
-    /// To repair is for whose the files are.
-    #[error("only root, or the owner of {}, repairs: nothing is changed", dir.display())]
+    /// This user may not repair.
+    #[error("only root, or the user who starts Apache, may repair the files in {}: nothing is changed", dir.display())]
     NotOwner {
-        /// The directory of the records.
+        /// The state directory.
         dir: PathBuf,
     },
-    /// It is not so as the caller believes.
+    /// A condition of the caller does not hold.
     #[error(
         "{condition} does not match: {active:?} of {app:?} is active, in generation {generation}; nothing is changed"
     )]
     Mismatch {
-        /// The option, and what it asked for.
+        /// The option with its value.
         condition: String,
         /// The group.
         app: String,
@@ -146,8 +146,8 @@ pub enum Error {
     },
     /// The control file cannot be used.
     #[error(
-        "{} is unusable: {why}. Apache keeps serving what it serves; a restart of Apache keeps \
-         the file aside and makes a new one with the slot of SlotDefault", path.display()
+        "{} is unusable: {why}. Apache goes on serving its current slot. A restart of Apache moves the \
+         file aside, and creates a new one in which the slot of SlotDefault is active", path.display()
     )]
     Damaged {
         /// The file.
@@ -157,8 +157,8 @@ pub enum Error {
     },
     /// Another file of the group cannot be used. It holds no slot, so nothing is lost with it.
     #[error(
-        "{} is unusable: {why}. A reload of Apache (apachectl graceful) keeps it aside and makes a new \
-         one", path.display()
+        "{} is unusable: {why}. A reload of Apache (apachectl graceful) moves it aside and creates a \
+         new one", path.display()
     )]
     Unusable {
         /// The file.
@@ -166,7 +166,7 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
-    /// The file belongs to a user whom slotctl does not take for the one who starts Apache.
+    /// The file belongs neither to root nor to the user who, as far as slotctl can tell, starts Apache.
     #[error(
         "{} belongs to user {owner}, not to root or user {starter}, so slotctl does not use it. If user \
          {owner} starts Apache, run slotctl as that user; otherwise somebody put it there: look at it, and \
@@ -175,16 +175,16 @@ pub enum Error {
     Foreign {
         /// The file.
         path: PathBuf,
-        /// Whose it is.
+        /// Its owner.
         owner: u32,
-        /// Who starts Apache, as far as slotctl can tell.
+        /// The user who starts Apache, as far as slotctl can tell.
         starter: u32,
     },
-    /// The control file is not the one that Apache reads, in all of its processes.
+    /// Not every process of Apache reads this control file.
     #[error(
         "{} is not the file that Apache (pid {pid}) reads: it was replaced or cut short since Apache \
-         started. {reads}, and serve what they have seen last. Nothing was changed; a restart of Apache \
-         makes it read this one", path.display()
+         started. {reads}, and serve the slot that they saw last. Nothing was changed; after a restart, \
+         Apache reads this one", path.display()
     )]
     Replaced {
         /// The file.
@@ -194,10 +194,10 @@ pub enum Error {
         /// What its processes read, as the beginning of a sentence.
         reads: String,
     },
-    /// Others could change the files, or put others in their place.
+    /// Other users could change the files, or replace them.
     #[error(
-        "{} {}: so nobody can flip, lock or unlock until that is mended, and Apache keeps serving what it \
-         serves. Mend it with: {}{}", .weak.path.display(), .weak.why, .weak.way_out(), instead(*.elsewhere)
+        "{} {}, so nobody can flip, lock or unlock until that is repaired; Apache goes on serving its \
+         current slot. Repair it with: {}{}", .weak.path.display(), .weak.why, .weak.way_out(), instead(*.elsewhere)
     )]
     Untrusted {
         /// The directory, and what is wrong with it.
@@ -205,12 +205,12 @@ pub enum Error {
         /// The user who may start Apache, if the directory is shared with a group on purpose.
         elsewhere: Option<u32>,
     },
-    /// Apache's last start allowed no flips.
-    #[error("{app:?} can't be flipped: {why}. Mend that, and reload Apache (apachectl graceful)")]
+    /// Apache's last start forbade flips.
+    #[error("{app:?} can't be flipped: {why}. Repair that, and reload Apache (apachectl graceful)")]
     Frozen {
         /// The group.
         app: String,
-        /// What Apache's start said.
+        /// The reason that Apache's start gave.
         why: String,
     },
     /// A slot of the configuration has no entry in the control file.
@@ -220,25 +220,25 @@ pub enum Error {
         app: String,
         /// The slot.
         slot: String,
-        /// What Apache's start said, and the way out.
+        /// The reason that Apache's start gave, with the way out.
         why: String,
     },
     /// Apache was reloaded in the middle of a flip.
     #[error(
-        "Apache was reloaded while {app:?} was flipped to {slot:?}, and {why}. The flip was not made, or \
-         taken back; see slotctl status {app}, and flip again"
+        "Apache was reloaded while {app:?} was flipped to {slot:?}, and {why}. The flip was not made, or was \
+         taken back: look at slotctl status {app}, and flip again"
     )]
     Overtaken {
         /// The group.
         app: String,
         /// The target.
         slot: String,
-        /// Why it can't be active.
+        /// Why it can't become active.
         why: String,
     },
-    /// The group file is not understood.
+    /// The group file cannot be understood.
     #[error(
-        "{} does not say what is configured ({why}): restart Apache, which writes it anew",
+        "{} does not say what is configured ({why}): restart Apache, which writes it again",
         path.display()
     )]
     Group {
@@ -254,20 +254,20 @@ pub enum Error {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
-        /// What holds now.
+        /// The state now.
         outcome: Outcome,
     },
-    /// Anything else that the system says.
+    /// Any other error of the system.
     #[error("{}: {source}", path.display())]
     System {
-        /// On which file.
+        /// The file.
         path: PathBuf,
-        /// What was said.
+        /// What the system said.
         source: io::Error,
     },
 }
 
-/// What holds after a change that could not be written to the disk.
+/// The state after a change that could not be written to the disk.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Outcome {
     /// Nothing was stored.
@@ -286,13 +286,13 @@ pub enum Outcome {
         /// The generation that took it back.
         generation: u32,
     },
-    /// The slot was active before, and is.
+    /// The slot was active already.
     #[error("{active:?} is active already, but a power cut may undo that")]
     Uncertain {
         /// The slot that is active.
         active: String,
     },
-    /// The lock file was written in part, and its old content was written again.
+    /// The lock file may have been written in part; its old content was written again.
     #[error(
         "the lock is as it was before, unless writing that failed too (slotctl status shows it)"
     )]
@@ -302,7 +302,7 @@ pub enum Outcome {
 /// How many groups a message lists.
 const LISTED: usize = 10;
 
-/// What there is in the place of a group that is not there.
+/// Lists what exists where a group was not found.
 fn no_group(app: &str, groups: &[String]) -> String {
     const ELSEWHERE: &str = "(another instance: --state-dir, or SLOT_STATE_DIR)";
     if groups.is_empty() {

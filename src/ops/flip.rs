@@ -1,8 +1,8 @@
-//! The operator's side: reading what a group's files say, and changing the active slot.
+//! Makes another slot active.
 //!
-//! A flip is one 8-byte store (see [`crate::lease`] for what it means to requests). Around it: the
-//! writers' lock, which the kernel frees when its owner dies; `msync`, so that what was
-//! acknowledged survives a power cut; and a line in the history.
+//! A flip is one 8-byte store ([`crate::lease`] says what it means to requests). Around it are the
+//! writers' lock, which the kernel frees when its owner dies; `msync`, so that an acknowledged flip
+//! survives a power cut; and a line in the history.
 
 use super::change::{self, refuse_untrusted};
 use super::error::{Error, Outcome, refused};
@@ -18,30 +18,30 @@ use crate::state::{Dirs, writer};
 use std::fs::File;
 use std::ops::Deref;
 
-/// What must be so, or nothing is changed. It is looked at under the writers' lock.
+/// Conditions without which nothing is changed. They are checked under the writers' lock.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Conditions {
-    /// This slot is active. Where the slot that was asked for by name is active already, that is
-    /// no matter: who repeats a flip of which no answer came shall not be told that it failed.
+    /// This slot is active. Ignored if the target, given by name, is already active, so that a flip can
+    /// be retried after a lost connection.
     pub active: Option<String>,
-    /// The control word's generation is this. A mismatch is one always.
+    /// The control word has this generation. Never ignored.
     pub generation: Option<u32>,
 }
 
-/// What a flip did.
+/// The result of a flip.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flipped {
     /// The slot that was active.
     pub from: String,
     /// The slot that is active.
     pub to: String,
-    /// The generation of the control word, now.
+    /// The generation of the control word after it.
     pub generation: u32,
-    /// The history could not be written: what the system said. The flip holds.
+    /// Why the history could not be written, if it could not. The flip holds.
     pub unrecorded: Option<String>,
-    /// Whether Apache has been started since the boot: a flip before it is for its start.
+    /// Whether a group file was found. Without one, the flip is for Apache's next start.
     pub started: bool,
-    /// What the lock file holds is no hold that can be read: it barred nobody.
+    /// Whether the lock file's content could not be read; it locked nothing.
     pub unreadable_lock: bool,
 }
 
@@ -52,19 +52,20 @@ impl Flipped {
     }
 }
 
-/// Makes `slot` (or the only other one) the active slot of `app`. On return it is so, in every
-/// Apache process and on the disk.
+/// Makes `slot` (or the only other one) the active slot of `app`: on return, in every process of Apache and
+/// on the disk.
 ///
-/// `who` may be lazy: unless there is a hold, it is asked for behind the store, for a login name can
-/// come from a directory server that takes its time.
+/// `who` may be lazy, because a login name can come from a slow directory server: unless the group is
+/// locked, it is evaluated after the store.
 ///
-/// A reload of Apache that could not have the writers' lock does not wait for this one, nor this for the
-/// reload: see [`crate::state::startup`]. So the group file is read again behind the store, and where it
-/// forbids the change by now, the change is taken back.
+/// A reload of Apache that could not get the writers' lock and this flip do not wait for each other (see
+/// [`crate::state::startup`]). So the group file is read again after the store, and if it now forbids the
+/// change, the change is taken back.
 ///
 /// # Errors
 ///
-/// [`Error`]; then nothing is changed, or it was taken back. Where `slot` is active already, another's hold is none.
+/// [`Error`]; then nothing is changed, or the change was taken back. The lock of another user is no error
+/// if `slot` is active already.
 pub fn flip(
     dirs: &Dirs,
     app: &str,
@@ -98,8 +99,8 @@ pub fn flip(
         checked.inspect_err(|_| drop(writer::store(&mapping, word.flipped(before.active()))))
     };
     if changed {
-        // Before the store, because requests may see a change that is taken back; at once behind it, so that
-        // few do; and at the end, for a process that was stopped since.
+        // Before the store, because requests may see a change that is taken back; right after it, so that few
+        // do; and at the end, because this process may have been stopped meanwhile.
         check()?;
         writer::make_room(&file).map_err(|e| not_durable(e, Outcome::Unchanged))?;
         writer::publish(&mapping, word);
@@ -119,7 +120,7 @@ pub fn flip(
     let started = view.group.is_some();
     let mut flipped = Flipped { from, to, generation, unrecorded: None, started, unreadable_lock };
     if changed {
-        // Before `who`, which may take its time: what ends meanwhile belongs to the new slot's turn.
+        // Before `who`, which may be slow: requests that end meanwhile count for the new slot's turn.
         let (time, counted) = (writer::now(), totals(dirs, &view));
         let entry = Entry { counted, ..entry(time, &flipped, &who) };
         let recorded = writer::append(dirs, app, &entry);
@@ -138,7 +139,7 @@ fn check(view: &View, conditions: &Conditions, already: bool) -> Result<(), Erro
         return mismatch(format!("--if-generation {wanted}"));
     }
     if let Some(wanted) = &conditions.active {
-        // A name that there has never been is a mistake, and not a mismatch.
+        // A name that never existed is a mistake of the caller, not a mismatch.
         view.index_of(wanted)?;
         if wanted != active && !already {
             return mismatch(format!("--if-active {wanted}"));
@@ -147,7 +148,7 @@ fn check(view: &View, conditions: &Conditions, already: bool) -> Result<(), Erro
     Ok(())
 }
 
-/// Refuses where somebody else has a hold; says whether there is one that cannot be read.
+/// Refuses if another user has locked the group. Returns whether there is a lock that cannot be read.
 fn is_locked(
     dirs: &Dirs,
     app: &str,
@@ -174,15 +175,15 @@ fn refuse_frozen(app: &str, group: Option<&Group>) -> Result<(), Error> {
     }
 }
 
-/// Refuses what a reload of Apache has forbidden since `view` was read, without the writers' lock.
+/// Refuses what a reload of Apache, without the writers' lock, has forbidden since `view` was read.
 fn refuse_overtaken(dirs: &Dirs, view: &View, to: &str) -> Result<(), Error> {
     let why = match read_group(dirs, &view.app)? {
         None if view.group.is_none() => return Ok(()),
-        None => "Apache does not say any more what is configured".into(),
+        None => "Apache no longer says what is configured".into(),
         Some(group) => match &group.frozen {
-            Some(why) => format!("since then nobody can flip: {why}"),
+            Some(why) => format!("now nobody can flip: {why}"),
             None if !view.is_read_by(&group) => "Apache reads another control file now".into(),
-            None if !group.has(to) => format!("slot {to:?} is configured no more"),
+            None if !group.has(to) => format!("slot {to:?} is no longer configured"),
             None => return Ok(()),
         },
     };

@@ -1,7 +1,7 @@
-//! The operator's lock: while it lasts, nobody else flips.
+//! The operator's lock: while it lasts, no other user flips.
 //!
-//! It bars those who go through `slotctl`, not the group's other operators from writing the file:
-//! a word between colleagues, not a wall.
+//! It stops flips by `slotctl` only. Other operators can still write the files: it is an agreement among
+//! colleagues, not protection against them.
 
 use super::change::{self, refuse_untrusted};
 use super::error::{Error, Outcome, refused, unopened_other};
@@ -16,26 +16,26 @@ use jiff::{SignedDuration, Timestamp};
 use std::thread;
 use std::time::Duration;
 
-/// What was done.
+/// The result of `lock` or `unlock`.
 #[derive(Clone, Debug)]
 pub struct Done {
-    /// The lock there is now, or that was taken back.
+    /// The lock that there is now, or that was removed.
     pub lock: Option<Lock>,
     /// Whether anything changed.
     pub changed: bool,
-    /// What was there could not be read, and is gone.
+    /// Whether a lock that could not be read was removed.
     pub unreadable: bool,
-    /// The history could not be written: what the system said.
+    /// Why the history could not be written, if it could not.
     pub unrecorded: Option<String>,
 }
 
-/// Makes or renews `who`'s lock on `app`, for `length` or until it is taken back. To ask once more
-/// for the same is done already.
+/// Creates or renews `who`'s lock on `app`, for `length` or until it is unlocked. Changes nothing if the same
+/// lock is there.
 ///
 /// # Errors
 ///
 /// [`Error::Locked`] by another; those of [`crate::ops::view::View::read`]; [`Error::Untrusted`];
-/// [`Error::Busy`]; [`Error::NotDurable`]. Nothing is changed then.
+/// [`Error::Busy`]; [`Error::NotDurable`]. Then nothing is changed.
 pub fn lock(dirs: &Dirs, app: &str, who: &Actor, length: Option<Duration>) -> Result<Done, Error> {
     change(dirs, app, who, "lock", |content| {
         let now = Timestamp::now();
@@ -55,12 +55,11 @@ pub fn lock(dirs: &Dirs, app: &str, who: &Actor, length: Option<Duration>) -> Re
     })
 }
 
-/// Takes a lock back: one's own, or, as root with `force`, another's. Where there is none it is
-/// done already.
+/// Removes a lock: one's own, or another user's as root with `force`. Changes nothing if there is none.
 ///
 /// # Errors
 ///
-/// [`Error::Locked`] by another; [`Error::NotYours`] for who forces and is not root; otherwise as
+/// [`Error::Locked`] by another; [`Error::NotYours`] for `force` without being root; otherwise as
 /// [`lock()`].
 pub fn unlock(dirs: &Dirs, app: &str, who: &Actor, force: bool) -> Result<Done, Error> {
     change(dirs, app, who, "unlock", |content| {
@@ -79,7 +78,7 @@ pub fn unlock(dirs: &Dirs, app: &str, who: &Actor, force: bool) -> Result<Done, 
     })
 }
 
-/// What the lock file of `app` holds.
+/// Reads the content of the lock file of `app`.
 ///
 /// # Errors
 ///
@@ -98,12 +97,12 @@ pub fn read(dirs: &Dirs, app: &str) -> Result<Content, Error> {
         if content != Content::Unreadable || tries == 0 {
             return Ok(content);
         }
-        // It is being written, perhaps.
+        // A writer may be in the middle of it.
         thread::sleep(Duration::from_millis(2));
     }
 }
 
-/// `None`: nothing is to be changed; `Some` of what shall be there.
+/// `None` changes nothing; `Some` is the new content.
 type Decision = Result<Option<Option<Lock>>, Error>;
 
 fn change(
@@ -129,7 +128,7 @@ fn change(
         return Ok(Done { lock: before, changed: false, unreadable, unrecorded: None });
     };
     if let Err(source) = lock_file::write(&file, after.as_ref()) {
-        // What can be read may not be on the disk, or not whole: it is taken back.
+        // What can be read now may not be on the disk, or not whole: write the old content again.
         let _ = lock_file::write(&file, before.as_ref());
         return Err(Error::NotDurable { path, source, outcome: Outcome::LockRestored });
     }

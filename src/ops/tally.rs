@@ -1,4 +1,4 @@
-//! Summing what Apache's children have counted.
+//! Sums what Apache's children have counted.
 
 use super::error::{Error, refused, unopened_other};
 use super::view::{View, has_lost, owner, read_group};
@@ -21,14 +21,14 @@ use std::time::UNIX_EPOCH;
 /// The place of 5xx among the classes.
 const SERVER_ERRORS: usize = 4;
 
-/// What the count segment says of one slot, summed over all processes.
+/// The counts of one slot, summed over all processes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Requests in the slot now, of processes that live.
+    /// Requests in the slot now, in living processes.
     pub in_flight: u64,
     /// Finished requests by class of status: 1xx to 5xx, others; since the segment was made.
     pub classes: [u64; CLASSES],
-    /// The sum of their durations, microseconds.
+    /// The sum of their durations, in microseconds.
     pub micros: u64,
 }
 
@@ -38,7 +38,7 @@ impl Tally {
         self.classes.iter().fold(0, |sum, n| sum.saturating_add(*n))
     }
 
-    /// Adds what is finished in a row's block of the slot.
+    /// Adds the finished requests of a row's block.
     fn count(&mut self, block: Block<'_>) {
         let add = |to: &mut u64, n: &AtomicU64| *to = to.saturating_add(n.load(Ordering::Relaxed));
         for (class, n) in self.classes.iter_mut().enumerate() {
@@ -96,7 +96,7 @@ fn name_of(file: &Metadata) -> Option<String> {
     Some(format!("{:x}-{made}", file.ino()))
 }
 
-/// Sums what is finished in each of `slots`. Costs one system call for each row that a child has used:
+/// Sums the finished requests of each of `slots`. Costs one system call for each row that a child has used:
 /// about a microsecond, so that a thousand children cost a flip a millisecond.
 fn finished(file: &File, rows: usize, slots: &[SlotIndex]) -> Option<Vec<Tally>> {
     let mut tallies = vec![Tally::default(); slots.len()];
@@ -133,7 +133,7 @@ fn finished(file: &File, rows: usize, slots: &[SlotIndex]) -> Option<Vec<Tally>>
     Some(tallies)
 }
 
-/// Sums the counts of `slots`. `None` when there is no segment, or none that belongs to `identity`.
+/// Sums the counts of `slots`. `None` if there is no segment that belongs to `identity`.
 ///
 /// # Errors
 ///
@@ -146,26 +146,25 @@ pub fn tally(
 ) -> Result<Option<Vec<Tally>>, Error> {
     let Some((segment, file)) = segment(dirs, app, identity)? else { return Ok(None) };
     fence(Ordering::SeqCst);
-    // Behind the fence: whoever entered before has a page for it by now.
+    // After the fence: a request that entered before it has a page for its count by now.
     let filled = Filled::of(segment.rows(), &file);
     let alive = Alive::of(dirs)?;
     let sums = slots.iter().map(|&slot| sum(&segment, &filled, slot, &alive)).collect();
-    // A process that counted elsewhere meanwhile has said so before it did.
+    // A process that counts elsewhere has said so before it did.
     Ok(is_whole(dirs, app, identity, &file)?.then_some(sums))
 }
 
-/// A request in flight, as its process has noted it. Untrusted: a child may write nonsense.
+/// A request in flight, as its process has noted it. Untrusted: a child may write anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// The process; 0 where several share a row.
+    /// The process; 0 if several processes share a row.
     pub pid: u32,
-    /// What it has noted.
+    /// The process's note.
     pub note: InFlight,
 }
 
-/// The requests in flight that processes which live have made a note of; the oldest is the first.
-/// A process notes at most [`counts::MAX_NOTES`] at a time, so [`tally`] may count more. `None`
-/// as there.
+/// Lists the requests in flight that living processes have noted, oldest first. A process notes at most
+/// [`counts::MAX_NOTES`] at a time, so [`tally`] may count more. `None` as there.
 ///
 /// # Errors
 ///
@@ -201,15 +200,15 @@ fn segment(dirs: &Dirs, app: &str, identity: u128) -> Result<Option<(Counts, Fil
     Ok(Counts::new(mapping).ok().map(|segment| (segment, file)))
 }
 
-/// Whether the segment is the one that Apache made, no shorter, and all of its processes count there.
+/// Whether this is the segment that Apache made, not cut short, and all of its processes count there.
 fn is_whole(dirs: &Dirs, app: &str, identity: u128, file: &File) -> Result<bool, Error> {
     let meta = file.metadata().map_err(|e| refused("read", &dirs.counts(app), e))?;
     let made = read_group(dirs, app)?.and_then(|group| group.segment);
     Ok(made.is_none_or(|made| made.is(&meta)) && !has_lost(dirs, identity, Lost::Counts)?)
 }
 
-/// Where a segment holds anything. It is made for as many children as there may ever be, in memory:
-/// to look at what no child has used would take that memory, or be a SIGBUS where there is none left.
+/// The parts of a segment that hold anything. A segment has room for every child that there may be: to look
+/// at the rows that no child has used would take memory for them, or be a SIGBUS if there is none.
 struct Filled(Vec<Range<usize>>);
 
 impl Filled {
@@ -218,13 +217,13 @@ impl Filled {
     }
 
     fn has(&self, at: usize) -> bool {
-        // They are in order.
+        // The parts are in order.
         let next = self.0.partition_point(|part| part.end <= at);
         self.0.get(next).is_some_and(|part| part.contains(&at))
     }
 }
 
-/// Children may write nonsense: whatever they wrote, this only adds, and never overflows.
+/// Sums a slot's blocks. Children may write anything: this only adds, and never overflows.
 fn sum(segment: &Counts, filled: &Filled, slot: SlotIndex, alive: &Alive) -> Tally {
     let mut tally = Tally::default();
     for row in (0..segment.rows()).filter(|row| filled.has(counts::block_at(*row, slot))) {
@@ -238,8 +237,8 @@ fn sum(segment: &Counts, filled: &Filled, slot: SlotIndex, alive: &Alive) -> Tal
     tally
 }
 
-/// Which rows have an owner that lives: by the rows' locks, or, for who may not open those, by the
-/// processes' numbers.
+/// Tells which rows belong to a living process: by the rows' locks, or by the processes' numbers if this
+/// user may not open the lock file.
 struct Alive(Option<File>);
 
 impl Alive {
@@ -252,11 +251,11 @@ impl Alive {
         }
     }
 
-    /// In doubt, a row is taken to be alive: a drain must rather wait than lie.
+    /// In doubt, a row counts as owned: a drain must wait rather than be wrong.
     fn owns(&self, row: usize, pid: u32) -> bool {
         match &self.0 {
             Some(file) => os::byte_owner(file, row).map_or(true, |owner| owner.is_some()),
-            // Row 0 is of several processes, and says of none which.
+            // Several processes share row 0, which names none of them.
             None => row == 0 || may_live(pid),
         }
     }

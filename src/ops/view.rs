@@ -1,4 +1,4 @@
-//! Reading what a group's files say.
+//! Reads what a group's files say.
 
 use super::error::{Error, refused, unopened};
 use crate::group::Group;
@@ -17,20 +17,20 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::time::Duration;
 
-/// The groups that have a control file, or that Apache serves without one, sorted.
+/// Lists the groups that have a control file, or that Apache serves without one, sorted.
 ///
 /// # Errors
 ///
-/// [`Error::Permission`], [`Error::System`]; a directory that is not there has no groups.
+/// [`Error::Permission`], [`Error::System`]; a directory that does not exist has no groups.
 pub fn groups(dirs: &Dirs) -> Result<Vec<String>, Error> {
     let mut groups = names_in(&dirs.state, ".slot").map_err(|e| refused("read", &dirs.state, e))?;
-    // Where these cannot be read, no group is taken for one of them.
+    // If this directory cannot be read, it adds no group.
     let without = names_in(&dirs.runtime, ".json").unwrap_or_default();
     groups.extend(without.into_iter().filter(|app| is_served_without(dirs, app)));
     Ok(groups.into_iter().collect())
 }
 
-/// The names of groups that a directory has files of.
+/// Lists the groups that have a file in a directory.
 fn names_in(dir: &Path, ending: &str) -> io::Result<BTreeSet<String>> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
@@ -51,11 +51,11 @@ fn is_served_without(dirs: &Dirs, app: &str) -> bool {
     matches!(read_group(dirs, app), Ok(Some(Group { serves: Some(_), .. })))
 }
 
-/// Whether there is a group of this name: a control file, or an Apache that serves it without one.
+/// Whether there is a group of this name: it has a control file, or Apache serves it without one.
 ///
 /// # Errors
 ///
-/// [`Error::Permission`], [`Error::System`]: nobody can say.
+/// [`Error::Permission`], [`Error::System`]: it cannot be determined.
 pub fn is_group(dirs: &Dirs, name: &str) -> Result<bool, Error> {
     if crate::name::check_name(name).is_err() {
         return Ok(false);
@@ -76,8 +76,8 @@ pub fn is_starting(dirs: &Dirs) -> bool {
     claimed.is_ok_and(|at| at.elapsed().is_ok_and(|age| age < START))
 }
 
-/// What keeps a group from being flipped, in sentences: what is wrong with the state directory, and what
-/// Apache's last start said. What this user may not know is left out.
+/// Says why a group cannot be flipped: faults of the state directory, and what Apache's last start said.
+/// Leaves out what this user may not read.
 pub fn warnings(dirs: &Dirs, app: &str) -> Vec<String> {
     let mut warnings = Vec::new();
     if let Ok(Some(weak)) = trust::weakness(&dirs.state, Use::Holds, Starter::of(dirs)) {
@@ -146,11 +146,11 @@ pub struct View {
     pub app: String,
     /// What the control file says.
     pub control: Control,
-    /// What the configuration says; `None` when Apache has not been started since the boot.
+    /// What the configuration says; `None` if there is no group file.
     pub group: Option<Group>,
     /// The control file's number in its file system.
     inode: u64,
-    /// A process of Apache reads it no more, for it was cut short meanwhile.
+    /// A process of Apache no longer reads it, because it was cut short.
     lost: bool,
 }
 
@@ -164,7 +164,7 @@ impl View {
         Self::of(dirs, app, false).map(|(view, _)| view)
     }
 
-    /// The same, and the control file.
+    /// As [`View::read`]; also returns the open control file.
     pub(crate) fn of(dirs: &Dirs, app: &str, write: bool) -> Result<(Self, File), Error> {
         let (file, control) = open(dirs, app, write)?;
         let inode = file.metadata().map_err(|e| refused("read", &dirs.control(app), e))?.ino();
@@ -173,8 +173,7 @@ impl View {
         Ok((Self { app: app.into(), control, group, inode, lost }, file))
     }
 
-    /// Whether the control file is the one that Apache reads, all of its processes, as far as they
-    /// have said so.
+    /// Whether all of Apache's processes read this control file, as far as they have said.
     pub fn is_read(&self) -> bool {
         !self.lost && self.group.as_ref().is_none_or(|group| self.is_read_by(group))
     }
@@ -206,7 +205,7 @@ impl View {
         Err(Error::Replaced { path: dirs.control(&self.app), pid: group.pid, reads })
     }
 
-    /// What Apache's processes serve: see [`served`].
+    /// Says what Apache's processes serve: see [`served`].
     ///
     /// # Errors
     ///
@@ -225,7 +224,7 @@ impl View {
         Ok(Served { slot, generation: Some(generation), slots: self.slots() })
     }
 
-    /// The names of the slots: those configured, or, before Apache's start, all ever known.
+    /// Lists the configured slots, or, before Apache's start, all that have a name.
     pub fn slots(&self) -> Vec<String> {
         match &self.group {
             Some(group) => group.names().map(str::to_owned).collect(),
@@ -233,7 +232,7 @@ impl View {
         }
     }
 
-    /// The slot that is meant: `name`, or, where none is given, the only one that is not active.
+    /// Finds the slot that is meant: `name`, or the only one that is not active.
     ///
     /// # Errors
     ///
@@ -256,12 +255,11 @@ impl View {
         Ok((name.to_owned(), self.index_of(name)?))
     }
 
-    /// The index of a slot that is known, though perhaps configured no more: requests can be in it
-    /// still.
+    /// Finds the index of a slot, which may no longer be configured: requests can still be in it.
     ///
     /// # Errors
     ///
-    /// [`Error::NoSlot`]; [`Error::Unlisted`] where it is configured, and has no entry in the control file.
+    /// [`Error::NoSlot`]; [`Error::Unlisted`] if it is configured and has no entry in the control file.
     pub fn index_of(&self, name: &str) -> Result<SlotIndex, Error> {
         self.control.index_of(name).ok_or_else(|| match &self.group {
             Some(group) if group.has(name) => {
@@ -278,7 +276,7 @@ impl View {
     }
 }
 
-/// The history of `app`, oldest first.
+/// Reads the history of `app`, oldest entry first.
 ///
 /// # Errors
 ///
@@ -296,7 +294,7 @@ pub fn read_history(dirs: &Dirs, app: &str) -> Result<Vec<Entry>, Error> {
     }
 }
 
-/// Who owns the files, besides root: the user who starts Apache.
+/// Returns the user who, besides root, may own the files: the one who starts Apache.
 pub(crate) fn owner(dirs: &Dirs) -> u32 {
     Starter::of(dirs).uid()
 }
@@ -339,7 +337,7 @@ pub(crate) fn has_lost(dirs: &Dirs, identity: u128, what: Lost) -> Result<bool, 
     }
 }
 
-/// The group file of `app`; `None` when there is none.
+/// Reads the group file of `app`; `None` if there is none.
 ///
 /// # Errors
 ///

@@ -93,7 +93,7 @@ fn a_group_file_that_is_none_is_a_matter_of_configuration() {
     for text in ["", "{", "[]", r#"{"version": 99}"#] {
         fs::write(site.dirs.group("app"), text).unwrap();
         for verb in ["flip", "status", "list", "active"] {
-            site.run(&[verb]).fails(8, "restart Apache, which writes it anew");
+            site.run(&[verb]).fails(8, "restart Apache, which writes it again");
         }
     }
     site.assert_active("app", "resin", 1);

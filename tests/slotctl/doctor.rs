@@ -99,7 +99,7 @@ fn a_finding_says_what_is_what_follows_and_the_way_out() {
     fs::remove_file(&path).unwrap();
     let ran = site.run(&["doctor"]);
     let line = format!(
-        "error: {}: it is missing: nobody can flip. Way out: restart Apache, which makes it anew\n",
+        "error: {}: it is missing: nobody can flip. Way out: restart Apache, which creates it again\n",
         path.display()
     );
     assert_eq!((ran.code, ran.out, ran.err.as_str()), (1, line, "slotctl: 1 thing is broken\n"));
@@ -108,7 +108,7 @@ fn a_finding_says_what_is_what_follows_and_the_way_out() {
 #[test]
 fn directories_are_there_and_not_everybodys() {
     let site = Site::empty();
-    finds(&site, "error", "state", "it is missing: no group has a record there");
+    finds(&site, "error", "state", "it is missing: no group has a control file there");
     let site = Site::whole();
     fs::remove_dir_all(&site.dirs.runtime).unwrap();
     let found = findings(&site, &[]);
@@ -189,7 +189,7 @@ fn the_operators_have_what_is_theirs() {
     let _busy = Busy::of(&site, "app");
     assert_eq!(findings(&site, &[]), []);
     set_mode(&site.dirs.lock("app"), 0o600);
-    mends(&site, "warning", "app.lock", "who should may not use it");
+    mends(&site, "warning", "app.lock", "some who should use it may not");
     chown(site.dirs.control("app"), None, Some(0)).unwrap();
     mends(&site, "error", "app.slot", "that of SlotOperator");
 }
@@ -232,7 +232,7 @@ fn a_damaged_record_is_kept_aside_when_apache_is_gone() {
     assert!(!path.exists());
     site.publish("app", &TWO, None);
     let _started = Busy::of(&site, "app");
-    finds(&site, "note", "app.slot.damaged", "kept it aside");
+    finds(&site, "note", "app.slot.damaged", "moved it aside");
 }
 
 #[test]
@@ -294,7 +294,7 @@ fn what_is_damaged_and_means_nothing_yet_is_a_note() {
     let file = File::options().write(true).open(site.dirs.control("app")).unwrap();
     // A tombstone, as a start that was killed leaves it, in an entry that is not used.
     file.write_all_at(&[0xff], 512 + 9 * 56).unwrap();
-    finds(&site, "note", "app.slot", "entry 9 of its table of names names no slot");
+    finds(&site, "note", "app.slot", "entry 9 of its table of names has no valid name");
     file.write_all_at(&[0], 512 + 9 * 56).unwrap();
     file.write_all_at(&[0xff; 8], 192).unwrap();
     finds(&site, "note", "app.slot", "the words beside its control word are damaged");
@@ -328,7 +328,7 @@ fn a_group_file_that_says_nothing_is_found() {
     let site = Site::whole();
     let path = site.dirs.group("app");
     fs::write(&path, "{").unwrap();
-    finds(&site, "error", "app.json", "nobody knows what is configured");
+    finds(&site, "error", "app.json", "slotctl does not know what is configured");
     fs::remove_file(&path).unwrap();
     finds(&site, "warning", "app.json", "Apache has not been started");
     let mut group = site.group("app", &TWO, site.control("app").identity);
@@ -346,7 +346,7 @@ fn counts_that_count_nothing_are_found() {
     let file = File::options().write(true).open(&path).unwrap();
     let identity = fs::read(&path).unwrap()[20];
     file.write_all_at(&[!identity], 20).unwrap();
-    finds(&site, "error", "app.counts", "it belongs to another record");
+    finds(&site, "error", "app.counts", "it belongs to another control file");
     file.write_all_at(b"x", 0).unwrap();
     finds(&site, "error", "app.counts", "its header is damaged");
     file.set_len(5000).unwrap();
@@ -364,9 +364,9 @@ fn counts_that_count_nothing_are_found() {
 fn a_lock_that_bars_nobody_is_taken_away() {
     let site = Site::whole();
     fs::write(site.dirs.lock("app"), "{").unwrap();
-    mends(&site, "warning", "app.lock", "what it holds cannot be read");
+    mends(&site, "warning", "app.lock", "its content cannot be read");
     site.run(&["lock", "--for", "0"]).fails_not();
-    mends(&site, "note", "app.lock", "has ended: it bars nobody");
+    mends(&site, "note", "app.lock", "has ended, so it locks nothing");
     assert_eq!(fs::metadata(site.dirs.lock("app")).unwrap().len(), 0);
     site.run(&["lock"]).fails_not();
     assert_eq!(findings(&site, &["--repair"]), []);
@@ -420,7 +420,7 @@ fn to_repair_is_for_whose_the_files_are() {
     assert!(copy.arg(env!("CARGO_BIN_EXE_slotctl")).arg(&slotctl).status().unwrap().success());
     use std::os::unix::process::CommandExt;
     let nobody = |args| ran(site.command(&slotctl, args).uid(65534).gid(65534).current_dir("/"));
-    nobody(&["doctor", "--repair"]).fails(77, "only root, or the owner of ");
+    nobody(&["doctor", "--repair"]).fails(77, "only root, or the user who starts Apache,");
     let seen = nobody(&["doctor"]);
     assert_eq!(seen.code, 1, "{seen:?}");
     assert!(seen.out.contains("its mode is 0666") && seen.out.contains("note: "), "{seen:?}");

@@ -40,7 +40,7 @@ fn a_group_that_a_start_has_frozen_is_told_of_by_each_verb_and_not_flipped() {
     let site = Site::whole();
     change(&site, |group| group.frozen = Some("the lock was held".into()));
     for args in READS {
-        warns(&site, args, "the lock was held. Mend that, and reload Apache");
+        warns(&site, args, "the lock was held. Repair that, and reload Apache");
     }
     for args in [&["flip"][..], &["flip", "app", "resin_standby"]] {
         site.run(args).fails(1, "can't be flipped: the lock was held");
@@ -116,7 +116,7 @@ fn a_configured_slot_without_an_entry_is_not_taken_for_none() {
 fn a_directory_that_others_could_change_is_named_with_the_command_that_mends_it() {
     let site = Site::whole();
     let set = |mode| fs::set_permissions(&site.dirs.state, Permissions::from_mode(mode)).unwrap();
-    let mend = format!("Mend it with: chmod o-w {}", site.dirs.state.display());
+    let mend = format!("Repair it with: chmod o-w {}", site.dirs.state.display());
     set(0o757);
     for args in READS {
         warns(&site, args, &mend);
@@ -138,7 +138,7 @@ fn a_directory_that_was_given_to_another_user_is_not_taken_for_that_users_apache
     }
     let site = Site::whole();
     std::os::unix::fs::chown(&site.dirs.state, Some(65534), None).unwrap();
-    let mend = format!("Mend it with: chown 0 {}", site.dirs.state.display());
+    let mend = format!("Repair it with: chown 0 {}", site.dirs.state.display());
     site.run(&["flip"]).fails(1, &mend);
     warns(&site, &["active"], &mend);
     // All of it is: a user has an Apache.

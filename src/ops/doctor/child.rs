@@ -1,4 +1,4 @@
-//! A child of Apache: its user, and what that user can find in the file system.
+//! A child process of Apache: its user, and which files that user can reach.
 
 use crate::state::os;
 use nix::unistd::{Gid, Uid, getgroups, setfsgid, setfsuid, setgroups};
@@ -57,8 +57,8 @@ impl Child {
         fs::symlink_metadata(root.join(".")).is_ok().then_some(root)
     }
 
-    /// Calls `look` with the rights of this child, and the directory in the place of `/`. `None` if
-    /// this process cannot take those rights.
+    /// Calls `look` with the rights of this child, and with the directory that is `/` for the child.
+    /// `None` if this process cannot take those rights.
     ///
     /// As root, it changes the file system user and group of this thread, and the supplementary groups
     /// of the process, until `look` returns: do not call it while other threads open files.
@@ -75,7 +75,7 @@ impl Child {
     }
 }
 
-/// This process has the rights of another user, until it is dropped.
+/// Gives this process the rights of another user, until it is dropped.
 struct Disguise {
     groups: Vec<Gid>,
     own: (Uid, Gid),
@@ -91,7 +91,7 @@ impl Disguise {
         let (uid, gid) = (Uid::from_raw(child.uid), Gid::from_raw(child.gid));
         setfsgid(gid);
         setfsuid(uid);
-        // They do not report errors: only the next call tells what is set.
+        // These calls report no errors; the next call returns what is set.
         (setfsgid(gid) == gid && setfsuid(uid) == uid).then_some(disguise)
     }
 }
@@ -111,7 +111,7 @@ fn has_mapped(pid: u32, control: &Path, inode: u64) -> bool {
         let mut fields = line.split_whitespace().skip(4);
         let mapped = fields.next().and_then(|number| number.parse::<u64>().ok());
         let path = fields.next().map(Path::new);
-        // In a container the path differs; on some file systems the number does.
+        // In a container the path differs; on some file systems the inode number differs.
         mapped == Some(inode) && path.and_then(Path::file_name) == control.file_name()
             || path == Some(control)
     })

@@ -1,4 +1,4 @@
-//! What Apache reads and writes: the record, the group file and the counts.
+//! Examines what Apache reads and writes: the control file, the group file and the counts.
 
 use super::file::{Place, Want};
 use super::finding::{Apache, Doctor, Operator, RESTART, Severity};
@@ -17,15 +17,20 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 impl Doctor<'_> {
-    /// What is configured, and whether who wrote it is there.
+    /// Reads what is configured, and whether the Apache that wrote it still runs.
     pub(super) fn group_file(&mut self, app: &str) -> (Apache, Option<Group>) {
         let path = self.dirs.group(app);
         let file = match self.private(&path, Want::public()) {
             Place::File(file, _) => file,
             Place::Absent => {
-                let what = "it is missing: Apache has not been started with this group since the \
-                            boot, as far as this tells";
-                self.find(Severity::Warning, &path, what.into(), "start Apache");
+                let what = "it is missing: either Apache has not been started with this group since the \
+                            boot, or its SlotRuntimeDir is another directory";
+                self.find(
+                    Severity::Warning,
+                    &path,
+                    what.into(),
+                    "start Apache, or name the directory: --runtime-dir",
+                );
                 return (Apache::Unknown, None);
             }
             Place::NotOurs(_) | Place::Hidden => return (Apache::Unknown, None),
@@ -34,15 +39,16 @@ impl Doctor<'_> {
         let group = match group {
             Ok(group) => group,
             Err(e) => {
-                let what = format!("{e}: nobody knows what is configured, and nobody can flip");
+                let what =
+                    format!("{e}: slotctl does not know what is configured, and nobody can flip");
                 self.find(Severity::Error, &path, what, RESTART);
                 return (Apache::Unknown, None);
             }
         };
         if !group.counted {
-            let what = "Apache does not count this group's requests where it can be seen: nobody \
-                        can say when a slot is empty";
-            let way_out = "mend what Apache's error log names, and restart Apache";
+            let what = "Apache does not count this group's requests where slotctl sees it, so no \
+                        drain can tell when a slot is empty";
+            let way_out = "repair what Apache's error log names, and restart Apache";
             self.find(Severity::Warning, &path, what.into(), way_out);
         }
         if group.pid != 0 && may_live(group.pid) {
@@ -54,31 +60,31 @@ impl Doctor<'_> {
         (Apache::Gone(group.pid), Some(group))
     }
 
-    /// What Apache's start could not do, so that nobody can flip, or not to all slots.
+    /// Reports what Apache's start could not do, so that nobody can flip, or not to every slot.
     fn frozen(&mut self, path: &Path, group: &Group) {
         if let Some(why) = &group.frozen {
             let what = match &group.serves {
                 Some(slot) => format!("nobody can flip, and slot {slot:?} is served: {why}"),
                 None => format!("nobody can flip: {why}"),
             };
-            let way_out = "mend that, and reload Apache (apachectl graceful)";
+            let way_out = "repair that, and reload Apache (apachectl graceful)";
             self.find(Severity::Error, path, what, way_out);
         }
         if let Some(why) = &group.unlisted {
             let what = format!("not all slots can become active: {why}");
-            self.find(Severity::Error, path, what, "as it says");
+            self.find(Severity::Error, path, what, "do what the message says");
         }
     }
 
-    /// What is damaged in a record that can be used all the same.
+    /// Reports damage in a control file that can still be used.
     fn entries(&mut self, path: &Path, page: &Page, control: &Control, group: Option<&Group>) {
         for index in control.names.unusable() {
             let what = format!(
-                "entry {} of its table of names names no slot: it is damaged, or Apache was killed while it \
-                 wrote there",
+                "entry {} of its table of names has no valid name: it is damaged, or Apache was killed while it \
+                 wrote the entry",
                 index.get()
             );
-            let way_out = "none is needed: Apache fills it when it needs room";
+            let way_out = "none is needed: Apache reuses the entry when it needs room";
             self.find(Severity::Note, path, what, way_out);
         }
         let slots = group.filter(|group| group.serves.is_none() && group.unlisted.is_none());
@@ -139,10 +145,10 @@ impl Doctor<'_> {
         None
     }
 
-    /// Apache may have mapped it: then it is left as it is.
+    /// Reports a damaged control file. It is moved aside only if no Apache can have it mapped.
     fn damaged(&mut self, app: &str, path: &Path, apache: Apache, why: &str) {
         let follows =
-            "nobody can flip, and the next start keeps it aside and begins with SlotDefault";
+            "nobody can flip, and the next start moves it aside and begins with SlotDefault";
         match apache {
             Apache::Gone(_) => {
                 let dirs = self.dirs;
@@ -152,7 +158,7 @@ impl Doctor<'_> {
                 });
             }
             Apache::Running(pid) => {
-                let what = format!("{why}: Apache (pid {pid}) serves what it serves; {follows}");
+                let what = format!("{why}: Apache (pid {pid}) goes on serving its slot; {follows}");
                 self.find(Severity::Error, path, what, RESTART);
             }
             Apache::Unknown => {
@@ -161,7 +167,7 @@ impl Doctor<'_> {
         }
     }
 
-    /// Whether the record is that of the Apache that runs, and its slot one of the configuration.
+    /// Checks that the running Apache reads this control file, and that the active slot is configured.
     pub(super) fn agreement(
         &mut self,
         app: &str,
@@ -175,20 +181,20 @@ impl Doctor<'_> {
         let path = self.dirs.control(app);
         if let (Apache::Running(pid), false) = (apache, self.is_read(app, group, control)) {
             let what = format!(
-                "it was replaced or cut short since Apache (pid {pid}) started, which reads another: \
-                 nobody can flip"
+                "it was replaced or cut short since Apache (pid {pid}) started, so Apache reads another \
+                 file: nobody can flip"
             );
             self.find(Severity::Error, &path, what, "restart Apache, which then reads this one");
         }
         let active = control.active();
         if !group.has(active) {
-            let what = format!("slot {active:?} is active, but not configured: who asks gets 503");
+            let what = format!("slot {active:?} is active, but not configured: requests get 503");
             let way_out = format!("slotctl flip {app} {}, or restart Apache", group.default);
             self.find(Severity::Error, &path, what, &way_out);
         }
     }
 
-    /// Whether the control file is the one that Apache said it reads.
+    /// Whether the control file is the one that Apache reads, according to the group file.
     fn is_read(&self, app: &str, group: &Group, control: &Control) -> bool {
         let meta = fs::symlink_metadata(self.dirs.control(app));
         !self.has_lost(control, Lost::Control)
@@ -216,7 +222,9 @@ impl Doctor<'_> {
         };
         let running = matches!(apache, Apache::Running(_));
         let severity = if running { Severity::Error } else { Severity::Warning };
-        let what = format!("{why}: nobody can say what is in flight, or when a slot is empty");
+        let what = format!(
+            "{why}: status shows no requests in flight, and no drain can tell when a slot is empty"
+        );
         self.find(severity, &path, what, RESTART);
     }
 }
@@ -244,7 +252,7 @@ fn damage(file: &File, meta: &Metadata, control: &Control, group: &Group) -> Opt
         return Some("its header is damaged, or of another version of mod_slot");
     }
     if header != wanted {
-        return Some("it belongs to another record");
+        return Some("it belongs to another control file");
     }
     let is_made = group.segment.is_none_or(|made| made.is(meta));
     (!is_made).then_some(REPLACED)

@@ -1,4 +1,4 @@
-//! The two directories, and the lock of the rows.
+//! Examines the two directories, and the lock file of the counts' rows.
 
 use super::file::Want;
 use super::finding::{Doctor, Operator, RESTART, Severity};
@@ -10,20 +10,20 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 
 impl Doctor<'_> {
-    /// Whether it is there.
+    /// Examines the state directory. Returns whether it is there.
     pub(super) fn state_dir(&mut self) -> bool {
         let path = &self.dirs.state;
-        let Some(meta) = self.directory(path, Severity::Error, "no group has a record there")
+        let Some(meta) = self.directory(path, Severity::Error, "no group has a control file there")
         else {
             return false;
         };
-        let follows = "nobody can flip; Apache serves the slots that are recorded there, and where there \
-                       is no record, SlotDefault";
+        let follows = "nobody can flip; Apache serves the slots that are recorded there, and SlotDefault \
+                       where none is recorded";
         self.sound(path, &meta, follows);
         self.private(&self.dirs.names(), Want::private(Operator::None));
         if self.dirs.state_is_in_memory() {
             let what =
-                "it is in memory (tmpfs): after a reboot each group is in its SlotDefault again";
+                "it is in memory (tmpfs): after a reboot each group begins with SlotDefault again";
             self.find(Severity::Warning, path, what.into(), "give Apache a SlotStateDir on a disk");
         }
         true
@@ -31,13 +31,13 @@ impl Doctor<'_> {
 
     pub(super) fn runtime_dir(&mut self) {
         let path = &self.dirs.runtime;
-        let follows = "Apache has not been started since the boot, as far as this tells";
+        let follows = "Apache has not been started since the boot, or it uses another one";
         let Some(meta) = self.directory(path, Severity::Warning, follows) else { return };
         self.sound(path, &meta, "Apache's start refuses it, and counts no requests");
         self.private(&self.dirs.lost(), Want::public());
         let rows = self.dirs.rows();
         if self.private(&rows, Want::private(Operator::None)).is_absent() {
-            let what = "it is missing: which processes live can be told by their numbers only";
+            let what = "it is missing, so that only process numbers tell which processes live";
             self.find(Severity::Warning, &rows, what.into(), RESTART);
         }
     }
@@ -55,8 +55,8 @@ impl Doctor<'_> {
         None
     }
 
-    /// Where others can put another directory or file in the place of the one that was looked at,
-    /// nothing is repaired: it might be anything.
+    /// Checks who can replace the directory, or files in it. While other users can, nothing is repaired:
+    /// what was examined may be something else by now.
     fn sound(&mut self, path: &Path, meta: &Metadata, follows: &str) {
         let starter = Starter::of(self.dirs);
         let above = path.parent().map(|parent| trust::weakness(parent, Use::LeadsTo, starter));
@@ -74,10 +74,15 @@ impl Doctor<'_> {
 
     fn owned(&mut self, path: &Path, meta: &Metadata, follows: &str) {
         let (uid, me) = (meta.uid(), os::euid());
-        // Apache's parent has made it, as root as a rule, or as who asks.
+        // Apache's parent created it: usually as root, otherwise as the user who calls.
         if self.is_anothers_instance(uid) {
-            let what = format!("it belongs to user {uid}, as the other directory does");
-            self.find(Severity::Note, path, what, "none, if Apache is that user's; or chown both");
+            let what = format!("it belongs to user {uid}, as does the other directory");
+            self.find(
+                Severity::Note,
+                path,
+                what,
+                "none, if that user starts Apache; otherwise chown both",
+            );
         } else if uid != 0 && uid != me {
             let what = format!("it belongs to user {uid}: {follows}");
             if me == 0 {
@@ -88,7 +93,7 @@ impl Doctor<'_> {
                     Severity::Warning,
                     path,
                     what,
-                    "if Apache is not that user's: chown root",
+                    "chown root, unless that user starts Apache",
                 );
             }
         }
@@ -107,7 +112,7 @@ impl Doctor<'_> {
         }
     }
 
-    /// A user may have an Apache of his own, and all of its files.
+    /// Whether both directories belong to this user: then it is an Apache of that user.
     fn is_anothers_instance(&self, uid: u32) -> bool {
         let dirs = [&self.dirs.state, &self.dirs.runtime];
         let all = || dirs.into_iter().all(|dir| fs::metadata(dir).is_ok_and(|m| m.uid() == uid));

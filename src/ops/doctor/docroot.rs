@@ -1,4 +1,4 @@
-//! The docroots: whether Apache finds the static files of each slot.
+//! Examines the docroots: can Apache reach the static files of each slot?
 
 use super::child::Child;
 use super::finding::{Apache, Doctor, Severity};
@@ -23,7 +23,7 @@ enum Fault {
     Other(io::Error),
 }
 
-/// Whose rights a look at a docroot had.
+/// With whose rights a docroot was examined.
 enum Seen {
     Child(String),
     Own,
@@ -102,7 +102,7 @@ impl Doctor<'_> {
             );
             self.find(Severity::Error, docroot, what, &way_out);
         } else {
-            // Its release may still be on its way.
+            // Its release may not be installed yet.
             let severity = if is_missing { Severity::Note } else { Severity::Warning };
             let what = format!(
                 "{what}: it is the docroot of slot {name:?}, whose static files Apache could not \
@@ -161,7 +161,7 @@ fn look(root: &Path, docroot: &Path) -> Result<(), Fault> {
     }
 }
 
-/// The names of a path, in their order.
+/// Splits a path into its names.
 fn steps(path: &Path) -> VecDeque<OsString> {
     let step = |component: Component<'_>| match component {
         Component::Normal(name) => Some(name.to_owned()),

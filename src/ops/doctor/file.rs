@@ -1,4 +1,4 @@
-//! A file of ours: whether it is one, and has the owner and the mode that Apache gave it.
+//! Checks a file: is it a regular file of ours, with the owner and mode that Apache gave it?
 
 use super::finding::{Doctor, Operator, Severity};
 use crate::ops::view::owner;
@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::Path;
 
-/// The modes that a file may have, the first of which it is given; and its group.
+/// The modes that a file may have (a repair sets the first one), and its group.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Want {
     modes: [u32; 2],
@@ -16,17 +16,17 @@ pub(super) struct Want {
 }
 
 impl Want {
-    /// For all to read, and for root and the operators to write.
+    /// Everybody reads; root and the operators write.
     pub(super) fn record(operator: Operator) -> Self {
         Self::of(0o644, operator)
     }
 
-    /// For root and the operators alone.
+    /// Only root and the operators read and write.
     pub(super) fn private(operator: Operator) -> Self {
         Self::of(0o600, operator)
     }
 
-    /// For all to read, and for Apache to write.
+    /// Everybody reads; Apache writes.
     pub(super) fn public() -> Self {
         Self::of(0o644, Operator::None)
     }
@@ -40,12 +40,12 @@ impl Want {
     }
 }
 
-/// What was found in a file's place.
+/// What was found at a path.
 pub(super) enum Place {
     Absent,
-    /// Not to be used, and why; it has no finding yet.
+    /// slotctl does not use it, and why. There is no finding for it yet.
     NotOurs(String),
-    /// This user may not look, which is a finding already.
+    /// This user may not look. There is a finding for it already.
     Hidden,
     File(File, Metadata),
 }
@@ -64,14 +64,14 @@ impl Place {
 }
 
 impl Doctor<'_> {
-    /// Opens a file for reading, once its owner and its mode are looked after.
+    /// Opens a file for reading, after checking its owner and mode.
     pub(super) fn file(&mut self, path: &Path, want: Want) -> Place {
         let found = match fs::symlink_metadata(path) {
             Ok(meta) => meta,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Place::Absent,
             Err(e) => return self.hidden(path, &e),
         };
-        // The owner is a finding of its own, and no reason not to look.
+        // A wrong owner is a finding of its own; the content is examined all the same.
         let (file, meta) = match os::open(path, false, found.uid()) {
             Ok(opened) => opened,
             Err(OpenError::System(e)) => return self.hidden(path, &e),
@@ -82,12 +82,12 @@ impl Doctor<'_> {
         Place::File(file, meta)
     }
 
-    /// As [`Doctor::file`], where what is not ours is an error that a start of Apache mends.
+    /// As [`Doctor::file`]; a file that is not ours is an error that Apache's start repairs.
     pub(super) fn private(&mut self, path: &Path, want: Want) -> Place {
         let place = self.file(path, want);
         if let Some(why) = place.is_not_ours() {
             let what = format!("{why}: slotctl does not use it");
-            self.find(Severity::Error, path, what, "restart Apache, which keeps it aside");
+            self.find(Severity::Error, path, what, "restart Apache, which moves it aside");
         }
         place
     }
@@ -106,7 +106,7 @@ impl Doctor<'_> {
         let owner = owner(self.dirs);
         if meta.uid() != owner && meta.uid() != 0 {
             let what = format!(
-                "it belongs to user {} and not to {owner}: nobody uses it, and its owner may change it",
+                "it belongs to user {} and not to {owner}: slotctl does not use it, and its owner may change it",
                 meta.uid()
             );
             self.mend(Severity::Error, path, what, || fchown(file, Some(owner), None));
@@ -129,9 +129,9 @@ impl Doctor<'_> {
         let (severity, follows) = if mode & !wanted & 0o022 != 0 {
             (Severity::Error, "others may change it")
         } else if mode & !wanted != 0 {
-            (Severity::Warning, "more may read it than should")
+            (Severity::Warning, "more users may read it than should")
         } else {
-            (Severity::Warning, "who should may not use it")
+            (Severity::Warning, "some who should use it may not")
         };
         let what = format!("its mode is {mode:04o} and not {wanted:04o}: {follows}");
         let mode = Permissions::from_mode(wanted);

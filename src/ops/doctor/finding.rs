@@ -7,32 +7,32 @@ use serde::Serialize;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// How bad it is.
+/// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Something does not work, or somebody may do what he should not.
+    /// Something does not work, or a user may do what only others should.
     Error,
-    /// Something will not work, or is not known.
+    /// Something will fail later, or cannot be determined.
     Warning,
-    /// Worth to know.
+    /// Good to know.
     Note,
 }
 
-/// What is not as it should be.
+/// Something that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// The group; `None` for what is of all of them.
+    /// The group; `None` if it concerns all groups.
     pub app: Option<String>,
-    /// How bad it is.
+    /// How bad a finding is.
     pub severity: Severity,
     /// The file or the directory.
     pub file: PathBuf,
-    /// What it is, and what follows.
+    /// What is wrong, and what follows.
     pub what: String,
-    /// What to do; where it is repaired, what would have been to do.
+    /// What to do about it; if it is repaired, what would have been necessary.
     pub way_out: String,
-    /// Whether it is mended.
+    /// Whether `--repair` has repaired it.
     pub repaired: bool,
 }
 
@@ -41,16 +41,16 @@ pub(super) struct Doctor<'a> {
     /// The group that is being examined.
     pub(super) app: Option<String>,
     pub(super) repair: bool,
-    /// Why nothing is repaired all the same.
+    /// Why nothing is repaired in spite of `repair`.
     pub(super) barred: Option<Weakness>,
-    /// The parent of an Apache, and a child of it, if one was found.
+    /// Apache's parent, and one of its children, if one was found.
     pub(super) child: Option<(u32, Option<Child>)>,
     pub(super) findings: Vec<Finding>,
 }
 
 /// What `--repair` would do.
 pub(super) const REPAIR: &str = "as root: slotctl doctor --repair";
-pub(super) const RESTART: &str = "restart Apache, which makes it anew";
+pub(super) const RESTART: &str = "restart Apache, which creates it again";
 
 impl Doctor<'_> {
     pub(super) fn find(&mut self, severity: Severity, file: &Path, what: String, way_out: &str) {
@@ -64,7 +64,7 @@ impl Doctor<'_> {
         });
     }
 
-    /// As [`Doctor::find`], of something that `mend` mends.
+    /// As [`Doctor::find`], for something that `mend` can repair.
     pub(super) fn mend(
         &mut self,
         severity: Severity,
@@ -92,7 +92,7 @@ impl Doctor<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Apache {
     Unknown,
-    /// Of this process there is no more.
+    /// The parent with this number has ended.
     Gone(u32),
     Running(u32),
 }

@@ -1,8 +1,8 @@
-//! Finding what is broken in the files of an Apache instance, saying what follows and what the way
-//! out is, and mending what can be mended without stopping Apache.
+//! Finds what is broken in the files of an Apache instance, says what follows and how to repair it, and
+//! repairs what can be repaired without stopping Apache.
 //!
-//! Nothing is followed that is a link, and nothing is written to a record that Apache may have
-//! mapped: owners and modes are set, lines are ended, what is left over goes. See [`examine`].
+//! It follows no link, and does not write to a control file that Apache may have mapped. It sets owners
+//! and modes, ends torn lines and removes leftovers. See [`examine`].
 
 mod child;
 mod control;
@@ -20,14 +20,14 @@ pub use finding::{Finding, Severity};
 use nix::unistd::Group as UnixGroup;
 use std::collections::BTreeSet;
 
-/// Examines the files of `app`, or of all groups. With `repair`, what can be mended is: owners and
-/// modes, a torn last line of a history, what is left over from writers that were killed, a lock
-/// that ended or cannot be read; and, where Apache is known not to run, a damaged record is kept
-/// aside, as Apache's start would do.
+/// Examines the files of `app`, or of all groups. With `repair` it also repairs what it can: owners and
+/// modes, a torn last line of a history, leftovers of writers that were killed, a lock that has ended or
+/// cannot be read. If Apache is known not to run, it moves a damaged control file aside, as Apache's start
+/// would.
 ///
 /// # Errors
 ///
-/// [`Error::NoGroup`]; [`Error::NotOwner`] for who may not repair. All else is a finding.
+/// [`Error::NoGroup`]; [`Error::NotOwner`] if this user may not repair. Everything else is a finding.
 pub fn examine(dirs: &Dirs, app: Option<&str>, repair: bool) -> Result<Vec<Finding>, Error> {
     let all = apps(dirs);
     let apps = match app {
@@ -52,7 +52,7 @@ pub fn examine(dirs: &Dirs, app: Option<&str>, repair: bool) -> Result<Vec<Findi
     Ok(doctor.findings)
 }
 
-/// All groups of which there is a file.
+/// Lists the groups that have a file.
 fn apps(dirs: &Dirs) -> BTreeSet<String> {
     let mut apps = BTreeSet::new();
     for (dir, endings) in
@@ -61,7 +61,7 @@ fn apps(dirs: &Dirs) -> BTreeSet<String> {
         let entries = std::fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok);
         for name in entries.filter_map(|entry| entry.file_name().into_string().ok()) {
             let app = endings.iter().find_map(|ending| name.strip_suffix(ending));
-            // The one file that is of no group.
+            // rows.lock belongs to no group.
             let app = app.filter(|app| !(*dir == dirs.runtime && *app == "rows"));
             apps.extend(app.filter(|app| crate::name::check_name(app).is_ok()).map(str::to_owned));
         }

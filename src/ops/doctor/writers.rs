@@ -1,4 +1,4 @@
-//! What those who flip leave behind: the lock, the history, and files that were never finished.
+//! Examines what writers leave behind: the lock, the history, and unfinished files.
 
 use super::file::{Place, Want};
 use super::finding::{Doctor, Operator, RESTART, Severity};
@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A writer that lives has finished its file by then.
+/// A writer that lives has finished its file within this time.
 const UNFINISHED: Duration = Duration::from_secs(60);
 
 impl Doctor<'_> {
@@ -28,11 +28,12 @@ impl Doctor<'_> {
         };
         let (severity, what) = match lock::read(&file) {
             Ok(Content::Unreadable) => {
-                (Severity::Warning, "what it holds cannot be read: it bars nobody".to_owned())
+                (Severity::Warning, "its content cannot be read, so it locks nothing".to_owned())
             }
-            Ok(Content::Locked(lock)) if lock.is_over(Timestamp::now()) => {
-                (Severity::Note, format!("the lock of {} has ended: it bars nobody", lock.actor))
-            }
+            Ok(Content::Locked(lock)) if lock.is_over(Timestamp::now()) => (
+                Severity::Note,
+                format!("the lock of {} has ended, so it locks nothing", lock.actor),
+            ),
             Ok(Content::Free | Content::Locked(_)) => return,
             Err(e) => (Severity::Error, format!("it cannot be read: {e}: nobody can flip")),
         };
@@ -45,7 +46,8 @@ impl Doctor<'_> {
         let older = history::beside(&path, ".1");
         match self.private(&path, Want::private(operator)) {
             Place::Absent if history::is_unfinished(&path) => {
-                let what = "it was put aside, and its writer killed before a new one was there";
+                let what =
+                    "it was rotated, and its writer was killed before it created the new one";
                 let dirs = self.dirs;
                 self.mend(Severity::Warning, &path, what.into(), || {
                     let _lock = lock(dirs, app).map_err(io::Error::other)?;
@@ -53,7 +55,7 @@ impl Doctor<'_> {
                 });
             }
             Place::Absent => {
-                let what = "it is missing: what operators change is not recorded".to_owned();
+                let what = "it is missing: changes by operators are not kept in it".to_owned();
                 self.find(Severity::Warning, &path, what, RESTART);
             }
             Place::File(file, _) => self.lines(app, &path, file),
@@ -90,7 +92,7 @@ impl Doctor<'_> {
         }
     }
 
-    /// What writers made and never put in its place, and what Apache's starts kept aside.
+    /// Finds files that a writer never renamed to their place, and files that Apache's start moved aside.
     pub(super) fn leftovers(&mut self, app: &str) {
         let Dirs { state, runtime } = self.dirs;
         let unfinished = [
@@ -103,22 +105,22 @@ impl Doctor<'_> {
             self.mend(Severity::Note, path, what, || fs::remove_file(path));
         }
         for path in kept_aside(state, app) {
-            let what = "a start of Apache kept it aside, as damaged".to_owned();
-            self.find(Severity::Note, &path, what, "remove it when nobody needs it any more");
+            let what = "Apache's start moved it aside, because it was damaged".to_owned();
+            self.find(Severity::Note, &path, what, "remove it when you no longer need it");
         }
     }
 }
 
 fn clear(dirs: &Dirs, app: &str) -> io::Result<()> {
     let file = lock(dirs, app).map_err(io::Error::other)?;
-    // Somebody may have locked meanwhile.
+    // Another user may have locked the group meanwhile.
     match lock::read(&file)?.in_force(Timestamp::now()) {
         Some(_) => Ok(()),
         None => lock::write(&file, None),
     }
 }
 
-/// A file that nobody has written to of late.
+/// Whether nobody has written to the file recently.
 fn is_old(path: &Path) -> bool {
     let meta = fs::symlink_metadata(path).ok().filter(|meta| !meta.is_dir());
     let age = meta.and_then(|meta| meta.modified().ok()?.elapsed().ok());

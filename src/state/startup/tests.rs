@@ -231,7 +231,7 @@ fn a_weak_directory_is_obeyed_and_not_written_until_it_is_mended() {
     assert!(published.notes[0].contains("is writable by everybody"), "{:?}", published.notes);
     assert_eq!(place.page(), page);
     let why = place.flip("a").unwrap_err().to_string();
-    assert!(why.contains("Mend it with: chmod ") && why.contains("state"), "{why}");
+    assert!(why.contains("Repair it with: chmod ") && why.contains("state"), "{why}");
     assert_eq!(view::warnings(&place.dirs, "app").len(), 2);
     set(0o755);
     place.flip("a").unwrap();

@@ -217,7 +217,7 @@ fn in_a_directory_that_others_could_change_the_recorded_slot_stays_and_nobody_fl
             let log = site.log().split_off(logged);
             let told = "groups serve the slots that are recorded there, and nobody can flip";
             assert_eq!(log.matches(told).count(), 1, "{mode:o}: {log}");
-            let way_out = format!("Mend it with: {mend}{}", state.display());
+            let way_out = format!("Repair it with: {mend}{}", state.display());
             for args in [
                 &["status"][..],
                 &["list"],
