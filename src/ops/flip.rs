@@ -55,7 +55,7 @@ impl Flipped {
 /// Makes `slot` (or the only other one) the active slot of `app`: on return, in every process of Apache and
 /// on the disk.
 ///
-/// `who` may be lazy, because a login name can come from a slow directory server: unless the group is
+/// `actor` may be lazy, because a login name can come from a slow directory server: unless the group is
 /// locked, it is evaluated after the store.
 ///
 /// A reload of Apache that could not get the writers' lock and this flip do not wait for each other (see
@@ -71,7 +71,7 @@ pub fn flip(
     app: &str,
     slot: Option<&str>,
     conditions: &Conditions,
-    who: impl Deref<Target = Actor>,
+    actor: impl Deref<Target = Actor>,
 ) -> Result<Flipped, Error> {
     // A name that cannot be a group's must not become a path.
     if !is_group(dirs, app)? {
@@ -86,8 +86,8 @@ pub fn flip(
     view.refuse_replaced(dirs)?;
     let (to, index) = view.target(slot)?;
     let changed = view.control.active() != to;
-    check(&view, conditions, slot.is_some() && !changed)?;
-    let unreadable_lock = changed && is_locked(dirs, app, &lock, &who)?;
+    check(&view, conditions, slot)?;
+    let unreadable_lock = changed && is_locked(dirs, app, &lock, &actor)?;
     let mapping = Mapping::of(&file, PAGE, true);
     let mapping = mapping.map_err(|source| Error::System { path: path.clone(), source })?;
 
@@ -120,16 +120,17 @@ pub fn flip(
     let started = view.group.is_some();
     let mut flipped = Flipped { from, to, generation, unrecorded: None, started, unreadable_lock };
     if changed {
-        // Before `who`, which may be slow: requests that end meanwhile count for the new slot's turn.
+        // Before `actor`, which may be slow: requests that end meanwhile count for the new slot's turn.
         let (time, counted) = (writer::now(), totals(dirs, &view));
-        let entry = Entry { counted, ..entry(time, &flipped, &who) };
+        let entry = Entry { counted, ..entry(time, &flipped, &actor) };
         let recorded = writer::append(dirs, app, &entry);
         flipped.unrecorded = recorded.err().map(|e| e.to_string());
     }
     Ok(flipped)
 }
 
-fn check(view: &View, conditions: &Conditions, already: bool) -> Result<(), Error> {
+/// Checks the conditions. `asked` is the target, if it was given by name.
+fn check(view: &View, conditions: &Conditions, asked: Option<&str>) -> Result<(), Error> {
     let (active, generation) = (view.control.active(), view.control.word.generation());
     let mismatch = |condition| {
         let (app, active) = (view.app.clone(), active.to_owned());
@@ -141,7 +142,7 @@ fn check(view: &View, conditions: &Conditions, already: bool) -> Result<(), Erro
     if let Some(wanted) = &conditions.active {
         // A name that never existed is a mistake of the caller, not a mismatch.
         view.index_of(wanted)?;
-        if wanted != active && !already {
+        if wanted != active && asked != Some(active) {
             return mismatch(format!("--if-active {wanted}"));
         }
     }
@@ -153,19 +154,19 @@ fn is_locked(
     dirs: &Dirs,
     app: &str,
     lock_file: &File,
-    who: &impl Deref<Target = Actor>,
+    actor: &impl Deref<Target = Actor>,
 ) -> Result<bool, Error> {
     let content = lock::read(lock_file).map_err(|e| refused("read", &dirs.lock(app), e))?;
     match content.in_force(jiff::Timestamp::now()) {
-        Some(lock) if !lock.actor.is(who) => {
+        Some(lock) if !lock.actor.is(actor) => {
             Err(Error::Locked { app: app.into(), lock: Box::new(lock.clone()) })
         }
         _ => Ok(content == Content::Unreadable),
     }
 }
 
-fn entry(time: String, flipped: &Flipped, who: &Actor) -> Entry {
-    Entry::of(time, "flip", [&flipped.from, &flipped.to], flipped.generation, who)
+fn entry(time: String, flipped: &Flipped, actor: &Actor) -> Entry {
+    Entry::of(time, "flip", [&flipped.from, &flipped.to], flipped.generation, actor)
 }
 
 fn refuse_frozen(app: &str, group: Option<&Group>) -> Result<(), Error> {

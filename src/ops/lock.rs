@@ -29,20 +29,34 @@ pub struct Done {
     pub unrecorded: Option<String>,
 }
 
-/// Creates or renews `who`'s lock on `app`, for `length` or until it is unlocked. Changes nothing if the same
+/// Whose lock is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// Only one's own.
+    Own,
+    /// Another user's as well.
+    Any,
+}
+
+/// Creates or renews `actor`'s lock on `app`, for `length` or until it is unlocked. Changes nothing if the same
 /// lock is there.
 ///
 /// # Errors
 ///
 /// [`Error::Locked`] by another; those of [`crate::ops::view::View::read`]; [`Error::Untrusted`];
 /// [`Error::Busy`]; [`Error::NotDurable`]. Then nothing is changed.
-pub fn lock(dirs: &Dirs, app: &str, who: &Actor, length: Option<Duration>) -> Result<Done, Error> {
-    change(dirs, app, who, "lock", |content| {
+pub fn lock(
+    dirs: &Dirs,
+    app: &str,
+    actor: &Actor,
+    length: Option<Duration>,
+) -> Result<Done, Error> {
+    change(dirs, app, actor, "lock", |content| {
         let now = Timestamp::now();
         let until = length.and_then(|length| now.checked_add(signed(length)).ok());
-        let mut wanted = Lock { actor: who.clone(), since: now, until };
+        let mut wanted = Lock { actor: actor.clone(), since: now, until };
         if let Some(old) = content.in_force(now) {
-            if !old.actor.is(who) {
+            if !old.actor.is(actor) {
                 return Err(Error::Locked { app: app.into(), lock: Box::new(old.clone()) });
             }
             wanted.since = old.since;
@@ -55,18 +69,18 @@ pub fn lock(dirs: &Dirs, app: &str, who: &Actor, length: Option<Duration>) -> Re
     })
 }
 
-/// Removes a lock: one's own, or another user's as root with `force`. Changes nothing if there is none.
+/// Removes a lock: one's own, or another user's, as root. Changes nothing if there is none.
 ///
 /// # Errors
 ///
-/// [`Error::Locked`] by another; [`Error::NotYours`] for `force` without being root; otherwise as
+/// [`Error::Locked`] by another; [`Error::NotYours`] if this process is not root and the lock of another user was to be removed; otherwise as
 /// [`lock()`].
-pub fn unlock(dirs: &Dirs, app: &str, who: &Actor, force: bool) -> Result<Done, Error> {
-    change(dirs, app, who, "unlock", |content| {
+pub fn unlock(dirs: &Dirs, app: &str, actor: &Actor, whose: Whose) -> Result<Done, Error> {
+    change(dirs, app, actor, "unlock", |content| {
         let in_force = content.in_force(Timestamp::now());
-        let others = in_force.filter(|lock| !lock.actor.is(who));
+        let others = in_force.filter(|lock| !lock.actor.is(actor));
         match (others, content) {
-            (Some(lock), _) if !force => {
+            (Some(lock), _) if whose == Whose::Own => {
                 Err(Error::Locked { app: app.into(), lock: Box::new(lock.clone()) })
             }
             (Some(lock), _) if os::euid() != 0 => {
@@ -108,7 +122,7 @@ type Decision = Result<Option<Option<Lock>>, Error>;
 fn change(
     dirs: &Dirs,
     app: &str,
-    who: &Actor,
+    actor: &Actor,
     action: &str,
     decide: impl FnOnce(&Content) -> Decision,
 ) -> Result<Done, Error> {
@@ -132,15 +146,15 @@ fn change(
         let _ = lock_file::write(&file, before.as_ref());
         return Err(Error::NotDurable { path, source, outcome: Outcome::LockRestored });
     }
-    let recorded = writer::append(dirs, app, &entry(&control, action, who));
+    let recorded = writer::append(dirs, app, &entry(&control, action, actor));
     let unrecorded = recorded.err().map(|e| e.to_string());
     Ok(Done { lock: after.or(before), changed: true, unreadable, unrecorded })
 }
 
-fn entry(control: &Control, action: &str, who: &Actor) -> Entry {
+fn entry(control: &Control, action: &str, actor: &Actor) -> Entry {
     let active = control.active();
     let generation = control.word.generation();
-    Entry::of(writer::now(), action, [active, active], generation, who)
+    Entry::of(writer::now(), action, [active, active], generation, actor)
 }
 
 fn signed(length: Duration) -> SignedDuration {

@@ -181,8 +181,8 @@ fn read_all(dirs: &Dirs) {
 }
 
 fn change_all(dirs: &Dirs) {
-    for repair in [false, true] {
-        for finding in doctor::examine(dirs, None, repair).unwrap() {
+    for aim in [doctor::Aim::Find, doctor::Aim::Repair] {
+        for finding in doctor::examine(dirs, None, aim).unwrap() {
             assert!(!finding.what.is_empty() && !finding.way_out.is_empty(), "{finding:?}");
         }
     }

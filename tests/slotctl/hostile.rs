@@ -6,6 +6,7 @@ mod ways;
 
 use crate::site::{Site, TWO, ran};
 use crate::skip;
+use mod_slot::ops::doctor::Aim;
 use mod_slot::ops::flip::{self, Conditions};
 use mod_slot::state::actor::Actor;
 use mod_slot::state::startup::{Counting, Startup, Wanted};
@@ -341,7 +342,7 @@ fn who_swaps_a_file_while_root_is_at_it_has_nothing_touched_outside() {
                     if flip::flip(&site.dirs, "app", None, &Conditions::default(), &who).is_ok() {
                         flips += 1;
                     }
-                    let _ = mod_slot::ops::doctor::examine(&site.dirs, None, true);
+                    let _ = mod_slot::ops::doctor::examine(&site.dirs, None, Aim::Repair);
                     let _ = start(&site.dirs);
                     turns += 1;
                     if outside.looks() != before {

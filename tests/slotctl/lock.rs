@@ -25,7 +25,7 @@ fn while_one_holds_nobody_else_flips() {
         let barred = by(&site, "bob", args);
         barred.fails(5, "is locked by alice (as ");
         assert!(barred.err.contains(" until 20") && barred.err.contains(r#"("migration")"#));
-        assert!(barred.err.contains("slotctl unlock app; root, with --force"), "{barred:?}");
+        assert!(barred.err.contains("slotctl unlock app; root can, with --force"), "{barred:?}");
     }
     site.assert_active("app", "resin", 1);
     // What is so already is no change.

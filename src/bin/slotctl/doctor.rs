@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use crate::{Answer, args, render};
-use mod_slot::ops::doctor::{self, Finding, Severity};
+use mod_slot::ops::doctor::{self, Aim, Finding, Severity};
 use mod_slot::state::Dirs;
 use serde::Serialize;
 
@@ -19,7 +19,8 @@ struct Report<'a> {
 /// There is no such group, or this user may not repair. What is found is answered, and beside that
 /// a failure while there are errors.
 pub(crate) fn run(dirs: &Dirs, args: &args::Doctor, json: bool) -> Result<Answer, Failure> {
-    let findings = doctor::examine(dirs, args.app.as_deref(), args.repair)?;
+    let aim = if args.repair { Aim::Repair } else { Aim::Find };
+    let findings = doctor::examine(dirs, args.app.as_deref(), aim)?;
     let text = if json {
         render::json(&Report { findings: &findings })
     } else if findings.is_empty() {

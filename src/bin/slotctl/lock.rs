@@ -3,7 +3,7 @@
 use crate::actor::actor;
 use crate::failure::Failure;
 use crate::{Answer, args, names, render};
-use mod_slot::ops::lock::{self, Done};
+use mod_slot::ops::lock::{self, Done, Whose};
 use mod_slot::state::Dirs;
 use mod_slot::state::lock::Lock;
 use serde::Serialize;
@@ -38,7 +38,8 @@ pub(crate) fn lock(dirs: &Dirs, args: &args::Lock, json: bool) -> Result<Answer,
 /// [`Failure`]; then nothing is changed.
 pub(crate) fn unlock(dirs: &Dirs, args: &args::Unlock, json: bool) -> Result<Answer, Failure> {
     let app = names::group(dirs, args.app.as_deref())?;
-    let done = lock::unlock(dirs, &app, &actor(None), args.force)?;
+    let whose = if args.force { Whose::Any } else { Whose::Own };
+    let done = lock::unlock(dirs, &app, &actor(None), whose)?;
     let line = match (&done.lock, done.changed) {
         (Some(lock), true) => format!("{app}: unlocked; it was {}\n", shown(lock)),
         (None, true) => format!("{app}: unlocked\n"),

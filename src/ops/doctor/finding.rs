@@ -36,12 +36,21 @@ pub struct Finding {
     pub repaired: bool,
 }
 
+/// What an examination is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aim {
+    /// To find what is broken.
+    Find,
+    /// To find it, and repair what can be repaired.
+    Repair,
+}
+
 pub(super) struct Doctor<'a> {
     pub(super) dirs: &'a Dirs,
     /// The group that is being examined.
     pub(super) app: Option<String>,
-    pub(super) repair: bool,
-    /// Why nothing is repaired in spite of `repair`.
+    pub(super) aim: Aim,
+    /// Why nothing is repaired in spite of [`Aim::Repair`].
     pub(super) barred: Option<Weakness>,
     /// Apache's parent, and one of its children, if one was found.
     pub(super) child: Option<(u32, Option<Child>)>,
@@ -73,7 +82,7 @@ impl Doctor<'_> {
         mend: impl FnOnce() -> io::Result<()>,
     ) {
         self.find(severity, file, what, REPAIR);
-        if self.repair {
+        if self.aim == Aim::Repair {
             let finding = self.findings.last_mut().expect("it was just found");
             if let Some(weak) = &self.barred {
                 let path = weak.path.display();

@@ -15,12 +15,12 @@ mod writers;
 use super::error::Error;
 use super::view::owner;
 use crate::state::{Dirs, os};
+pub use finding::{Aim, Finding, Severity};
 use finding::{Doctor, Operator};
-pub use finding::{Finding, Severity};
 use nix::unistd::Group as UnixGroup;
 use std::collections::BTreeSet;
 
-/// Examines the files of `app`, or of all groups. With `repair` it also repairs what it can: owners and
+/// Examines the files of `app`, or of all groups. With [`Aim::Repair`] it also repairs what it can: owners and
 /// modes, a torn last line of a history, leftovers of writers that were killed, a lock that has ended or
 /// cannot be read. If Apache is known not to run, it moves a damaged control file aside, as Apache's start
 /// would.
@@ -28,7 +28,7 @@ use std::collections::BTreeSet;
 /// # Errors
 ///
 /// [`Error::NoGroup`]; [`Error::NotOwner`] if this user may not repair. Everything else is a finding.
-pub fn examine(dirs: &Dirs, app: Option<&str>, repair: bool) -> Result<Vec<Finding>, Error> {
+pub fn examine(dirs: &Dirs, app: Option<&str>, aim: Aim) -> Result<Vec<Finding>, Error> {
     let all = apps(dirs);
     let apps = match app {
         None => all,
@@ -38,11 +38,11 @@ pub fn examine(dirs: &Dirs, app: Option<&str>, repair: bool) -> Result<Vec<Findi
             return Err(Error::NoGroup { app, dir, groups: all.into_iter().collect() });
         }
     };
-    if repair && os::euid() != 0 && os::euid() != owner(dirs) {
+    if aim == Aim::Repair && os::euid() != 0 && os::euid() != owner(dirs) {
         return Err(Error::NotOwner { dir: dirs.state.clone() });
     }
     let mut doctor =
-        Doctor { dirs, app: None, repair, barred: None, child: None, findings: Vec::new() };
+        Doctor { dirs, app: None, aim, barred: None, child: None, findings: Vec::new() };
     if doctor.state_dir() {
         doctor.runtime_dir();
         for app in apps {
