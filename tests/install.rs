@@ -1,19 +1,17 @@
 //! The build takes the headers of Apache 2.4.52 and newer. `make install` and `make uninstall` ask the apxs that APXS names, and stop when it answers nothing; the tests find
 //! an Apache by HTTPD and APXS.
 
-#[path = "support/apache.rs"]
-#[allow(dead_code, reason = "shared with the tests that start an Apache")]
-mod apache;
 #[path = "../build/layout.rs"]
 mod layout;
 #[path = "../build/magic.rs"]
 mod magic;
 
-use apache::find_apache;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use support::apache;
+use support::apache::find_apache;
 use tempfile::TempDir;
 
 /// A directory with what `make` would have built, and the programs that a test writes.

@@ -201,7 +201,7 @@ fn arrows(sources: &Sources) -> BTreeMap<Arrow, bool> {
                 _ => break,
             }
         }
-        (1..=name.len()).rev().find_map(|len| modules.get(&name[..len].to_vec()).copied())
+        (1..=name.len()).rev().find_map(|len| modules.get(&name[..len]).copied())
     };
     let mut arrows = BTreeMap::new();
     for (path, file) in &files {

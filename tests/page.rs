@@ -5,8 +5,6 @@
 mod plot;
 #[path = "../benches/compare/report.rs"]
 mod report;
-#[path = "support/shipped.rs"]
-mod shipped;
 #[path = "../benches/compare/stats.rs"]
 #[allow(dead_code, reason = "shared with the bench, which says more of its figures")]
 mod stats;
@@ -15,6 +13,7 @@ use plot::{Kind, Plot};
 use report::{Chapter, Page, Table, Verdict};
 use std::fs;
 use std::path::Path;
+use support::shipped;
 use tempfile::TempDir;
 
 const NAMES: [&str; 5] = ["lease", "flip", "instructions", "throughput", "scale"];

@@ -6,21 +6,9 @@
 //! figures, stay in the target directory.
 #![forbid(unsafe_code)]
 
-#[path = "../../tests/support/apache.rs"]
-#[allow(dead_code, reason = "shared with the tests, which do more with Apache")]
-mod apache;
-#[path = "../../examples/demo/backend.rs"]
-#[allow(dead_code, reason = "shared with the demo, which watches its backends")]
-mod backend;
 mod flip;
-#[path = "../../tests/support/http.rs"]
-#[allow(dead_code, reason = "shared with the tests, which look at all of an answer")]
-mod http;
 mod instructions;
 mod lease;
-#[path = "../../tests/support/load.rs"]
-#[allow(dead_code, reason = "shared with the tests, which also restart under load")]
-mod load;
 mod machine;
 mod plot;
 mod report;
@@ -37,6 +25,7 @@ use std::env;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use support::{apache, backend, http, load};
 
 /// A chapter's name, and who measures it.
 type Measure = fn() -> Result<Chapter, String>;

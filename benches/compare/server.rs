@@ -14,12 +14,12 @@ use tempfile::TempDir;
 
 /// Which MPM, and how many of what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mpm {
+pub(crate) enum Shape {
     Prefork { children: usize },
     Event { children: usize, threads: usize },
 }
 
-impl Mpm {
+impl Shape {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Prefork { .. } => "prefork",
@@ -55,7 +55,7 @@ pub(crate) struct Place {
 impl Place {
     /// `modules` beyond mod_proxy and mod_proxy_http; `text` says ROOT for a directory of its own, and
     /// MOD_SLOT for the lines that load mod_slot and say where its files are.
-    pub(crate) fn new(mpm: Mpm, modules: &[&str], text: &str) -> Result<Self, String> {
+    pub(crate) fn new(mpm: Shape, modules: &[&str], text: &str) -> Result<Self, String> {
         let parts = Parts::find()?;
         let root = apache::directory("mod_slot-bench-").map_err(|e| e.to_string())?;
         let memory = Path::new("/dev/shm");

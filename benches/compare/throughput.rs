@@ -7,7 +7,7 @@ mod turns;
 use crate::apache::Apache;
 use crate::report::Chapter;
 use crate::rivals::{RIVALS, Rival};
-use crate::server::{Backend, Mpm, Place};
+use crate::server::{Backend, Place, Shape};
 use crate::{apache, number};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -95,7 +95,7 @@ pub(crate) fn measure() -> Result<Chapter, String> {
         ..Chapter::default()
     };
     let rows = rows();
-    for mpm in [Mpm::Event { children: 2, threads: 32 }, Mpm::Prefork { children: 40 }] {
+    for mpm in [Shape::Event { children: 2, threads: 32 }, Shape::Prefork { children: 40 }] {
         // Apache speaks HTTP/1.1 only on prefork.
         let tools = [Tool::Wrk, Tool::Ab, Tool::H2load];
         let tools = &tools[..if mpm.name() == "event" { 3 } else { 2 }];
@@ -143,7 +143,7 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    fn start(&self, mpm: Mpm, rival: &Rival) -> Result<Stand, String> {
+    fn start(&self, mpm: Shape, rival: &Rival) -> Result<Stand, String> {
         let http2 = ["http2"];
         let modules = [rival.modules, if mpm.name() == "event" { &http2[..] } else { &[] }];
         let protocols = if mpm.name() == "event" { "Protocols h2c http/1.1\n" } else { "" };
@@ -171,7 +171,7 @@ impl Bench<'_> {
     }
 
     /// What was found with each of the tools, of each of the rows.
-    fn compare(&self, mpm: Mpm, tools: &[Tool], rows: &[Row]) -> Result<Vec<Vec<Found>>, String> {
+    fn compare(&self, mpm: Shape, tools: &[Tool], rows: &[Row]) -> Result<Vec<Vec<Found>>, String> {
         let none = || rows.iter().map(|_| Found::default()).collect::<Vec<_>>();
         let mut found: Vec<_> = tools.iter().map(|_| none()).collect();
         for round in 0..number(ROUNDS) {

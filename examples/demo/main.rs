@@ -3,20 +3,6 @@
 //! `make demo` builds what it needs and runs it.
 #![forbid(unsafe_code)]
 
-#[path = "../../tests/support/apache.rs"]
-#[allow(dead_code, reason = "shared with the tests, which do more with Apache")]
-mod apache;
-mod backend;
-#[path = "../../tests/support/http.rs"]
-#[allow(dead_code, reason = "shared with the tests, which look at all of an answer")]
-mod http;
-#[path = "../../tests/support/load.rs"]
-#[allow(dead_code, reason = "shared with the tests, which also restart under load")]
-mod load;
-
-use apache::{Apache, Parts};
-use backend::Backend;
-use load::{Kind, Ledger, Load};
 use std::io::{IsTerminal, stdin};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -24,6 +10,9 @@ use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{env, fs, io, thread};
+use support::apache::{self, Apache, Parts};
+use support::backend::Backend;
+use support::load::{Kind, Ledger, Load};
 
 const SLOTS: [&str; 2] = ["blue", "green"];
 const ASKED: [Kind; 3] =
@@ -49,7 +38,7 @@ fn run() -> Result<bool, String> {
         return Err(format!("{} is not built: run `make demo`", slotctl.display()));
     }
     let parts = Parts::find()?;
-    let backends = SLOTS.map(|slot| Backend::start(slot, Duration::from_millis(2)));
+    let backends = SLOTS.map(|slot| Backend::thinking(slot, Duration::from_millis(2)));
     let [Ok(blue), Ok(green)] = backends else {
         return Err("no free port for the backends".into());
     };

@@ -14,20 +14,9 @@
 //! or either of them one more allocation.
 #![forbid(unsafe_code)]
 
-#[path = "../../tests/support/apache.rs"]
-#[allow(dead_code, reason = "shared with the demo, which runs Apache otherwise")]
-mod apache;
-#[path = "../demo/backend.rs"]
-#[allow(dead_code, reason = "shared with the demo, which watches its backends")]
-mod backend;
 mod callgrind;
-#[path = "../../tests/support/http.rs"]
-#[allow(dead_code, reason = "shared with the tests, which look at all of an answer")]
-mod http;
 mod rivals;
 
-use apache::Parts;
-use backend::Backend;
 use callgrind::Cost;
 use rivals::{RIVALS, Rival};
 use std::collections::HashMap;
@@ -35,6 +24,9 @@ use std::env;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
+use support::apache::Parts;
+use support::backend::Backend;
+use support::{apache, http};
 
 const FEW: u64 = 300;
 const MANY: u64 = 1300;
@@ -67,7 +59,7 @@ fn run() -> Result<(), String> {
         return Err("there are 1 to 1000 applications".into());
     }
     let parts = Parts::find()?;
-    let backend = Backend::start("blue", Duration::ZERO).map_err(|e| e.to_string())?;
+    let backend = Backend::thinking("blue", Duration::ZERO).map_err(|e| e.to_string())?;
     let print = if flags.is_empty() { print_row } else { print_tsv };
     if flags.is_empty() {
         println!(

@@ -26,19 +26,7 @@ mod soak;
 mod state;
 mod tomcat;
 
-#[path = "../support/apache.rs"]
-#[allow(dead_code, reason = "shared with the examples, which need other parts of it")]
-mod apache;
-mod backend;
-#[path = "../support/http.rs"]
-mod http;
-#[path = "../support/load.rs"]
-#[allow(dead_code, reason = "shared with the demo, which shows when the first answer came")]
-mod load;
 mod multiplexed;
-#[path = "../support/shipped.rs"]
-#[allow(dead_code, reason = "shared with the tests of the pages, which compare the examples")]
-mod shipped;
-#[path = "../support/skip.rs"]
-mod skip;
 mod websocket;
+
+use support::{apache, backend, http, load, shipped, skip};

@@ -3,21 +3,14 @@
 use crate::apache::{self, Apache, Parts};
 use crate::http::{Client, Message};
 use nix::sys::signal::Signal;
+use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
-use std::{fs, thread};
+pub(crate) use support::apache::Mpm;
+pub(crate) use support::until;
 use tempfile::TempDir;
-
-/// How Apache divides its work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mpm {
-    Event,
-    Worker,
-    Prefork,
-}
 
 /// Modules that most configurations need, beyond mod_slot and the MPM.
 const MODULES: [&str; 11] = [
@@ -47,15 +40,9 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// For the MPM that `MOD_SLOT_MPM` names: `event`, unless it is set.
+    /// For the MPM that `MOD_SLOT_MPM` names: event, unless it is set.
     pub(crate) fn new() -> Self {
-        let name = std::env::var("MOD_SLOT_MPM").unwrap_or_default();
-        Self::of(match &*name {
-            "" | "event" => Mpm::Event,
-            "worker" => Mpm::Worker,
-            "prefork" => Mpm::Prefork,
-            _ => panic!("MOD_SLOT_MPM={name}: it can be event, worker or prefork"),
-        })
+        Self::of(Mpm::from_environment())
     }
 
     pub(crate) fn of(mpm: Mpm) -> Self {
@@ -128,10 +115,9 @@ impl Site {
             "StartServers 2\nThreadsPerChild {THREADS}\nMinSpareThreads {THREADS}\n\
              MaxSpareThreads {most}\nMaxRequestWorkers {most}\nServerLimit 8\n"
         );
-        let (mpm, shape) = match self.mpm {
-            Mpm::Event => ("mpm_event", threaded),
-            Mpm::Worker => ("mpm_worker", threaded),
-            Mpm::Prefork => ("mpm_prefork", "StartServers 20\nMinSpareServers 4\n".into()),
+        let shape = match self.mpm {
+            Mpm::Event | Mpm::Worker => threaded,
+            Mpm::Prefork => "StartServers 20\nMinSpareServers 4\n".into(),
         };
         let slot = if self.slot_module {
             format!(
@@ -147,7 +133,7 @@ impl Site {
             "{preamble}{mpm}{modules}{slot}{shape}{types}LogFormat \"%s slot=%{{SLOT}}e generation=%{{SLOT_GENERATION}}e %{{X-Slot}}o \
              %m %U\" slot\nCustomLog access.log slot\nGracefulShutdownTimeout 5\n",
             preamble = apache::preamble(self.path(), self.address),
-            mpm = self.parts.load(&[mpm]),
+            mpm = self.parts.load(&[self.mpm.module()]),
             modules = self.parts.load(&self.modules),
         );
         let lines = lines.replace("ROOT", &root.to_string());
@@ -359,18 +345,6 @@ pub(crate) const THREADS: usize = 32;
 /// All that a command said.
 pub(crate) fn text(out: &Output) -> String {
     String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr)
-}
-
-/// Waits for a condition, at most 20 seconds; `None` when it did not come.
-pub(crate) fn until(mut condition: impl FnMut() -> bool) -> Option<()> {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !condition() {
-        if Instant::now() > deadline {
-            return None;
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
-    Some(())
 }
 
 /// SIGKILL for each; returns when they have let go of all that they had.

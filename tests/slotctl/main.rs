@@ -24,7 +24,7 @@ mod requests;
 mod rights;
 mod since;
 mod site;
-#[path = "../support/skip.rs"]
-mod skip;
 mod starting;
 mod strace;
+
+use support::skip;

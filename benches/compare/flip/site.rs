@@ -52,6 +52,6 @@ impl Site {
 
 /// Two backends that think for 2 ms about a GET.
 pub(crate) fn backends() -> Result<[Backend; 2], String> {
-    let start = |slot| Backend::start(slot, Duration::from_millis(2)).map_err(|e| e.to_string());
+    let start = |slot| Backend::thinking(slot, Duration::from_millis(2)).map_err(|e| e.to_string());
     Ok([start(SLOTS[0])?, start(SLOTS[1])?])
 }

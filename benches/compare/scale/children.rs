@@ -4,7 +4,7 @@ use super::operator::slotctl;
 use super::usage::{Process, occupied};
 use super::{groups, tell};
 use crate::report::{Chapter, Table};
-use crate::server::{Backend, Mpm, Place, await_children};
+use crate::server::{Backend, Place, Shape, await_children};
 use crate::stats::{bytes, count, in_millis, median, millis};
 use mod_slot::state::Dirs;
 use mod_slot::state::os::byte_owner;
@@ -29,7 +29,7 @@ pub(super) fn measure(chapter: &mut Chapter, most: usize) -> Result<(), String> 
     let text = "MOD_SLOT".to_owned() + &groups(1).replace("BACKEND", &backend.address.to_string());
     let (mut rows, mut alone) = (Vec::new(), 0);
     for many in [most / 32, most / 4, most] {
-        let place = Place::new(Mpm::Prefork { children: many }, &[], &text)?;
+        let place = Place::new(Shape::Prefork { children: many }, &[], &text)?;
         let began = Instant::now();
         let (apache, start) = place.start()?;
         let pids = await_children(apache.pid(), many)?;

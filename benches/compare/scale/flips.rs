@@ -6,7 +6,7 @@ use super::{groups, tell};
 use crate::apache::Apache;
 use crate::http::Client;
 use crate::report::{Chapter, Table};
-use crate::server::{Backend, Mpm, Place, await_children, children};
+use crate::server::{Backend, Place, Shape, await_children, children};
 use crate::stats::{bytes, count};
 use mod_slot::state::history::LIMIT;
 use std::thread;
@@ -30,7 +30,7 @@ struct Look {
 pub(super) fn measure(chapter: &mut Chapter, flips: usize) -> Result<(), String> {
     let backend = Backend::start(None)?;
     let text = "MOD_SLOT".to_owned() + &groups(1).replace("BACKEND", &backend.address.to_string());
-    let place = Place::new(Mpm::Event { children: 2, threads: 25 }, &[], &text)?;
+    let place = Place::new(Shape::Event { children: 2, threads: 25 }, &[], &text)?;
     let (apache, _) = place.start()?;
     let pids = await_children(apache.pid(), 2)?;
     flip(&place, 0..WARM)?;

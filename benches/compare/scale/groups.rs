@@ -8,13 +8,13 @@ use crate::http::Client;
 use crate::plot::{Kind, Plot};
 use crate::quick;
 use crate::report::{Chapter, Table};
-use crate::server::{Backend, Mpm, Place, await_children};
+use crate::server::{Backend, Place, Shape, await_children};
 use crate::stats::{bytes, count, in_millis, median, millis};
 use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
-const MPM: Mpm = Mpm::Event { children: 4, threads: 25 };
+const MPM: Shape = Shape::Event { children: 4, threads: 25 };
 const CHILDREN: usize = 4;
 
 /// A way to as many backends.

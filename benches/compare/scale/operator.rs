@@ -2,7 +2,7 @@
 
 use super::{SLOTS, groups, tell};
 use crate::report::{Chapter, Table};
-use crate::server::{Mpm, Place};
+use crate::server::{Place, Shape};
 use crate::stats::{count, in_millis, median, millis};
 use mod_slot::state::Dirs;
 use std::path::PathBuf;
@@ -59,7 +59,7 @@ type Timed<'a> = (&'static str, &'a dyn Fn(usize) -> Vec<String>);
 fn times(many: usize) -> Result<Vec<(&'static str, f64)>, String> {
     let nobody = "127.0.0.1:9";
     let text = "MOD_SLOT".to_owned() + &groups(many).replace("BACKEND", nobody);
-    let place = Place::new(Mpm::Event { children: 4, threads: 25 }, &[], &text)?;
+    let place = Place::new(Shape::Event { children: 4, threads: 25 }, &[], &text)?;
     let (_apache, _) = place.start()?;
     let dirs = place.dirs();
     let app = format!("app{}", many / 2);

@@ -6,7 +6,7 @@ use super::{FEWER_TURNS, Found, JUDGED, Processors, ROUNDS, RUNS_IN, Row, TURNS}
 use crate::number;
 use crate::plot::{Kind, Plot};
 use crate::report::{Chapter, Table, Verdict};
-use crate::server::Mpm;
+use crate::server::Shape;
 use crate::stats::{Spread, means, median, millis, ratio};
 
 pub(super) const READING: &str = "\
@@ -56,7 +56,7 @@ pub(super) fn method(processors: &Processors, alone: Run) -> String {
 
 /// By turns, with all of the tools that make them. The rounds are what is drawn anew for an interval: all
 /// turns of a round meet the same Apaches.
-pub(super) fn judge(chapter: &mut Chapter, mpm: Mpm, rows: &[Row], found: &[Vec<Found>]) {
+pub(super) fn judge(chapter: &mut Chapter, mpm: Shape, rows: &[Row], found: &[Vec<Found>]) {
     let [slot, again] = [JUDGED, "proxypass, again"].map(|name| {
         let at = rows.iter().position(|row| row.name == name).expect("there is such a row");
         let of_tools: Vec<_> =
@@ -90,7 +90,7 @@ fn ratios_by_turns(rows: &[Row], found: &[Found], at: usize) -> Option<Vec<f64>>
 }
 
 /// Those that are close to each other.
-pub(super) fn table_by_turns(mpm: Mpm, tool: Tool, rows: &[Row], found: &[Found]) -> Table {
+pub(super) fn table_by_turns(mpm: Shape, tool: Tool, rows: &[Row], found: &[Found]) -> Table {
     let head = ["", "requests per second", "compared to", "ratio", "95 %", "least to most"];
     let line = |at: usize| {
         let rate = median(&found[at].by_turns.concat());
@@ -121,7 +121,7 @@ fn compared(rows: &[Row], at: usize, ratios: Option<&[f64]>) -> [String; 4] {
     ]
 }
 
-pub(super) fn table(mpm: Mpm, tool: Tool, rows: &[Row], found: &[Found]) -> Table {
+pub(super) fn table(mpm: Shape, tool: Tool, rows: &[Row], found: &[Found]) -> Table {
     let head = ["", "requests/s", "p50", "p99", "compared to", "ratio", "95 %", "least to most"];
     let line = |at: usize| {
         let Found { runs, ratios, .. } = &found[at];

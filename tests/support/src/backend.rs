@@ -2,7 +2,7 @@
 
 use crate::apache;
 use crate::http::Message;
-use crate::site::until;
+use crate::until;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -14,8 +14,11 @@ use tungstenite::handshake::derive_accept_key;
 use tungstenite::protocol::{Role, WebSocket};
 
 /// A backend that answers each request as a closure says, a thread for each connection.
-pub(crate) struct Backend {
-    pub(crate) address: SocketAddr,
+pub struct Backend {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The slot that it names; empty for one without a name.
+    pub slot: &'static str,
     state: Arc<State>,
     listener: Option<JoinHandle<()>>,
 }
@@ -83,16 +86,15 @@ const RECORDED: usize = 1 << 20;
 
 impl Backend {
     /// On a free port, answering `slot=NAME METHOD PATH bytes=N`.
-    pub(crate) fn named(name: &'static str) -> Self {
+    pub fn named(name: &'static str) -> Self {
         Self::at(apache::free_port().unwrap(), name)
     }
 
     /// The same at an address. `sleep=MILLIS` in the path makes it think, `size=BYTES` talkative; a
     /// WebSocket hears each message back behind the name.
-    pub(crate) fn at(address: SocketAddr, name: &'static str) -> Self {
+    pub fn at(address: SocketAddr, name: &'static str) -> Self {
         Self::serving(address, Some(name), move |request| {
-            let mut words = request.start.split(' ');
-            let (method, path) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
+            let (method, path) = request.method_and_path();
             if let Some(millis) = number(path, "sleep=") {
                 thread::sleep(Duration::from_millis(millis as u64));
             }
@@ -109,8 +111,25 @@ impl Backend {
         })
     }
 
+    /// On a free port, answering as [`Backend::named`] does. It thinks for `pause` about a GET, four times as long
+    /// about a POST, and not at all about a path that ends in `/now`.
+    ///
+    /// # Errors
+    ///
+    /// No port is free.
+    pub fn thinking(name: &'static str, pause: Duration) -> std::io::Result<Self> {
+        Ok(Self::serving(apache::free_port()?, Some(name), move |request| {
+            let (method, path) = request.method_and_path();
+            if !path.ends_with("/now") {
+                thread::sleep(if method == "POST" { pause * 4 } else { pause });
+            }
+            let length = request.body.len();
+            ok(&format!("slot={name} {method} {path} bytes={length}\n"))
+        }))
+    }
+
     /// At an address, answering with what `answer` returns, whole.
-    pub(crate) fn start(
+    pub fn start(
         address: SocketAddr,
         answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static,
     ) -> Self {
@@ -143,42 +162,42 @@ impl Backend {
                 });
             }
         });
-        Self { address, state, listener: Some(listener) }
+        Self { address, slot: name.unwrap_or_default(), state, listener: Some(listener) }
     }
 
     /// What came in since the last time this was asked.
-    pub(crate) fn received(&self) -> Vec<u8> {
+    pub fn received(&self) -> Vec<u8> {
         std::mem::take(&mut self.state.received.lock().unwrap())
     }
 
     /// How many connections it has accepted.
-    pub(crate) fn connections(&self) -> usize {
+    pub fn connections(&self) -> usize {
         self.state.connections.load(SeqCst)
     }
 
     /// How many requests it is at work on: from their heads on, and until the answer is about to be
     /// sent.
-    pub(crate) fn busy(&self) -> usize {
+    pub fn busy(&self) -> usize {
         self.state.busy.load(SeqCst)
     }
 
     /// Whether nobody may come in.
-    pub(crate) fn close(&self, closed: bool) {
+    pub fn close(&self, closed: bool) {
         self.state.closed.store(closed, SeqCst);
     }
 
     /// How many came all the same.
-    pub(crate) fn strays(&self) -> usize {
+    pub fn strays(&self) -> usize {
         self.state.strays.load(SeqCst)
     }
 
     /// Lets the requests finish that are held, whose paths have `?held`, as soon as there are `count`.
-    pub(crate) fn release(&self, count: usize) {
+    pub fn release(&self, count: usize) {
         assert!(self.state.gate.open(count), "fewer than {count} requests are held");
     }
 
     /// As SIGKILL for a backend's process: nobody listens, and all connections are closed.
-    pub(crate) fn kill(mut self) {
+    pub fn kill(mut self) {
         self.leave();
         self.listener.take().map(JoinHandle::join);
         for stream in self.state.open.lock().unwrap().values() {
@@ -203,7 +222,7 @@ impl Drop for Backend {
 }
 
 /// The group `app`, a slot for each backend, which takes all requests.
-pub(crate) fn group(slots: &[&str], backends: &[Backend]) -> String {
+pub fn group(slots: &[&str], backends: &[Backend]) -> String {
     let slot =
         |(name, backend): (&&str, &Backend)| format!("Slot {name} http://{}\n", backend.address);
     let slots: String = slots.iter().zip(backends).map(slot).collect();
@@ -218,7 +237,7 @@ fn number(path: &str, word: &str) -> Option<usize> {
 }
 
 /// An answer of text.
-pub(crate) fn ok(body: &str) -> Vec<u8> {
+pub fn ok(body: &str) -> Vec<u8> {
     format!(
         "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 /// What the load found, and which slot it is to expect.
-pub(crate) struct Ledger {
+pub struct Ledger {
     slots: [&'static str; 2],
     begun: AtomicUsize,
     done: AtomicUsize,
@@ -44,29 +44,29 @@ impl Default for Took {
 }
 
 /// Its figures at one moment.
-pub(crate) struct Totals {
+pub struct Totals {
     /// Requests that are over.
-    pub(crate) requests: u64,
+    pub requests: u64,
     /// Those that got no answer, or not the one they should have.
-    pub(crate) failed: u64,
+    pub failed: u64,
     /// Those of the failed that got no answer, or not a whole one: their connection broke.
-    pub(crate) unanswered: u64,
+    pub unanswered: u64,
     /// Those served by a slot that was not active any more when they were sent.
-    pub(crate) stale: u64,
+    pub stale: u64,
 }
 
 /// What one kind of request came to.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Figures {
-    pub(crate) right: u64,
-    pub(crate) worst: Duration,
+pub struct Figures {
+    pub right: u64,
+    pub worst: Duration,
 }
 
 /// A request that is about to be sent.
 #[derive(Debug)]
-pub(crate) struct Sent {
+pub struct Sent {
     /// From 0 on, each number once.
-    pub(crate) number: usize,
+    pub number: usize,
     kind: &'static str,
     /// Flips that were done by then.
     flips: usize,
@@ -75,20 +75,20 @@ pub(crate) struct Sent {
 
 /// What came back, whatever the protocol.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub struct Answer {
     /// The status, as a number.
-    pub(crate) status: u16,
+    pub status: u16,
     /// `X-Slot`.
-    pub(crate) header: Option<String>,
+    pub header: Option<String>,
     /// The body. It names the slot, once or more, as `slot=NAME`.
-    pub(crate) text: String,
+    pub text: String,
     /// The length of the body that was sent, which the answer's says as `bytes=N`.
-    pub(crate) sent: Option<usize>,
+    pub sent: Option<usize>,
 }
 
 impl Ledger {
     /// The first of `slots` is active, and each flip goes to the other.
-    pub(crate) fn new(slots: [&'static str; 2]) -> Self {
+    pub fn new(slots: [&'static str; 2]) -> Self {
         Self {
             slots,
             begun: AtomicUsize::new(0),
@@ -104,7 +104,7 @@ impl Ledger {
 
     /// Does a flip: `change` returns when it is done. Until then both slots may answer, from then
     /// on only the new one.
-    pub(crate) fn flip<T>(&self, change: impl FnOnce() -> T) -> T {
+    pub fn flip<T>(&self, change: impl FnOnce() -> T) -> T {
         self.book.lock().unwrap().first = (self.begun.fetch_add(1, SeqCst) + 1, None);
         let result = change();
         self.done.fetch_add(1, SeqCst);
@@ -112,11 +112,12 @@ impl Ledger {
     }
 
     /// When the slot of the latest flip first answered, if it has.
-    pub(crate) fn first_answer(&self) -> Option<Instant> {
+    pub fn first_answer(&self) -> Option<Instant> {
         self.book.lock().unwrap().first.1
     }
 
-    pub(crate) fn totals(&self) -> Totals {
+    /// The figures now.
+    pub fn totals(&self) -> Totals {
         let book = self.book.lock().unwrap();
         let Book { right, failed, unanswered, stale, .. } = *book;
         Totals { requests: right + failed + stale, failed, unanswered, stale }
@@ -124,44 +125,44 @@ impl Ledger {
 
     /// How long it took at most until a request was over, of this share of them: 0.5 is the median, 1
     /// the slowest.
-    pub(crate) fn took(&self, share: f64) -> Duration {
+    pub fn took(&self, share: f64) -> Duration {
         Duration::from_micros(self.book.lock().unwrap().took.0.value_at_quantile(share))
     }
 
     /// The figures of each kind of request.
-    pub(crate) fn kinds(&self) -> BTreeMap<&'static str, Figures> {
+    pub fn kinds(&self) -> BTreeMap<&'static str, Figures> {
         self.book.lock().unwrap().kinds.clone()
     }
 
     /// The name of the slot that answered each request, by its number; none for what failed.
-    pub(crate) fn served(&self) -> Vec<Option<&'static str>> {
+    pub fn served(&self) -> Vec<Option<&'static str>> {
         let book = self.book.lock().unwrap();
         book.served.iter().map(|slot| slot.map(|at| self.slots[at])).collect()
     }
 
     /// How many connections were opened.
-    pub(crate) fn connections(&self) -> u64 {
+    pub fn connections(&self) -> u64 {
         self.connections.load(SeqCst)
     }
 
     /// Another one is opened.
-    pub(crate) fn connects(&self) {
+    pub fn connects(&self) {
         self.connections.fetch_add(1, SeqCst);
     }
 
     /// No more requests shall be sent.
-    pub(crate) fn end(&self) {
+    pub fn end(&self) {
         self.stop.store(true, SeqCst);
     }
 
     /// Whether that is so.
-    pub(crate) fn is_over(&self) -> bool {
+    pub fn is_over(&self) -> bool {
         self.stop.load(SeqCst)
     }
 
     /// Does a restart of the server: `restart` returns when it is over. A connection that was opened
     /// before that may be closed instead of answering, and its request is then sent again, once.
-    pub(crate) fn restart(&self, restart: impl FnOnce()) {
+    pub fn restart(&self, restart: impl FnOnce()) {
         self.forgiving.store(true, SeqCst);
         restart();
         self.restarts.fetch_add(1, SeqCst);
@@ -169,29 +170,29 @@ impl Ledger {
     }
 
     /// Restarts that are over.
-    pub(crate) fn restarts(&self) -> u64 {
+    pub fn restarts(&self) -> u64 {
         self.restarts.load(SeqCst)
     }
 
     /// Whether a restart may close a connection that is as old as `restarts`; it is counted.
-    pub(crate) fn forgives(&self, restarts: u64) -> bool {
+    pub fn forgives(&self, restarts: u64) -> bool {
         let forgives = self.forgiving.load(SeqCst) || self.restarts() > restarts;
         self.closed.fetch_add(u64::from(forgives), SeqCst);
         forgives
     }
 
     /// How many times that was so.
-    pub(crate) fn closed(&self) -> u64 {
+    pub fn closed(&self) -> u64 {
         self.closed.load(SeqCst)
     }
 
     /// The first few things that went wrong.
-    pub(crate) fn examples(&self) -> Vec<String> {
+    pub fn examples(&self) -> Vec<String> {
         self.book.lock().unwrap().examples.clone()
     }
 
     /// To be called before the first byte of a request is sent.
-    pub(crate) fn sends(&self, kind: &'static str) -> Sent {
+    pub fn sends(&self, kind: &'static str) -> Sent {
         let mut book = self.book.lock().unwrap();
         book.served.push(None);
         let number = book.served.len() - 1;
@@ -199,7 +200,7 @@ impl Ledger {
     }
 
     /// Judges an answer, which has come as a whole.
-    pub(crate) fn judge(&self, sent: &Sent, answer: Result<Answer, String>) {
+    pub fn judge(&self, sent: &Sent, answer: Result<Answer, String>) {
         // Active at any time between the first byte of the request and the last of the answer.
         let begun = self.begun.load(SeqCst);
         let unanswered = answer.is_err();
@@ -229,7 +230,7 @@ impl Ledger {
     }
 
     /// Notes something that is no request of its own: `Err` is a failure.
-    pub(crate) fn observe(&self, kind: &'static str, since: Instant, what: Result<(), String>) {
+    pub fn observe(&self, kind: &'static str, since: Instant, what: Result<(), String>) {
         let mut book = self.book.lock().unwrap();
         match what {
             Ok(()) => book.notes_right(kind, since.elapsed()),

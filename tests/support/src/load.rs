@@ -2,7 +2,7 @@
 
 mod ledger;
 
-pub(crate) use ledger::{Answer, Ledger};
+pub use ledger::{Answer, Ledger};
 
 use crate::http::{Client, Message};
 use std::io;
@@ -15,7 +15,7 @@ use std::time::Duration;
 /// What is asked for, again and again. Every answer names its slot, once or more, as `slot=NAME`,
 /// and to a POST also says `bytes=N`, the length of the body that arrived.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Kind {
+pub struct Kind {
     name: &'static str,
     method: &'static str,
     path: &'static str,
@@ -25,22 +25,24 @@ pub(crate) struct Kind {
 }
 
 impl Kind {
-    pub(crate) const fn get(path: &'static str) -> Self {
+    /// A GET.
+    pub const fn get(path: &'static str) -> Self {
         Self { name: "GET", method: "GET", path, body: &[], pieces: None }
     }
 
-    pub(crate) const fn post(path: &'static str, body: &'static [u8]) -> Self {
+    /// A POST with this body.
+    pub const fn post(path: &'static str, body: &'static [u8]) -> Self {
         Self { name: "POST", method: "POST", path, body, pieces: None }
     }
 
     /// The body comes in chunks.
-    pub(crate) const fn chunked(mut self, chunks: usize, pause: Duration) -> Self {
+    pub const fn chunked(mut self, chunks: usize, pause: Duration) -> Self {
         self.pieces = Some((chunks, pause));
         self
     }
 
     /// Under another name in the ledger than that of its method.
-    pub(crate) const fn called(mut self, name: &'static str) -> Self {
+    pub const fn called(mut self, name: &'static str) -> Self {
         self.name = name;
         self
     }
@@ -68,7 +70,7 @@ impl Kind {
 }
 
 /// The connections at work.
-pub(crate) struct Load {
+pub struct Load {
     ledger: Arc<Ledger>,
     rests: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
@@ -76,12 +78,12 @@ pub(crate) struct Load {
 
 impl Load {
     /// None yet.
-    pub(crate) fn of(ledger: &Arc<Ledger>) -> Self {
+    pub fn of(ledger: &Arc<Ledger>) -> Self {
         Self { ledger: Arc::clone(ledger), rests: Arc::default(), threads: Vec::new() }
     }
 
     /// `connections` of them, each kept for as long as the server keeps it.
-    pub(crate) fn start(
+    pub fn start(
         server: SocketAddr,
         connections: usize,
         kinds: &'static [Kind],
@@ -91,12 +93,7 @@ impl Load {
     }
 
     /// Some more, which ask for something else.
-    pub(crate) fn and(
-        mut self,
-        server: SocketAddr,
-        connections: usize,
-        kinds: &'static [Kind],
-    ) -> Self {
+    pub fn and(mut self, server: SocketAddr, connections: usize, kinds: &'static [Kind]) -> Self {
         for first in 0..connections {
             let rests = Arc::clone(&self.rests);
             self = self.and_run(move |ledger| drive(server, first, kinds, ledger, &rests));
@@ -105,19 +102,19 @@ impl Load {
     }
 
     /// Another client, which ends soon after the ledger is over.
-    pub(crate) fn and_run(mut self, client: impl FnOnce(&Arc<Ledger>) + Send + 'static) -> Self {
+    pub fn and_run(mut self, client: impl FnOnce(&Arc<Ledger>) + Send + 'static) -> Self {
         let ledger = Arc::clone(&self.ledger);
         self.threads.push(thread::spawn(move || client(&ledger)));
         self
     }
 
     /// Lets these connections begin no more requests; other loads of the same ledger go on.
-    pub(crate) fn rest(&self) {
+    pub fn rest(&self) {
         self.rests.store(true, SeqCst);
     }
 
     /// Lets each connection finish the request that it is at.
-    pub(crate) fn stop(self) {
+    pub fn stop(self) {
         self.ledger.end();
         for thread in self.threads {
             thread.join().expect("the load itself does not fail");

@@ -4,13 +4,13 @@ use std::fs;
 use std::path::Path;
 
 /// Reads a file of the package.
-pub(crate) fn file(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+pub fn file(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name);
     fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 /// Returns the configuration of a whole site that each of these files shows.
-pub(crate) fn sites() -> [(&'static str, String); 4] {
+pub fn sites() -> [(&'static str, String); 4] {
     let manual = blocks("docs/manual.md").into_iter().find(|block| is_site(block));
     [
         ("README.md", blocks("README.md").remove(0)),
@@ -21,12 +21,12 @@ pub(crate) fn sites() -> [(&'static str, String); 4] {
 }
 
 /// Tells a whole site from a fragment.
-pub(crate) fn is_site(block: &str) -> bool {
+pub fn is_site(block: &str) -> bool {
     block.contains("<SlotGroup") && block.contains("<VirtualHost")
 }
 
 /// Returns the blocks of a Markdown file that are marked as Apache's configuration.
-pub(crate) fn blocks(name: &str) -> Vec<String> {
+pub fn blocks(name: &str) -> Vec<String> {
     let text = file(name);
     let mut blocks = Vec::new();
     let mut lines = text.lines();
@@ -50,7 +50,7 @@ fn synopsis() -> String {
 
 /// Returns the directives of a configuration, one a line, without comments and indentation; blanks
 /// between words count once.
-pub(crate) fn directives(text: &str) -> Vec<String> {
+pub fn directives(text: &str) -> Vec<String> {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let lines = lines.filter(|line| !line.starts_with('#'));
     lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
@@ -58,7 +58,7 @@ pub(crate) fn directives(text: &str) -> Vec<String> {
 
 /// Takes the outer comment signs off the commented directives of a configuration. Prose, which begins
 /// after one blank, stays a comment.
-pub(crate) fn uncommented(text: &str) -> String {
+pub fn uncommented(text: &str) -> String {
     let line = |line: &str| match line.trim_start().strip_prefix('#') {
         Some(rest) if !rest.starts_with(' ') || rest.starts_with("  ") => rest.to_owned() + "\n",
         _ => line.to_owned() + "\n",

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::{env, fs, thread};
 
 /// The list of tests that may be skipped under `CI`: a line for each, `crate::module::test: reason`.
-const MAY_SKIP: &str = include_str!("../../.ci/may-skip");
+const MAY_SKIP: &str = include_str!("../../../.ci/may-skip");
 
 /// Reports that the test which calls this, on its own thread, leaves out all or a part of itself: `why` says what is
 /// missing, and what to do. The file that `MOD_SLOT_SKIPPED` names gets the same line.
@@ -15,8 +15,8 @@ const MAY_SKIP: &str = include_str!("../../.ci/may-skip");
 ///
 /// If `CI` is set and not empty, and [`MAY_SKIP`] does not list the test.
 #[track_caller]
-pub(crate) fn skip(why: &str) {
-    let test = format!("{}::{}", env!("CARGO_CRATE_NAME"), thread::current().name().unwrap_or("?"));
+pub fn skip(why: &str) {
+    let test = format!("{}::{}", program(), thread::current().name().unwrap_or("?"));
     let is_ci = env::var_os("CI").is_some_and(|ci| !ci.is_empty());
     let line = report(&test, why, is_ci.then_some(MAY_SKIP)).unwrap_or_else(|why| panic!("{why}"));
     // Not by println!, which libtest captures.
@@ -24,6 +24,13 @@ pub(crate) fn skip(why: &str) {
     if let Some(list) = env::var_os("MOD_SLOT_SKIPPED").filter(|list| !list.is_empty()) {
         append(Path::new(&list), &line);
     }
+}
+
+/// The name of the test program, without the hash that cargo puts behind it.
+fn program() -> String {
+    let path = env::current_exe().unwrap_or_default();
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    name.rsplit_once('-').map_or(&*name, |(name, _)| name).to_owned()
 }
 
 fn append(list: &Path, line: &str) {
@@ -55,8 +62,7 @@ fn reason<'a>(list: &'a str, test: &str) -> Option<&'a str> {
 
 /// Whether this is root; otherwise reports the skip of a test that needs it.
 #[track_caller]
-#[allow(dead_code, reason = "some test programs need no root")]
-pub(crate) fn is_root(why: &str) -> bool {
+pub fn is_root(why: &str) -> bool {
     let root = nix::unistd::geteuid().is_root();
     if !root {
         skip(why);
@@ -64,29 +70,34 @@ pub(crate) fn is_root(why: &str) -> bool {
     root
 }
 
-#[test]
-fn a_skip_fails_in_ci_unless_it_is_listed_with_a_reason() {
-    let list = "# a comment\na::b: no such device\na::c:\na::d: \n";
-    assert_eq!(report("a::x", "no root", None).unwrap(), "SKIPPED a::x: no root\n");
-    let allowed = "SKIPPED a::b: no mount (allowed: no such device)\n";
-    assert_eq!(report("a::b", "no mount", Some(list)).unwrap(), allowed);
-    for test in ["a::x", "a::c", "a::d", "b", "# a comment", "a::b: no such"] {
-        let refused = report(test, "no root", Some(list)).unwrap_err();
-        assert!(refused.contains("cannot be skipped in CI: no root"), "{refused}");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_skip_fails_in_ci_unless_it_is_listed_with_a_reason() {
+        let list = "# a comment\na::b: no such device\na::c:\na::d: \n";
+        assert_eq!(report("a::x", "no root", None).unwrap(), "SKIPPED a::x: no root\n");
+        let allowed = "SKIPPED a::b: no mount (allowed: no such device)\n";
+        assert_eq!(report("a::b", "no mount", Some(list)).unwrap(), allowed);
+        for test in ["a::x", "a::c", "a::d", "b", "# a comment", "a::b: no such"] {
+            let refused = report(test, "no root", Some(list)).unwrap_err();
+            assert!(refused.contains("cannot be skipped in CI: no root"), "{refused}");
+        }
     }
-}
 
-/// The test's name is that of its thread: a helper has no other way to know which test called it.
-#[test]
-fn a_test_knows_its_name() {
-    let name = thread::current().name().unwrap().to_owned();
-    assert!(name.ends_with("a_test_knows_its_name"), "{name}");
-}
+    /// The test's name is that of its thread: a helper has no other way to know which test called it.
+    #[test]
+    fn a_test_knows_its_name() {
+        let name = thread::current().name().unwrap().to_owned();
+        assert!(name.ends_with("a_test_knows_its_name"), "{name}");
+    }
 
-#[test]
-fn each_line_of_the_list_names_a_test_and_a_reason() {
-    for line in MAY_SKIP.lines().filter(|line| !line.starts_with('#')) {
-        let (name, why) = line.split_once(": ").expect(line);
-        assert!(name.contains("::") && !name.contains(' ') && !why.trim().is_empty(), "{line}");
+    #[test]
+    fn each_line_of_the_list_names_a_test_and_a_reason() {
+        for line in MAY_SKIP.lines().filter(|line| !line.starts_with('#')) {
+            let (name, why) = line.split_once(": ").expect(line);
+            assert!(name.contains("::") && !name.contains(' ') && !why.trim().is_empty(), "{line}");
+        }
     }
 }

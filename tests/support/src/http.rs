@@ -7,44 +7,65 @@ use std::time::Duration;
 
 /// A request or an answer.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Message {
+pub struct Message {
     /// The request line, or the status line.
-    pub(crate) start: String,
+    pub start: String,
     /// The header's fields, as they came.
-    pub(crate) fields: Vec<(String, String)>,
+    pub fields: Vec<(String, String)>,
     /// The body, whether it came by Content-Length, in chunks, or up to the end.
-    pub(crate) body: Vec<u8>,
+    pub body: Vec<u8>,
     /// Whether the peer ends the connection after it.
-    pub(crate) close: bool,
+    pub close: bool,
 }
 
 impl Message {
     /// The next request, or `None` when the peer has closed the connection between two.
-    pub(crate) fn read(from: &mut impl BufRead) -> io::Result<Option<Self>> {
+    pub fn read(from: &mut impl BufRead) -> io::Result<Option<Self>> {
         let Some(mut message) = Self::read_head(from)? else { return Ok(None) };
         message.read_body(from)?;
         Ok(Some(message))
     }
 
-    /// The start line and the fields.
-    pub(crate) fn read_head(from: &mut impl BufRead) -> io::Result<Option<Self>> {
-        let mut message = Self::default();
-        if from.read_line(&mut message.start)? == 0 {
-            return Ok(None);
+    /// The start line and the fields; `None` when the peer has closed the connection before them.
+    ///
+    /// # Errors
+    ///
+    /// What the connection said, or `InvalidData` where this is no HTTP/1.
+    pub fn read_head(from: &mut impl BufRead) -> io::Result<Option<Self>> {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") && !head.ends_with(b"\n\n") {
+            if from.read_until(b'\n', &mut head)? == 0 {
+                return if head.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(io::ErrorKind::UnexpectedEof.into())
+                };
+            }
         }
-        message.start.truncate(message.start.trim_end().len());
-        loop {
-            let line = line(from)?;
-            let Some((name, value)) = line.split_once(':') else { break };
-            message.fields.push((name.into(), value.trim().into()));
-        }
+        let (mut fields, invalid) = ([httparse::EMPTY_HEADER; 100], |e: httparse::Error| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("{e}: {}", head.escape_ascii()))
+        });
+        let start = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let start = String::from_utf8_lossy(start).trim_end().to_owned();
+        let fields = if start.starts_with("HTTP/") {
+            let mut answer = httparse::Response::new(&mut fields);
+            answer.parse(&head).map_err(invalid)?;
+            answer.headers
+        } else {
+            let mut request = httparse::Request::new(&mut fields);
+            request.parse(&head).map_err(invalid)?;
+            request.headers
+        };
+        let text = |value: &[u8]| String::from_utf8_lossy(value).trim().to_owned();
+        let fields = fields.iter().map(|field| (field.name.to_owned(), text(field.value)));
+        let mut message = Self { start, fields: fields.collect(), ..Self::default() };
         message.close =
             message.field("connection").is_some_and(|v| v.eq_ignore_ascii_case("close"));
         Ok(Some(message))
     }
 
     /// What follows them.
-    pub(crate) fn read_body(&mut self, from: &mut impl BufRead) -> io::Result<()> {
+    pub fn read_body(&mut self, from: &mut impl BufRead) -> io::Result<()> {
         if self.field("transfer-encoding").is_some() {
             loop {
                 let size = line(from)?;
@@ -69,18 +90,24 @@ impl Message {
     }
 
     /// The first field of this name.
-    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+    pub fn field(&self, name: &str) -> Option<&str> {
         let found = self.fields.iter().find(|(field, _)| field.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 
+    /// A request's method and path.
+    pub fn method_and_path(&self) -> (&str, &str) {
+        let mut words = self.start.split(' ');
+        (words.next().unwrap_or_default(), words.next().unwrap_or_default())
+    }
+
     /// An answer's status.
-    pub(crate) fn status(&self) -> u16 {
+    pub fn status(&self) -> u16 {
         self.start.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0)
     }
 
     /// The body, or as much of it as is text.
-    pub(crate) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 }
@@ -95,7 +122,7 @@ fn line(from: &mut impl BufRead) -> io::Result<String> {
 }
 
 /// Sends `bytes` on a connection of their own, and returns all that comes back, to its end.
-pub(crate) fn exchange(server: SocketAddr, bytes: &[u8]) -> io::Result<Vec<u8>> {
+pub fn exchange(server: SocketAddr, bytes: &[u8]) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(server)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
@@ -128,29 +155,30 @@ fn head(method: &str, path: &str, fields: &[&str]) -> String {
 
 /// A kept connection to a server, opened when it is needed.
 #[derive(Debug)]
-pub(crate) struct Client {
+pub struct Client {
     server: SocketAddr,
     stream: Option<BufReader<TcpStream>>,
 }
 
 impl Client {
-    pub(crate) fn of(server: SocketAddr) -> Self {
+    /// Opens no connection yet.
+    pub fn of(server: SocketAddr) -> Self {
         Self { server, stream: None }
     }
 
     /// Whether a connection is open, kept from the last request.
-    pub(crate) fn is_kept(&self) -> bool {
+    pub fn is_kept(&self) -> bool {
         self.stream.is_some()
     }
 
     /// Sends one request and waits for its answer. Nothing is ever sent twice: a connection that
     /// the server dropped is an error, and the next request opens another.
-    pub(crate) fn ask(&mut self, method: &str, path: &str, body: &[u8]) -> io::Result<Message> {
+    pub fn ask(&mut self, method: &str, path: &str, body: &[u8]) -> io::Result<Message> {
         self.ask_with(method, path, &[], body)
     }
 
     /// The same with further fields, each a line without its end.
-    pub(crate) fn ask_with(
+    pub fn ask_with(
         &mut self,
         method: &str,
         path: &str,
@@ -167,7 +195,7 @@ impl Client {
     }
 
     /// A POST whose body comes in chunks, with a pause between two.
-    pub(crate) fn upload<'a>(
+    pub fn upload<'a>(
         &mut self,
         path: &str,
         fields: &[&str],
@@ -187,7 +215,7 @@ impl Client {
     }
 
     /// Sends what may be no valid request, and reads one answer.
-    pub(crate) fn send(&mut self, request: &[u8]) -> io::Result<Message> {
+    pub fn send(&mut self, request: &[u8]) -> io::Result<Message> {
         self.exchange(request.starts_with(b"HEAD "), |stream| stream.write_all(request))
     }
 
@@ -233,7 +261,7 @@ impl Client {
     }
 
     /// The connection, for what follows an upgrade.
-    pub(crate) fn into_stream(self) -> Option<BufReader<TcpStream>> {
+    pub fn into_stream(self) -> Option<BufReader<TcpStream>> {
         self.stream
     }
 

@@ -15,25 +15,62 @@ use std::{env, fs, thread};
 use tempfile::TempDir;
 
 /// What Apache's error log says when all is ready, after a start and after a restart.
-pub(crate) const SERVES: &str = "resuming normal operations";
+pub const SERVES: &str = "resuming normal operations";
 
 /// Where free ports are looked for.
 const PORTS: Range<u16> = 12_000..32_000;
 
+/// How Apache divides its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mpm {
+    /// Threads, with one that looks after idle connections.
+    Event,
+    /// Threads.
+    Worker,
+    /// A process for each request.
+    Prefork,
+}
+
+impl Mpm {
+    /// The one that `MOD_SLOT_MPM` names: event, unless it is set.
+    ///
+    /// # Panics
+    ///
+    /// If it names another one.
+    pub fn from_environment() -> Self {
+        let name = env::var("MOD_SLOT_MPM").unwrap_or_default();
+        match &*name {
+            "" | "event" => Self::Event,
+            "worker" => Self::Worker,
+            "prefork" => Self::Prefork,
+            _ => panic!("MOD_SLOT_MPM={name}: it can be event, worker or prefork"),
+        }
+    }
+
+    /// The name of its module.
+    pub fn module(self) -> &'static str {
+        match self {
+            Self::Event => "mpm_event",
+            Self::Worker => "mpm_worker",
+            Self::Prefork => "mpm_prefork",
+        }
+    }
+}
+
 /// Where the parts are.
-pub(crate) struct Parts {
+pub struct Parts {
     /// Apache's program.
-    pub(crate) httpd: PathBuf,
+    pub httpd: PathBuf,
     /// The directory of its modules.
-    pub(crate) modules: PathBuf,
+    pub modules: PathBuf,
     /// `mod_slot.so`.
-    pub(crate) module: PathBuf,
+    pub module: PathBuf,
 }
 
 impl Parts {
     /// Apache's program from `HTTPD`, that of `APXS`, or the one in the usual places; its modules from `APXS`, or its
     /// own; ours from `MOD_SLOT`, or as cargo builds it.
-    pub(crate) fn find() -> Result<Self, String> {
+    pub fn find() -> Result<Self, String> {
         let (httpd, modules) = find_apache(named("HTTPD"), named("APXS"))?;
         let module = named("MOD_SLOT").unwrap_or_else(built_module);
         let module = fs::canonicalize(&module)
@@ -42,7 +79,7 @@ impl Parts {
     }
 
     /// LoadModule for each of `names`, but for what is built in.
-    pub(crate) fn load(&self, names: &[&str]) -> String {
+    pub fn load(&self, names: &[&str]) -> String {
         let line = |name: &&str| {
             let path = self.modules.join(format!("mod_{name}.so"));
             format!(
@@ -61,7 +98,7 @@ fn built_module() -> PathBuf {
 }
 
 /// What cargo built in the profile of this example.
-pub(crate) fn built(name: &str) -> PathBuf {
+pub fn built(name: &str) -> PathBuf {
     let own = env::current_exe().unwrap_or_default();
     own.ancestors().nth(2).unwrap_or(Path::new("target/debug")).join(name)
 }
@@ -73,7 +110,7 @@ fn named(variable: &str) -> Option<PathBuf> {
 
 /// Apache's program, and the directory of its modules, where `HTTPD` and `APXS` name an installation, one of them, or
 /// neither.
-pub(crate) fn find_apache(
+pub fn find_apache(
     httpd: Option<PathBuf>,
     apxs: Option<PathBuf>,
 ) -> Result<(PathBuf, PathBuf), String> {
@@ -99,7 +136,7 @@ pub(crate) fn find_apache(
 }
 
 /// What `apxs` says of its Apache.
-pub(crate) fn ask_apxs(apxs: &Path, variable: &str) -> Result<String, String> {
+pub fn ask_apxs(apxs: &Path, variable: &str) -> Result<String, String> {
     let out = Command::new(apxs).args(["-q", variable]).output();
     let out = out.map_err(|e| format!("{}: {e}; does APXS name an apxs?", apxs.display()))?;
     let said = String::from_utf8_lossy(&out.stdout).trim().to_owned();
@@ -111,7 +148,7 @@ pub(crate) fn ask_apxs(apxs: &Path, variable: &str) -> Result<String, String> {
 }
 
 /// The apxs that `APXS` names, that of `HTTPD`, or the one in PATH.
-pub(crate) fn apxs() -> PathBuf {
+pub fn apxs() -> PathBuf {
     let beside = || {
         let httpd = named("HTTPD")?;
         let bin = httpd.parent()?;
@@ -129,7 +166,7 @@ fn ask_httpd(httpd: &Path) -> Result<String, String> {
 }
 
 /// The minor module magic number of a program, which grows with each addition to what modules see.
-pub(crate) fn magic(httpd: &Path) -> u32 {
+pub fn magic(httpd: &Path) -> u32 {
     let said = ask_httpd(httpd).unwrap_or_default();
     let number = said.lines().find_map(|line| line.strip_prefix("Server's Module Magic Number:"));
     number.and_then(|n| n.rsplit_once(':')?.1.trim().parse().ok()).unwrap_or(0)
@@ -159,7 +196,7 @@ fn own_modules(httpd: &Path) -> Result<PathBuf, String> {
 }
 
 /// A directory that Apache's children can read: they run as another user when we are root.
-pub(crate) fn directory(name: &str) -> io::Result<TempDir> {
+pub fn directory(name: &str) -> io::Result<TempDir> {
     let root = tempfile::Builder::new().prefix(name).tempdir()?;
     fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755))?;
     Ok(root)
@@ -167,7 +204,7 @@ pub(crate) fn directory(name: &str) -> io::Result<TempDir> {
 
 /// A port of the loopback device that nobody listens on, and that this program has not had before.
 /// It is below those that the system gives to clients, so that nobody takes it by chance.
-pub(crate) fn free_port() -> io::Result<SocketAddr> {
+pub fn free_port() -> io::Result<SocketAddr> {
     static ASKED: AtomicU32 = AtomicU32::new(0);
     let first = std::process::id().wrapping_mul(257);
     for _ in 0..PORTS.len() {
@@ -183,7 +220,7 @@ pub(crate) fn free_port() -> io::Result<SocketAddr> {
 }
 
 /// The first lines of every configuration here.
-pub(crate) fn preamble(root: &Path, listen: SocketAddr) -> String {
+pub fn preamble(root: &Path, listen: SocketAddr) -> String {
     let root = root.display();
     let user = ["www-data", "apache", "nobody"].into_iter().find_map(|name| {
         let user = User::from_name(name).ok()??;
@@ -198,7 +235,7 @@ pub(crate) fn preamble(root: &Path, listen: SocketAddr) -> String {
 }
 
 /// Waits until somebody listens at `address`, for as long as `alive` and a minute allow.
-pub(crate) fn await_port(address: SocketAddr, mut alive: impl FnMut() -> bool) -> bool {
+pub fn await_port(address: SocketAddr, mut alive: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + Duration::from_secs(60);
     while TcpStream::connect(address).is_err() {
         if !alive() || Instant::now() > deadline {
@@ -210,7 +247,7 @@ pub(crate) fn await_port(address: SocketAddr, mut alive: impl FnMut() -> bool) -
 }
 
 /// A running Apache.
-pub(crate) struct Apache {
+pub struct Apache {
     root: PathBuf,
     server: Child,
     keeper: Child,
@@ -219,7 +256,7 @@ pub(crate) struct Apache {
 impl Apache {
     /// Starts it on the `httpd.conf` in `root`, and waits until it serves at `address`: it listens
     /// before it has readied all, and hears signals last of all.
-    pub(crate) fn start(parts: &Parts, root: &Path, address: SocketAddr) -> Result<Self, String> {
+    pub fn start(parts: &Parts, root: &Path, address: SocketAddr) -> Result<Self, String> {
         let starts = || {
             let log = fs::read_to_string(root.join("error.log")).unwrap_or_default();
             log.matches(SERVES).count()
@@ -251,23 +288,23 @@ impl Apache {
     }
 
     /// What it wrote on its start, and its error log.
-    pub(crate) fn logs(&self) -> String {
+    pub fn logs(&self) -> String {
         let read = |name| fs::read_to_string(self.root.join(name)).unwrap_or_default();
         read("start.log") + &read("error.log")
     }
 
     /// The parent process.
-    pub(crate) fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.server.id()
     }
 
     /// Sends a signal to the parent alone.
-    pub(crate) fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         let _ = kill(Pid::from_raw(self.server.id() as i32), signal);
     }
 
     /// Waits until the parent has ended.
-    pub(crate) fn wait(&mut self) {
+    pub fn wait(&mut self) {
         let _ = self.server.wait();
     }
 }
@@ -283,7 +320,7 @@ impl Drop for Apache {
 /// Ends the process `of`, its group if it has one of its own, when this program is gone, by Ctrl-C and
 /// by `kill -9` too: the keeper's standard input ends then. What is at `root` goes as well, if this
 /// program cannot remove it itself any more.
-pub(crate) fn keeper(root: &Path, of: u32) -> io::Result<Child> {
+pub fn keeper(root: &Path, of: u32) -> io::Result<Child> {
     const SCRIPT: &str = r#"
         trap '' INT TERM HUP
         cat
