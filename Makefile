@@ -47,7 +47,7 @@ test: check-test ## Run all tests: the core alone, everything with a real Apache
 	@$(MAKE) --no-print-directory model
 
 # On prefork, but for tests of children that have several requests, or that Apache replaces as soon as one dies.
-not_prefork = --skip state::children_of_an_older --skip state::cut::counts_that_are_cut_short_under
+not_prefork = --skip state::children_of_an_older --skip state::cut::truncating_the_counts_kills
 
 test-all: test ## Run all tests, those with an Apache again on worker and prefork, and the long forms
 	MOD_SLOT_MPM=worker $(CARGO) test --test apache

@@ -159,7 +159,7 @@ fn slotctl_looks_for_the_counts_where_apache_has_them() {
 }
 
 #[test]
-fn directories_that_operators_may_not_enter_are_no_defaults() {
+fn the_default_directories_can_be_entered_by_operators() {
     let layout = |progname, runtime| {
         let of = layout::of(progname, runtime);
         (of.state, of.configured, of.runtime)

@@ -42,7 +42,7 @@ fn page(dir: &TempDir) -> String {
 }
 
 #[test]
-fn a_chapter_that_is_measured_anew_leaves_the_others() {
+fn measuring_one_chapter_again_keeps_the_others() {
     let dir = TempDir::new().unwrap();
     let old = Page::at(dir.path());
     old.keep("lease", &chapter("Leases", "lease-old")).unwrap();
@@ -74,7 +74,7 @@ fn a_chapter_that_is_measured_anew_leaves_the_others() {
 }
 
 #[test]
-fn a_chapter_of_another_machine_says_so() {
+fn a_chapter_names_the_machine_that_measured_it() {
     let dir = TempDir::new().unwrap();
     let out = Page::at(dir.path());
     out.keep("lease", &chapter("Leases", "1")).unwrap();
@@ -92,7 +92,7 @@ fn a_chapter_of_another_machine_says_so() {
 }
 
 #[test]
-fn torn_figures_are_told_of_and_the_page_stays() {
+fn torn_figures_are_reported_and_the_page_stays() {
     let dir = TempDir::new().unwrap();
     let out = Page::at(dir.path());
     out.keep("lease", &chapter("Leases", "1")).unwrap();
@@ -109,7 +109,7 @@ fn torn_figures_are_told_of_and_the_page_stays() {
 }
 
 #[test]
-fn the_page_in_the_tree_is_of_the_figures_in_the_tree() {
+fn the_committed_page_matches_the_committed_figures() {
     let dir = TempDir::new().unwrap();
     fs::create_dir(dir.path().join("figures")).unwrap();
     for name in NAMES {
@@ -123,7 +123,7 @@ fn the_page_in_the_tree_is_of_the_figures_in_the_tree() {
 }
 
 #[test]
-fn series_that_are_alike_are_one_time_each_other_however_skewed() {
+fn equal_series_have_the_ratio_one_however_skewed() {
     // The exponentials of evenly spread numbers, in three orders without a tie between them.
     let series = |step: usize| -> Vec<f64> {
         (0..4001).map(|at| (3.0 * ((at * step + 7) % 4001) as f64 / 4001.0).exp()).collect()
@@ -164,7 +164,7 @@ fn the_shipped_examples_show_one_and_the_same_site() {
 }
 
 #[test]
-fn the_variants_of_the_manual_have_the_walls_of_the_site() {
+fn the_variants_of_the_manual_have_all_protections_of_the_site() {
     let blocks = shipped::blocks("docs/manual.md");
     let sites: Vec<_> = blocks.iter().filter(|block| shipped::is_site(block)).collect();
     assert_eq!(sites.len(), 3, "a site with docroots, one without, one with PHP");

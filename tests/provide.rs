@@ -106,7 +106,7 @@ fn without_rust_the_first_package_that_is_new_enough_is_installed() {
 }
 
 #[test]
-fn what_apt_removes_is_said_before_it_does() {
+fn packages_that_apt_would_remove_are_named_first() {
     for version in ["1.85.1", "1.9.0"] {
         let (done, said) = System::new("1.85.1", "1.96.0").with_rust(version).provide(&["1.89"]);
         assert!(done, "{said}");
@@ -122,7 +122,7 @@ fn what_apt_removes_is_said_before_it_does() {
 }
 
 #[test]
-fn without_root_it_changes_nothing_and_says_what_to_install() {
+fn without_root_nothing_is_installed_and_the_command_is_named() {
     let system = System::new("1.85.1", "1.96.0").unprivileged();
     let (done, said) = system.provide(&["1.89", "gcc"]);
     let line = "as root: apt-get install gcc cargo-web rustc-web\n";
@@ -136,7 +136,7 @@ fn without_root_it_changes_nothing_and_says_what_to_install() {
 }
 
 #[test]
-fn a_rust_of_rustup_or_of_no_package_is_for_its_owner_to_update() {
+fn a_rust_that_no_package_owns_is_not_replaced() {
     for target in ["rustup", "foreign/cargo"] {
         let system = System::new("1.85.1", "1.96.0").with_links(target, "1.80.0");
         let (done, said) = system.provide(&["1.89"]);
@@ -146,7 +146,7 @@ fn a_rust_of_rustup_or_of_no_package_is_for_its_owner_to_update() {
 }
 
 #[test]
-fn where_no_package_is_new_enough_the_way_out_is_said() {
+fn without_a_new_enough_package_the_way_out_is_named() {
     let (done, said) = System::new("1.63.0", "1.85.0").provide(&["1.89"]);
     assert!(!done && said.contains("security updates") && said.contains("rustup"), "{said}");
     assert!(!said.contains("-qy"), "{said}");

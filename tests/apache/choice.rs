@@ -177,7 +177,7 @@ fn maps_of_names_choose_among_groups() {
 }
 
 #[test]
-fn what_a_trace_shows_of_a_rule_is_of_no_use_to_another_request() {
+fn a_token_seen_in_a_trace_is_useless_in_another_request() {
     for mpm in [Mpm::Event, Mpm::Prefork] {
         assert_trace_is_of_no_use(&open_on(mpm));
     }
@@ -306,7 +306,7 @@ fn a_handler_leads_to_the_group_in_every_context() {
 }
 
 #[test]
-fn a_htaccess_file_names_groups_and_lets_no_request_do_so() {
+fn htaccess_rules_name_groups_and_requests_cannot() {
     let mut site = Site::new().with(&["rewrite"]);
     site.write("docs/name.txt", "a file\n");
     let backend = Backend::named("blue");

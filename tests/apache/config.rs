@@ -78,7 +78,7 @@ fn a_wrong_line_of_a_group_is_refused() {
 }
 
 #[test]
-fn what_is_too_long_or_too_much_is_refused() {
+fn names_and_groups_beyond_the_limits_are_refused() {
     let slot = |n: usize| format!("Slot s{n} http://127.0.0.1:{}\n", 1000 + n);
     let slots: String = (0..64).map(slot).collect();
     let most = format!("<SlotGroup many>\n{slots}</SlotGroup>");
@@ -99,7 +99,7 @@ fn what_is_too_long_or_too_much_is_refused() {
 }
 
 #[test]
-fn a_group_with_the_name_of_a_file_needs_two_directories() {
+fn a_group_named_like_a_file_of_ours_needs_two_directories() {
     let site = Site::new();
     for name in ["rows", "lost"] {
         let group = format!("<SlotGroup {name}>\nSlot a http://127.0.0.1:4\n</SlotGroup>\n");
@@ -166,7 +166,7 @@ fn a_quoted_docroot_may_have_spaces() {
 }
 
 #[test]
-fn htaccess_files_hold_none_of_the_directives() {
+fn the_directives_are_refused_in_htaccess_files() {
     let mut site = Site::new();
     site.docroots(&["a"]);
     site.start(
@@ -212,7 +212,7 @@ const GOOD: &str = "<SlotGroup app>\nSlot a http://127.0.0.1:1\nSlot b http://12
                     ProxyPass / slot://app/";
 
 #[test]
-fn a_test_of_the_configuration_makes_no_file() {
+fn configtest_creates_no_file() {
     let site = Site::new();
     for (lines, right) in [(GOOD, true), ("<SlotGroup app>\nSlot a -\n</SlotGroup>", false)] {
         let (passed, said) = site.configtest(lines);
@@ -223,7 +223,7 @@ fn a_test_of_the_configuration_makes_no_file() {
 }
 
 #[test]
-fn a_test_of_the_configuration_changes_no_file_of_a_running_apache() {
+fn configtest_changes_no_file_of_a_running_apache() {
     let mut site = Site::new();
     site.start(GOOD);
     site.flip("b");

@@ -424,7 +424,7 @@ fn a_group_is_a_backend_wherever_mod_slot_is_loaded() {
 }
 
 #[test]
-fn a_group_is_a_backend_where_mod_proxy_canonicalises_less() {
+fn a_group_works_where_mod_proxy_canonicalises_less() {
     let backend = backend();
     let kind = Kind { name: "older", address: format!("http://{}", backend.address), modules: &[] };
     let first = |site: &Site| older::lines(site, 121, true);

@@ -6,7 +6,7 @@ use crate::site::Site;
 use std::os::unix::fs::symlink;
 
 #[test]
-fn a_docroot_is_as_closed_as_any_directory() {
+fn a_docroot_needs_require_all_granted_as_any_directory() {
     let mut site = Site::new();
     site.docroots(&["blue", "green"]);
     let outside = site.write("outside.txt", "not to be seen");
@@ -182,7 +182,7 @@ fn a_sub_request_by_file_has_the_docroot_of_its_request() {
 }
 
 #[test]
-fn a_docroot_is_written_as_a_document_root_is() {
+fn a_docroot_is_normalised_as_a_document_root() {
     let site = Site::new();
     site.docroots(&["real", "blue"]);
     site.write("real/root.shtml", "<!--#echo var=\"DOCUMENT_ROOT\" -->");

@@ -179,18 +179,18 @@ fn apache_starts_whatever_fails(recorded: bool) {
 }
 
 #[test]
-fn a_first_start_with_a_fault_serves_the_default() {
+fn a_first_start_serves_the_default_whatever_system_call_fails() {
     apache_starts_whatever_fails(false);
 }
 
 #[test]
-fn a_start_with_a_fault_serves_the_recorded_slot_or_the_default() {
+fn a_start_serves_the_recorded_slot_or_the_default_whatever_system_call_fails() {
     apache_starts_whatever_fails(true);
 }
 
 /// As one that was stopped with Ctrl-Z has it, or an operator who wants to.
 #[test]
-fn a_lock_that_nobody_lets_go_of_does_not_keep_apache_from_starting() {
+fn apache_starts_while_another_process_keeps_the_writers_lock() {
     let mut site = Site::new();
     let backends = SLOTS.map(Backend::named);
     site.start(&configuration(&backends));
@@ -243,7 +243,7 @@ fn mounted(at: &Path, size: &str, then: impl FnOnce()) {
 }
 
 #[test]
-fn a_record_on_a_disk_that_became_read_only_is_what_apache_serves() {
+fn apache_serves_the_recorded_slot_from_a_read_only_disk() {
     let mut site = Site::new();
     let state = site.path().join("state");
     mounted(&state.clone(), "1m", || {

@@ -39,7 +39,7 @@ fn a_request_of_a_slot_with_a_worker_of_another_is_refused() {
 }
 
 #[test]
-fn a_slot_url_that_a_rewrite_put_together_is_refused() {
+fn a_slot_url_composed_by_a_rewrite_is_refused() {
     let backends = backends();
     let site = started(&backends);
     for name in ["proxy:slot://admin/x", "proxy:SLOT://admin/x", "proxy:slot://app/x"] {

@@ -67,7 +67,7 @@ fn looks(dir: &Path) -> Vec<(PathBuf, [u64; 4], Vec<u8>)> {
 }
 
 #[test]
-fn a_child_can_do_nothing_to_a_record_that_it_can_do_to_a_file_of_its_own() {
+fn a_child_cannot_change_a_control_file_in_any_way_that_works_on_its_own_file() {
     if !is_root() {
         return;
     }
@@ -120,7 +120,7 @@ fn child_uid(site: &Site) -> u32 {
 }
 
 #[test]
-fn of_our_files_a_child_has_only_three_for_locks_open() {
+fn a_child_keeps_only_the_three_lock_files_open() {
     if !is_root() {
         return;
     }
@@ -194,7 +194,7 @@ fn serve(site: &Site, over: &AtomicBool, served: &AtomicU64) {
 }
 
 #[test]
-fn nonsense_in_the_counts_ends_nobody_and_misleads_no_request() {
+fn nonsense_in_the_counts_kills_no_process_and_misroutes_no_request() {
     if !is_root() {
         return;
     }
@@ -241,7 +241,7 @@ fn in_flight(site: &Site, slot: usize) -> u64 {
 }
 
 #[test]
-fn a_restart_heals_what_nonsense_says_is_in_flight() {
+fn a_restart_resets_nonsensical_counts() {
     if !is_root() {
         return;
     }
@@ -295,7 +295,7 @@ fn hold(site: &Site, from: usize) -> Held {
 }
 
 #[test]
-fn who_holds_all_rows_keeps_nobody_from_flips_restarts_and_drains() {
+fn locking_every_row_stops_no_flip_restart_or_drain() {
     if !is_root() {
         return;
     }
@@ -327,7 +327,7 @@ fn who_holds_all_rows_keeps_nobody_from_flips_restarts_and_drains() {
 }
 
 #[test]
-fn the_group_of_apaches_own_user_cannot_be_the_operators() {
+fn the_group_of_apaches_user_is_refused_as_operators() {
     if !is_root() {
         return;
     }

@@ -14,7 +14,7 @@ const GROUP: &str = "<SlotGroup app>\nSlot blue - docroot=ROOT/blue\nSlot green 
                      Require all granted\n</Directory>\n";
 
 #[test]
-fn a_second_apache_with_the_same_state_is_refused_and_told_the_first_ones_pid() {
+fn a_second_apache_with_the_same_state_is_refused_with_the_first_ones_pid() {
     let mut first = Site::new();
     first.docroots(&["blue", "green"]);
     first.start(GROUP);
@@ -41,7 +41,7 @@ fn a_second_apache_with_the_same_state_is_refused_and_told_the_first_ones_pid() 
 }
 
 #[test]
-fn configtest_of_a_running_apache_is_no_second_one() {
+fn configtest_of_a_running_apache_is_not_a_second_instance() {
     let mut site = Site::new();
     site.docroots(&["blue", "green"]);
     site.start(GROUP);
@@ -95,7 +95,7 @@ fn a_program_that_apache_starts_inherits_no_descriptor_of_ours() {
 
 /// It is a fork of the parent, and goes on as who writes no record.
 #[test]
-fn the_daemon_of_mod_cgid_cannot_write_a_record() {
+fn the_daemon_of_mod_cgid_cannot_write_a_control_file() {
     let mut site = Site::new().with(&["cgid"]);
     site.docroots(&["blue", "green"]);
     site.start(&format!("{GROUP}ScriptSock ROOT/cgi.sock\n"));

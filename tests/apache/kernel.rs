@@ -107,7 +107,7 @@ fn compare(path: &str, plain: &str, slot: &str) {
 }
 
 #[test]
-fn a_proxied_request_makes_no_call_of_the_kernel_for_our_sake() {
+fn a_proxied_request_makes_no_additional_system_call() {
     let backend = Backend::named("blue");
     let at = backend.address;
     compare(
@@ -121,7 +121,7 @@ fn a_proxied_request_makes_no_call_of_the_kernel_for_our_sake() {
 }
 
 #[test]
-fn a_file_costs_no_call_of_the_kernel_for_our_sake() {
+fn a_static_file_costs_no_additional_system_call() {
     compare(
         "/name.txt",
         "DocumentRoot ROOT/blue",

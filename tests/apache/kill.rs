@@ -390,19 +390,19 @@ fn whatever_is_killed_on(mpm: Mpm) {
 }
 
 #[test]
-fn whatever_is_killed_nothing_is_stale_and_no_flip_is_lost_on_event() {
+fn kills_make_no_answer_stale_and_lose_no_flip_on_event() {
     whatever_is_killed_on(Mpm::Event);
 }
 
 #[test]
-fn whatever_is_killed_nothing_is_stale_and_no_flip_is_lost_on_prefork() {
+fn kills_make_no_answer_stale_and_lose_no_flip_on_prefork() {
     whatever_is_killed_on(Mpm::Prefork);
 }
 
 /// What the bound of [`explain`] is worth: one request more than a kill can cost is found, and so is
 /// an answer that is wrong.
 #[test]
-fn a_failure_that_no_kill_explains_is_found() {
+fn a_failure_without_a_kill_fails_the_test() {
     let mut site = Site::new();
     let [a, b] = SLOTS.map(Backend::named);
     let backends = [a, b];
@@ -431,7 +431,7 @@ fn a_failure_that_no_kill_explains_is_found() {
 
 /// Children that find no row share one; when all of them are dead, so is what they had in flight.
 #[test]
-fn what_died_in_a_row_that_is_shared_is_gone_with_those_who_shared_it() {
+fn counts_of_a_shared_row_are_reset_when_its_last_user_dies() {
     let mut site = Site::new();
     let backends = SLOTS.map(Backend::named);
     site.start(&configuration(&backends));

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 #[test]
-fn the_doctor_looks_at_docroots_as_apaches_user() {
+fn doctor_examines_docroots_with_the_rights_of_apaches_user() {
     if !nix::unistd::geteuid().is_root() {
         return crate::skip::skip("only root's Apache has a User of its own; run it as root");
     }
@@ -33,7 +33,7 @@ fn the_doctor_looks_at_docroots_as_apaches_user() {
 }
 
 #[test]
-fn requests_since_the_last_flip_are_told_apart_over_a_graceful_restart() {
+fn requests_since_the_last_flip_are_counted_across_a_graceful_restart() {
     let mut site = Site::new();
     site.docroots(&["blue", "green"]);
     site.start(

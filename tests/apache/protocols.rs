@@ -84,7 +84,7 @@ fn a_websocket_stays_in_its_slot_until_it_is_closed() {
 }
 
 #[test]
-fn what_asks_for_no_websocket_falls_through_to_the_next_route() {
+fn a_request_without_upgrade_falls_through_to_the_next_route() {
     let (live, plain) = (live("live"), Backend::named("plain"));
     let slots = |schemes: [&str; 2]| {
         let [one, two] = schemes.map(|scheme| match scheme {

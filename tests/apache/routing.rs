@@ -25,7 +25,7 @@ fn group([blue, green]: &[Backend; 2]) -> String {
 }
 
 #[test]
-fn each_way_in_leads_to_the_active_slot() {
+fn each_kind_of_route_leads_to_the_active_slot() {
     let (site, _backends) = site(
         Site::new().with(&["rewrite"]),
         r#"
@@ -71,7 +71,7 @@ Alias "/htaccess/" "ROOT/htaccess/"
 }
 
 #[test]
-fn what_mod_proxy_is_told_not_to_pass_stays_with_the_docroot() {
+fn a_path_excluded_from_proxying_is_served_from_the_docroot() {
     let (site, _backends) =
         site(Site::new(), "SlotDocumentRoot app\nProxyPass /name.txt !\nProxyPass / slot://app/\n");
     for slot in ["blue", "green"] {
@@ -142,7 +142,7 @@ ProxyPassReverseCookiePath "/in/" "/out/"
 }
 
 #[test]
-fn what_a_backend_says_of_itself_is_mapped_by_the_path_of_its_address() {
+fn proxypassreverse_maps_the_path_of_each_slots_address() {
     let backends = ["one", "two"].map(|context| {
         let address = crate::apache::free_port().unwrap();
         Backend::start(address, move |request| {
@@ -174,7 +174,7 @@ fn what_a_backend_says_of_itself_is_mapped_by_the_path_of_its_address() {
 }
 
 #[test]
-fn an_administrators_own_retry_means_what_it_means_without_slots() {
+fn an_explicit_retry_works_as_without_slots() {
     let started = |lines: &str, mut site: Site| {
         // One process, so that each request meets what the one before it left.
         let shape = "StartServers 1\nServerLimit 1\nMaxRequestWorkers 32\nMaxSpareThreads 32\n";
@@ -206,7 +206,7 @@ fn an_administrators_own_retry_means_what_it_means_without_slots() {
 }
 
 #[test]
-fn parameters_of_an_address_and_of_a_route_are_heard() {
+fn parameters_of_addresses_and_of_routes_are_obeyed() {
     let backends = ["blue", "green"].map(Backend::named);
     let mut site = Site::new();
     let lines = format!(
@@ -226,7 +226,7 @@ fn parameters_of_an_address_and_of_a_route_are_heard() {
 }
 
 #[test]
-fn a_slot_that_was_down_is_asked_as_soon_as_it_is_up() {
+fn a_slot_that_was_down_gets_requests_as_soon_as_it_is_up() {
     for lines in ["ProxyPass / slot://app/", "ProxyPass / slot://app/ timeout=5"] {
         let (site, [_blue, green]) = site(Site::new(), lines);
         let address = green.address;
@@ -279,7 +279,7 @@ fn a_request_ends_in_the_slot_it_began_in_with_its_error_page() {
 }
 
 #[test]
-fn the_variables_are_there_for_who_asks() {
+fn the_variables_are_set_for_every_consumer() {
     let (site, _backends) = site(
         Site::new().with(&["rewrite", "include"]),
         r#"

@@ -100,7 +100,7 @@ fn page(path: &Path) -> (Vec<u8>, u64) {
 }
 
 #[test]
-fn a_flip_while_apache_is_stopped_is_what_it_starts_with() {
+fn apache_starts_with_the_slot_flipped_to_while_it_was_stopped() {
     let mut site = started(&["a", "b"]);
     site.stop();
     site.flip("b");
@@ -152,7 +152,7 @@ fn a_changed_address_is_where_requests_go() {
 }
 
 #[test]
-fn an_active_slot_that_is_configured_no_more_gives_way_to_the_default() {
+fn the_default_replaces_an_active_slot_that_is_no_longer_configured() {
     let site = started(&["a", "b"]);
     site.flip("b");
     change(&site, &group(&["c", "a"]));
@@ -271,7 +271,7 @@ fn children_of_an_older_configuration_answer_503_rather_than_from_a_wrong_slot()
 }
 
 #[test]
-fn a_slow_request_ends_in_the_slot_it_began_in() {
+fn a_slow_request_ends_in_the_slot_in_which_it_began() {
     let backends = ["a", "b"].map(Backend::named);
     let mut site = Site::new();
     site.start(&backend::group(&SLOTS, &backends));

@@ -1,4 +1,4 @@
-//! How slotctl is called, where it looks, and how it answers.
+//! Arguments, environment and output of slotctl.
 
 use crate::site::{Site, TWO, ran};
 use std::fs::File;
@@ -11,7 +11,7 @@ fn slotctl(args: &[&str]) -> Command {
 }
 
 #[test]
-fn where_no_state_is_every_verb_exits_with_7() {
+fn without_a_state_directory_every_verb_exits_with_7() {
     let site = Site::empty();
     for verb in ["flip", "status", "list", "active", "idle", "history", "drain", "lock", "unlock"] {
         site.run(&[verb]).fails(7, "no group in ");
@@ -21,7 +21,7 @@ fn where_no_state_is_every_verb_exits_with_7() {
     }
 }
 
-/// Each verb, with the name of a group that is not there.
+/// Each verb, with the name of a group that does not exist.
 const TYPOS: [&[&str]; 11] = [
     &["flip", "ap", "green"],
     &["status", "ap"],
@@ -37,7 +37,7 @@ const TYPOS: [&[&str]; 11] = [
 ];
 
 #[test]
-fn a_group_that_is_not_there_is_answered_with_those_that_are() {
+fn an_unknown_group_is_answered_with_the_existing_ones() {
     let site = Site::new();
     for args in TYPOS {
         let words = format!(
@@ -55,16 +55,16 @@ fn a_group_that_is_not_there_is_answered_with_those_that_are() {
         site.run(&far).fails(7, "no group \"nobody\" in ");
         site.run(&far).fails(7, "; it has app, shop. A new <SlotGroup> ");
     }
-    // A single name may be the slot's; with several groups it is the group's.
+    // With one group a single name may be a slot; with several it is a group.
     site.run(&["flip", "ap"]).fails(7, "; it has app, shop (did you mean \"app\"?)");
-    // What is no name is not looked for, but answered the same.
+    // An invalid name gets the same answer, without a look at the files.
     site.run(&["status", "../app"]).fails(7, "no group \"../app\" in ");
     site.run(&["status", "a\u{1b}pp"]).fails(7, r#"no group "a\u{1b}pp" in "#);
     site.assert_active("app", "resin", 1);
 }
 
 #[test]
-fn a_name_that_is_nearly_right_is_asked_about() {
+fn a_mistyped_name_gets_a_suggestion() {
     let site = Site::new();
     site.run(&["flip", "ap"]).fails(2, "has resin, resin_standby (did you mean \"app\"?)");
     site.run(&["flip", "rosin"]).fails(2, "has resin, resin_standby (did you mean \"resin\"?)");
@@ -86,7 +86,7 @@ fn a_long_list_of_groups_is_cut() {
 }
 
 #[test]
-fn where_no_group_is_apaches_start_is_asked_about() {
+fn without_groups_the_error_asks_whether_apache_was_started() {
     let site = Site::empty();
     std::fs::create_dir(&site.dirs.state).unwrap();
     for args in TYPOS.iter().filter(|args| args[0] != "doctor") {
@@ -108,7 +108,7 @@ fn options_win_over_the_environment_on_either_side_of_the_verb() {
 }
 
 #[test]
-fn an_empty_place_is_not_the_current_directory() {
+fn an_empty_directory_option_is_not_the_current_directory() {
     let site = Site::new();
     let mut command = slotctl(&["active"]);
     command.env("SLOT_STATE_DIR", "").current_dir(&site.dirs.state);
@@ -116,7 +116,7 @@ fn an_empty_place_is_not_the_current_directory() {
 }
 
 #[test]
-fn a_wrong_call_exits_with_2_and_says_how_it_is_right() {
+fn a_usage_error_exits_with_2_and_shows_the_right_usage() {
     for args in
         [&["flop"][..], &["flip", "a", "b", "c"], &["flip", "--quick"], &["flip", "app", ""]]
     {
@@ -131,7 +131,7 @@ fn a_wrong_call_exits_with_2_and_says_how_it_is_right() {
 }
 
 #[test]
-fn words_that_people_try_lead_on() {
+fn a_verb_of_another_tool_gets_advice() {
     for (word, way) in [
         ("switch", "slotctl flip [APP] [SLOT]"),
         ("activate", "slotctl flip [APP] [SLOT]"),
@@ -173,7 +173,7 @@ fn words_that_people_try_lead_on() {
 }
 
 #[test]
-fn options_that_people_try_lead_on() {
+fn an_option_of_another_tool_gets_advice() {
     for (args, way) in [
         (&["status", "--watch"][..], "status has no option \"--watch\". "),
         (&["status", "--watch"], "watch slotctl status"),
@@ -206,9 +206,9 @@ fn options_that_people_try_lead_on() {
     }
 }
 
-/// clap's own tips find `list` in `release`, and tell to write `-- --force`.
+/// clap's own tips would suggest `list` for `release`, and to write `-- --force`.
 #[test]
-fn a_tip_is_for_what_is_near_only() {
+fn only_a_near_name_is_suggested() {
     for (args, tip) in [
         (&["flop"][..], "'flip'"),
         (&["stat"], "'status'"),
@@ -283,7 +283,7 @@ fn help_has_examples_and_the_table_of_exit_codes() {
 }
 
 #[test]
-fn who_reads_no_further_causes_no_error() {
+fn a_closed_pipe_is_no_error() {
     let site = Site::new();
     for args in [&["status"][..], &["list", "--json"], &["flip"], &["--help"]] {
         let (reader, writer) = std::io::pipe().unwrap();
@@ -295,7 +295,7 @@ fn who_reads_no_further_causes_no_error() {
 }
 
 #[test]
-fn an_answer_that_cannot_be_written_is_an_error_though_it_is_done() {
+fn a_lost_answer_is_an_error_although_the_flip_is_done() {
     let site = Site::new();
     let full = File::options().write(true).open("/dev/full").unwrap();
     let out = site.slotctl(&["flip"]).stdout(full).output().unwrap();

@@ -1,11 +1,11 @@
-//! `flip --if-active` and `--if-generation`: nothing changes but what the caller knows.
+//! `flip --if-active` and `--if-generation`: a flip only from the state that the caller expects.
 
 use crate::site::Site;
 use std::fs;
 use std::thread;
 
 #[test]
-fn a_condition_that_holds_changes_nothing_about_a_flip() {
+fn a_flip_with_a_true_condition_works_as_without() {
     let site = Site::new();
     site.run(&["flip", "--if-active", "resin"])
         .says("app: resin -> resin_standby (generation 2)\n");
@@ -16,7 +16,7 @@ fn a_condition_that_holds_changes_nothing_about_a_flip() {
 }
 
 #[test]
-fn a_condition_that_does_not_hold_changes_nothing_and_says_what_is_so() {
+fn a_failed_condition_changes_nothing_and_names_the_active_slot() {
     let site = Site::new();
     let before = fs::read(site.dirs.control("app")).unwrap();
     let so = r#""resin" of "app" is active, in generation 1; nothing is changed"#;
@@ -36,20 +36,20 @@ fn a_condition_that_does_not_hold_changes_nothing_and_says_what_is_so() {
 }
 
 #[test]
-fn a_flip_that_is_repeated_is_done_already_unless_a_generation_was_meant() {
+fn a_repeated_flip_succeeds_unless_it_names_a_generation() {
     let site = Site::new();
     let flip = ["flip", "app", "resin_standby", "--if-active", "resin"];
     site.run(&flip).says("app: resin -> resin_standby (generation 2)\n");
     site.run(&flip).says("app: already resin_standby (generation 2)\n");
     let flip = ["flip", "app", "resin_standby", "--if-generation", "1"];
     site.run(&flip).fails(5, "--if-generation 1 does not match");
-    // Without a name, the target follows what is active: that is no repetition.
+    // Without a name the target depends on the active slot, so this is no repetition.
     site.run(&["flip", "app", "--if-active", "resin"]).fails(5, "--if-active resin does not match");
     site.assert_active("app", "resin_standby", 2);
 }
 
 #[test]
-fn of_many_who_saw_the_same_one_alone_flips() {
+fn exactly_one_of_many_conditional_flips_succeeds() {
     let site = Site::new();
     let codes: Vec<_> = thread::scope(|scope| {
         let flips: Vec<_> =

@@ -1,10 +1,10 @@
-//! Many at once.
+//! Many slotctl at once.
 
 use crate::site::Site;
 use std::thread;
 
 #[test]
-fn flips_of_many_processes_at_once_all_count_and_none_twice() {
+fn each_of_many_simultaneous_flips_counts_once() {
     const PROCESSES: usize = 8;
     const FLIPS: usize = 25;
     let site = Site::new();
@@ -29,7 +29,7 @@ fn flips_of_many_processes_at_once_all_count_and_none_twice() {
 }
 
 #[test]
-fn readers_among_writers_see_whole_states_only() {
+fn a_reader_beside_writers_sees_only_whole_states() {
     let site = Site::new();
     thread::scope(|scope| {
         scope.spawn(|| (0..40).for_each(|_| assert_eq!(site.run(&["flip"]).code, 0)));

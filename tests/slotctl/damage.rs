@@ -1,4 +1,4 @@
-//! Files that are not what they should be.
+//! Damaged files.
 
 use crate::site::{Site, TWO};
 use mod_slot::ops::view::View;
@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
-/// Every verb that reads the record refuses it with `words`, and `flip` leaves it as it is.
+/// Checks that every verb refuses the control file with `words`, and that `flip` does not change it.
 #[track_caller]
 fn refuses(site: &Site, words: &str) {
     let before = fs::read(site.dirs.control("app")).unwrap();
@@ -33,12 +33,12 @@ fn a_truncated_record_is_refused_and_left_alone() {
 }
 
 #[test]
-fn a_damaged_record_is_refused_and_left_alone() {
+fn a_damaged_control_file_is_refused_and_left_alone() {
     let site = Site::new();
     let file = fs::File::options().write(true).open(site.dirs.control("app")).unwrap();
     file.write_all_at(&[0xff], WORD as u64).unwrap();
     refuses(&site, "its control word");
-    // Of the identity, which is random.
+    // A byte of the identity, which is random.
     let byte = fs::read(site.dirs.control("app")).unwrap()[20];
     file.write_all_at(&[!byte], 20).unwrap();
     refuses(&site, "its header is damaged");
@@ -47,7 +47,7 @@ fn a_damaged_record_is_refused_and_left_alone() {
 }
 
 #[test]
-fn a_record_by_another_name_is_refused() {
+fn a_control_file_with_a_hard_link_is_refused() {
     let site = Site::new();
     let (path, aside) = (site.dirs.control("app"), site.path().join("aside"));
     fs::rename(&path, &aside).unwrap();
@@ -59,7 +59,7 @@ fn a_record_by_another_name_is_refused() {
 }
 
 #[test]
-fn a_pipe_in_the_records_place_holds_nobody_up() {
+fn a_pipe_in_place_of_the_control_file_blocks_nobody() {
     let site = Site::new();
     let path = site.dirs.control("app");
     fs::remove_file(&path).unwrap();
@@ -70,7 +70,7 @@ fn a_pipe_in_the_records_place_holds_nobody_up() {
 }
 
 #[test]
-fn a_record_that_apache_does_not_read_is_not_written() {
+fn a_control_file_that_apache_does_not_read_is_not_written() {
     let site = Site::new();
     let group = site.group("app", &TWO, 42);
     mod_slot::state::group_file::write(&site.dirs, &group).unwrap();
@@ -88,7 +88,7 @@ fn a_record_that_apache_does_not_read_is_not_written() {
 }
 
 #[test]
-fn a_group_file_that_is_none_is_a_matter_of_configuration() {
+fn an_invalid_group_file_exits_with_8() {
     let site = Site::new();
     for text in ["", "{", "[]", r#"{"version": 99}"#] {
         fs::write(site.dirs.group("app"), text).unwrap();
@@ -117,7 +117,7 @@ fn a_damaged_group_does_not_hide_the_others() {
 }
 
 #[test]
-fn what_is_no_group_is_not_taken_for_one() {
+fn a_file_that_is_no_group_is_not_listed() {
     let site = Site::new();
     fs::write(site.dirs.state.join(".hidden.slot"), "").unwrap();
     fs::write(site.dirs.state.join("app.slot.damaged"), "").unwrap();
@@ -143,7 +143,7 @@ fn last(path: &Path) -> String {
     path.file_name().unwrap().to_str().unwrap().to_owned()
 }
 
-/// What both sides make of a record of these bytes: `None` where neither uses it.
+/// What Apache and slotctl make of a control file with these bytes; `None` if neither uses it.
 fn both(dirs: &Dirs, bytes: &[u8]) -> Option<Control> {
     fs::write(dirs.control("app"), bytes).unwrap();
     let operator = View::read(dirs, "app").map(|view| view.control);
@@ -157,7 +157,7 @@ fn both(dirs: &Dirs, bytes: &[u8]) -> Option<Control> {
                 let names = control.names.iter().map(|(at, name)| (at, name.to_owned()));
                 names.collect::<Vec<_>>()
             };
-            // A configured name that was damaged is there again, in another place.
+            // A damaged name of the configuration has a new entry.
             let (read, started) = (names(&control), names(&apache.control));
             assert!(read.iter().all(|name| started.contains(name)), "{control:?}");
             assert_eq!(started.len(), TWO.len());
@@ -176,7 +176,7 @@ fn both(dirs: &Dirs, bytes: &[u8]) -> Option<Control> {
 }
 
 #[test]
-fn no_bit_and_no_length_of_a_record_is_taken_for_what_it_is_not() {
+fn every_changed_bit_and_length_of_a_control_file_is_detected() {
     let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     let dirs = Dirs { state: dir.path().join("state"), runtime: dir.path().join("run") };
     let names = TWO.map(|(name, _)| name);

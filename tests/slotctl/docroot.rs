@@ -1,4 +1,4 @@
-//! `doctor`, of docroots: what Apache's children cannot serve is found, and nothing else.
+//! `doctor` on docroots: it finds what Apache's children cannot serve, and nothing else.
 
 use crate::site::{Ran, Site, ran};
 use mod_slot::state::control::PAGE;
@@ -16,18 +16,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 const NOBODY: u32 = 65534;
-/// A group of nobody's, beside its own.
+/// A supplementary group of the user nobody.
 const DEPLOY: u32 = 65533;
 
-/// A process that serves requests, as far as `/proc` can tell: a child of this process, which has
-/// the record mapped.
+/// A process that looks in `/proc` like a child of Apache: a child of this process that has
+/// the control file mapped.
 struct Serving(Child);
 
 impl Serving {
-    /// As user and group `NOBODY`, and in these groups; with another root directory, if one is given.
+    /// Runs as user and group `NOBODY`, in these groups, and with another root directory if one is given.
     fn start(site: &Site, groups: &str, root: Option<&Path>) -> Self {
         let mut child = Command::new(env::current_exe().unwrap());
-        // One of these tests again, in a process of its own.
+        // Runs one of these tests again in a separate process.
         let test = "docroot::a_docroot_that_apaches_user_may_not_search_is_found";
         child.args(["--exact", test, "--nocapture"]);
         child.env("MOD_SLOT_CHILD", site.dirs.control("app")).env("MOD_SLOT_GROUPS", groups);
@@ -48,7 +48,7 @@ impl Drop for Serving {
     }
 }
 
-/// What the process of a [`Serving`] does, until its input ends: whether this is one.
+/// Runs as the process of a [`Serving`] until its input ends. Returns whether this process is one.
 fn serves() -> bool {
     let Some(control) = env::var_os("MOD_SLOT_CHILD") else { return false };
     let _mapping = Mapping::of(&File::open(control).unwrap(), PAGE, false).unwrap();
@@ -67,7 +67,7 @@ fn serves() -> bool {
     true
 }
 
-/// Severity and path of each finding, and what follows from it with the way out.
+/// Severity, path, effect and way out of each finding.
 fn findings(ran: &Ran) -> Vec<(String, PathBuf, String)> {
     let json: Value = serde_json::from_str(&ran.out).unwrap_or_else(|e| panic!("{e}: {ran:?}"));
     let found = json["findings"].as_array().unwrap().iter().map(|finding| {
@@ -78,7 +78,7 @@ fn findings(ran: &Ran) -> Vec<(String, PathBuf, String)> {
     found.collect()
 }
 
-/// There is this one finding, and nothing else.
+/// Checks that there is exactly this finding.
 #[track_caller]
 fn finds(site: &Site, severity: &str, slot: &str, words: &[&str]) {
     let ran = site.run(&["doctor", "--json"]);
@@ -123,7 +123,7 @@ fn a_docroot_that_is_missing_is_an_error_once_its_slot_is_active() {
     fs::create_dir(&path).unwrap();
     site.run(&["doctor"]).says("nothing is broken\n");
 
-    // All of it is missing: the first part that is not there is named.
+    // The first missing part of the path is named.
     fs::remove_dir_all(site.path().join("srv")).unwrap();
     let found = findings(&site.run(&["doctor", "--json"]));
     let first = format!("{} is missing: ", site.path().join("srv").display());
@@ -135,7 +135,7 @@ fn a_docroot_that_is_missing_is_an_error_once_its_slot_is_active() {
 }
 
 #[test]
-fn a_docroot_that_is_no_directory_or_a_link_to_nothing_is_found() {
+fn a_docroot_that_is_a_file_or_a_dangling_link_is_found() {
     let site = Site::whole();
     let (active, idle) =
         (PathBuf::from(site.docroot("resin")), PathBuf::from(site.docroot("resin_standby")));
@@ -146,7 +146,7 @@ fn a_docroot_that_is_no_directory_or_a_link_to_nothing_is_found() {
             if path == &active { ("resin", "error") } else { ("resin_standby", "warning") };
         finds(&site, severity, slot, &["it is not a directory", "put a directory in its place"]);
         fs::remove_file(path).unwrap();
-        // As a release's directory, and the link to it.
+        // A release directory and a link to it.
         let release = site.path().join("srv").join("release");
         symlink("release", path).unwrap();
         let severity = if path == &active { "error" } else { "note" };
@@ -183,12 +183,12 @@ fn a_docroot_that_apaches_user_may_not_search_is_found() {
     let refused = |path: &Path| format!("Apache's user nobody may not search {}", path.display());
     let way_out = format!("chmod o+x {}", idle.display());
     finds(&site, "warning", "resin_standby", &[&refused(&idle), &way_out]);
-    // To search is enough: files are opened by their names.
+    // Search permission is enough, because files are opened by name.
     set_mode(&idle, 0o711);
     site.run(&["doctor"]).says("nothing is broken\n");
     set_mode(&active, 0o750);
     finds(&site, "error", "resin", &[&refused(&active), "which is active"]);
-    // The owner's rights come first, then the group's: those of others do not matter then.
+    // The owner's rights decide first, then the group's, and only then those of others.
     chown(&active, Some(NOBODY), None).unwrap();
     site.run(&["doctor"]).says("nothing is broken\n");
     chown(&active, Some(0), Some(NOBODY)).unwrap();
@@ -197,7 +197,7 @@ fn a_docroot_that_apaches_user_may_not_search_is_found() {
     finds(&site, "error", "resin", &[&refused(&active)]);
     set_mode(&active, 0o755);
 
-    // A directory above it, of both.
+    // A directory above both.
     let above = site.path().join("srv");
     set_mode(&above, 0o700);
     let found = findings(&site.run(&["doctor", "--json"]));
@@ -205,13 +205,13 @@ fn a_docroot_that_apaches_user_may_not_search_is_found() {
         found.len() == 2 && found.iter().all(|f| f.2.starts_with(&refused(&above))),
         "{found:?}"
     );
-    // slotctl is itself again: this needs its own rights.
+    // slotctl has its own rights again, which this needs.
     site.run(&["doctor", "--repair"]);
     site.run(&["flip"]).fails_not();
 }
 
 #[test]
-fn what_a_group_of_apaches_user_may_search_is_no_finding() {
+fn a_docroot_open_to_a_group_of_apaches_user_is_no_finding() {
     if !is_root() {
         return;
     }
@@ -247,7 +247,7 @@ fn let_search(path: &Path, uid: u32) -> Result<(), Errno> {
 }
 
 #[test]
-fn what_an_access_list_allows_is_no_finding() {
+fn a_docroot_open_by_an_access_list_is_no_finding() {
     if !is_root() {
         return;
     }
@@ -261,7 +261,7 @@ fn what_an_access_list_allows_is_no_finding() {
     site.run(&["doctor"]).says("nothing is broken\n");
 }
 
-/// As with ChrootDir, or the private `/tmp` of a service.
+/// As ChrootDir or a private `/tmp` of a service does it.
 #[test]
 fn docroots_are_looked_for_where_apache_sees_them() {
     if !is_root() {
@@ -276,7 +276,7 @@ fn docroots_are_looked_for_where_apache_sees_them() {
     fs::remove_dir_all(site.path().join("srv")).unwrap();
     let child = Serving::start(&site, "", Some(&root));
     site.run(&["doctor"]).says("nothing is broken\n");
-    // An absolute link leads to a place inside.
+    // An absolute link leads to a place below the new root.
     fs::rename(inside("resin"), inside("release")).unwrap();
     symlink(site.docroot("release"), inside("resin")).unwrap();
     site.run(&["doctor"]).says("nothing is broken\n");
@@ -288,7 +288,7 @@ fn docroots_are_looked_for_where_apache_sees_them() {
 }
 
 #[test]
-fn what_slotctl_itself_may_not_see_is_no_alarm() {
+fn a_docroot_that_slotctl_may_not_read_is_no_error() {
     if !is_root() {
         return;
     }
@@ -318,10 +318,10 @@ fn what_slotctl_itself_may_not_see_is_no_alarm() {
 }
 
 #[test]
-fn without_a_child_of_apache_nobody_is_said_to_be_refused() {
+fn without_a_child_of_apache_no_user_is_reported_as_refused() {
     let site = Site::whole();
     set_mode(Path::new(&site.docroot("resin")), 0o700);
-    // A child of this process, but not one that has the record mapped.
+    // A child of this process that does not have the control file mapped.
     let mut other = Command::new("sleep").arg("60").spawn().unwrap();
     site.run(&["doctor"]).says("nothing is broken\n");
     other.kill().unwrap();
@@ -329,7 +329,7 @@ fn without_a_child_of_apache_nobody_is_said_to_be_refused() {
 }
 
 #[test]
-fn slots_without_a_docroot_have_no_finding() {
+fn doctor_has_no_finding_for_a_slot_without_a_docroot() {
     let site = Site::whole().without_docroots();
     fs::remove_dir_all(site.path().join("srv")).unwrap();
     site.run(&["doctor"]).says("nothing is broken\n");

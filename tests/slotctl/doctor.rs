@@ -1,4 +1,4 @@
-//! `doctor`: each thing that can be broken is found, explained, and mended where that is safe.
+//! `doctor`: it finds and explains each fault, and repairs it where that is safe.
 
 use crate::site::{Busy, Site, TWO, ran};
 use crate::skip;
@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-/// Severity, file name, what and whether it is repaired, of all findings.
+/// Severity, file name, text and repair of all findings.
 fn findings(site: &Site, args: &[&str]) -> Vec<(String, String, String, bool)> {
     let ran = site.run(&[&["doctor", "--json"], args].concat());
     let json: Value = serde_json::from_str(&ran.out).unwrap();
@@ -31,7 +31,7 @@ fn findings(site: &Site, args: &[&str]) -> Vec<(String, String, String, bool)> {
     found
 }
 
-/// There is this one finding, and nothing else.
+/// Checks that there is exactly this finding.
 #[track_caller]
 fn finds(site: &Site, severity: &str, file: &str, words: &str) {
     let found = findings(site, &[]);
@@ -40,7 +40,7 @@ fn finds(site: &Site, severity: &str, file: &str, words: &str) {
     assert!(what.contains(words) && !repaired, "{what}");
 }
 
-/// `--repair` mends it, and it is not found again.
+/// Checks that `--repair` repairs it, and that it is not found again.
 #[track_caller]
 fn mends(site: &Site, severity: &str, file: &str, words: &str) {
     finds(site, severity, file, words);
@@ -71,7 +71,7 @@ fn is_root() -> bool {
 }
 
 #[test]
-fn where_nothing_is_broken_nothing_is_found() {
+fn doctor_finds_nothing_where_nothing_is_broken() {
     let site = Site::whole();
     site.run(&["doctor"]).says("nothing is broken\n");
     site.run(&["doctor", "app", "--repair"]).says("nothing is broken\n");
@@ -82,7 +82,7 @@ fn where_nothing_is_broken_nothing_is_found() {
 }
 
 #[test]
-fn a_record_that_a_reboot_would_end_is_told_of() {
+fn doctor_warns_of_a_state_directory_in_memory() {
     let site = Site::in_memory();
     site.publish("app", &TWO, None);
     if !site.dirs.state_is_in_memory() {
@@ -93,7 +93,7 @@ fn a_record_that_a_reboot_would_end_is_told_of() {
 }
 
 #[test]
-fn a_finding_says_what_is_what_follows_and_the_way_out() {
+fn a_finding_names_the_fault_its_effect_and_the_way_out() {
     let site = Site::whole();
     let path = site.dirs.lock("app");
     fs::remove_file(&path).unwrap();
@@ -106,7 +106,7 @@ fn a_finding_says_what_is_what_follows_and_the_way_out() {
 }
 
 #[test]
-fn directories_are_there_and_not_everybodys() {
+fn doctor_finds_missing_and_writable_directories() {
     let site = Site::empty();
     finds(&site, "error", "state", "it is missing: no group has a control file there");
     let site = Site::whole();
@@ -123,7 +123,7 @@ fn directories_are_there_and_not_everybodys() {
 }
 
 #[test]
-fn what_belongs_to_another_is_taken_back() {
+fn doctor_restores_the_owner_of_a_file() {
     if !is_root() {
         return;
     }
@@ -145,7 +145,7 @@ fn what_belongs_to_another_is_taken_back() {
         assert_eq!(fs::metadata(&path).unwrap().uid(), 0);
     }
     site.run(&["flip"]).fails_not();
-    // Another user's own Apache is not root's to take.
+    // Root does not take over the Apache of another user.
     chown(&dirs.state, Some(65534), None).unwrap();
     chown(&dirs.runtime, Some(65534), None).unwrap();
     let found = findings(&site, &["--repair"]);
@@ -154,7 +154,7 @@ fn what_belongs_to_another_is_taken_back() {
 }
 
 #[test]
-fn modes_are_as_apache_sets_them() {
+fn doctor_restores_the_modes_that_apache_sets() {
     let site = Site::whole();
     let dirs = &site.dirs;
     for (path, wrong, right, severity) in [
@@ -174,12 +174,12 @@ fn modes_are_as_apache_sets_them() {
 }
 
 #[test]
-fn the_operators_have_what_is_theirs() {
+fn doctor_restores_the_operators_access() {
     if !is_root() {
         return;
     }
     let site = Site::empty();
-    // A group that every system has.
+    // Every system has this group.
     let daemon = nix::unistd::Group::from_name("daemon").unwrap().unwrap().gid.as_raw();
     let control = site.record("app", &TWO, Some(daemon));
     create::directory(&site.dirs.runtime).unwrap();
@@ -195,7 +195,7 @@ fn the_operators_have_what_is_theirs() {
 }
 
 #[test]
-fn a_damaged_record_is_left_alone_while_apache_runs() {
+fn doctor_leaves_a_damaged_control_file_alone_while_apache_runs() {
     let site = Site::whole();
     let path = site.dirs.control("app");
     let file = File::options().write(true).open(&path).unwrap();
@@ -218,7 +218,7 @@ fn a_damaged_record_is_left_alone_while_apache_runs() {
 }
 
 #[test]
-fn a_damaged_record_is_kept_aside_when_apache_is_gone() {
+fn doctor_moves_a_damaged_control_file_aside_when_apache_is_gone() {
     let site = Site::whole();
     stop_apache(&site);
     let path = site.dirs.control("app");
@@ -236,9 +236,9 @@ fn a_damaged_record_is_kept_aside_when_apache_is_gone() {
 }
 
 #[test]
-fn a_record_that_may_be_in_use_is_not_kept_aside() {
+fn doctor_does_not_move_a_control_file_that_may_be_in_use() {
     let site = Site::whole();
-    // Perhaps Apache's runtime directory is another one.
+    // Apache's runtime directory may be another one.
     fs::remove_file(site.dirs.group("app")).unwrap();
     fs::write(site.dirs.control("app"), "nonsense").unwrap();
     assert!(findings(&site, &["--repair"]).iter().all(|found| !found.3));
@@ -246,7 +246,7 @@ fn a_record_that_may_be_in_use_is_not_kept_aside() {
 }
 
 #[test]
-fn links_are_found_and_not_followed() {
+fn doctor_finds_links_and_does_not_follow_them() {
     let site = Site::whole();
     let target = site.path().join("target");
     fs::write(&target, "precious").unwrap();
@@ -273,7 +273,7 @@ fn links_are_found_and_not_followed() {
 }
 
 #[test]
-fn a_record_that_is_missing_replaced_or_of_no_slot_is_found() {
+fn doctor_finds_a_missing_or_replaced_control_file() {
     let site = Site::whole();
     let path = site.dirs.control("app");
     let aside = site.path().join("aside");
@@ -289,10 +289,10 @@ fn a_record_that_is_missing_replaced_or_of_no_slot_is_found() {
 }
 
 #[test]
-fn what_is_damaged_and_means_nothing_yet_is_a_note() {
+fn damage_without_effect_is_only_a_note() {
     let site = Site::whole();
     let file = File::options().write(true).open(site.dirs.control("app")).unwrap();
-    // A tombstone, as a start that was killed leaves it, in an entry that is not used.
+    // A tombstone in an unused entry, as a killed start leaves it.
     file.write_all_at(&[0xff], 512 + 9 * 56).unwrap();
     finds(&site, "note", "app.slot", "entry 9 of its table of names has no valid name");
     file.write_all_at(&[0], 512 + 9 * 56).unwrap();
@@ -311,7 +311,7 @@ fn what_is_damaged_and_means_nothing_yet_is_a_note() {
 }
 
 #[test]
-fn a_group_that_a_start_has_frozen_is_found() {
+fn doctor_finds_a_frozen_group() {
     let site = Site::whole();
     let mut group = site.group("app", &TWO, site.control("app").identity);
     group.frozen = Some("the lock was held".into());
@@ -324,7 +324,7 @@ fn a_group_that_a_start_has_frozen_is_found() {
 }
 
 #[test]
-fn a_group_file_that_says_nothing_is_found() {
+fn doctor_finds_an_invalid_group_file() {
     let site = Site::whole();
     let path = site.dirs.group("app");
     fs::write(&path, "{").unwrap();
@@ -340,7 +340,7 @@ fn a_group_file_that_says_nothing_is_found() {
 }
 
 #[test]
-fn counts_that_count_nothing_are_found() {
+fn doctor_finds_counts_that_nobody_writes() {
     let site = Site::whole();
     let path = site.dirs.counts("app");
     let file = File::options().write(true).open(&path).unwrap();
@@ -361,7 +361,7 @@ fn counts_that_count_nothing_are_found() {
 }
 
 #[test]
-fn a_lock_that_bars_nobody_is_taken_away() {
+fn doctor_removes_a_lock_that_has_ended_or_cannot_be_read() {
     let site = Site::whole();
     fs::write(site.dirs.lock("app"), "{").unwrap();
     mends(&site, "warning", "app.lock", "its content cannot be read");
@@ -374,7 +374,7 @@ fn a_lock_that_bars_nobody_is_taken_away() {
 }
 
 #[test]
-fn a_torn_line_of_the_history_is_ended_and_kept() {
+fn doctor_ends_a_torn_line_of_the_history() {
     let site = Site::whole();
     site.run(&["flip"]);
     let path = site.dirs.history("app");
@@ -389,7 +389,7 @@ fn a_torn_line_of_the_history_is_ended_and_kept() {
 }
 
 #[test]
-fn files_that_were_never_finished_go_when_they_are_old() {
+fn doctor_removes_old_unfinished_files() {
     let site = Site::whole();
     let dirs = &site.dirs;
     let target = site.path().join("target");
@@ -409,7 +409,7 @@ fn files_that_were_never_finished_go_when_they_are_old() {
 }
 
 #[test]
-fn to_repair_is_for_whose_the_files_are() {
+fn only_the_owner_of_the_files_may_repair_them() {
     if !is_root() {
         return;
     }

@@ -1,4 +1,4 @@
-//! `drain`, `wait` and `flip --wait`: what is waited for, how long, and what is said.
+//! `drain`, `wait` and `flip --wait`: what they wait for, how long, and what they say.
 
 use crate::site::{Busy, Ran, Site, TWO, ran};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Runs slotctl, and meanwhile, when it has had the time to look, `meanwhile`.
+/// Runs slotctl, and calls `meanwhile` after slotctl has had time for a first look.
 fn while_running(site: &Site, args: &[&str], meanwhile: impl FnOnce()) -> Ran {
     thread::scope(|scope| {
         let running = scope.spawn(|| site.run(args));
@@ -33,7 +33,7 @@ fn a_drain_waits_until_the_last_request_is_gone() {
         assert!(ran.out.starts_with("app: resin_standby is drained (waited "), "{ran:?}");
         assert_eq!((ran.code, ran.err.as_str()), (0, ""));
     }
-    // What is in the active slot does not matter.
+    // Requests in the active slot do not matter.
     busy.set(0, 9);
     let said = site.json(&["drain"]);
     assert!(said["took_ms"].as_u64().unwrap() < 5000);
@@ -45,7 +45,7 @@ fn a_drain_waits_until_the_last_request_is_gone() {
 }
 
 #[test]
-fn the_dead_are_not_waited_for() {
+fn a_drain_does_not_wait_for_dead_processes() {
     let site = Site::new();
     let busy = Busy::of(&site, "app");
     busy.set(1, 1);
@@ -54,7 +54,7 @@ fn the_dead_are_not_waited_for() {
 }
 
 #[test]
-fn a_drain_that_takes_too_long_says_how_many_are_left_and_how_to_see_them() {
+fn a_drain_that_times_out_names_the_rest_and_how_to_list_them() {
     let site = Site::new();
     let busy = Busy::of(&site, "app");
     busy.set(1, 3);
@@ -78,7 +78,7 @@ fn the_active_slot_is_not_drained() {
     let way_out = "flip first, as in: slotctl flip app resin_standby";
     site.run(&["drain", "app", "resin"]).fails(2, way_out);
     site.run(&["drain", "resin"]).fails(2, way_out);
-    // Nor one that becomes it again.
+    // Nor a slot that becomes active again.
     busy.set(1, 1);
     let ran = while_running(&site, &["drain"], || {
         assert_eq!(site.run(&["flip"]).code, 0);
@@ -87,7 +87,7 @@ fn the_active_slot_is_not_drained() {
 }
 
 #[test]
-fn where_nobody_counts_nobody_says_that_a_slot_is_empty() {
+fn without_counts_no_drain_says_that_a_slot_is_empty() {
     let site = Site::new();
     site.run(&["drain"]).fails(1, "not counted where slotctl can see it");
     let _busy = Busy::of(&site, "app");
@@ -98,7 +98,7 @@ fn where_nobody_counts_nobody_says_that_a_slot_is_empty() {
     site.run(&["drain"]).fails(1, "not counted where slotctl can see it");
     site.run(&["flip", "--wait"]).fails(1, "not counted where slotctl can see it");
     assert!(site.run(&["status"]).out.contains("its requests are not counted"));
-    // Perhaps the right place was not named: an Apache that is not seen may be there.
+    // The directory may be the wrong one, so that an Apache may run unseen.
     fs::remove_file(site.dirs.group("app")).unwrap();
     for args in [&["drain"][..], &["flip", "--wait"]] {
         site.run(args).fails(7, "has no file of group");
@@ -107,7 +107,7 @@ fn where_nobody_counts_nobody_says_that_a_slot_is_empty() {
 }
 
 #[test]
-fn names_are_completed_as_those_of_a_flip() {
+fn drain_completes_names_as_flip_does() {
     let site = Site::of(&[("a", "-"), ("b", "-"), ("c", "-")]);
     let _busy = Busy::of(&site, "app");
     site.run(&["drain"]).fails(2, "say which slot: a, b, c");
@@ -120,7 +120,7 @@ fn names_are_completed_as_those_of_a_flip() {
 }
 
 #[test]
-fn a_flip_does_not_wait_unless_it_is_asked_to() {
+fn a_flip_waits_for_the_drain_only_if_asked_to() {
     let site = Site::new();
     let busy = Busy::of(&site, "app");
     busy.set(0, 1);
@@ -143,7 +143,7 @@ fn a_flip_waits_for_the_slot_that_was_left() {
     let ran = while_running(&site, &["flip", "b", "--wait"], || busy.set(0, 0));
     assert!(ran.out.starts_with("app: a -> b (generation 2)\napp: a is drained (waited "));
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));
-    // Repeated, it was another one perhaps that was left: all of them are waited for.
+    // A repeated flip does not know which slot was left, so it waits for all others.
     let ran = while_running(&site, &["flip", "b", "--wait", "--json"], || busy.set(2, 0));
     let drained = parsed(&ran)["drained"].clone();
     assert_eq!((ran.code, &drained["slots"]), (0, &json!(["a", "c"])));
@@ -172,7 +172,7 @@ fn a_flip_that_is_not_drained_in_time_holds_and_exits_with_4() {
 }
 
 #[test]
-fn who_flips_back_meanwhile_ends_the_wait() {
+fn a_flip_back_ends_the_wait_for_a_drain() {
     let site = Site::new();
     let busy = Busy::of(&site, "app");
     busy.set(0, 1);

@@ -1,8 +1,8 @@
-//! Each system call fails once, in every way that a disk knows: what was asked is done whole, or it
-//! is said in a sentence that nothing is.
+//! Each system call fails once, in every way that a disk can fail: either the command is done as a whole, or
+//! a sentence says that nothing is.
 //!
-//! Left out are the calls before the first on the state's files, which are the loader's and the
-//! runtime's, and those for the process's own memory; without MOD_SLOT_SOAK also those between on
+//! The calls before the first on the site's files are left out, because they belong to the loader and the
+//! runtime, and so are those that allocate memory; without MOD_SLOT_SOAK also those on
 //! other files.
 
 use crate::site::{Busy, Site};
@@ -33,7 +33,7 @@ const AGAIN: [&str; 12] = [
     "fallocate",
 ];
 
-/// One fault, and what came of it.
+/// One fault and its result.
 struct Fault<'a> {
     site: &'a Site,
     call: &'a Call,
@@ -43,8 +43,8 @@ struct Fault<'a> {
     err: String,
 }
 
-/// Has each call of a command fail with each error, on a site of its own for each error; `prepare`
-/// comes before each, `judge` is told what it returned, and what came of it.
+/// Makes each call of a command fail with each error, on a new site for each error. Calls `prepare`
+/// before each run, and `judge` with the result after it.
 fn each_fault<T>(
     args: &[&str],
     make: impl Fn() -> Site + Sync,
@@ -61,7 +61,7 @@ fn each_fault<T>(
                 calls.retain(|call| !call.is_memory() && !call.cannot_fail());
                 let mut faults = 0;
                 for (at, call) in calls.iter().enumerate() {
-                    // Three are all alike to us; in the short form, they take turns.
+                    // Three of them are handled alike; the short form tries them in turn.
                     let turn = ["EIO", "EINTR", ERRORS[2 + at % 3]].contains(&error);
                     if !turn && !strace::is_soak() {
                         continue;
@@ -93,8 +93,8 @@ impl<'a> Fault<'a> {
         format!("{error} at {}: {code}, {out:?}, {err:?}", call.line)
     }
 
-    /// Whatever is asked: no panic; a failure is one sentence that names the file; an interruption
-    /// is none.
+    /// Checks what holds for every command: no panic; a failure is one sentence that names the file; an
+    /// interruption is no failure.
     fn assert_fair(&self) {
         let show = || self.show();
         assert!(!self.err.contains("panicked"), "{}", show());
@@ -109,7 +109,7 @@ impl<'a> Fault<'a> {
         }
     }
 
-    /// The answer alone could not be written, and that is said.
+    /// Whether only the answer could not be written, and the message says so.
     fn is_answer_lost(&self) -> bool {
         self.call.is_answer() && self.code == 1
     }
@@ -123,7 +123,7 @@ fn word(site: &Site) -> u64 {
 }
 
 #[test]
-fn a_flip_with_a_fault_is_whole_or_changes_nothing() {
+fn a_flip_is_whole_or_nothing_whatever_system_call_fails() {
     let look = |site: &Site| {
         let control = site.control("app");
         (control.active().to_owned(), control.word.generation(), site.history("app").len())
@@ -148,7 +148,7 @@ fn a_flip_with_a_fault_is_whole_or_changes_nothing() {
 }
 
 #[test]
-fn a_lock_with_a_fault_is_whole_or_changes_nothing() {
+fn a_lock_is_whole_or_nothing_whatever_system_call_fails() {
     let look = |site: &Site| lock::read(&site.dirs, "app").unwrap();
     let unlocked = |site: &Site| {
         assert_eq!(site.run(&["unlock", "app"]).code, 0);
@@ -162,7 +162,7 @@ fn a_lock_with_a_fault_is_whole_or_changes_nothing() {
 }
 
 #[test]
-fn an_unlock_with_a_fault_is_whole_or_changes_nothing() {
+fn an_unlock_is_whole_or_nothing_whatever_system_call_fails() {
     let look = |site: &Site| lock::read(&site.dirs, "app").unwrap();
     let locked = |site: &Site| {
         assert_eq!(site.run(&["lock", "app", "--reason", "release night"]).code, 0);
@@ -175,7 +175,7 @@ fn an_unlock_with_a_fault_is_whole_or_changes_nothing() {
 }
 
 #[test]
-fn what_only_looks_says_what_it_cannot_see() {
+fn a_reading_verb_says_what_it_may_not_read() {
     for args in [&["status", "app"][..], &["active", "app"], &["history", "app"]] {
         let whole = Site::whole().run(args).out;
         each_fault(args, Site::whole, word, |fault, before| {
@@ -187,14 +187,14 @@ fn what_only_looks_says_what_it_cannot_see() {
     }
 }
 
-/// What is in flight is never said to be gone because it could not be seen.
+/// A request in flight that could not be seen is never reported as gone.
 #[test]
-fn a_drain_with_a_fault_does_not_say_that_a_busy_slot_is_empty() {
+fn no_failing_system_call_makes_a_drain_call_a_busy_slot_empty() {
     let busy = || {
         let site = Site::new();
         let busy = Busy::of(&site, "app");
         busy.set(1, 1);
-        // Until this process ends, so is it.
+        // It is in flight until this process ends.
         std::mem::forget(busy);
         site
     };

@@ -1,4 +1,4 @@
-//! `flip`: to where, once, checked, and said.
+//! `flip`: its target, idempotence, check and output.
 
 use crate::site::{Site, TWO, closed_port, open_port, ran};
 use crate::strace;
@@ -15,7 +15,7 @@ fn a_flip_says_what_it_did_in_one_line() {
 }
 
 #[test]
-fn a_flip_to_the_active_slot_is_done_already_and_leaves_no_trace() {
+fn a_flip_to_the_active_slot_changes_nothing() {
     let site = Site::new();
     site.run(&["flip", "app", "resin_standby"]);
     for _ in 0..2 {
@@ -27,7 +27,7 @@ fn a_flip_to_the_active_slot_is_done_already_and_leaves_no_trace() {
 }
 
 #[test]
-fn a_flip_tells_the_same_as_json() {
+fn a_flip_reports_the_same_in_json() {
     let site = Site::new();
     let mut said = json!({
         "app": "app", "from": "resin", "to": "resin_standby", "changed": true,
@@ -40,7 +40,7 @@ fn a_flip_tells_the_same_as_json() {
 }
 
 #[test]
-fn names_that_can_only_be_one_may_be_left_out() {
+fn an_unambiguous_name_may_be_omitted() {
     let site = Site::new();
     site.run(&["flip"]).says("app: resin -> resin_standby (generation 2)\n");
     site.run(&["flip", "app"]).says("app: resin_standby -> resin (generation 3)\n");
@@ -49,7 +49,7 @@ fn names_that_can_only_be_one_may_be_left_out() {
 }
 
 #[test]
-fn names_that_can_be_several_are_asked_for() {
+fn an_omitted_name_with_several_candidates_is_an_error() {
     let site = Site::of(&[("a", "-"), ("b", "-"), ("c", "-")]);
     site.run(&["flip"]).fails(2, "say which slot: a, b, c");
     site.run(&["flip", "app"]).fails(2, "say which slot: a, b, c");
@@ -73,14 +73,14 @@ fn a_name_of_both_a_group_and_its_slot_is_not_guessed_at() {
 }
 
 #[test]
-fn a_target_that_refuses_is_warned_of_and_flipped_to() {
+fn a_flip_without_check_warns_of_a_target_that_refuses_connections() {
     let address = closed_port();
     let site = Site::of(&[("a", "-"), ("b", &address)]);
     let ran = site.run(&["flip"]);
     assert_eq!((ran.code, ran.out.as_str()), (0, "app: a -> b (generation 2)\n"));
     assert!(ran.err.starts_with("slotctl: warning: slot \"b\" takes no connections at http://"));
     assert!(ran.err.contains("the way back is: slotctl flip app a\n"), "{ran:?}");
-    // Nothing changed, nothing to warn of.
+    // Nothing changed, so there is no warning.
     site.run(&["flip", "b"]).says("app: already b (generation 2)\n");
     site.run(&["flip", "a"]).says("app: b -> a (generation 3)\n");
     let warnings = site.json(&["flip", "b"])["warnings"].clone();
@@ -99,7 +99,7 @@ fn with_check_a_target_that_refuses_changes_nothing() {
     }
     assert_eq!(fs::read(site.dirs.control("app")).unwrap(), before);
     assert_eq!(site.history("app"), []);
-    // Where it is already, there is nothing to check.
+    // The slot is active already, so nothing is checked.
     site.run(&["flip", "a", "--check"]).says("app: already a (generation 1)\n");
     site.run(&["flip"]);
     site.run(&["flip", "b", "--check"]).says("app: already b (generation 2)\n");
@@ -121,7 +121,7 @@ fn with_check_a_target_that_listens_is_flipped_to() {
 }
 
 #[test]
-fn a_flip_before_apaches_start_is_for_its_start() {
+fn a_flip_before_apaches_start_is_obeyed_by_that_start() {
     let site = Site::empty();
     site.record("app", &TWO, None);
     site.run(&["flip", "--check"]).fails(3, "its address is known once Apache has been started");
@@ -133,7 +133,7 @@ fn a_flip_before_apaches_start_is_for_its_start() {
 }
 
 #[test]
-fn who_flipped_and_why_is_recorded() {
+fn history_shows_who_flipped_and_why() {
     let site = Site::new();
     let mut flip = site.slotctl(&["flip", "--reason", "release 4.2"]);
     assert_eq!(ran(flip.env("SUDO_USER", "alice")).code, 0);
@@ -147,7 +147,7 @@ fn who_flipped_and_why_is_recorded() {
     assert_eq!(entry.reason.as_deref(), Some("release 4.2"));
 }
 
-/// A directory server that is slow, or gone, must not keep the old slot active.
+/// A slow or dead directory server must not delay the flip.
 #[test]
 fn a_flip_does_not_wait_for_the_users_name() {
     let site = Site::new();
@@ -161,7 +161,7 @@ fn a_flip_does_not_wait_for_the_users_name() {
 }
 
 #[test]
-fn a_flip_that_cannot_be_recorded_holds_and_says_so() {
+fn a_flip_holds_even_if_the_history_cannot_be_written() {
     let site = Site::new();
     fs::remove_file(site.dirs.history("app")).unwrap();
     fs::create_dir(site.dirs.history("app")).unwrap();
@@ -172,7 +172,7 @@ fn a_flip_that_cannot_be_recorded_holds_and_says_so() {
 }
 
 #[test]
-fn a_change_under_way_that_does_not_end_is_not_waited_for_forever() {
+fn a_flip_gives_up_on_a_change_that_does_not_end() {
     let site = Site::new();
     let lock = File::open(site.dirs.lock("app")).unwrap();
     lock.lock().unwrap();

@@ -1,4 +1,4 @@
-//! Groups that nobody can flip: each verb says so, says what Apache serves, and the flip is refused.
+//! Frozen groups: each verb says so and says what Apache serves, and a flip is refused.
 
 use crate::site::{Ran, Site, TWO};
 use mod_slot::group::Group;
@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 
-/// The verbs that change nothing, with what lets them end at once.
+/// The reading verbs, with arguments that let them end at once.
 const READS: [&[&str]; 6] = [
     &["status"],
     &["list"],
@@ -36,7 +36,7 @@ fn change(site: &Site, change: impl Fn(&mut Group)) {
 }
 
 #[test]
-fn a_group_that_a_start_has_frozen_is_told_of_by_each_verb_and_not_flipped() {
+fn each_verb_warns_of_a_frozen_group_and_flip_refuses() {
     let site = Site::whole();
     change(&site, |group| group.frozen = Some("the lock was held".into()));
     for args in READS {
@@ -52,7 +52,7 @@ fn a_group_that_a_start_has_frozen_is_told_of_by_each_verb_and_not_flipped() {
 }
 
 #[test]
-fn what_apache_serves_without_a_record_is_what_is_told() {
+fn verbs_report_the_slot_served_without_a_control_file() {
     let site = Site::whole();
     site.run(&["flip"]).fails_not();
     let serve = |pid: u32| {
@@ -80,7 +80,7 @@ fn what_apache_serves_without_a_record_is_what_is_told() {
     assert_eq!(site.run(&["drain", "app", "resin"]).code, 1);
     assert_eq!(site.run(&["flip", "app", "resin"]).code, 1);
     site.assert_active("app", "resin_standby", 2);
-    // Also where there is no record at all, or one of no use.
+    // The same with no control file, or an unusable one.
     for text in [Some("nonsense"), None] {
         match text {
             Some(text) => fs::write(site.dirs.control("app"), text).unwrap(),
@@ -90,7 +90,7 @@ fn what_apache_serves_without_a_record_is_what_is_told() {
         assert!(site.run(&["status"]).out.starts_with("app: resin is active\n"), "{text:?}");
         site.run(&["flip", "app", "resin"]).fails(1, "can't be flipped: no disk");
     }
-    // Of an Apache that is gone, nothing is served.
+    // An Apache that is gone serves nothing.
     let mut child = std::process::Command::new("true").spawn().unwrap();
     child.wait().unwrap();
     serve(child.id());
@@ -98,7 +98,7 @@ fn what_apache_serves_without_a_record_is_what_is_told() {
 }
 
 #[test]
-fn a_configured_slot_without_an_entry_is_not_taken_for_none() {
+fn a_configured_slot_without_an_entry_is_not_an_unknown_slot() {
     let site = Site::whole();
     let three = [TWO[0], TWO[1], ("new", "-")];
     let mut group = site.group("app", &three, site.control("app").identity);
@@ -113,7 +113,7 @@ fn a_configured_slot_without_an_entry_is_not_taken_for_none() {
 }
 
 #[test]
-fn a_directory_that_others_could_change_is_named_with_the_command_that_mends_it() {
+fn an_unsafe_directory_is_named_with_the_command_that_repairs_it() {
     let site = Site::whole();
     let set = |mode| fs::set_permissions(&site.dirs.state, Permissions::from_mode(mode)).unwrap();
     let mend = format!("Repair it with: chmod o-w {}", site.dirs.state.display());
@@ -130,9 +130,9 @@ fn a_directory_that_others_could_change_is_named_with_the_command_that_mends_it(
     site.run(&["flip"]).fails_not();
 }
 
-/// Root's Apache made the runtime directory: its state directory became another user's.
+/// Root's Apache created the runtime directory, and its state directory was given to another user.
 #[test]
-fn a_directory_that_was_given_to_another_user_is_not_taken_for_that_users_apache() {
+fn a_directory_given_to_another_user_does_not_make_that_user_the_starter() {
     if !nix::unistd::geteuid().is_root() {
         return crate::skip::skip("only root can give files away; run it as root");
     }
@@ -141,7 +141,7 @@ fn a_directory_that_was_given_to_another_user_is_not_taken_for_that_users_apache
     let mend = format!("Repair it with: chown 0 {}", site.dirs.state.display());
     site.run(&["flip"]).fails(1, &mend);
     warns(&site, &["active"], &mend);
-    // All of it is: a user has an Apache.
+    // Both directories belong to the user: it is an Apache of that user.
     std::os::unix::fs::chown(&site.dirs.runtime, Some(65534), None).unwrap();
     site.run(&["flip"]).fails_not();
 }

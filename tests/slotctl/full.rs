@@ -1,5 +1,5 @@
-//! A disk that is full, with a file system that copies on write: even a store into a page that has a
-//! block needs a new one.
+//! A full disk with a copy-on-write file system, on which even a store into an existing page needs a new
+//! block.
 
 use crate::site::{Ran, Site};
 use crate::skip;
@@ -11,7 +11,7 @@ use std::process::Command;
 /// The smallest disk that mkfs.btrfs accepts, in bytes, with some to spare.
 const DISK: u64 = 120 << 20;
 
-/// A btrfs of its own at a directory, until it is dropped.
+/// A btrfs mounted at a directory until it is dropped.
 struct Disk(PathBuf);
 
 impl Disk {
@@ -72,7 +72,7 @@ fn a_flip_on_a_full_disk_that_copies_on_write_fails_with_a_sentence() {
         let Ran { code, out, err } = site.run(&["flip", "app", slot]);
         let after = site.control("app");
         match code {
-            // A block was left; then the flip holds, and is at worst not in the history.
+            // A free block was left: the flip holds, and at worst is missing from the history.
             0 => assert_eq!(after.active(), slot, "{out}{err}"),
             1 => {
                 assert!(err.contains("No space left on device"), "{err}");
@@ -85,7 +85,7 @@ fn a_flip_on_a_full_disk_that_copies_on_write_fails_with_a_sentence() {
         }
     }
     assert!(refused > 0, "the disk was to be full");
-    // Room again: the way out that the message names.
+    // Free room again, as the message advises.
     fs::remove_file(site.dirs.state.join("filler")).unwrap();
     let target = if site.control("app").active() == "resin" { "resin_standby" } else { "resin" };
     let ran = site.run(&["flip", "app", target]);

@@ -1,5 +1,5 @@
-//! Files of any content: who reads them says what is wrong, and neither panics nor hangs; and
-//! Apache's parent makes a group of whatever it finds. `PROPTEST_CASES` or `MOD_SLOT_SOAK=1` try more.
+//! Files with any content: slotctl says what is wrong with them, and neither panics nor hangs, and
+//! Apache's start always ends with a usable group. `PROPTEST_CASES` or `MOD_SLOT_SOAK=1` try more.
 
 use crate::site::{Busy, Site, TWO, ran};
 use mod_slot::ops::drain::{Active, until_drained};
@@ -19,21 +19,21 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use std::{cell::Cell, env};
 
-/// What is done to a file.
+/// A mutation of a file.
 #[derive(Clone, Debug)]
 enum Change {
     Flip(Index),
     Overwrite(Index, Vec<u8>),
     Insert(Index, Vec<u8>),
-    /// From one place of the file to another.
+    /// Copies bytes from one place of the file to another.
     Splice(Index, Index, usize),
     Cut(Index),
-    /// Zeros, of which the disk keeps none.
+    /// A hole: zeros that take no room on the disk.
     Stretch(u64),
-    /// In the place of a number of its text.
+    /// Replaces a number in its text.
     Number(Index, &'static str),
     Deep(usize),
-    /// All right but for what it says.
+    /// A valid form with wrong content.
     Record(u64, Vec<&'static str>),
 }
 
@@ -157,7 +157,7 @@ impl Bench {
     }
 }
 
-/// It is done, or there is a sentence.
+/// Accepts success, or an error with a sentence.
 fn said<T: Debug, E: Display>(result: Result<T, E>) {
     if let Err(e) = result {
         assert!(e.to_string().split(' ').count() > 2, "{e}");
@@ -190,7 +190,7 @@ fn change_all(dirs: &Dirs) {
     said(lock::lock(dirs, "app", &Actor::default(), None));
 }
 
-/// As Apache's start does it.
+/// Does what Apache's start does.
 fn start(dirs: &Dirs) {
     create::directory(&dirs.runtime).unwrap();
     let found = view::View::read(dirs, "app").ok();
@@ -210,7 +210,7 @@ fn start(dirs: &Dirs) {
     }
 }
 
-/// What the real program says, by each verb that reads.
+/// The output of the real program, for each verb that reads.
 fn ask(dirs: &Dirs) {
     let verbs: [&[&str]; 7] = [
         &["status", "--requests"],
@@ -235,7 +235,7 @@ fn ask(dirs: &Dirs) {
 }
 
 #[test]
-fn no_content_of_a_file_makes_anybody_panic_or_hang() {
+fn no_file_content_makes_slotctl_or_apache_panic_or_hang() {
     let soak = crate::strace::is_soak();
     let mut config = Config { failure_persistence: None, ..Config::default() };
     if env::var_os("PROPTEST_CASES").is_none() {
@@ -263,7 +263,7 @@ fn no_content_of_a_file_makes_anybody_panic_or_hang() {
 }
 
 #[test]
-fn what_is_too_long_is_not_read() {
+fn an_oversized_file_is_not_read() {
     let site = Site::new();
     let busy = Busy::of(&site, "app");
     site.run(&["flip", "--reason", "the last"]).fails_not();
@@ -279,7 +279,7 @@ fn what_is_too_long_is_not_read() {
     drop(busy);
     assert_eq!(site.history("app").len(), 1);
     let peak = |args: &[&str]| {
-        // In KiB: of memory of its own, no more than a few times what it reads.
+        // In KiB: at most a few times the size of what it reads.
         let limited = format!("ulimit -v 90000; exec \"$0\" {}", args.join(" "));
         let mut command = Command::new("sh");
         command.args(["-c", &limited]).arg(env!("CARGO_BIN_EXE_slotctl"));
@@ -295,7 +295,7 @@ fn what_is_too_long_is_not_read() {
 }
 
 #[test]
-fn a_group_file_that_is_none_holds_nobody_up() {
+fn a_pipe_in_place_of_the_group_file_blocks_no_verb() {
     let site = Site::new();
     let path = site.dirs.group("app");
     fs::remove_file(&path).unwrap();

@@ -1,4 +1,4 @@
-//! `history`: what was done, and text that nobody may trust.
+//! `history`: what was done; its texts are untrusted.
 
 use crate::site::{Site, ran};
 use mod_slot::state::history::LIMIT;
@@ -28,7 +28,7 @@ fn the_newest_is_the_last() {
 }
 
 #[test]
-fn json_has_all_that_was_recorded_in_utc() {
+fn history_in_json_has_every_field_and_times_in_utc() {
     let site = Site::new();
     assert_eq!(
         site.json(&["history"]),
@@ -42,7 +42,7 @@ fn json_has_all_that_was_recorded_in_utc() {
 }
 
 #[test]
-fn times_are_those_of_the_local_clock() {
+fn history_shows_local_times() {
     let site = Site::new();
     site.run(&["flip"]);
     let line = ran(site.slotctl(&["history"]).env("TZ", "JST-9")).out;
@@ -51,7 +51,7 @@ fn times_are_those_of_the_local_clock() {
 }
 
 #[test]
-fn a_reason_can_neither_command_a_terminal_nor_feign_a_line() {
+fn a_reason_cannot_control_the_terminal_or_fake_a_line() {
     let site = Site::new();
     let reason = "a\u{1b}[2Jb\nc\rd\u{9b}e\u{202e}f\u{7f}";
     assert_eq!(site.run(&["flip", "--reason", reason]).code, 0);
@@ -76,7 +76,7 @@ fn a_reason_in_another_encoding_does_not_stop_a_flip() {
 }
 
 #[test]
-fn lines_that_are_none_cost_themselves_only() {
+fn invalid_lines_of_the_history_are_skipped() {
     let site = Site::new();
     site.run(&["flip", "--reason", "first"]);
     let path = site.dirs.history("app");
@@ -89,7 +89,7 @@ fn lines_that_are_none_cost_themselves_only() {
 }
 
 #[test]
-fn a_long_history_is_put_aside_once_and_still_shown() {
+fn a_long_history_is_rotated_once_and_still_shown() {
     let site = Site::new();
     site.run(&["flip", "--reason", "early"]);
     let path = site.dirs.history("app");

@@ -1,5 +1,5 @@
-//! Somebody who can write where our files are: whatever he puts there, before or during what root
-//! does, nothing outside is touched, nothing hangs, and slotctl answers as documented.
+//! An attacker who can write in our directories: whatever the attacker puts there, before or while root
+//! works, nothing outside is touched, nothing hangs, and slotctl answers as documented.
 
 mod reading;
 mod ways;
@@ -22,7 +22,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-/// What an attacker puts in the place of a file; beside it is what he wants to be touched.
+/// What an attacker puts in place of a file, and the victim that it should lead to.
 type Trick = fn(&Path, &Outside);
 
 fn site() -> Site {
@@ -31,14 +31,14 @@ fn site() -> Site {
     site
 }
 
-/// What must stay as it is.
+/// The files that must not change.
 struct Outside {
     file: PathBuf,
     dir: PathBuf,
     root: PathBuf,
 }
 
-/// Of each file: its path, number, mode, owners, time of change, and content.
+/// For each file: path, inode, mode, owners, time of change, and content.
 type Looks = Vec<(PathBuf, [u64; 4], SystemTime, Vec<u8>)>;
 
 impl Outside {
@@ -46,7 +46,7 @@ impl Outside {
         let root = site.path().join("outside");
         let outside = Self { file: root.join("file"), dir: root.join("dir"), root };
         fs::create_dir_all(&outside.dir).unwrap();
-        // It ends no line: who appended to it or ended it would show.
+        // Without a line end, so that appending to it or ending the line shows.
         fs::write(&outside.file, "precious").unwrap();
         fs::write(outside.dir.join("inner"), "precious too").unwrap();
         set_mode(&outside.file, 0o606);
@@ -122,7 +122,7 @@ fn device(path: &Path) {
     }
 }
 
-/// Whether the file that is there goes first, and what comes then.
+/// Whether the existing file is removed first, and what replaces it.
 const TRICKS: [(&str, bool, Trick); 15] = [
     ("a link to a file", true, |path, outside| symlink(&outside.file, path).unwrap()),
     ("a link to a directory", true, |path, outside| symlink(&outside.dir, path).unwrap()),
@@ -143,7 +143,7 @@ const TRICKS: [(&str, bool, Trick); 15] = [
     ("setuid", false, |path, _| file_of(path, 0o6777, "nobody")),
 ];
 
-/// All places of files, the temporary ones too.
+/// The paths of all files, temporary ones included.
 fn places(dirs: &Dirs) -> Vec<PathBuf> {
     let state = ["app.slot", "app.new", "app.slot.new", "app.lock", "app.history"];
     let state = state.iter().chain(&["app.history.1", "app.history.new", ".instance", ".names"]);
@@ -152,14 +152,14 @@ fn places(dirs: &Dirs) -> Vec<PathBuf> {
     state.chain(runtime.map(|name| dirs.runtime.join(name))).collect()
 }
 
-/// What Apache's parent does at each start and graceful restart.
+/// Does what Apache's parent does at each start and graceful restart.
 fn start(dirs: &Dirs) -> Result<(), String> {
     let dirs = dirs.clone();
     let (tell, told) = mpsc::channel();
     thread::spawn(move || {
         let publish = || {
             create::directory(&dirs.runtime)?;
-            // The claim is a lock that ends when any descriptor of its file is closed.
+            // Closing any descriptor of the file ends the claim's lock.
             let own = instance::Instance::of(&dirs.runtime.join("httpd.pid"));
             instance::claim(&dirs, None, &own, |_| {})?;
             let control =
@@ -193,7 +193,7 @@ const VERBS: [&[&str]; 10] = [
 ];
 const CODES: [i32; 10] = [0, 1, 2, 3, 4, 5, 7, 8, 77, 124];
 
-/// Every verb answers with a code and a sentence of the manual's, and commands no terminal.
+/// Checks that every verb answers with a documented code and sentence, without control characters.
 fn ask_all(site: &Site, what: &str) {
     for args in VERBS {
         let ran = ran(&mut site.slotctl(args));
@@ -205,7 +205,7 @@ fn ask_all(site: &Site, what: &str) {
 }
 
 #[test]
-fn whatever_lies_in_a_files_place_nothing_outside_is_touched() {
+fn no_link_in_place_of_a_file_changes_anything_outside() {
     if !is_root() {
         return;
     }
@@ -228,7 +228,7 @@ fn whatever_lies_in_a_files_place_nothing_outside_is_touched() {
                     let what = format!("{name} in the place of {}", path.display());
                     ask_all(&site, &what);
                     assert_eq!(outside.looks(), before, "{what}");
-                    // A temporary name that is a directory: that group can't be published anew.
+                    // With a directory at the temporary name, the group cannot be published again.
                     let started = start(&site.dirs);
                     assert!(
                         started.is_ok() || name.starts_with("a directory"),
@@ -246,9 +246,9 @@ fn whatever_lies_in_a_files_place_nothing_outside_is_touched() {
     });
 }
 
-/// Where the directory is another's, files may be too; root works there and touches nothing else.
+/// In a directory of another user, root works and touches nothing outside.
 #[test]
-fn in_a_directory_of_another_root_repairs_nothing_and_touches_nothing_outside() {
+fn doctor_repairs_nothing_in_a_directory_of_another_user() {
     if !is_root() {
         return;
     }
@@ -285,7 +285,7 @@ fn in_a_directory_of_another_root_repairs_nothing_and_touches_nothing_outside() 
     }
 }
 
-/// What Apache's parent does at its start in a directory that is not to be trusted.
+/// Does what Apache's parent does at its start in an untrusted directory.
 fn obey(dirs: &Dirs) {
     let wanted = Wanted { group: configured(dirs, 0), operator: None };
     let (mut startup, _) = Startup::of(dirs);
@@ -294,7 +294,7 @@ fn obey(dirs: &Dirs) {
     assert!(!published.notes.is_empty(), "{published:?}");
 }
 
-/// Puts `bait` in the place of `path` and takes it away again, until told to stop.
+/// Puts `bait` in place of `path` and removes it, again and again, until `stop`.
 fn swap(path: &Path, bait: &Path, rounds: &AtomicU32, over: &AtomicBool) {
     let spare = path.with_extension("spare");
     while !over.load(Ordering::Relaxed) {
@@ -307,12 +307,12 @@ fn swap(path: &Path, bait: &Path, rounds: &AtomicU32, over: &AtomicBool) {
     }
 }
 
-/// How often root is at work, and the attacker, in each place at least.
+/// How often, at least, root and the attacker work in each place.
 const TURNS: u32 = 30;
 const SWAPS: u32 = 300;
 
 #[test]
-fn who_swaps_a_file_while_root_is_at_it_has_nothing_touched_outside() {
+fn swapping_a_file_for_a_link_during_a_change_touches_nothing_outside() {
     if !is_root() {
         return;
     }
@@ -322,7 +322,7 @@ fn who_swaps_a_file_while_root_is_at_it_has_nothing_touched_outside() {
         for hard in [true, false] {
             let site = site();
             start(&site.dirs).unwrap();
-            // So long that each flip puts it aside.
+            // Long enough that each flip rotates it.
             if place == "app.history" {
                 fs::write(site.dirs.history("app"), vec![b' '; history::LIMIT as usize]).unwrap();
             }

@@ -1,7 +1,7 @@
-//! SIGKILL at every system call. strace kills at a call's entry, before it has any effect; so the
-//! state after a call is met by the kill at the one that follows it, and that before the first of
-//! all by the first. Calls on other files change nothing that could be seen: with MOD_SLOT_SOAK,
-//! those are tried too.
+//! SIGKILL at every system call. strace kills at the entry of a call, before the call has an effect. So
+//! a kill at one call tests the state after the call before it, and a kill at the first call tests the
+//! state before all. Calls on other files change nothing that is visible; they are tried only with
+//! MOD_SLOT_SOAK.
 
 use crate::site::{Ran, Site, TWO};
 use crate::strace::{self, Call};
@@ -17,27 +17,27 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// What a killed writer may cost the next one at most.
+/// The longest delay that a killed writer may cause to the next one.
 const PROMISE: Duration = Duration::from_millis(100);
 
-/// The same for each next one, on a machine that is busy with other things: less than the five seconds
-/// for which a flip waits for a lock.
+/// The same on a busy machine: less than the five seconds for which a flip waits for a
+/// lock.
 const AT_WORST: Duration = Duration::from_secs(4);
 
-/// A site on which a command is killed, again and again.
+/// A site on which a command is killed again and again.
 struct Sweep {
     site: Site,
-    /// The generations of the flips that were acknowledged, and are still to be recorded.
+    /// The generations of acknowledged flips that the history must have.
     acknowledged: Vec<u32>,
     /// How long the first flip after each kill took.
     next: Vec<Duration>,
-    /// How long a flip took right behind each of those.
+    /// How long the flip right after each of those took.
     plain: Vec<Duration>,
 }
 
 impl Sweep {
-    /// Kills slotctl at each of its calls, or each on its files; before each, all is as `prepare`
-    /// leaves it, and after each, what every writer promises is so, and what `judge` wants.
+    /// Kills slotctl at each of its calls, or at each call on its files. Calls `prepare` before each run, and
+    /// checks after it what every writer promises, and what `judge` demands.
     fn over(
         site: Site,
         args: &[&str],
@@ -59,7 +59,7 @@ impl Sweep {
         sweep.report(args, calls.len());
     }
 
-    /// After a kill: nobody has the lock, and flips go on as if nothing had been.
+    /// After a kill, nobody has the lock, and flips work as before.
     fn go_on(&mut self, call: &Call) {
         let active = self.site.control("app").active().to_owned();
         self.site.run(&["active"]).says(&format!("{active}\n"));
@@ -69,7 +69,7 @@ impl Sweep {
         self.assert_history(call);
     }
 
-    /// A flip that has to succeed, and how long it took.
+    /// Flips, which must succeed; returns how long it took.
     fn flip(&mut self, call: &Call) -> Duration {
         let start = Instant::now();
         let ran = self.site.run(&["flip", "app"]);
@@ -79,7 +79,7 @@ impl Sweep {
         took
     }
 
-    /// No line is torn, none is there twice, and each flip that was acknowledged has its own.
+    /// Checks that no line is torn or doubled, and that each acknowledged flip has a line.
     fn assert_history(&self, call: &Call) {
         let path = self.site.dirs.history("app");
         let mut seen = Vec::new();
@@ -117,7 +117,7 @@ impl Sweep {
         assert!(*worst < AT_WORST, "{worst:?}");
     }
 
-    /// Whatever lies beside the files is found by the doctor, and goes when it is repaired.
+    /// Checks that doctor finds every leftover, and that a repair removes it.
     fn assert_leftovers_go(&self, call: &Call) {
         let is_left = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "new");
         for left in strace::files(&self.site).iter().filter(|path| is_left(path)) {
@@ -137,16 +137,16 @@ fn older(path: &Path) -> PathBuf {
     path.with_extension("history.1")
 }
 
-/// Nobody has written to it of late.
+/// Makes a file look as if nobody had written to it recently.
 fn age(path: &Path) {
     assert!(Command::new("touch").args(["-d", "1 hour ago"]).arg(path).status().unwrap().success());
 }
 
-/// The old slot, or the new one, whole; and what was said is so.
+/// Checks that the old or the new slot is active, and that the answer was true.
 fn assert_one_of_two(site: &Site, call: &Call, said: &str) {
     let control = site.control("app");
     let generation = control.word.generation();
-    // Slots alternate with the generations.
+    // Each generation has the other slot.
     let slot = if generation % 2 == 1 { "resin" } else { "resin_standby" };
     assert_eq!(control.active(), slot, "{call:?}");
     if !said.is_empty() {
@@ -180,12 +180,12 @@ fn a_flip_that_is_killed_at_any_call_leaves_the_old_slot_or_the_new_one() {
 }
 
 #[test]
-fn a_rotation_that_is_killed_at_any_call_loses_no_flip_and_no_operators_right() {
+fn a_rotation_killed_at_any_system_call_loses_no_entry_and_no_access() {
     a_rotation_is_killed(strace::calls_on_files, |_, _| ());
 }
 
 #[test]
-fn a_rotation_that_was_killed_is_ended_by_a_repair() {
+fn doctor_finishes_a_killed_rotation() {
     let on_history = |site: &Site, args: &[&str]| {
         let mut calls = strace::calls_on_files(site, args);
         calls.retain(|call| call.line.contains("app.history"));
@@ -197,7 +197,7 @@ fn a_rotation_that_was_killed_is_ended_by_a_repair() {
     });
 }
 
-/// `first` comes after the kill, before the next flip does.
+/// Calls `first` after the kill, before the next flip.
 fn a_rotation_is_killed(
     calls: impl FnOnce(&Site, &[&str]) -> Vec<Call>,
     first: impl Fn(&mut Sweep, &Call),
@@ -214,13 +214,13 @@ fn a_rotation_is_killed(
         calls,
         |sweep| {
             let path = path(sweep);
-            // A rotation gives up what the one before had put aside.
+            // A rotation removes the file that the one before left.
             sweep.acknowledged.clear();
             let _ = fs::remove_file(older(&path));
             fs::write(&path, "").unwrap();
             assert_eq!(sweep.site.run(&["flip", "app"]).code, 0);
             sweep.acknowledged.push(sweep.site.control("app").word.generation());
-            // At its limit, by one long line of no flip.
+            // At its limit, because of one long line that is no flip.
             let mut entry = sweep.site.history("app").pop().unwrap();
             entry.action = "lock".into();
             entry.reason = Some("x".repeat(LIMIT as usize));
@@ -275,7 +275,7 @@ fn an_unlock_that_is_killed_at_any_call_is_done_or_is_not() {
     );
 }
 
-/// Who repeats it succeeds.
+/// Repeating the command succeeds.
 fn again(site: &Site, args: &[&str], done: &str, already: &str) {
     let Ran { code, out, err } = site.run(args);
     assert_eq!((code, err.as_str()), (0, ""));
@@ -283,7 +283,7 @@ fn again(site: &Site, args: &[&str], done: &str, already: &str) {
 }
 
 #[test]
-fn a_repair_that_is_killed_at_any_call_is_ended_by_the_next_one() {
+fn a_repair_killed_at_any_system_call_is_finished_by_the_next() {
     Sweep::over(
         Site::whole().without_docroots(),
         &["doctor", "--repair"],
@@ -308,7 +308,7 @@ fn a_repair_that_is_killed_at_any_call_is_ended_by_the_next_one() {
             let site = &sweep.site;
             let found = site.run(&["doctor", "--repair"]);
             assert_eq!((found.code, found.err.as_str()), (0, ""), "{call:?}");
-            // The line that was torn is kept, as the one note that remains.
+            // The torn line is kept; it is the only note that remains.
             let kept = "app.history: 1 of its lines cannot be read, and are not shown";
             let found = site.run(&["doctor"]);
             assert!(found.code == 0 && found.out.lines().count() == 1, "{call:?}: {found:?}");

@@ -1,4 +1,4 @@
-//! Disks that are full, and limits of the process.
+//! Full disks, and limits of the process.
 
 use crate::site::{Busy, Ran, Site, TWO, ran};
 use crate::skip;
@@ -9,7 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A file system of its own for a site's records, gone with it.
+/// A file system for a site's state directory, unmounted when dropped.
 struct Mounted {
     at: PathBuf,
 }
@@ -39,7 +39,7 @@ enum Disk {
     Ext4,
 }
 
-/// A site whose records are on a disk of their own.
+/// A site with its state directory on this file system.
 fn on(disk: Disk) -> Option<(Mounted, Site)> {
     let site = Site::empty();
     fs::create_dir(&site.dirs.state).unwrap();
@@ -64,7 +64,7 @@ fn on(disk: Disk) -> Option<(Mounted, Site)> {
     Some((mounted, site))
 }
 
-/// Leaves not a byte.
+/// Fills the disk to the last byte.
 fn fill(site: &Site) {
     let mut file = File::create(site.dirs.state.join("filler")).unwrap();
     for size in [1 << 16, 4096, 1] {
@@ -72,7 +72,7 @@ fn fill(site: &Site) {
     }
 }
 
-/// The history ends where a block does, so that the next line needs another one.
+/// Makes the history end at the end of a block, so that the next line needs another block.
 fn end_block(site: &Site) {
     let path = site.dirs.history("app");
     let mut history = OpenOptions::new().append(true).open(&path).unwrap();
@@ -93,7 +93,7 @@ fn a_full_disk_stops_no_flip(disk: Disk) {
         assert!(err.starts_with(warning) && err.lines().count() == 1, "{err}");
         assert_eq!(site.control("app").word.generation(), generation);
     }
-    // A hold needs room: without, there is none.
+    // A lock needs room; without it there is none.
     site.run(&["lock", "app"]).fails(1, "app.lock: No space left on device");
     assert_eq!(lock::read(&site.dirs, "app").unwrap(), Content::Free);
     for verb in ["status", "active", "history", "doctor"] {
@@ -125,7 +125,7 @@ fn a_full_disk_of_ext4_stops_no_flip() {
 }
 
 #[test]
-fn a_disk_that_became_read_only_is_said_to_be() {
+fn a_flip_on_a_read_only_disk_says_so() {
     let Some((mounted, site)) = on(Disk::Tmpfs) else { return };
     let again = ["-o", "remount,ro"];
     assert!(Command::new("mount").args(again).arg(&mounted.at).status().unwrap().success());
@@ -136,7 +136,7 @@ fn a_disk_that_became_read_only_is_said_to_be() {
     site.run(&["active"]).says("resin\n");
 }
 
-/// slotctl, with a shell's words before it.
+/// slotctl, started by a shell after these words.
 fn after(site: &Site, words: &str, args: &[&str]) -> Ran {
     let slotctl = site.slotctl(args);
     let mut command = Command::new("sh");
@@ -146,9 +146,9 @@ fn after(site: &Site, words: &str, args: &[&str]) -> Ran {
     ran(command.env_remove("SUDO_USER"))
 }
 
-/// The limit's signal would end the writer after the flip, before it could say so.
+/// The limit's signal would kill the writer after the flip, before it could report it.
 #[test]
-fn a_limit_of_a_files_size_does_not_end_a_flip_unsaid() {
+fn a_file_size_limit_does_not_kill_a_flip_silently() {
     let site = Site::new();
     let Ran { code, out, err } = after(&site, "ulimit -f 0", &["flip", "app"]);
     assert_eq!((code, out.as_str()), (0, "app: resin -> resin_standby (generation 2)\n"), "{err}");
@@ -166,7 +166,7 @@ fn a_process_with_too_few_descriptors_changes_all_or_nothing() {
     for descriptors in 3..12 {
         let before = site.control("app").word.generation();
         let ran = after(&site, &format!("ulimit -n {descriptors}"), &["flip", "app"]);
-        // With 3, not even the loader finds its libraries.
+        // With 3, the loader cannot open the libraries.
         let now = site.control("app").word.generation();
         assert_eq!(now, before + u32::from(ran.code == 0), "{descriptors}: {ran:?}");
         assert!(ran.code == 0 || !ran.err.is_empty(), "{descriptors}: {ran:?}");
@@ -177,7 +177,7 @@ fn a_process_with_too_few_descriptors_changes_all_or_nothing() {
 }
 
 #[test]
-fn who_has_no_standard_output_or_error_flips_all_the_same() {
+fn a_flip_works_without_standard_output_and_error() {
     let site = Site::whole();
     for (words, generation) in [("exec >&-", 2), ("exec 2>&-", 3), ("exec <&- >&- 2>&-", 4)] {
         let ran = after(&site, words, &["flip", "app"]);

@@ -1,4 +1,4 @@
-//! `lock` and `unlock`: who is barred, by whom, and until when.
+//! `lock` and `unlock`: whose flips are refused, who locked, and until when.
 
 use crate::site::{Ran, Site, TWO, ran};
 use serde_json::Value;
@@ -6,7 +6,7 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-/// Runs slotctl as one who became this user by sudo.
+/// Runs slotctl as root, called by this user with sudo.
 fn by(site: &Site, person: &str, args: &[&str]) -> Ran {
     ran(site.slotctl(args).env("SUDO_USER", person))
 }
@@ -16,7 +16,7 @@ fn locked(site: &Site) -> Value {
 }
 
 #[test]
-fn while_one_holds_nobody_else_flips() {
+fn a_lock_stops_flips_of_all_other_users() {
     let site = Site::new();
     let lock = by(&site, "alice", &["lock", "app", "--reason", "migration", "--for", "2h"]);
     assert!(lock.out.starts_with("app: locked by alice (as "), "{lock:?}");
@@ -28,7 +28,7 @@ fn while_one_holds_nobody_else_flips() {
         assert!(barred.err.contains("slotctl unlock app; root can, with --force"), "{barred:?}");
     }
     site.assert_active("app", "resin", 1);
-    // What is so already is no change.
+    // Asking for the same again changes nothing.
     by(&site, "bob", &["flip", "resin"]).says("app: already resin (generation 1)\n");
     by(&site, "alice", &["flip"]).says("app: resin -> resin_standby (generation 2)\n");
 }
@@ -56,7 +56,7 @@ fn the_lock_is_seen_in_the_status_and_the_history() {
 }
 
 #[test]
-fn to_lock_again_renews_and_to_ask_for_the_same_is_done_already() {
+fn locking_again_renews_the_lock_unless_nothing_changes() {
     let site = Site::new();
     let first = by(&site, "alice", &["lock", "--reason", "a"]);
     assert_eq!(
@@ -73,7 +73,7 @@ fn to_lock_again_renews_and_to_ask_for_the_same_is_done_already() {
 }
 
 #[test]
-fn anothers_lock_is_taken_by_force_only() {
+fn only_force_removes_the_lock_of_another_user() {
     let site = Site::new();
     by(&site, "alice", &["lock"]);
     by(&site, "bob", &["unlock"]).fails(5, "is locked by alice");
@@ -99,7 +99,7 @@ fn a_lock_ends_by_itself() {
 }
 
 #[test]
-fn to_unlock_what_is_not_locked_is_done_already() {
+fn unlocking_an_unlocked_group_changes_nothing() {
     let site = Site::new();
     for args in [&["unlock"][..], &["unlock", "--force"]] {
         site.run(args).says("app: already unlocked\n");
@@ -120,7 +120,7 @@ fn a_lock_survives_apaches_restart() {
 }
 
 #[test]
-fn what_is_no_lock_bars_nobody_and_is_told_of() {
+fn an_unreadable_lock_locks_nothing_and_is_reported() {
     let site = Site::new();
     for garbage in ["{", "x\n", r#"{"uid":0}"#, "{\"uid\":0,\"since\":\"soon\",\"until\":null}\n"] {
         fs::write(site.dirs.lock("app"), garbage).unwrap();

@@ -1,4 +1,4 @@
-//! `status`, `list`, `active` and `idle`: what they say of the groups and their slots.
+//! `status`, `list`, `active` and `idle`: their answers.
 
 use crate::site::{Site, TWO, open_port};
 use mod_slot::state::os::{ByteLock, lock_byte};
@@ -12,7 +12,7 @@ fn columns(line: &str) -> Vec<&str> {
     line.split_whitespace().collect()
 }
 
-/// Row 1 belongs to this process, row 2 to one that died: the lock of row 1 lives with the file.
+/// Row 1 belongs to this process, row 2 to a dead one. The lock of row 1 lasts as long as the file.
 fn count(site: &Site) -> (Counts, std::fs::File) {
     let identity = site.control("app").identity;
     let counts = runtime::counts(&site.dirs, "app", identity, 4).unwrap();
@@ -50,7 +50,7 @@ fn a_table_shows_the_slots_and_which_is_active() {
 }
 
 #[test]
-fn requests_are_counted_and_the_dead_have_none_in_flight() {
+fn a_dead_process_has_no_request_in_flight() {
     let site = Site::new();
     let _held = count(&site);
     let out = site.run(&["status"]).out;
@@ -69,7 +69,7 @@ fn requests_are_counted_and_the_dead_have_none_in_flight() {
 }
 
 #[test]
-fn counts_of_another_record_are_not_shown() {
+fn counts_of_another_control_file_are_not_shown() {
     let site = Site::new();
     let _other = runtime::counts(&site.dirs, "app", 42, 4).unwrap();
     assert_eq!(site.json(&["status"])["groups"][0]["slots"][0]["requests"], Value::Null);
@@ -136,7 +136,7 @@ fn json_has_all_of_a_group() {
 }
 
 #[test]
-fn an_apache_that_is_gone_or_never_came_is_told_of() {
+fn status_says_that_apache_is_gone_or_was_never_started() {
     let site = Site::empty();
     let control = site.record("app", &TWO, None);
     let out = site.run(&["status"]).out;
@@ -173,7 +173,7 @@ fn several_groups_are_shown_one_after_the_other() {
 }
 
 #[test]
-fn active_prints_the_name_alone() {
+fn active_prints_only_the_name() {
     let site = Site::new();
     site.run(&["active"]).says("resin\n");
     site.run(&["flip"]);
@@ -218,7 +218,7 @@ fn idle_chooses_for_nobody() {
     site.run(&["idle", "--all"]).says("b\nc\n");
     site.run(&["flip", "b"]).fails_not();
     site.run(&["idle", "--all"]).says("a\nc\n");
-    // A slot that is active, but configured no more, makes all the others idle.
+    // If the active slot is no longer configured, all others are idle.
     let identity = site.control("app").identity;
     group_file::write(&site.dirs, &site.group("app", &[("c", "-")], identity)).unwrap();
     site.run(&["idle"]).says("c\n");

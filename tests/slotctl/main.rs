@@ -1,4 +1,4 @@
-//! slotctl, the real binary, over files that were made as Apache's parent makes them.
+//! The real slotctl, on files created as Apache's parent creates them.
 #![forbid(unsafe_code)]
 
 mod calling;

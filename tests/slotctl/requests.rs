@@ -1,4 +1,4 @@
-//! `status --requests`: what is in flight, in the words of clients whom nobody trusts.
+//! `status --requests`: the requests in flight; their texts come from clients and are untrusted.
 
 use crate::site::{Busy, Site};
 use mod_slot::state::counts::MAX_NOTES;
@@ -14,7 +14,7 @@ fn in_flight(site: &Site) -> Value {
 }
 
 #[test]
-fn what_is_in_flight_is_listed_with_the_oldest_first() {
+fn requests_in_flight_are_listed_oldest_first() {
     let site = Site::new();
     let busy = Busy::of(&site, "app");
     assert!(site.run(&["status", "--requests"]).out.ends_with("  no request is in flight\n"));
@@ -43,7 +43,7 @@ fn what_is_in_flight_is_listed_with_the_oldest_first() {
 }
 
 #[test]
-fn the_dead_have_nothing_in_flight() {
+fn status_shows_no_request_of_a_dead_process() {
     let site = Site::new();
     let busy = Busy::of(&site, "app");
     busy.note(0, now(), "/");
@@ -52,7 +52,7 @@ fn the_dead_have_nothing_in_flight() {
 }
 
 #[test]
-fn what_has_no_room_for_a_note_is_counted_still() {
+fn a_request_without_room_for_a_note_is_still_counted() {
     let site = Site::new();
     let busy = Busy::of(&site, "app");
     busy.set(0, 5);
@@ -67,7 +67,7 @@ fn what_has_no_room_for_a_note_is_counted_still() {
 }
 
 #[test]
-fn nonsense_neither_commands_a_terminal_nor_pretends_to_be_an_age() {
+fn nonsense_in_a_note_is_escaped_and_has_no_age() {
     let site = Site::new();
     let busy = Busy::of(&site, "app");
     for began in [0, now() * 2, u64::MAX] {

@@ -1,4 +1,4 @@
-//! Who may do what.
+//! Which user may do what.
 
 use crate::site::{Ran, Site, TWO, ran};
 use crate::skip;
@@ -25,8 +25,8 @@ fn as_nobody(site: &Site, gid: u32, args: &[&str]) -> Ran {
 }
 
 fn nobody(site: &Site, gid: u32, args: &[&str]) -> Command {
-    // The target directory may be where nobody else may look. A process of its own makes the
-    // copy: a file that this one has open for writing could not be executed meanwhile.
+    // The target directory may be closed to other users. A separate process makes the
+    // copy, because a file that this process has open for writing cannot be executed.
     let slotctl = site.path().join("slotctl");
     if !slotctl.exists() {
         let mut copy = Command::new("cp");
@@ -39,7 +39,7 @@ fn nobody(site: &Site, gid: u32, args: &[&str]) -> Command {
 }
 
 #[test]
-fn who_may_not_change_the_record_exits_with_77() {
+fn a_flip_without_write_access_exits_with_77() {
     let site = Site::new();
     if nix::unistd::geteuid().is_root() {
         for args in [&["flip"][..], &["flip", "app"], &["flip", "app", "resin_standby"]] {
@@ -54,7 +54,7 @@ fn who_may_not_change_the_record_exits_with_77() {
 }
 
 #[test]
-fn who_may_not_enter_the_directory_exits_with_77() {
+fn every_verb_exits_with_77_if_the_directory_is_closed() {
     if !is_root() {
         return;
     }
@@ -80,13 +80,13 @@ fn a_member_of_the_operator_group_flips_without_root() {
     assert_eq!((entry.uid, entry.sudo_user.as_deref()), (NOBODY, None));
     let history = as_nobody(&site, OPERATORS, &["history", "app"]);
     assert!(history.out.contains("mine"), "{history:?}");
-    // Theirs is the one group only.
+    // They may flip only their own group.
     as_nobody(&site, OPERATORS, &["flip", "shop"]).fails(77, "no permission");
     site.assert_active("shop", "resin", 1);
 }
 
 #[test]
-fn who_is_in_another_group_flips_nothing() {
+fn a_user_of_another_group_cannot_flip() {
     if !is_root() {
         return;
     }
@@ -100,7 +100,7 @@ fn who_is_in_another_group_flips_nothing() {
 }
 
 #[test]
-fn everybody_sees_the_status_but_for_what_they_may_not_read() {
+fn status_shows_every_user_what_that_user_may_read() {
     if !is_root() {
         return;
     }
@@ -120,7 +120,7 @@ fn everybody_sees_the_status_but_for_what_they_may_not_read() {
     as_nobody(&site, NOBODY, &["history"]).fails(77, "no permission to read");
 }
 
-/// Row 1 is of `pid`, and has a request in the slot `resin`.
+/// Gives row 1 to `pid`, with a request in slot `resin`.
 fn busy(site: &Site, pid: u32) -> mod_slot::state::counts::Counts {
     let counts = runtime::counts(&site.dirs, "app", site.control("app").identity, 4).unwrap();
     runtime::rows(&site.dirs).unwrap();
@@ -131,7 +131,7 @@ fn busy(site: &Site, pid: u32) -> mod_slot::state::counts::Counts {
 }
 
 #[test]
-fn who_may_not_ask_for_the_rows_locks_takes_a_living_process_for_their_owner() {
+fn without_access_to_the_row_locks_living_processes_own_rows() {
     if !is_root() {
         return;
     }
@@ -142,7 +142,7 @@ fn who_may_not_ask_for_the_rows_locks_takes_a_living_process_for_their_owner() {
         status["groups"][0]["slots"][0]["in_flight"].clone()
     };
     let operator = |args: &[&str]| as_nobody(&site, OPERATORS, args);
-    // A process that lives and is not the owner: who can ask the locks knows better.
+    // The process lives but does not own the row; only a user who can read the locks knows that.
     let counts = busy(&site, std::process::id());
     assert_eq!((in_flight(&operator), in_flight(&|args| site.run(args))), (1.into(), 0.into()));
     let mut child = Command::new("true").spawn().unwrap();
@@ -181,7 +181,7 @@ fn an_operator_locks_and_only_its_owner_or_root_unlocks() {
         as_nobody(&site, OPERATORS, args).fails(5, "is locked by root");
     }
     as_nobody(&site, OPERATORS, &["unlock", "app", "--force"]).fails(77, "only root, or root with");
-    // Who says so without sudo is not root's other name.
+    // Setting SUDO_USER without sudo proves nothing.
     let mut feigned = nobody(&site, OPERATORS, &["flip", "app"]);
     ran(feigned.env("SUDO_USER", "root")).fails(5, "is locked by root");
     assert!(as_nobody(&site, OTHERS, &["status"]).out.starts_with("app: -\n"));
@@ -196,7 +196,7 @@ fn an_operator_locks_and_only_its_owner_or_root_unlocks() {
 }
 
 #[test]
-fn a_record_of_operators_hides_from_others_only_which_slot_is_active() {
+fn without_read_access_status_hides_only_the_active_slot() {
     if !is_root() {
         return;
     }
@@ -215,7 +215,7 @@ fn a_record_of_operators_hides_from_others_only_which_slot_is_active() {
 }
 
 #[test]
-fn operators_keep_appending_to_a_long_history_that_root_puts_aside() {
+fn operators_append_to_a_long_history_until_root_rotates_it() {
     if !is_root() {
         return;
     }
@@ -228,7 +228,7 @@ fn operators_keep_appending_to_a_long_history_that_root_puts_aside() {
     assert!(fs::metadata(&path).unwrap().len() > LIMIT);
     site.run(&["flip"]).says("app: resin_standby -> resin (generation 3)\n");
     assert!(older.exists());
-    // The new file is the operators' as well.
+    // The operators may use the new file as well.
     as_nobody(&site, OPERATORS, &["flip"]).says("app: resin -> resin_standby (generation 4)\n");
     let generations: Vec<_> = site.history("app").iter().map(|entry| entry.generation).collect();
     assert_eq!(generations, [2, 3, 4]);

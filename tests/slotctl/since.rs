@@ -1,4 +1,4 @@
-//! `status` beside the totals: what was counted since the last flip.
+//! `status`: the counts since the last flip, beside the totals.
 
 use crate::site::{Busy, Ran, Site};
 use mod_slot::state::history::LIMIT;
@@ -36,7 +36,7 @@ fn columns(site: &Site) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn counts_begin_again_with_each_flip_and_the_totals_stay() {
+fn counts_since_the_flip_restart_and_totals_stay() {
     let site = Site::new();
     let busy = Busy::of(&site, "app");
     finish(&busy, 0, 200, 3);
@@ -50,7 +50,7 @@ fn counts_begin_again_with_each_flip_and_the_totals_stay() {
     assert_eq!(entry["slots"], slots);
     assert_eq!(since(&site), [counted(0, 0), counted(0, 0)]);
 
-    // One that was in the old slot at the flip ends there.
+    // A request that was in the old slot at the flip ends there.
     finish(&busy, 0, 500, 1);
     finish(&busy, 1, 200, 7);
     finish(&busy, 1, 404, 1);
@@ -61,7 +61,7 @@ fn counts_begin_again_with_each_flip_and_the_totals_stay() {
     assert!(heads.ends_with("REQUESTS  4XX  5XX  SINCE FLIP  5XX SINCE FLIP"), "{out}");
     assert_eq!(site.json(&["status"])["groups"][0]["slots"][0]["requests"], 6);
 
-    // A lock is no flip.
+    // A lock is not a flip.
     site.run(&["lock"]).fails_not();
     site.run(&["flip", "resin_standby"]).fails_not();
     assert_eq!(since(&site), [counted(1, 1), counted(8, 0)]);
@@ -74,14 +74,14 @@ fn counts_of_several_processes_are_one_sum() {
     let site = Site::new();
     let busy = Busy::of(&site, "app");
     finish(&busy, 0, 200, 2);
-    // Of a process that died.
+    // The row of a process that died.
     busy.counts.block(3, SlotIndex::new(0).unwrap()).finished(502, 1);
     site.run(&["flip"]).fails_not();
     let counted = site.history("app")[0].counted.clone().unwrap();
     assert_eq!((counted.slots["resin"].requests, counted.slots["resin"].server_errors), (3, 1));
 }
 
-/// A new segment has other totals: a difference to older ones means nothing, negative or not.
+/// A new segment has other totals, so a difference to older ones means nothing.
 #[test]
 fn counts_of_a_new_segment_are_not_compared_with_older_ones() {
     let site = Site::new();
@@ -92,7 +92,7 @@ fn counts_of_a_new_segment_are_not_compared_with_older_ones() {
     drop(busy);
     fs::remove_file(site.dirs.counts("app")).unwrap();
     assert_eq!(since(&site), [Value::Null, Value::Null], "there are no counts");
-    // On many file systems the new file gets the number of the old one.
+    // On many file systems the new file gets the inode number of the old one.
     let busy = Busy::of(&site, "app");
     assert_eq!(since(&site), [Value::Null, Value::Null]);
     finish(&busy, 0, 200, 50);
@@ -104,19 +104,19 @@ fn counts_of_a_new_segment_are_not_compared_with_older_ones() {
 }
 
 #[test]
-fn a_restart_that_keeps_the_counts_keeps_what_was_since_the_flip() {
+fn a_restart_keeps_the_counts_since_the_flip() {
     let site = Site::new();
     let busy = Busy::of(&site, "app");
     finish(&busy, 0, 200, 5);
     site.run(&["flip"]).fails_not();
     finish(&busy, 1, 200, 2);
-    // With more processes than before: the same file grows.
+    // For more processes, the same file grows.
     runtime::counts(&site.dirs, "app", site.control("app").identity, 64).unwrap();
     assert_eq!(since(&site), [counted(0, 0), counted(2, 0)]);
 }
 
 #[test]
-fn nonsense_of_a_process_is_not_a_negative_number() {
+fn a_nonsensical_count_is_not_shown_as_negative() {
     let site = Site::new();
     let busy = Busy::of(&site, "app");
     finish(&busy, 0, 200, 5);
@@ -127,7 +127,7 @@ fn nonsense_of_a_process_is_not_a_negative_number() {
 }
 
 #[test]
-fn where_nobody_counts_a_flip_records_no_counts() {
+fn without_counts_a_flip_records_none() {
     let site = Site::new();
     site.run(&["flip"]).fails_not();
     assert_eq!(site.history("app")[0].counted, None);
@@ -137,7 +137,7 @@ fn where_nobody_counts_a_flip_records_no_counts() {
     finish(&busy, 1, 200, 1);
     assert_eq!(since(&site), [Value::Null, Value::Null]);
 
-    // Counts of another record, or damaged ones, are not recorded, and the flip succeeds.
+    // With counts of another control file, or damaged ones, the flip succeeds and keeps no counts.
     let text = fs::read(site.dirs.counts("app")).unwrap();
     for (at, len) in [(20, text.len()), (0, text.len()), (0, 100), (0, 0)] {
         let mut broken = text[..len].to_vec();
@@ -149,7 +149,7 @@ fn where_nobody_counts_a_flip_records_no_counts() {
     fs::write(site.dirs.counts("app"), text).unwrap();
     site.run(&["flip"]).fails_not();
     assert!(site.history("app").last().unwrap().counted.is_some());
-    // What Apache says of its segment counts too.
+    // The group file's description of the segment matters too.
     let mut group = site.group("app", &crate::site::TWO, site.control("app").identity);
     group.counted = false;
     group_file::write(&site.dirs, &group).unwrap();
@@ -158,13 +158,13 @@ fn where_nobody_counts_a_flip_records_no_counts() {
 }
 
 #[test]
-fn a_flip_whose_line_has_no_counts_or_is_lost_is_not_guessed_at() {
+fn without_counts_in_the_history_nothing_is_shown_since_the_flip() {
     let site = Site::new();
     let busy = Busy::of(&site, "app");
     site.run(&["flip"]).fails_not();
     finish(&busy, 1, 200, 1);
     assert_eq!(since(&site)[1], counted(1, 0));
-    // As slotctl wrote it before it recorded counts.
+    // An entry of a slotctl that kept no counts.
     let path = site.dirs.history("app");
     let text = fs::read_to_string(&path).unwrap();
     let mut line: Value = serde_json::from_str(&text).unwrap();
@@ -177,7 +177,7 @@ fn a_flip_whose_line_has_no_counts_or_is_lost_is_not_guessed_at() {
 }
 
 #[test]
-fn a_history_that_was_put_aside_is_still_subtracted_from() {
+fn counts_since_the_flip_survive_a_rotation_of_the_history() {
     let site = Site::new();
     let busy = Busy::of(&site, "app");
     finish(&busy, 1, 200, 3);
@@ -211,7 +211,7 @@ fn a_user_without_the_history_sees_only_totals() {
     assert_eq!((&slot["requests"], &slot["since_flip"]), (&json!(1), &Value::Null), "{ran:?}");
 }
 
-/// The store is the flip: nothing of the counts is looked at before it.
+/// Counts are read only after the store, which is the flip.
 #[test]
 fn a_flip_takes_effect_before_it_counts() {
     let site = Site::new();

@@ -1,4 +1,4 @@
-//! A place with the files of an Apache instance, and slotctl told of it.
+//! The files of an Apache instance in a temporary directory, and slotctl for them.
 
 use mod_slot::group;
 use mod_slot::state::control::Control;
@@ -20,7 +20,7 @@ use std::thread;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// Two slots of static files: nobody is asked whether they answer.
+/// Two slots of static files, which have no backend.
 pub(crate) const TWO: [(&str, &str); 2] = [("resin", "-"), ("resin_standby", "-")];
 
 /// The files of an Apache instance.
@@ -29,7 +29,7 @@ pub(crate) struct Site {
     pub(crate) dirs: Dirs,
 }
 
-/// What slotctl said.
+/// The result of slotctl.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) code: i32,
@@ -38,18 +38,18 @@ pub(crate) struct Ran {
 }
 
 impl Site {
-    /// Where Apache has never been started. On a disk, which `/tmp` need not be.
+    /// A site where Apache has never been started; on a disk, because `/tmp` may be in memory.
     pub(crate) fn empty() -> Self {
         Self::within(tempfile::tempdir_in("/var/tmp").or_else(|_| tempfile::tempdir()).unwrap())
     }
 
-    /// The same where no disk is waited for, if there is such a place: for very many of them.
+    /// The same in memory if possible, so that very many of them need no disk.
     pub(crate) fn in_memory() -> Self {
         Self::within(tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap())
     }
 
     fn within(dir: TempDir) -> Self {
-        // Other users have to find the files.
+        // Other users must be able to reach the files.
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
         let dirs = Dirs { state: dir.path().join("state"), runtime: dir.path().join("run") };
         Self { dir, dirs }
@@ -74,14 +74,14 @@ impl Site {
         site
     }
 
-    /// Starts Apache, as far as a group's files can tell.
+    /// Writes the files of a group as Apache's start does.
     pub(crate) fn publish(&self, app: &str, slots: &[(&str, &str)], operator: Option<u32>) {
         let control = self.record(app, slots, operator);
         create::directory(&self.dirs.runtime).unwrap();
         group_file::write(&self.dirs, &self.group(app, slots, control.identity)).unwrap();
     }
 
-    /// The record alone, as a reboot leaves it.
+    /// Writes only the control file, which is what a reboot leaves.
     pub(crate) fn record(
         &self,
         app: &str,
@@ -92,7 +92,7 @@ impl Site {
         startup::record(&self.dirs, app, &names, names[0], operator).unwrap().control
     }
 
-    /// What Apache would write of a group; its parent is this process.
+    /// The group file that Apache would write, with this process as its parent.
     pub(crate) fn group(&self, app: &str, slots: &[(&str, &str)], identity: u128) -> group::Group {
         for (name, _) in slots {
             fs::create_dir_all(self.docroot(name)).unwrap();
@@ -100,7 +100,7 @@ impl Site {
         Self::group_in(&self.dirs, app, slots, identity)
     }
 
-    /// The same without docroots: to examine them, slotctl looks at all processes of the system.
+    /// The same without docroots, because examining them reads every process of the system.
     pub(crate) fn without_docroots(self) -> Self {
         let mut group = self.group("app", &TWO, self.control("app").identity);
         group.slots.iter_mut().for_each(|slot| slot.docroot = None);
@@ -108,7 +108,7 @@ impl Site {
         self
     }
 
-    /// The same as [`Site::group`], for files that are elsewhere: docroots are named, and not made.
+    /// As [`Site::group`], for files elsewhere: docroots are named but not created.
     pub(crate) fn group_in(
         dirs: &Dirs,
         app: &str,
@@ -168,7 +168,7 @@ impl Site {
         serde_json::from_str(&ran.out).unwrap()
     }
 
-    /// The record of `app`.
+    /// The control file of `app`.
     pub(crate) fn control(&self, app: &str) -> Control {
         let page = fs::read(self.dirs.control(app)).unwrap();
         Control::decode(&page.try_into().unwrap()).unwrap()
@@ -192,7 +192,7 @@ fn docroot(dirs: &Dirs, slot: &str) -> String {
     dirs.state.with_file_name("srv").join(slot).display().to_string()
 }
 
-/// A process of Apache, this one, with requests in flight: as long as it lives, so do they.
+/// Makes this process look like a child of Apache with requests in flight.
 pub(crate) struct Busy {
     pub(crate) counts: Counts,
     _lock: File,
@@ -209,13 +209,13 @@ impl Busy {
         Self { counts, _lock: rows }
     }
 
-    /// So many are in flight in the slot of this index.
+    /// Sets the number in flight of the slot with this index.
     pub(crate) fn set(&self, slot: usize, in_flight: u64) {
         let block = self.counts.block(1, SlotIndex::new(slot).unwrap());
         block.in_flight().store(in_flight, Ordering::SeqCst);
     }
 
-    /// A request in the slot of this index began so many microseconds after 1970.
+    /// Notes a request in the slot with this index that began this many microseconds after 1970.
     pub(crate) fn note(&self, slot: usize, began: u64, path: &str) {
         let slot = SlotIndex::new(slot).unwrap();
         let line = format!("GET {path} HTTP/1.1");
@@ -224,7 +224,7 @@ impl Busy {
     }
 }
 
-/// Runs a command to its end; one that does not come to it is killed.
+/// Runs a command to its end, and kills it after a minute.
 pub(crate) fn ran(command: &mut Command) -> Ran {
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let pid = Pid::from_raw(child.id() as i32);
@@ -244,26 +244,26 @@ pub(crate) fn ran(command: &mut Command) -> Ran {
 }
 
 impl Ran {
-    /// Done, with `out` and not a word beside.
+    /// Checks that it succeeded with exactly `out`, and no message.
     #[track_caller]
     pub(crate) fn says(&self, out: &str) {
         assert_eq!((self.code, self.out.as_str(), self.err.as_str()), (0, out, ""));
     }
 
-    /// Done, with no complaint.
+    /// Checks that it succeeded without a message.
     #[track_caller]
     pub(crate) fn fails_not(&self) {
         assert_eq!((self.code, self.err.as_str()), (0, ""), "{self:?}");
     }
 
-    /// Failed with `code`, and said something.
+    /// Checks that it failed with `code` and a message.
     #[track_caller]
     pub(crate) fn fails_with(&self, code: i32) {
         assert_eq!(self.code, code, "{self:?}");
         assert!(self.err.starts_with("slotctl: "), "{self:?}");
     }
 
-    /// Failed with `code`, no answer, and one sentence that has `words`.
+    /// Checks that it failed with `code`, no answer, and one sentence with `words`.
     #[track_caller]
     pub(crate) fn fails(&self, code: i32, words: &str) {
         assert_eq!((self.code, self.out.as_str()), (code, ""), "{self:?}");
@@ -273,13 +273,13 @@ impl Ran {
     }
 }
 
-/// An address where nobody listens.
+/// An address without a listener.
 pub(crate) fn closed_port() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     format!("http://{}", listener.local_addr().unwrap())
 }
 
-/// An address where somebody listens, as long as the listener lives.
+/// An address with a listener, as long as the listener lives.
 pub(crate) fn open_port() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());

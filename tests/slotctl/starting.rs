@@ -1,11 +1,11 @@
-//! slotctl in the first moments of Apache's very first start.
+//! slotctl during the first moments of Apache's very first start.
 
 use crate::site::{Site, TWO, ran};
 use std::fs::{self, File};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-/// As Apache's parent leaves its state directory for a moment: claimed `age` ago, and without groups.
+/// A state directory in the middle of Apache's first start: claimed `age` ago, without groups.
 fn claimed(age: Duration) -> Site {
     let site = Site::empty();
     fs::create_dir_all(&site.dirs.state).unwrap();

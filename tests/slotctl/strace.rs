@@ -1,5 +1,5 @@
-//! slotctl under strace: every system call that it makes, and what happens where one of them is its
-//! last, or fails.
+//! slotctl under strace: lists its system calls, and makes one of them fail or be the
+//! last.
 
 use crate::site::Site;
 use std::fs;
@@ -10,14 +10,14 @@ use std::process::{Command, Output};
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     pub(crate) name: String,
-    /// The how manieth of that name it is, from 1.
+    /// Its number among the calls of that name, from 1.
     nth: usize,
-    /// As strace shows it, with the paths of descriptors.
+    /// The line of strace, with the paths of descriptors.
     pub(crate) line: String,
 }
 
-/// All calls of slotctl with these arguments, but for that which starts it, in their order. For that
-/// it runs, to its end.
+/// Lists all calls of slotctl with these arguments, in order, without the execve that starts it. Runs
+/// slotctl to its end.
 pub(crate) fn calls(site: &Site, args: &[&str]) -> Vec<Call> {
     let log = site.path().join("strace.log");
     let out = strace(site, &["-y", "-s", "80", "-o", log.to_str().unwrap()], args);
@@ -25,7 +25,7 @@ pub(crate) fn calls(site: &Site, args: &[&str]) -> Vec<Call> {
     let text = fs::read_to_string(&log).unwrap();
     let mut calls: Vec<Call> = Vec::new();
     for line in text.lines() {
-        // A process's number is first.
+        // The line begins with the process's number.
         let line = line.split_once(' ').unwrap().1.trim_start();
         let name = line.split('(').next().unwrap();
         if name.starts_with(['-', '+']) || name == "execve" {
@@ -38,13 +38,13 @@ pub(crate) fn calls(site: &Site, args: &[&str]) -> Vec<Call> {
     calls
 }
 
-/// Whether all is to be tried that can be, however long it takes.
+/// Whether to try everything, however long it takes.
 pub(crate) fn is_soak() -> bool {
     std::env::var_os("MOD_SLOT_SOAK").is_some()
 }
 
-/// Those that name a file of the site, change it, or answer. With MOD_SLOT_SOAK, all from the first
-/// of them on: what is before is the loader's and the runtime's.
+/// The calls that name a file of the site, change it, or write the answer. With MOD_SLOT_SOAK, all calls
+/// from the first of them on; earlier ones belong to the loader and the runtime.
 pub(crate) fn calls_on_files(site: &Site, args: &[&str]) -> Vec<Call> {
     let mut calls = calls(site, args);
     let first = calls.iter().position(|call| call.is_on(site)).unwrap();
@@ -55,7 +55,7 @@ pub(crate) fn calls_on_files(site: &Site, args: &[&str]) -> Vec<Call> {
     calls
 }
 
-/// Runs slotctl with `effect` on one call, as strace's `inject` has it: `signal=KILL`, `error=EIO`.
+/// Runs slotctl with `effect` on one call, in the form of strace's `inject`: `signal=KILL`, `error=EIO`.
 pub(crate) fn inject(site: &Site, args: &[&str], call: &Call, effect: &str) -> Output {
     let Call { name, nth, .. } = call;
     let trace = format!("trace={name}");
@@ -83,31 +83,31 @@ impl Call {
         self.line.contains(site.path().to_str().unwrap())
     }
 
-    /// Whether it is about what others see of the mapped record.
+    /// Whether it concerns what others see of the mapped control file.
     fn changes_memory(&self) -> bool {
         self.name == "msync" || self.name == "futex"
     }
 
-    /// Whether it is for memory of the process's own: without, no program goes on.
+    /// Whether it allocates memory, without which no program can go on.
     pub(crate) fn is_memory(&self) -> bool {
         let anonymous = self.name == "mmap" && self.line.contains("MAP_ANONYMOUS");
         anonymous || ["brk", "munmap", "mremap", "madvise", "mprotect"].contains(&&*self.name)
     }
 
-    /// Whether it ends the process, or has done with a directory: neither fails.
+    /// Whether it ends the process or finishes reading a directory: neither can fail.
     pub(crate) fn cannot_fail(&self) -> bool {
         let path = self.line.split(['<', '>']).nth(1).unwrap_or_default();
         self.name == "exit_group" || self.name == "close" && Path::new(path).is_dir()
     }
 
-    /// Whether it writes what is said.
+    /// Whether it writes the answer.
     pub(crate) fn is_answer(&self) -> bool {
         self.name == "write"
             && (self.line.starts_with("write(1") || self.line.starts_with("write(2"))
     }
 }
 
-/// The names in the directory of the records.
+/// The names in the state directory.
 pub(crate) fn files(site: &Site) -> Vec<PathBuf> {
     let entries = fs::read_dir(&site.dirs.state).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<_> = entries.collect();

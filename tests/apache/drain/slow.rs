@@ -34,13 +34,13 @@ fn a_slow_client_is_waited_for_on(mpm: Mpm) {
 }
 
 #[test]
-fn a_slow_client_is_waited_for_and_its_idle_connection_is_not() {
+fn a_drain_waits_for_a_slow_client_and_not_for_an_idle_connection() {
     on_each(&[Mpm::Event, Mpm::Prefork], a_slow_client_is_waited_for_on);
 }
 
 /// The strictest that can be asked: Apache itself is not needed any more for what was drained.
 #[test]
-fn an_answer_that_is_counted_no_more_is_out_of_apaches_hands() {
+fn an_uncounted_answer_has_left_apache() {
     for (mpm, path) in [(Mpm::Event, PATHS[1]), (Mpm::Event, PATHS[0]), (Mpm::Prefork, PATHS[1])] {
         let mut stage = Stage::of(mpm);
         let mut from = begun(send(stage.site.address, &get(path)));
@@ -57,7 +57,7 @@ fn an_answer_that_is_counted_no_more_is_out_of_apaches_hands() {
 }
 
 #[test]
-fn a_request_behind_another_on_its_connection_goes_where_it_finds_the_group() {
+fn each_request_of_a_kept_connection_follows_the_flip() {
     on_each(&[Mpm::Event, Mpm::Prefork], |mpm| {
         let stage = Stage::of(mpm);
         let both = get("/api/first?held") + &get("/api/second?held");

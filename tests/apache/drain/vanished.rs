@@ -57,7 +57,7 @@ fn clients_vanish_on(mpm: Mpm) {
 }
 
 #[test]
-fn what_a_vanished_client_began_is_counted_to_its_end() {
+fn a_request_of_a_vanished_client_is_counted_to_its_end() {
     on_each(&[Mpm::Event, Mpm::Prefork], clients_vanish_on);
 }
 
@@ -115,12 +115,12 @@ fn streams(stage: &Stage, end: End) {
 }
 
 #[test]
-fn a_stream_that_was_reset_is_counted_as_long_as_its_backend_works() {
+fn a_reset_stream_is_counted_until_its_backend_answers() {
     on_each(&[Mpm::Event, Mpm::Worker], |mpm| streams(&Stage::of(mpm), End::Reset));
 }
 
 #[test]
-fn the_streams_of_a_connection_that_is_gone_are_counted_as_long_as_their_backend_works() {
+fn streams_of_a_closed_connection_are_counted_until_their_backends_answer() {
     on_each(&[Mpm::Event, Mpm::Worker], |mpm| streams(&Stage::of(mpm), End::Dropped));
 }
 

@@ -31,7 +31,7 @@ fn a_flip_that_waits_returns_when_the_backend_is_idle() {
 }
 
 #[test]
-fn a_flip_whose_patience_ends_holds_and_says_so() {
+fn a_flip_holds_when_its_drain_times_out() {
     let (stage, asked) = begun();
     let (code, said) = stage.slotctl(&["flip", "app", "green", "--drain-timeout", "100ms"]);
     assert_eq!((code, stage.backends[0].busy()), (4, 1), "{said}");
@@ -53,7 +53,7 @@ fn a_flip_that_does_not_wait_leaves_the_request_alone() {
 }
 
 #[test]
-fn who_waits_beside_the_one_that_flips_is_told_when_it_is_so() {
+fn a_wait_beside_a_flip_ends_when_the_slot_is_active() {
     let (stage, asked) = begun();
     let wait = |args: &[&str]| stage.slotctl(&[&["wait", "app"], args].concat());
     for args in [["green", "--for=active"], ["blue", "--for=drained"]] {
@@ -79,7 +79,7 @@ fn who_waits_beside_the_one_that_flips_is_told_when_it_is_so() {
 }
 
 #[test]
-fn a_drain_ends_when_its_slot_becomes_active_again_and_a_wait_goes_on() {
+fn a_flip_back_ends_a_drain_and_not_a_wait() {
     let (stage, asked) = begun();
     stage.site.flip("green");
     let args = ["app", "blue", "--timeout", "20"];

@@ -137,7 +137,7 @@ fn no_shipped_site_shows_a_source_or_what_the_container_hides() {
 }
 
 #[test]
-fn rules_of_the_administrator_for_the_whole_site_open_nothing() {
+fn a_sitewide_grant_of_the_administrator_opens_nothing() {
     let rules = "AllowEncodedSlashes On\nMergeSlashes Off\n<Location \"/\">\nRequire all granted\nOptions +Indexes +MultiViews\n\
         AcceptPathInfo On\n</Location>\n</VirtualHost>";
     for (name, example) in shipped::sites() {
@@ -162,7 +162,7 @@ fn without(section: &str, example: &str) -> String {
 }
 
 #[test]
-fn each_wall_of_a_shipped_site_is_needed() {
+fn each_protection_of_a_shipped_site_is_needed() {
     let [(_, example), ..] = shipped::sites();
     let site = |text: String| {
         assert_ne!(text, example, "something was changed");

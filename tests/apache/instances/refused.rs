@@ -115,7 +115,7 @@ fn another_instance_is_refused_on_the_terminal_and_touches_nothing() {
 }
 
 #[test]
-fn what_counts_is_the_pid_file_that_the_running_apache_uses() {
+fn an_instance_is_known_by_the_pid_file_it_really_uses() {
     let site = site();
     site.configure(GROUP);
     let running = Daemon::start(&site, PID);
@@ -145,7 +145,7 @@ fn what_counts_is_the_pid_file_that_the_running_apache_uses() {
 }
 
 #[test]
-fn a_pid_file_is_the_same_by_whatever_way_it_is_reached() {
+fn a_pid_file_is_the_same_by_each_of_its_paths() {
     let site = site();
     fs::create_dir(site.path().join("pids")).unwrap();
     symlink("pids", site.path().join("link")).unwrap();
@@ -197,7 +197,7 @@ fn the_apache_of_another_container_is_another_one() {
 }
 
 #[test]
-fn of_apaches_that_start_at_the_same_moment_with_one_directory_one_wins() {
+fn exactly_one_of_several_simultaneous_starts_wins() {
     for round in 0..8 {
         let shared = site();
         let sites: Vec<_> = (0..4).map(|_| site()).collect();
@@ -228,7 +228,7 @@ fn of_apaches_that_start_at_the_same_moment_with_one_directory_one_wins() {
 /// The same with the decision drawn out, so that they do meet: each has looked before one has made the
 /// directory, and asks who uses it before one has locked anything.
 #[test]
-fn of_apaches_that_decide_at_the_same_moment_one_wins() {
+fn exactly_one_of_two_simultaneous_claims_wins() {
     let shared = site();
     let state = shared.path().join("state").display().to_string();
     let strace = format!(
@@ -257,7 +257,7 @@ fn of_apaches_that_decide_at_the_same_moment_one_wins() {
 }
 
 #[test]
-fn a_look_at_the_configuration_makes_no_file_and_changes_none() {
+fn apachectl_t_creates_and_changes_no_file() {
     let mut site = site();
     site.configure(GROUP);
     assert_eq!(site.httpd(&["-t"]), (Some(0), "Syntax OK\n".into()));
@@ -279,7 +279,7 @@ fn a_look_at_the_configuration_makes_no_file_and_changes_none() {
 
 /// With `httpd -X` the parent serves, and keeps its claim.
 #[test]
-fn an_apache_of_one_process_has_a_claim_too() {
+fn apache_with_one_process_claims_its_directory() {
     let one = site();
     one.configure(GROUP);
     let process = Command::new(one.program())

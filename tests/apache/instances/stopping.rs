@@ -249,7 +249,7 @@ fn the_next_apache_may_have_other_slots_and_other_limits() {
 }
 
 #[test]
-fn a_killed_parent_that_was_stopping_leaves_a_claim_to_the_next_one() {
+fn the_next_parent_claims_the_directory_of_a_killed_one() {
     let held = Held::of(&["a", "b"]);
     let site = site(Mpm::Event, &["a", "b"]);
     site.configure(&held.lines(&["a", "b"]));
@@ -311,7 +311,7 @@ const FOREIGN: [&[u8]; 6] = [
 ];
 
 #[test]
-fn a_damaged_line_of_the_instance_keeps_no_apache_from_starting() {
+fn apache_starts_with_a_damaged_instance_file() {
     let held = Held::of(&["a", "b"]);
     let site = site(Mpm::Event, &["a", "b"]);
     site.configure(&held.lines(&["a", "b"]));

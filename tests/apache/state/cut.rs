@@ -41,7 +41,7 @@ fn refuses(site: &Site, args: &[&str], code: i32, words: &str) {
 }
 
 #[test]
-fn a_record_that_is_cut_short_under_apache_costs_no_process() {
+fn truncating_the_control_file_kills_no_process() {
     let site = started(&["a", "b"]);
     for (len, slot, other) in [(0, "b", "a"), (10, "b", "a"), (100, "b", "a"), (4095, "b", "a")] {
         site.flip(slot);
@@ -75,7 +75,7 @@ fn a_record_that_is_cut_short_under_apache_costs_no_process() {
 }
 
 #[test]
-fn a_record_that_is_cut_short_while_no_slot_is_active_is_told_of() {
+fn truncating_the_control_file_is_logged_without_a_valid_slot() {
     let site = started(&["a", "b"]);
     let file = File::options().write(true).open(control(&site)).unwrap();
     file.write_all_at(&OF_NO_SLOT.to_ne_bytes(), 64).unwrap();
@@ -87,7 +87,7 @@ fn a_record_that_is_cut_short_while_no_slot_is_active_is_told_of() {
 }
 
 #[test]
-fn counts_that_are_cut_short_under_apache_cost_no_process_and_no_lie() {
+fn truncating_the_counts_kills_no_process_and_falsifies_no_count() {
     let site = started(&["a", "b"]);
     for len in [0, 100, 4095, 40_000] {
         site.flip("a");
@@ -117,7 +117,7 @@ fn counts_that_are_cut_short_under_apache_cost_no_process_and_no_lie() {
 }
 
 #[test]
-fn counts_that_are_replaced_under_apache_count_nothing() {
+fn replaced_counts_are_not_shown() {
     let site = started(&["a", "b"]);
     let aside = site.path().join("aside");
     fs::copy(counts(&site), &aside).unwrap();
@@ -131,7 +131,7 @@ fn counts_that_are_replaced_under_apache_count_nothing() {
 }
 
 #[test]
-fn a_record_that_is_damaged_in_place_under_apache_costs_no_process() {
+fn damaging_the_control_file_in_place_kills_no_process() {
     let site = started(&["a", "b"]);
     site.flip("b");
     let children = site.children();
@@ -171,7 +171,7 @@ fn a_record_that_is_damaged_in_place_under_apache_costs_no_process() {
 }
 
 #[test]
-fn a_bus_error_that_is_not_ours_ends_the_process_as_it_always_did() {
+fn a_foreign_bus_error_ends_the_process_as_without_the_module() {
     let site = started(&["a", "b"]);
     let child = site.children()[0];
     kill(Pid::from_raw(child), Signal::SIGBUS).unwrap();
@@ -193,7 +193,7 @@ fn recovers(site: &Site, how: &str) {
 }
 
 #[test]
-fn a_module_that_recovers_from_its_own_bus_errors_leaves_us_ours() {
+fn two_modules_can_recover_from_bus_errors_in_one_process() {
     // Its handler was there before ours, came later and passes on, or comes and goes.
     for mpm in [Mpm::Event, Mpm::Prefork] {
         for how in ["early", "late", "once"] {

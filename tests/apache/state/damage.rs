@@ -78,7 +78,7 @@ const HARMS: [(&str, Harm, &str); 15] = [
 const GIVES_AWAY: &str = "only root can give files away; run it as root";
 
 #[test]
-fn a_damaged_record_is_kept_aside_and_the_default_serves() {
+fn a_damaged_control_file_is_moved_aside_and_the_default_serves() {
     let mut site = started(&["a", "b"]);
     site.write("outside", "not ours\n");
     let mut kept = Vec::new();
@@ -121,7 +121,7 @@ fn look(path: &Path) -> (u64, u32, u32, Option<Vec<u8>>) {
 }
 
 #[test]
-fn a_record_that_others_could_write_is_closed_to_them_and_stays() {
+fn a_writable_control_file_is_closed_to_others_and_obeyed() {
     let mut site = started(&["a", "b"]);
     site.flip("b");
     for mode in [0o666, 0o600, 0o4777] {
@@ -146,7 +146,7 @@ const OTHERS: [&str; 8] = [
 ];
 
 #[test]
-fn whatever_lies_in_the_place_of_another_file_apache_serves_the_recorded_slot() {
+fn apache_serves_the_recorded_slot_with_anything_in_place_of_its_other_files() {
     let mut site = started(&["a", "b"]);
     site.flip("b");
     let outside = site.write("outside", "not ours\n");
@@ -188,7 +188,7 @@ fn says(site: &Site, args: &[&str]) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn in_a_directory_that_others_could_change_the_recorded_slot_stays_and_nobody_flips() {
+fn an_unsafe_state_directory_is_obeyed_and_not_flipped() {
     let mut site = started(&["a", "b"]);
     let state = site.path().join("state");
     let set = |mode| fs::set_permissions(&state, Permissions::from_mode(mode)).unwrap();
@@ -248,7 +248,7 @@ fn in_a_directory_that_others_could_change_the_recorded_slot_stays_and_nobody_fl
 }
 
 #[test]
-fn a_slot_that_is_new_in_a_directory_that_others_could_change_is_served_after_a_reload() {
+fn a_new_slot_waits_until_the_unsafe_directory_is_repaired() {
     let site = started(&["a", "b"]);
     site.flip("b");
     let state = site.path().join("state");
@@ -351,7 +351,7 @@ fn without_a_state_directory_apache_serves_the_default_and_says_so() {
 }
 
 #[test]
-fn where_no_directory_can_be_made_apache_serves_the_default_and_says_so() {
+fn without_a_directory_apache_serves_the_default_and_says_so() {
     let mut site = super::site();
     site.start(&(group(&["a", "b"]) + "SlotStateDir /proc/self/state\n"));
     assert_stuck(
@@ -385,7 +385,7 @@ fn assert_stuck(site: &Site, why: &str, options: &[&str]) {
 }
 
 #[test]
-fn without_a_runtime_directory_flips_work_and_nothing_is_counted() {
+fn without_a_runtime_directory_flips_work_uncounted() {
     let mut site = super::site();
     site.write("run", "a file\n");
     site.start(&group(&["a", "b"]));
@@ -425,7 +425,7 @@ fn a_runtime_directory_that_others_could_change_counts_nothing() {
 }
 
 #[test]
-fn a_record_put_in_the_place_of_the_one_that_apache_reads_is_not_flipped() {
+fn a_replaced_control_file_is_not_flipped() {
     let site = started(&["a", "b"]);
     let (path, aside) = (control(&site), site.path().join("aside"));
     // From a backup, made a moment ago.
@@ -472,7 +472,7 @@ impl Drop for Mount {
 }
 
 #[test]
-fn a_record_that_came_with_a_container_image_is_flipped() {
+fn a_control_file_from_a_container_image_can_be_flipped() {
     let mut site = started(&["a", "b"]);
     site.stop();
     let state = site.path().join("state");
@@ -498,7 +498,7 @@ fn a_record_that_came_with_a_container_image_is_flipped() {
 }
 
 #[test]
-fn a_damaged_entry_of_a_slot_that_is_not_active_costs_nothing_but_a_reload() {
+fn a_damaged_entry_of_an_idle_slot_is_repaired_by_a_reload() {
     let mut site = started(&["a", "b", "c"]);
     site.flip("b");
     overwrite(&control(&site), 512 + 8, b"x");
@@ -527,7 +527,7 @@ fn a_damaged_entry_of_a_slot_that_is_not_active_costs_nothing_but_a_reload() {
 }
 
 #[test]
-fn a_record_that_is_damaged_while_apache_runs_is_not_flipped() {
+fn a_control_file_damaged_under_apache_is_not_flipped() {
     let site = started(&["a", "b"]);
     site.flip("b");
     overwrite(&control(&site), 20, b"????");

@@ -47,7 +47,7 @@ fn damages() -> Vec<Damage> {
 }
 
 #[test]
-fn apache_starts_whatever_became_of_any_field_of_a_record() {
+fn apache_starts_with_any_field_of_a_control_file_damaged() {
     let mut site = site();
     let damages = damages();
     let apps: Vec<_> = (0..damages.len()).map(|n| format!("g{n:03}")).collect();

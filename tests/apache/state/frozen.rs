@@ -43,7 +43,7 @@ fn go_on((child, pid): (Child, Pid)) -> (Option<i32>, String) {
 }
 
 #[test]
-fn a_flip_that_is_stopped_across_a_reload_that_removes_its_target_is_not_made() {
+fn a_flip_stopped_during_a_reload_that_removes_its_target_fails() {
     // With the lock, before it reads anything; before the store; behind it; and before it says that it is
     // done. At a call, it has opened the file that is replaced then, and has not read it yet.
     for (file, call, nth, is_stored) in [
@@ -81,7 +81,7 @@ fn a_flip_that_is_stopped_across_a_reload_that_removes_its_target_is_not_made() 
 }
 
 #[test]
-fn a_flip_beside_a_reload_that_removes_its_target_leaves_a_slot_that_answers() {
+fn a_flip_during_a_reload_that_removes_its_target_leaves_a_configured_slot_active() {
     let site = started(&["a", "b", "c"]);
     let (mut made, mut refused) = (0, 0);
     for round in 0..20 {
@@ -120,7 +120,7 @@ fn many(count: usize, slots: &[&str]) -> String {
 }
 
 #[test]
-fn a_held_lock_delays_no_reload_that_changes_nothing_and_others_once() {
+fn a_held_lock_delays_only_reloads_that_change_a_group() {
     const GROUPS: usize = 200;
     let site = started(&["a", "b"]);
     site.configure(&(group(&["a", "b"]) + &many(GROUPS, &["a", "b"])));
@@ -169,7 +169,7 @@ fn calls(site: &Site, seen: &mut usize) -> Vec<String> {
 }
 
 #[test]
-fn a_start_syncs_the_directory_once_and_one_that_changes_nothing_locks_and_syncs_nothing() {
+fn a_start_without_changes_takes_no_lock_and_syncs_nothing() {
     let strace = "exec strace -D -qq -y -o ROOT/strace.log -e trace=flock,fsync,fdatasync,msync";
     let mut site = super::site().with_script(strace);
     let mut seen = 0;

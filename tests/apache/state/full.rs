@@ -23,7 +23,7 @@ fn fill(site: &Site) {
 }
 
 #[test]
-fn where_counts_find_no_room_apache_says_so_and_serves() {
+fn without_room_for_the_counts_apache_says_so_and_serves() {
     let Some((mut site, mount)) = started("400k") else { return };
     fill(&site);
     for slot in ["b", "a"] {
@@ -42,7 +42,7 @@ fn where_counts_find_no_room_apache_says_so_and_serves() {
 
 /// So many groups do not take the memory of all their rows at the start.
 #[test]
-fn many_groups_take_memory_as_they_use_it_and_serve_on_where_there_is_none() {
+fn unused_counts_take_no_memory_and_a_full_disk_stops_no_request() {
     let mut site = super::site();
     let tmpfs = ["-t", "tmpfs", "tmpfs", "-o", "mode=755,size=2m"];
     let Some(mount) = Mount::new(&site.path().join("run"), &tmpfs) else { return };
@@ -66,7 +66,7 @@ fn many_groups_take_memory_as_they_use_it_and_serve_on_where_there_is_none() {
 }
 
 #[test]
-fn a_state_directory_in_memory_is_warned_of() {
+fn apache_warns_of_a_state_directory_in_memory() {
     let warned = |site: &Site| {
         assert_serves(site, "a");
         site.log().contains("is in memory (tmpfs): after a reboot")

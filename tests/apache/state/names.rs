@@ -30,7 +30,7 @@ fn names(site: &Site) -> usize {
 }
 
 #[test]
-fn a_group_is_named_by_release_for_ever_and_no_old_process_serves_a_wrong_slot() {
+fn slots_can_be_named_by_release_for_ever() {
     let (mut site, lines) = releases();
     site.start(&lines(&[0, 1]));
     let mut old: Vec<_> = (0..4).map(|_| Half::in_slot(&site, "r0")).collect();
@@ -75,7 +75,7 @@ fn a_group_is_named_by_release_for_ever_and_no_old_process_serves_a_wrong_slot()
 }
 
 #[test]
-fn where_old_processes_know_all_names_a_new_slot_waits_for_their_end() {
+fn a_new_slot_waits_while_old_processes_know_all_indexes() {
     let (mut site, lines) = releases();
     site.start(&lines(&(0..64).collect::<Vec<_>>()));
     site.flip("r63");
@@ -109,7 +109,7 @@ fn where_old_processes_know_all_names_a_new_slot_waits_for_their_end() {
 
 /// They have no parent that could tell of them.
 #[test]
-fn orphans_keep_the_names_that_they_know() {
+fn a_name_known_to_an_orphan_keeps_its_index() {
     let (mut site, lines) = releases();
     site.start(&lines(&(0..64).collect::<Vec<_>>()));
     let orphans = site.orphan();

@@ -72,7 +72,7 @@ fn each_file_has_the_owner_and_the_mode_of_the_manual() {
 }
 
 #[test]
-fn a_tight_or_a_loose_umask_changes_no_mode() {
+fn the_umask_changes_no_mode() {
     for umask in ["0077", "0000"] {
         let mut site = site().with_umask(umask);
         site.start(&group(&["a", "b"]));
@@ -164,7 +164,7 @@ fn opened(pid: i32) -> Vec<(PathBuf, bool)> {
 }
 
 #[test]
-fn no_process_of_apache_can_write_a_record() {
+fn no_process_of_apache_can_write_a_control_file() {
     let site = started(&["a", "b"]);
     site.flip("b");
     site.graceful();

@@ -1,4 +1,4 @@
-//! Somebody who can write to a file that slotctl reads.
+//! An attacker who can write to a file that slotctl reads.
 
 use super::{VERBS, ask_all, site, start};
 use crate::site::ran;
@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 
 #[test]
-fn an_absurd_file_is_not_read_into_memory() {
+fn a_huge_file_is_not_read_into_memory() {
     let site = site();
     start(&site.dirs).unwrap();
     site.run(&["flip", "app"]).fails_not();
@@ -30,7 +30,7 @@ fn an_absurd_file_is_not_read_into_memory() {
 }
 
 #[test]
-fn what_another_wrote_commands_no_terminal() {
+fn text_of_other_users_cannot_control_the_terminal() {
     let site = site();
     start(&site.dirs).unwrap();
     site.run(&["flip", "app", "--reason", "REASON"]).fails_not();

@@ -1,4 +1,4 @@
-//! Somebody who can write to what leads to our directories.
+//! An attacker who can write to a directory above ours.
 
 use super::{configured, give, is_root, set_mode, start, user};
 use crate::site::{Site, ran};
@@ -9,7 +9,7 @@ use std::os::unix::fs::{chown, lchown, symlink};
 use std::path::Path;
 
 #[test]
-fn a_directory_that_others_could_lead_elsewhere_is_refused_and_nothing_is_made() {
+fn nothing_is_created_below_a_directory_that_others_can_redirect() {
     if !is_root() {
         return;
     }
@@ -75,7 +75,7 @@ fn a_directory_that_others_could_lead_elsewhere_is_refused_and_nothing_is_made()
         ),
     ];
     for (name, make, why) in cases {
-        // Both are made by the start, or there already.
+        // The start creates both, unless they exist.
         for there in [false, true] {
             let site = Site::in_memory();
             let (above, elsewhere) = (site.path().join("above"), site.path().join("elsewhere"));

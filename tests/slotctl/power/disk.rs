@@ -1,11 +1,11 @@
-//! A disk whose power is cut: from a list of operations, the states that it may be found in. Pure.
+//! A disk whose power is cut: computes, from a list of operations, the states that it may be in. Pure.
 //!
-//! What such a disk may do is the worst that POSIX allows. Until a sync of the file, each sector of
-//! what was written to it, and its size, is on the disk or is not, each for itself and in any
-//! order; what was appended may end at any byte, with the rest zeros or not there. A store into a
-//! mapped file is whole or not there, at any time from the mapping on. Until a sync of the
-//! directory, each name that was made, moved or removed is on the disk or is not, each move being
-//! one step. A sync of a file is none of its name.
+//! The disk does the worst that POSIX allows. Until a sync of the file, each sector written to it, and its
+//! size, may or may not be on the disk, independently and in any
+//! order; appended data may end at any byte, with the rest zeros or missing. A store into a
+//! mapped file is whole or missing, at any time from the mapping on. Until a sync of the
+//! directory, each created, renamed or removed name may or may not be on the disk; a rename is
+//! one step. A sync of a file does not cover its name.
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashSet};
@@ -14,14 +14,14 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 const SECTOR: usize = 512;
-/// Up to so many pending atoms, all of their subsets are tried.
+/// Up to this number of pending atoms, all subsets are tried.
 const EXHAUSTIVE: usize = 9;
 const RANDOM: usize = 200;
 
-/// A file, whatever its name.
+/// A file, independent of its name.
 pub(crate) type FileId = usize;
 
-/// What was done.
+/// An operation.
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
     /// A new file, empty; `None` for a directory.
@@ -41,7 +41,7 @@ pub(crate) enum Op {
         at: usize,
         bytes: Vec<u8>,
     },
-    /// Into a mapping: as one, and never torn.
+    /// A store into a mapping, never torn.
     Store {
         file: FileId,
         at: usize,
@@ -57,14 +57,14 @@ pub(crate) enum Op {
     SyncDirectory {
         path: PathBuf,
     },
-    /// Whoever asked was told that all until here is done.
+    /// The caller was told that everything so far is done.
     Acknowledge,
 }
 
-/// What is found when the power is back: names, and what the files hold; `None` for directories.
+/// The state when the power is back: names and contents; `None` for directories.
 pub(crate) type State = BTreeMap<PathBuf, Option<Vec<u8>>>;
 
-/// The least that is on the disk or is not.
+/// The smallest change that is on the disk or not.
 #[derive(Clone, Debug)]
 enum Atom {
     Data { file: FileId, at: usize, bytes: Vec<u8>, appended: bool },
@@ -90,18 +90,18 @@ impl Atom {
     }
 }
 
-/// What was done so far, in the memory of the machine.
+/// The state in the machine's memory so far.
 #[derive(Default)]
 struct Memory {
     atoms: Vec<Atom>,
-    /// Whether the atom of this place is on the disk for certain.
+    /// Whether the atom at this index is certainly on the disk.
     durable: Vec<bool>,
     names: BTreeMap<PathBuf, Option<FileId>>,
     sizes: BTreeMap<FileId, usize>,
 }
 
-/// Calls `visit` for each state that the disk may be found in when its power is cut at any time,
-/// with the number of acknowledgements until then; once for each pair of both, until it breaks.
+/// Calls `visit` for each state in which the disk may be when its power is cut at any time,
+/// with the number of acknowledgements until then; once for each such pair, until `visit` breaks.
 pub(crate) fn power_cuts(
     ops: &[Op],
     mut visit: impl FnMut(usize, &State) -> ControlFlow<()>,
@@ -114,7 +114,7 @@ pub(crate) fn power_cuts(
             Some(op) => memory.run(op),
             None => {}
         }
-        // A sync takes possibilities away, and adds none.
+        // A sync removes possible states and adds none.
         if matches!(op, Some(Op::Sync { .. } | Op::SyncDirectory { .. })) {
             continue;
         }
@@ -132,7 +132,7 @@ fn fingerprint(state: &State) -> u64 {
     let mut hasher = DefaultHasher::new();
     for (path, content) in state {
         let bytes = content.as_deref().unwrap_or_default();
-        // Who writes more than that writes it once, and appends: its ends tell.
+        // A longer write is one append: its ends are enough.
         let edge = bytes.len().min(64 * SECTOR);
         let ends = (&bytes[..edge], &bytes[bytes.len() - edge..]);
         (path, content.is_some(), bytes.len(), ends).hash(&mut hasher);
@@ -198,8 +198,8 @@ impl Memory {
         }
     }
 
-    /// Each choice of the pending atoms, or, of many, those that have caught most writers ever;
-    /// and each end of what was appended, with all of the others and with none.
+    /// Each choice of the pending atoms, or, of many, those that have caught the most wrong writers;
+    /// and each end of the appended data, with all other atoms and with none.
     fn cuts(&self, mut visit: impl FnMut(&State) -> ControlFlow<()>) -> ControlFlow<()> {
         let pending: Vec<_> = (0..self.atoms.len()).filter(|at| !self.durable[*at]).collect();
         for choice in choices(pending.len()) {
@@ -217,7 +217,7 @@ impl Memory {
         ControlFlow::Continue(())
     }
 
-    /// The disk with what is durable and what is `chosen`; of one atom only so many bytes.
+    /// The disk with the durable and the `chosen` atoms; of one atom, only this number of bytes.
     fn disk(&self, chosen: impl Fn(usize) -> bool, torn: Option<(usize, usize)>) -> State {
         let mut files: BTreeMap<FileId, (Vec<u8>, usize)> = BTreeMap::new();
         let mut names: BTreeMap<&Path, Option<FileId>> = BTreeMap::new();
@@ -264,13 +264,13 @@ impl Memory {
     }
 }
 
-/// Zeros up to `len`, where it is shorter; as one piece, for files may be long.
+/// Extends with zeros up to `len`, as one piece, because files may be long.
 fn stretch(data: &mut Vec<u8>, len: usize) {
     let zeros = vec![0; len.saturating_sub(data.len())];
     data.extend_from_slice(&zeros);
 }
 
-/// Which of `n` atoms are on the disk.
+/// A choice among `n` atoms.
 fn choices(n: usize) -> Vec<Vec<bool>> {
     if n <= EXHAUSTIVE {
         return (0..1_usize << n)
@@ -284,7 +284,7 @@ fn choices(n: usize) -> Vec<Vec<bool>> {
         all.push((0..n).map(|at| at == edge).collect());
         all.push((0..n).map(|at| at != edge).collect());
     }
-    // The same at each run: a failure is one that can be looked at again.
+    // The same in each run, so that a failure can be repeated.
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     for _ in 0..RANDOM {
         let mut draw = || {

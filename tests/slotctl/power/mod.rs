@@ -1,8 +1,8 @@
-//! The power is cut: what was acknowledged is there when it is back, and nothing is torn.
+//! A power cut: what was acknowledged is there afterwards, and nothing is torn.
 //!
-//! What the real programs write is recorded, and each state that a disk may keep of it is looked at
-//! as Apache's next start and the next operator look at it. See [`disk`] for what a disk may do.
-//! `MOD_SLOT_SOAK=1` leaves each sync out of a longer story, too.
+//! Records what the real programs write, and examines each state that a disk may keep of it, as Apache's
+//! next start and the next operator do. [`disk`] says what a disk may do.
+//! With `MOD_SLOT_SOAK=1`, a longer story is also tried without each of its syncs.
 
 mod disk;
 mod naive;
@@ -25,13 +25,13 @@ use std::process::Command;
 use std::{env, fs};
 use tempfile::TempDir;
 
-/// Where the files are, and the names of the slots, for the process that stands for Apache's parent.
+/// Directories and slot names for the process that plays Apache's parent.
 const START: &str = "MOD_SLOT_TEST_START";
 
-/// What somebody was told.
+/// What was acknowledged.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Known {
-    /// The record; `None` when Apache has never been started.
+    /// The control file; `None` if Apache has never been started.
     control: Option<Control>,
     history: Vec<Entry>,
     hold: Option<String>,
@@ -39,13 +39,13 @@ struct Known {
     slots: Vec<String>,
 }
 
-/// What was recorded, and what was known after each acknowledgement.
+/// The operations, and what was known after each acknowledgement.
 struct Story {
     ops: Vec<Op>,
     known: Vec<Known>,
 }
 
-/// Apache's start and its operators, as they happen, in a directory of their own.
+/// Apache's start and its operators, recorded in a separate directory.
 struct Telling {
     site: Site,
     recorder: Recorder,
@@ -60,7 +60,7 @@ impl Telling {
         Self { site, recorder, known: vec![Known::default()], slots: Vec::new() }
     }
 
-    /// Apache's parent readies the group: this test once more, in a process of its own.
+    /// Plays Apache's start: runs this test again in a separate process.
     fn start(&mut self, slots: &[&str]) {
         let mut command = Command::new(env::current_exe().unwrap());
         command.args(["--exact", "power::what_was_acknowledged_survives_a_power_cut"]);
@@ -86,7 +86,7 @@ impl Telling {
     }
 }
 
-/// At once, and not as one who waits for a writer that is at work.
+/// Reads at once, without waiting for a writer.
 fn hold(dirs: &Dirs) -> Content {
     File::open(dirs.lock("app")).map_or(Content::Free, |file| lock::read(&file).unwrap())
 }
@@ -106,12 +106,12 @@ fn known(dirs: &Dirs, slots: &[String]) -> Result<Known, String> {
     Ok(Known { control, history: history.unwrap_or_default(), hold, slots: slots.to_vec() })
 }
 
-/// All that can be asked of a group, in one life.
+/// A life of a group with every kind of change.
 fn story() -> Story {
     let mut story = Telling::new();
     story.start(&["resin", "resin_standby"]);
     story.slotctl(&["flip", "app", "--reason", "the first"]);
-    // Of more than one sector of the disk.
+    // Longer than one sector of the disk.
     story.slotctl(&["lock", "app", "--reason", &"\u{1}".repeat(200)]);
     story.slotctl(&["lock", "app", "--reason", &"\u{2}".repeat(190)]);
     story.slotctl(&["lock", "app", "--reason", &"\u{3}".repeat(200)]);
@@ -122,7 +122,7 @@ fn story() -> Story {
     story.start(&["resin", "a_slot_of_the_longest_name_that_a_slot_may_have", "third"]);
     story.slotctl(&["flip", "app", "third"]);
     story.slotctl(&["lock", "app"]);
-    // The active slot is configured no more.
+    // The active slot is no longer configured.
     story.start(&["resin", "resin_standby"]);
     let known = story.known.last().unwrap();
     assert_eq!(known.control.as_ref().unwrap().active(), "resin");
@@ -130,7 +130,7 @@ fn story() -> Story {
     story.end()
 }
 
-/// A table that is full, and names that take the place of those that are configured no more.
+/// A full table, in which new names replace those that are no longer configured.
 fn reuse() -> Story {
     let mut story = Telling::new();
     let names: Vec<_> = (0..MAX_SLOTS).map(|n| format!("r{n}")).collect();
@@ -138,7 +138,7 @@ fn reuse() -> Story {
     story.slotctl(&["flip", "app", "r7"]);
     story.start(&["r7", "new", "r9"]);
     story.slotctl(&["flip", "app", "new"]);
-    // Across a sector, and the active slot is configured no more.
+    // Across a sector boundary; the active slot is no longer configured.
     story.start(&["a_slot_of_the_longest_name_that_a_slot_may_have", "r10"]);
     let control = story.known.last().unwrap().control.as_ref().unwrap();
     assert_eq!(control.names.iter().count(), MAX_SLOTS);
@@ -146,7 +146,7 @@ fn reuse() -> Story {
     story.end()
 }
 
-/// A history that is long enough to be put aside, twice.
+/// A history long enough to be rotated twice.
 fn rotation() -> Story {
     let mut story = Telling::new();
     story.start(&["resin", "resin_standby"]);
@@ -163,7 +163,7 @@ fn rotation() -> Story {
     story.end()
 }
 
-/// A start that was killed once the record had its name, before that was on the disk.
+/// A start killed after the control file got its name, before the name was on the disk.
 fn killed_start() -> Story {
     let mut story = Telling::new();
     story.start(&["resin", "resin_standby"]);
@@ -175,7 +175,7 @@ fn killed_start() -> Story {
     story.end()
 }
 
-/// The least that a site goes through.
+/// The shortest life of a site.
 fn short() -> Story {
     let mut story = Telling::new();
     story.start(&["resin", "resin_standby"]);
@@ -183,11 +183,11 @@ fn short() -> Story {
     story.end()
 }
 
-/// Why a state is not good; `None` when it is.
+/// Why a state is wrong; `None` if it is right.
 type Verdict = Option<String>;
 
 impl Story {
-    /// Looks at all states, until `look` or this finds one that is wrong; says how many there were.
+    /// Examines all states until one is wrong. Returns how many there were.
     fn judge(&self, mut look: impl FnMut(&Path, &Known) -> Verdict) -> Result<usize, String> {
         let (dir, mut count, mut wrong) = (memory(), 0, None);
         let _ = power_cuts(&self.ops, |acknowledged, state| {
@@ -203,13 +203,13 @@ impl Story {
         wrong.map_or(Ok(count), Err)
     }
 
-    /// As [`Story::judge`], by what the files say alone.
+    /// As [`Story::judge`], judging only the content of the files.
     fn fault(&self) -> Option<String> {
         self.judge(|_, _| None).err()
     }
 }
 
-/// Where a sync costs nothing: what is judged is what the files say.
+/// In memory, where a sync costs nothing: only the content is judged.
 fn memory() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
@@ -230,7 +230,7 @@ fn dirs(root: &Path) -> Dirs {
     Dirs { state: root.join("state"), runtime: root.join("run") }
 }
 
-/// `before` was acknowledged, and `after` was being done.
+/// `before` was acknowledged, and `after` was under way.
 fn judge(root: &Path, before: &Known, after: &Known) -> Verdict {
     let found = match known(&dirs(root), &before.slots) {
         Ok(found) => found,
@@ -244,7 +244,7 @@ fn judge(root: &Path, before: &Known, after: &Known) -> Verdict {
     for index in (0..MAX_SLOTS).filter_map(SlotIndex::new) {
         let name = |known: &Known| Some(known.control.as_ref()?.names.get(index)?.to_owned());
         let [found, before, after] = [&found, before, after].map(name);
-        // A name that takes the place of another is no name in between.
+        // While a name replaces another, the entry is empty.
         let is_new = before != after && found.is_none();
         if found != before && found != after && !is_new {
             return Some(format!(
@@ -255,7 +255,7 @@ fn judge(root: &Path, before: &Known, after: &Known) -> Verdict {
     if found.hold != before.hold && found.hold != after.hold {
         return Some(format!("lost: the lock, it is {:?} and was {:?}", found.hold, before.hold));
     }
-    // What is put aside a second time is gone, by design.
+    // The second rotation removes the first file, by design.
     let kept = before.history.iter().filter(|entry| after.history.contains(entry));
     for entry in kept {
         if !found.history.contains(entry) {
@@ -267,7 +267,7 @@ fn judge(root: &Path, before: &Known, after: &Known) -> Verdict {
     new.map(|entry| format!("torn: a line that nobody wrote: {entry:?}"))
 }
 
-/// Apache starts again on what it was last configured with, and the operators go on.
+/// Apache starts again with its last configuration, and the operators go on.
 fn go_on(root: &Path, before: &Known) -> Verdict {
     let dirs = dirs(root);
     let found = known(&dirs, &before.slots).unwrap();
@@ -301,7 +301,7 @@ fn go_on(root: &Path, before: &Known) -> Verdict {
     }
 }
 
-/// The same by the real slotctl, which reads before Apache is started.
+/// The same with the real slotctl, which reads before Apache starts.
 fn ask_slotctl(root: &Path) -> Verdict {
     let found = known(&dirs(root), &[]).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_slotctl"));
@@ -336,11 +336,11 @@ fn what_was_acknowledged_survives_a_power_cut() {
     }
 }
 
-/// What is asked of the disk is asked for a reason, and this sees it when it is not. Some syncs are
-/// there for what did not come to pass in this story: a start that is killed between two of them, a
-/// lock in the place of another.
+/// Each sync has a reason: without it, a state is wrong. The exceptions are syncs against events
+/// that this story does not have: a start killed between two of them, and a
+/// lock that replaces another.
 #[test]
-fn without_its_syncs_something_is_lost() {
+fn each_sync_of_the_writer_is_needed() {
     let all = crate::strace::is_soak();
     let story = if all { story() } else { short() };
     let fault_without = |left_out: &[usize]| {
@@ -358,7 +358,7 @@ fn without_its_syncs_something_is_lost() {
     assert!(spared.is_empty() || all_of_them(), "not all of them can be left out");
 }
 
-/// What Apache's parent does with a group's files.
+/// Does what Apache's parent does with a group's files.
 fn start_apache(start: &str) {
     let mut lines = start.lines();
     let dirs = dirs(Path::new(lines.next().unwrap()));

@@ -1,4 +1,4 @@
-//! Writers that are wrong, to see that the disk tells; and one that is right.
+//! Wrong writers, which the simulated disk must catch, and a right one.
 
 use super::disk::Op;
 use super::{Known, Story};
@@ -43,7 +43,7 @@ fn sync_directory() -> Op {
     Op::SyncDirectory { path: "state".into() }
 }
 
-/// A record that has long been there, and a writer that says that it flipped.
+/// A durable control file, and a writer that acknowledges a flip.
 fn flip(ops: impl IntoIterator<Item = Op>) -> Option<String> {
     let mut all = vec![
         Op::Make { path: "state".into(), file: None },
@@ -70,7 +70,7 @@ fn assert_fault(ops: impl IntoIterator<Item = Op>, kind: &str) {
 }
 
 #[test]
-fn a_right_writer_has_no_fault() {
+fn the_real_writer_survives_every_power_cut() {
     assert_eq!(
         flip([make(NEW, "app.new"), write(NEW), sync(NEW), rename(), sync_directory()]),
         None
@@ -80,23 +80,23 @@ fn a_right_writer_has_no_fault() {
 }
 
 #[test]
-fn who_cuts_the_file_and_writes_it_anew_is_caught() {
+fn a_writer_that_truncates_and_rewrites_is_caught() {
     assert_fault([Op::Resize { file: OLD, len: 0 }, write(OLD), sync(OLD)], "torn");
 }
 
 #[test]
-fn who_syncs_nothing_is_caught() {
+fn a_writer_that_never_syncs_is_caught() {
     assert_fault([write(OLD)], "lost");
     let word = flipped().word.bits().to_ne_bytes().to_vec();
     assert_fault([Op::Store { file: OLD, at: WORD, bytes: word }], "lost");
 }
 
 #[test]
-fn who_renames_what_is_not_on_the_disk_is_caught() {
+fn a_writer_that_renames_before_syncing_is_caught() {
     assert_fault([make(NEW, "app.new"), write(NEW), rename(), sync_directory()], "torn");
 }
 
 #[test]
-fn who_does_not_sync_the_name_is_caught() {
+fn a_writer_that_does_not_sync_the_name_is_caught() {
     assert_fault([make(NEW, "app.new"), write(NEW), sync(NEW), rename()], "lost");
 }

@@ -1,4 +1,4 @@
-//! What a program does to the files below a directory, as strace sees it.
+//! Records, with strace, what a program does to the files below a directory.
 
 use super::disk::{FileId, Op};
 use std::collections::{BTreeMap, HashMap};
@@ -8,12 +8,12 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// All calls that change files, and those that must be known to understand them.
+/// The calls that change files, and those needed to understand them.
 const CALLS: &str = "openat,open,creat,close,write,pwrite64,writev,pwritev,ftruncate,truncate,\
     fallocate,fsync,fdatasync,msync,mmap,rename,renameat,renameat2,link,linkat,symlink,symlinkat,\
     unlink,unlinkat,mkdir,mkdirat";
 
-/// Records programs one after another; what the first has made, the second finds.
+/// Records programs one after another; the second finds what the first has made.
 pub(crate) struct Recorder {
     root: PathBuf,
     pub(crate) ops: Vec<Op>,
@@ -32,22 +32,22 @@ impl Recorder {
         Self { root, ops: Vec::new(), names: BTreeMap::new(), sizes: HashMap::new() }
     }
 
-    /// A file that holds this, and has long been on the disk.
+    /// A file with this content, durable before the recording.
     pub(crate) fn give(&mut self, path: &Path, bytes: Vec<u8>) {
         fs::write(path, &bytes).unwrap();
         let path = path.strip_prefix(&self.root).unwrap();
         let file = self.names[path];
         let len = bytes.len();
         self.sizes.insert(file, len);
-        // As one piece: it is not torn any more.
+        // As one piece, which can no longer be torn.
         self.ops.push(Op::Store { file, at: 0, bytes });
         self.ops.push(Op::Resize { file, len });
         self.ops.push(Op::Sync { file });
         self.ops.push(Op::Acknowledge);
     }
 
-    /// Runs `command`, which has to succeed. Where it says something on its standard output, that
-    /// is its acknowledgement if `speaks`; else its end is.
+    /// Runs `command`, which must succeed. If `speaks`, its first output is its
+    /// acknowledgement; otherwise its end is.
     pub(crate) fn run(&mut self, command: &Command, speaks: bool) {
         let trace = tempfile::NamedTempFile::new().unwrap();
         let mut traced = Command::new("strace");
@@ -183,8 +183,8 @@ impl Recorder {
         }
     }
 
-    /// No call tells of a store into a mapping. There is one a mapping at most: of the sector with the word
-    /// that is there in the end, at any time from now on.
+    /// A store into a mapping is no system call. There is at most one per mapping: of the sector with the word,
+    /// as it is in the end, at any time from now on.
     fn store(&mut self, file: FileId) {
         use mod_slot::state::control::WORD;
         const SECTOR: usize = 512;
@@ -211,7 +211,7 @@ impl Recorder {
         file
     }
 
-    /// A path below the directory, from it; the directory itself is "".
+    /// A path relative to the directory; the directory itself is "".
     fn below(&self, arg: &str) -> Option<PathBuf> {
         let path = PathBuf::from(OsString::from_vec(unescaped(arg)));
         path.strip_prefix(&self.root).ok().map(Path::to_path_buf)
