@@ -23,7 +23,7 @@ slotctl := $(target)/release/slotctl
 # would then tell of the test harness is left out by a list.
 host = $(shell rustc -vV | sed -n 's/^host: //p')
 sanitized = RUSTC_BOOTSTRAP=1 $(CARGO) test --no-default-features --lib --target $(host) --target-dir $(target)/sanitize
-documents := README.md CHANGELOG.md LICENSE docs/manual.md apache/example-vhost.conf apache/mod_slot.xml
+documents := README.md CHANGELOG.md LICENSE apache/manual.md apache/example-vhost.conf apache/mod_slot.xml
 
 # The Rust that mod_slot needs, as Cargo.toml states it.
 rust := $(shell sed -n 's/^rust-version = "\([0-9.]*\)"$$/\1/p' $(dir $(firstword $(MAKEFILE_LIST)))Cargo.toml)
@@ -39,7 +39,7 @@ help: ## Print this list
 
 demo: check-build ## Flip ten times under load, in a private Apache; nothing is installed
 	@$(CARGO) build --lib --bin slotctl --example demo
-	@$(target)/debug/examples/demo
+	@$(target)/debug/apache/demo
 
 test: check-test ## Run all tests: the core alone, everything with a real Apache, the model
 	$(CARGO) test --no-default-features --lib --bins
@@ -90,7 +90,7 @@ APPS ?= 1 100 1000
 instructions: check-build check-valgrind ## Count the instructions of a request, slot:// and its rivals
 	@$(CARGO) build --example instructions
 	@$(CARGO) rustc --release --lib --crate-type cdylib
-	@MOD_SLOT=$(module) $(target)/debug/examples/instructions $(APPS) $(ROWS) $(if $(TSV),--tsv)
+	@MOD_SLOT=$(module) $(target)/debug/benches/instructions $(APPS) $(ROWS) $(if $(TSV),--tsv)
 
 # `make bench CHAPTERS="lease flip"` measures these; `make bench QUICK=1` sees whether all runs.
 bench: check-build check-bench ## Measure all, beside all rivals, and write benches/RESULTS.md
@@ -99,7 +99,7 @@ bench: check-build check-bench ## Measure all, beside all rivals, and write benc
 	$(CARGO) build --example instructions
 	$(if $(filter lease,$(or $(CHAPTERS),lease)),$(CARGO) bench --bench lease -- $(if $(QUICK),--quick))
 	MOD_SLOT=$(abspath $(module)) SLOTCTL=$(abspath $(slotctl)) \
-		INSTRUCTIONS=$(abspath $(target)/debug/examples/instructions) $(CARGO) bench --bench compare -- $(CHAPTERS)
+		INSTRUCTIONS=$(abspath $(target)/debug/benches/instructions) $(CARGO) bench --bench compare -- $(CHAPTERS)
 
 # Stops before anything is touched: an apxs that answers nothing would have the module installed into the root.
 define apxs_answers

@@ -12,10 +12,10 @@ fn main() {
 }
 
 #[cfg(feature = "module")]
-#[path = "build/layout.rs"]
+#[path = "include/layout.rs"]
 mod layout;
 #[cfg(feature = "module")]
-#[path = "build/magic.rs"]
+#[path = "include/magic.rs"]
 mod magic;
 
 #[cfg(feature = "module")]
@@ -35,7 +35,7 @@ mod module {
     ];
 
     pub(super) fn main() {
-        for source in ["build.rs", "build/layout.rs", "build/magic.rs", HEADER] {
+        for source in ["build.rs", "include/layout.rs", "include/magic.rs", HEADER] {
             println!("cargo::rerun-if-changed={source}");
         }
         println!("cargo::rerun-if-env-changed=APXS");

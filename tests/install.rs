@@ -1,9 +1,9 @@
 //! The build takes the headers of Apache 2.4.52 and newer. `make install` and `make uninstall` ask the apxs that APXS names, and stop when it answers nothing; the tests find
 //! an Apache by HTTPD and APXS.
 
-#[path = "../build/layout.rs"]
+#[path = "../include/layout.rs"]
 mod layout;
-#[path = "../build/magic.rs"]
+#[path = "../include/magic.rs"]
 mod magic;
 
 use std::fs::{self, Permissions};

@@ -165,7 +165,7 @@ fn the_shipped_examples_show_one_and_the_same_site() {
 
 #[test]
 fn the_variants_of_the_manual_have_all_protections_of_the_site() {
-    let blocks = shipped::blocks("docs/manual.md");
+    let blocks = shipped::blocks("apache/manual.md");
     let sites: Vec<_> = blocks.iter().filter(|block| shipped::is_site(block)).collect();
     assert_eq!(sites.len(), 3, "a site with docroots, one without, one with PHP");
     let types = |block: &str| {
@@ -194,7 +194,7 @@ fn the_shipped_examples_use_only_directives_that_exist() {
     let conf = shipped::uncommented(&shipped::file("apache/slot.conf"));
     let mut texts: Vec<_> = shipped::sites().into_iter().map(|(_, text)| text).collect();
     texts.push(conf);
-    texts.extend(shipped::blocks("docs/manual.md"));
+    texts.extend(shipped::blocks("apache/manual.md"));
     for line in texts.iter().flat_map(|text| shipped::directives(text)) {
         let word = line.split(' ').next().unwrap().trim_matches(['<', '>', '/']);
         assert!(!word.starts_with("Slot") || names.contains(&word), "{line}");

@@ -12,7 +12,7 @@ mod lease;
 mod machine;
 mod plot;
 mod report;
-#[path = "../../examples/instructions/rivals.rs"]
+#[path = "../../benches/instructions/rivals.rs"]
 #[allow(dead_code, reason = "shared with the counting of instructions")]
 mod rivals;
 mod scale;

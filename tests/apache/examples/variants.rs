@@ -7,7 +7,7 @@ use std::thread;
 
 fn variant(part: &str) -> String {
     let blocks =
-        shipped::blocks("docs/manual.md").into_iter().filter(|block| shipped::is_site(block));
+        shipped::blocks("apache/manual.md").into_iter().filter(|block| shipped::is_site(block));
     let found: Vec<_> = blocks.skip(1).filter(|block| block.contains(part)).collect();
     let [block] = found.as_slice() else { panic!("{} blocks have {part}", found.len()) };
     block.clone()

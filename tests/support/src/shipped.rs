@@ -11,10 +11,10 @@ pub fn file(name: &str) -> String {
 
 /// Returns the configuration of a whole site that each of these files shows.
 pub fn sites() -> [(&'static str, String); 4] {
-    let manual = blocks("docs/manual.md").into_iter().find(|block| is_site(block));
+    let manual = blocks("apache/manual.md").into_iter().find(|block| is_site(block));
     [
         ("README.md", blocks("README.md").remove(0)),
-        ("docs/manual.md", manual.expect("it shows a site")),
+        ("apache/manual.md", manual.expect("it shows a site")),
         ("apache/mod_slot.xml", synopsis()),
         ("apache/example-vhost.conf", file("apache/example-vhost.conf")),
     ]
