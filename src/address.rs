@@ -120,6 +120,11 @@ impl Address {
         &self.host
     }
 
+    /// The port, or the default of the scheme; 0 for a balancer.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The URL as it is written, without the unix socket and without slashes at its end.
     pub fn written(&self) -> &str {
         let url = split_socket(&self.text).map_or(&*self.text, |(_, url)| url);

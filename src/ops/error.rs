@@ -299,6 +299,13 @@ pub enum Outcome {
     LockRestored,
 }
 
+impl Error {
+    /// Whether this user may not read a file.
+    pub fn is_refused(&self) -> bool {
+        matches!(self, Self::Permission { .. } | Self::Closed { .. })
+    }
+}
+
 /// How many groups a message lists.
 const LISTED: usize = 10;
 

@@ -6,5 +6,8 @@ pub mod drain;
 pub mod error;
 pub mod flip;
 pub mod lock;
+pub mod probe;
+pub mod requests;
+pub mod status;
 pub mod tally;
 pub mod view;

@@ -109,7 +109,7 @@ fn apache_starts_with_the_slot_flipped_to_while_it_was_stopped() {
     // After a boot, the runtime directory is empty as well.
     site.kill();
     fs::remove_dir_all(site.path().join("run")).unwrap();
-    assert!(site.run(&["flip", "app", "a"]).contains("it will begin there"));
+    assert!(site.run(&["flip", "app", "a"]).contains("its next start begins there"));
     site.start_again();
     assert_serves(&site, "a");
 }

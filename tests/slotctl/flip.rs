@@ -124,10 +124,10 @@ fn with_check_a_target_that_listens_is_flipped_to() {
 fn a_flip_before_apaches_start_is_obeyed_by_that_start() {
     let site = Site::empty();
     site.record("app", &TWO, None);
-    site.run(&["flip", "--check"]).fails(3, "its address is known once Apache has been started");
+    site.run(&["flip", "--check"]).fails(3, "its address is unknown until Apache has been started");
     let ran = site.run(&["flip"]);
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));
-    assert!(ran.out.contains("no Apache is known to run with this group"), "{ran:?}");
+    assert!(ran.out.contains("no running Apache has this group"), "{ran:?}");
     site.assert_active("app", "resin_standby", 2);
     assert_eq!(site.json(&["flip", "resin"])["started"], false);
 }

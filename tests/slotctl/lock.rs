@@ -126,8 +126,8 @@ fn an_unreadable_lock_locks_nothing_and_is_reported() {
         fs::write(site.dirs.lock("app"), garbage).unwrap();
         let flip = site.run(&["flip"]);
         assert_eq!(flip.code, 0, "{flip:?}");
-        assert!(flip.err.contains("cannot be read, and barred nobody: slotctl doctor app"));
-        assert!(site.run(&["status"]).out.contains("cannot be read, and bars nobody"));
+        assert!(flip.err.contains("cannot be read, so it locked nothing: slotctl doctor app"));
+        assert!(site.run(&["status"]).out.contains("cannot be read, so it locks nothing"));
     }
     let unlock = site.run(&["unlock"]);
     assert_eq!((unlock.code, unlock.out.as_str()), (0, "app: unlocked\n"));

@@ -140,7 +140,7 @@ fn status_says_that_apache_is_gone_or_was_never_started() {
     let site = Site::empty();
     let control = site.record("app", &TWO, None);
     let out = site.run(&["status"]).out;
-    assert!(out.contains("Apache has not been started with this group since the boot"), "{out}");
+    assert!(out.contains("has no file of this group: start Apache with it"), "{out}");
     assert_eq!(site.json(&["status"])["groups"][0]["started"], false);
 
     let mut child = Command::new("true").spawn().unwrap();

@@ -1,11 +1,11 @@
-//! Who runs slotctl, and why.
+//! The user who runs slotctl.
 
 use mod_slot::state::actor::Actor;
 use mod_slot::state::os;
 use std::env;
 use std::ffi::OsStr;
 
-/// This process's user, before sudo and after it.
+/// Names this process's user, and the user who called sudo.
 pub(crate) fn actor(reason: Option<&OsStr>) -> Actor {
     let uid = os::uid();
     let user = nix::unistd::User::from_uid(uid.into()).ok().flatten().map(|user| user.name);

@@ -1,4 +1,4 @@
-//! Why a command failed, and the one table of exit codes.
+//! Why a command failed, and the table of exit codes.
 
 use crate::render;
 use mod_slot::name::meant;
@@ -18,8 +18,8 @@ const CONFIGURATION: u8 = 8;
 const PERMISSION: u8 = 77;
 const TIMEOUT: u8 = 124;
 
-/// The table, as `slotctl --help` shows it. Codes of verbs to come have their place already, so
-/// that no script has to learn them twice.
+/// The table, as `slotctl --help` shows it. Codes of later verbs are reserved, so that no code
+/// changes its meaning.
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes, of all verbs:
     0  done, or already so
@@ -34,13 +34,13 @@ Exit codes, of all verbs:
    77  no permission
   124  a wait ran out";
 
-/// What stands between an operator and what was asked for.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    /// As the library says it.
+    /// An error of the library.
     #[error(transparent)]
     Core(#[from] Error),
-    /// One argument that can be read in two ways.
+    /// One argument that may be a group or a slot.
     #[error(
         "{name:?} is a group and a slot of it: say which slot, as in: slotctl {verb} {name} {other}"
     )]
@@ -52,7 +52,7 @@ pub(crate) enum Failure {
         /// A slot for the example.
         other: String,
     },
-    /// One argument that can be read in no way.
+    /// One argument that is neither a group nor a slot.
     #[error(
         "{name:?} is neither a group nor a slot of {app:?}, the only group, which has {}{}",
         .slots.join(", "), meant(name, &[std::slice::from_ref(app), slots].concat())
@@ -62,7 +62,7 @@ pub(crate) enum Failure {
         name: String,
         /// The only group.
         app: String,
-        /// What there is.
+        /// The slots that exist.
         slots: Vec<String>,
     },
     /// Several slots are idle, or none is.
@@ -73,7 +73,7 @@ pub(crate) enum Failure {
         /// The idle slots.
         idle: Vec<String>,
     },
-    /// `--check` found nobody at the target.
+    /// `--check` found no listener at the target.
     #[error(
         "slot {slot:?} takes no connections at {address} ({why}); nothing is changed. Start its \
          backend, or flip without --check"
@@ -83,19 +83,19 @@ pub(crate) enum Failure {
         slot: String,
         /// As it is configured.
         address: String,
-        /// What the connection said.
+        /// Why no connection was made.
         why: String,
     },
-    /// `--check` where no address is known.
+    /// `--check` without a known address.
     #[error(
-        "slot {slot:?} cannot be checked: its address is known once Apache has been started. \
+        "slot {slot:?} cannot be checked, because its address is unknown until Apache has been started. \
          Nothing is changed; flip without --check"
     )]
     Unchecked {
         /// The target.
         slot: String,
     },
-    /// The time for draining was over.
+    /// A drain timed out.
     #[error(
         "{} still in {} of {app} after {}; which: slotctl status {app} --requests",
         if *.in_flight == 1 { "1 request is".into() } else { format!("{in_flight} requests are") },
@@ -104,40 +104,40 @@ pub(crate) enum Failure {
     Undrained {
         /// The group.
         app: String,
-        /// What was to be empty.
+        /// The slots that should be empty.
         slots: Vec<String>,
-        /// What is in them.
+        /// The requests in them.
         in_flight: u64,
-        /// How long it was waited.
+        /// How long slotctl waited.
         took: Duration,
     },
-    /// The time for a flip by others was over.
+    /// A wait for a flip by others timed out.
     #[error("{slot} of {app} is still not active after {}", render::duration(*took))]
     NotActive {
         /// The group.
         app: String,
-        /// What was to be active.
+        /// The slot that should be active.
         slot: String,
-        /// How long it was waited.
+        /// How long slotctl waited.
         took: Duration,
     },
-    /// It was flipped, and what was left cannot be said to be empty.
-    #[error("{slot} of {app} is active, but what was left is not drained: {why}")]
+    /// The flip is done, but the slot that was left is not drained.
+    #[error("{slot} of {app} is active, but the slot that was left is not drained: {why}")]
     Left {
         /// The group.
         app: String,
-        /// What is active since.
+        /// The slot that is active now.
         slot: String,
-        /// Why it is not.
+        /// Why it is not drained.
         why: Box<Failure>,
     },
-    /// The doctor found what is broken still.
+    /// Doctor found errors that are not repaired.
     #[error("{} broken", if *.errors == 1 { "1 thing is".into() } else { format!("{} things are", .errors) })]
     Broken {
-        /// How many findings are errors, and not repaired.
+        /// The number of these errors.
         errors: usize,
     },
-    /// The answer was lost, though what was asked is done.
+    /// The command is done, but its answer could not be written.
     #[error("done, but the answer cannot be written: {0}")]
     Output(io::Error),
 }

@@ -1,16 +1,36 @@
-//! Which group, and which slot, are meant where names are left out.
+//! Finds the group and the slot that are meant if names are left out.
 
 use crate::failure::Failure;
 use mod_slot::ops::error::Error;
-use mod_slot::ops::view::no_group;
-use mod_slot::ops::view::{self, View};
+use mod_slot::ops::view::{self, View, no_group};
 use mod_slot::state::Dirs;
 
-/// The group that is meant: `given`, or the only one.
+/// A verb that takes a group and a slot, for the examples in messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asker {
+    /// `flip`.
+    Flip,
+    /// `drain`.
+    Drain,
+    /// `wait`.
+    Wait,
+}
+
+impl Asker {
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Flip => "flip",
+            Self::Drain => "drain",
+            Self::Wait => "wait",
+        }
+    }
+}
+
+/// Finds the group that is meant: `given`, or the only one.
 ///
 /// # Errors
 ///
-/// There is none, or more than one.
+/// There is no group, or more than one.
 pub(crate) fn group(dirs: &Dirs, given: Option<&str>) -> Result<String, Error> {
     match given {
         Some(app) => Ok(app.into()),
@@ -18,11 +38,11 @@ pub(crate) fn group(dirs: &Dirs, given: Option<&str>) -> Result<String, Error> {
     }
 }
 
-/// The groups that are meant: `given`, or all.
+/// Finds the groups that are meant: `given`, or all.
 ///
 /// # Errors
 ///
-/// There is none.
+/// There is no group.
 pub(crate) fn groups(dirs: &Dirs, given: Option<&str>) -> Result<Vec<String>, Error> {
     if let Some(app) = given {
         return Ok(vec![app.into()]);
@@ -31,24 +51,24 @@ pub(crate) fn groups(dirs: &Dirs, given: Option<&str>) -> Result<Vec<String>, Er
     if all.is_empty() { Err(Error::NoGroups { dir: dirs.state.clone() }) } else { Ok(all) }
 }
 
-/// The group and the slot that `VERB FIRST SECOND` means. One name alone may be the group's, or,
-/// where there is one group only, its slot's.
+/// Finds the group and the slot that `VERB FIRST SECOND` means. A single name may be a group, or, if there is only
+/// one group, a slot of it.
 ///
 /// # Errors
 ///
-/// One name that can be both, or is neither.
+/// A single name that may be both, or is neither.
 pub(crate) fn target(
     dirs: &Dirs,
     first: Option<&str>,
     second: Option<&str>,
-    verb: &'static str,
+    asker: Asker,
 ) -> Result<(String, Option<String>), Failure> {
     let name = match (first, second) {
         (Some(name), None) => name,
         (app, slot) => return Ok((group(dirs, app)?, slot.map(str::to_owned))),
     };
     if view::is_group(dirs, name)? {
-        refuse_ambiguous(dirs, name, verb)?;
+        refuse_ambiguous(dirs, name, asker)?;
         return Ok((name.into(), None));
     }
     let app = match only(dirs) {
@@ -63,7 +83,7 @@ pub(crate) fn target(
     Ok((app, Some(name.into())))
 }
 
-/// The slots of a group, also of one that Apache serves without a control file.
+/// Lists the slots of a group, even if Apache serves it without a control file.
 fn slots(dirs: &Dirs, app: &str) -> Result<Vec<String>, Error> {
     match View::read(dirs, app) {
         Err(Error::NoGroup { .. }) => Ok(view::served(dirs, app)?.slots),
@@ -79,12 +99,16 @@ fn only(dirs: &Dirs) -> Result<String, Error> {
     }
 }
 
-/// A group `resin` with a slot `resin`: who says `flip resin` and means the slot must not be taken
-/// to the other one.
-fn refuse_ambiguous(dirs: &Dirs, name: &str, verb: &'static str) -> Result<(), Failure> {
+/// Refuses a name that is a group and a slot of it: with a group `resin` that has a slot `resin`, `flip resin` must
+/// not flip to the other slot.
+fn refuse_ambiguous(dirs: &Dirs, name: &str, asker: Asker) -> Result<(), Failure> {
     let slots = slots(dirs, name)?;
     match slots.iter().any(|slot| slot == name) {
-        true => Err(Failure::Ambiguous { name: name.into(), verb, other: slots[0].clone() }),
+        true => Err(Failure::Ambiguous {
+            name: name.into(),
+            verb: asker.verb(),
+            other: slots[0].clone(),
+        }),
         false => Ok(()),
     }
 }

@@ -1,4 +1,4 @@
-//! How answers look: tables, JSON, times, and text that others wrote.
+//! Renders answers: tables, JSON, times, and untrusted text.
 
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ZonedDateTime};
@@ -6,13 +6,22 @@ use serde::Serialize;
 use std::fmt;
 use std::time::Duration;
 
-/// Makes text of others harmless: what a terminal would obey instead of show is escaped, so that
-/// the reason of a flip can neither move the cursor nor feign a line.
+/// The form of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// For programs: one line.
+    Json,
+}
+
+/// Escapes characters that a terminal would obey, so that untrusted text, such as the reason of a flip, can
+/// neither move the cursor nor fake a line.
 pub(crate) fn plain(text: &str) -> String {
     escape(text, |_| false)
 }
 
-/// The same for what may have several lines.
+/// As [`plain`], for text of several lines.
 pub(crate) fn lines(text: &str) -> String {
     escape(text, |c| c == '\n')
 }
@@ -29,14 +38,13 @@ fn escape(text: &str, keep: impl Fn(char) -> bool) -> String {
     shown
 }
 
-/// Control characters, line separators, and those that reverse the order of what follows.
+/// Whether it is a control character, a line separator, or one that reverses the order of the text after it.
 fn is_command(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// One line of JSON. JSON leaves some characters alone that a terminal would obey; here they are
-/// escaped as well.
+/// One line of JSON, in which every character that a terminal would obey is escaped.
 pub(crate) fn json(value: &impl Serialize) -> String {
     let json = serde_json::to_string(value).expect("strings and numbers make JSON");
     let mut line = String::with_capacity(json.len() + 1);
@@ -50,7 +58,7 @@ pub(crate) fn json(value: &impl Serialize) -> String {
     line + "\n"
 }
 
-/// A time of the history, in the zone of this machine (or `TZ`); what is no time stays as it is.
+/// Converts a time of the history to the zone of this machine (or `TZ`); leaves other text as it is.
 pub(crate) fn local_time(time: &str) -> String {
     match time.parse::<Timestamp>() {
         Ok(time) => in_zone(&time.to_zoned_datetime(TimeZone::system())),
@@ -62,7 +70,7 @@ fn in_zone(time: &ZonedDateTime) -> String {
     time.strftime("%Y-%m-%d %H:%M:%S %z").to_string()
 }
 
-/// As in `350ms`, `1.2s`, `4m 10s`, `1h 05m`, `3d 07h`.
+/// Renders a duration as `350ms`, `1.2s`, `4m 10s`, `1h 05m` or `3d 07h`.
 pub(crate) fn duration(took: Duration) -> String {
     let seconds = took.as_secs();
     match seconds {
@@ -74,7 +82,7 @@ pub(crate) fn duration(took: Duration) -> String {
     }
 }
 
-/// To which side a column leans.
+/// The alignment of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Align {
     /// Words.
@@ -83,7 +91,7 @@ pub(crate) enum Align {
     Right,
 }
 
-/// Columns under their heads, two spaces apart.
+/// A table: columns under their heads, two spaces apart.
 #[derive(Debug)]
 pub(crate) struct Table {
     align: Vec<Align>,
@@ -91,13 +99,13 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// With its heads.
+    /// Creates it with its heads.
     pub(crate) fn new(columns: &[(&str, Align)]) -> Self {
         let heads = columns.iter().map(|(head, _)| (*head).to_owned()).collect();
         Self { align: columns.iter().map(|(_, align)| *align).collect(), rows: vec![heads] }
     }
 
-    /// Adds a row of text of any origin.
+    /// Adds a row of untrusted text.
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
         debug_assert_eq!(N, self.align.len());
         self.rows.push(cells.iter().map(|cell| plain(cell)).collect());
@@ -115,7 +123,7 @@ impl fmt::Display for Table {
         for row in &self.rows {
             let mut line = String::new();
             for ((cell, align), width) in row.iter().zip(&self.align).zip(&widths) {
-                // Not by `format!`, which panics where a width is beyond 65,535.
+                // Not with `format!`, which panics if a width is greater than 65,535.
                 let blanks = " ".repeat(width - cell.chars().count());
                 line += &match align {
                     Align::Left => format!("{cell}{blanks}  "),
@@ -133,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_terminal_would_obey_is_shown_instead() {
+    fn control_characters_are_escaped() {
         assert_eq!(plain("a\u{1b}[2Jb\nc\u{9b}d\u{202e}ä"), "a\\u{1b}[2Jb\\nc\\u{9b}d\\u{202e}ä");
         assert_eq!(lines("a\nb\u{7}"), "a\nb\\u{7}");
         let text = "a\u{1b}b\nc\u{9b}d\u{7f}\u{202e}\"\\";
@@ -143,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_lean_right_and_lines_end_without_blanks() {
+    fn numbers_are_right_aligned_and_lines_have_no_trailing_blanks() {
         let mut table =
             Table::new(&[("NAME", Align::Left), ("N", Align::Right), ("", Align::Left)]);
         table.row(["ä".into(), "1000".into(), String::new()]);
@@ -154,14 +162,14 @@ mod tests {
     }
 
     #[test]
-    fn durations_have_two_units_at_most() {
+    fn durations_have_at_most_two_units() {
         let shown = [0, 999, 1999, 59_999, 61_000, 3_900_000, 90_000_000];
         let shown = shown.map(|millis| duration(Duration::from_millis(millis)));
         assert_eq!(shown, ["0ms", "999ms", "1.9s", "59.9s", "1m 01s", "1h 05m", "1d 01h"]);
     }
 
     #[test]
-    fn times_are_local_and_nonsense_stays() {
+    fn times_are_local_and_other_text_is_kept() {
         let zone = TimeZone::fixed(jiff::tz::offset(2));
         let time = "2026-01-02T03:04:05.678Z".parse::<Timestamp>().unwrap().to_zoned_datetime(zone);
         assert_eq!(in_zone(&time), "2026-01-02 05:04:05 +0200");

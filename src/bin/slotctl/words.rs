@@ -1,14 +1,14 @@
-//! Words that people try: verbs and options that slotctl does not have, and what does their job.
+//! Verbs and options of other tools that people try, and the advice that they get.
 
 use crate::args::Args;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, CommandFactory};
 use mod_slot::name::nearest;
 
-/// Words that mean the same, and the sentence that leads on.
+/// Words with the same meaning, and the advice.
 type Row = (&'static [&'static str], &'static str);
 
-/// What people type as a verb.
+/// Verbs that people try.
 const VERBS: &[Row] = &[
     (
         &[
@@ -96,7 +96,7 @@ const VERBS: &[Row] = &[
     (&["version"], "To print the version: slotctl --version"),
 ];
 
-/// What people type as an option of a verb that does not have it.
+/// Options that people try with a verb that does not have them.
 const OPTIONS: &[Row] = &[
     (
         &["--watch", "-w", "--follow"],
@@ -137,7 +137,7 @@ const OPTIONS: &[Row] = &[
 /// Explains a verb or an option that slotctl does not have, in one line. `None` for every other
 /// error, and for a word that is in neither table: `error` then suggests the names that are near.
 pub(crate) fn explain(error: &mut clap::Error) -> Option<String> {
-    // clap suggests to pass `--watch` as a value, but no group or slot begins with a hyphen.
+    // clap suggests passing `--watch` as a value, but no group or slot begins with a hyphen.
     error.remove(ContextKind::Suggested);
     let slotctl = Args::command();
     match error.kind() {
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn every_command_that_a_sentence_names_exists() {
+    fn every_command_in_the_advice_exists() {
         let slotctl = Args::command();
         let mut named = 0;
         for (words, sentence) in VERBS.iter().chain(OPTIONS) {
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn no_word_is_a_verb_or_has_two_sentences() {
+    fn no_word_is_a_real_verb_or_has_two_entries() {
         let slotctl = Args::command();
         let verbs = slotctl.get_subcommands().map(Command::get_name);
         let mut seen: HashSet<&str> = verbs.collect();

@@ -1,5 +1,6 @@
-//! Whether a slot's backend takes connections, right now.
+//! Checks whether a slot's backend takes connections now.
 
+use crate::address::Address;
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
@@ -17,16 +18,16 @@ enum Place {
     Unix(PathBuf),
 }
 
-/// Connects to a slot's address and hangs up again. Costs a connect, and at most a second. An
-/// address that leads to no single place (`-`, a balancer) is fine.
+/// Connects to a slot's address and closes the connection. Takes one second at most. An address that leads
+/// to no single place (`-`, a balancer) passes.
 ///
 /// # Errors
 ///
 /// Why no connection was made.
-pub(crate) fn probe(address: &str) -> Result<(), String> {
+pub fn probe(address: &str) -> Result<(), String> {
     let Some(place) = place(address) else { return Ok(()) };
     let (tell, told) = mpsc::channel();
-    // A thread, for neither a resolver nor a unix socket with a full queue has a time limit.
+    // In a thread, because a resolver and a unix socket with a full queue have no time limit.
     thread::spawn(move || tell.send(connect(&place)));
     match told.recv_timeout(PATIENCE) {
         Ok(Ok(())) => Ok(()),
@@ -51,34 +52,16 @@ fn connect(place: &Place) -> io::Result<()> {
     }
 }
 
-/// `None` for what is not one place, and for what this version does not know.
+/// `None` for an address that leads to no single place, or that this version does not know.
 fn place(address: &str) -> Option<Place> {
-    let lower = address.to_ascii_lowercase();
-    if lower.starts_with("unix:") {
-        let (path, _) = address["unix:".len()..].split_once('|')?;
-        return Some(Place::Unix(path.into()));
-    }
-    let (scheme, _) = lower.split_once("://")?;
-    let default = match scheme {
-        "http" | "ws" | "h2c" => 80,
-        "https" | "wss" | "h2" => 443,
-        "ajp" => 8009,
-        "fcgi" => 8000,
-        "uwsgi" => 3031,
-        "scgi" => 4000,
-        _ => return None,
-    };
-    let authority = lower[scheme.len() + 3..].split('/').next().unwrap_or_default();
-    let after_host = authority.rfind(']').map_or(0, |at| at + 1);
-    let (host, port) = match authority[after_host..].rfind(':') {
-        Some(colon) => {
-            let (host, port) = authority.split_at(after_host + colon);
-            (host, port[1..].parse().ok()?)
+    let address = Address::parse(address).ok().filter(|address| !address.is_balancer())?;
+    Some(match address.socket() {
+        Some(path) => Place::Unix(path.into()),
+        None => {
+            let host = address.host().trim_start_matches('[').trim_end_matches(']');
+            Place::Tcp(host.into(), address.port())
         }
-        None => (authority, default),
-    };
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    Some(Place::Tcp(host.into(), port))
+    })
 }
 
 #[cfg(test)]
@@ -112,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn who_listens_is_found_and_who_does_not_is_not() {
+    fn a_listener_passes_and_a_closed_port_does_not() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         assert_eq!(probe(&address), Ok(()));

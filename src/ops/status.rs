@@ -1,93 +1,127 @@
-//! What is told of a group and its slots: the shape of `status --json`, and where it comes from.
+//! The status of a group: one serialisable snapshot of its slots, counts and last change. It is the JSON of
+//! `slotctl status`.
 
-use crate::history;
-use crate::inflight::{self, InFlight};
+use super::error::Error;
+use super::lock;
+use super::requests::{self, InFlight};
+use super::tally::segment_name;
+use super::tally::{self, Tally};
+use super::view::{self, Served, View};
+use crate::group::Group;
+use crate::state::control::Control;
+use crate::state::history::{Counted, Entry, Totals};
+use crate::state::lock::{Content, Lock};
+use crate::state::{Dirs, counts};
 use jiff::Timestamp;
-use mod_slot::group::Group;
-use mod_slot::ops::error::Error;
-use mod_slot::ops::lock;
-use mod_slot::ops::tally::segment_name;
-use mod_slot::ops::tally::{self, Tally};
-use mod_slot::ops::view::{self, Served, View};
-use mod_slot::state::control::Control;
-use mod_slot::state::history::{Counted, Entry, Totals};
-use mod_slot::state::lock::{Content, Lock};
-use mod_slot::state::{Dirs, counts};
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use serde::Serialize;
 
-/// A group. `None` is what is not known, or not to this user.
+/// How much of a group is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// Counts of requests.
+    Counts,
+    /// The requests in flight as well, one by one.
+    Requests,
+}
+
+/// The status of a group. `None` is unknown, or not readable by this user.
 #[derive(Debug, Serialize)]
-pub(crate) struct Status {
-    pub(crate) app: String,
-    pub(crate) active: Option<String>,
-    pub(crate) generation: Option<u32>,
-    /// When the active slot became it, RFC 3339 in UTC.
-    pub(crate) since: Option<String>,
-    pub(crate) by: Option<By>,
-    pub(crate) reason: Option<String>,
-    /// Whether Apache has been started with the group since the boot.
-    pub(crate) started: bool,
-    /// Whether the Apache that was started last is there.
-    pub(crate) running: bool,
-    pub(crate) pid: Option<u32>,
-    pub(crate) default: Option<String>,
-    pub(crate) operator: Option<String>,
-    pub(crate) slots: Vec<Slot>,
-    /// The hold on flips, where there is one that this user may read.
-    pub(crate) locked: Option<Lock>,
-    /// Only where it was asked for.
-    pub(crate) in_flight: Option<InFlight>,
-    /// What an operator should know.
-    pub(crate) notes: Vec<String>,
+pub struct Status {
+    /// The group's name.
+    pub app: String,
+    /// The active slot.
+    pub active: Option<String>,
+    /// The generation of the control word.
+    pub generation: Option<u32>,
+    /// When the slot became active, RFC 3339 in UTC.
+    pub since: Option<String>,
+    /// Who made it active.
+    pub by: Option<By>,
+    /// The reason that was given.
+    pub reason: Option<String>,
+    /// Whether there is a group file: Apache wrote it at its last start, unless the boot was later.
+    pub started: bool,
+    /// Whether the Apache that wrote it runs.
+    pub running: bool,
+    /// Apache's parent process.
+    pub pid: Option<u32>,
+    /// The slot of `SlotDefault`.
+    pub default: Option<String>,
+    /// The group of `SlotOperator`.
+    pub operator: Option<String>,
+    /// The slots, in the order of the configuration.
+    pub slots: Vec<Slot>,
+    /// The lock on flips, if there is one that this user may read.
+    pub locked: Option<Lock>,
+    /// The requests in flight; only with [`Detail::Requests`].
+    pub in_flight: Option<InFlight>,
+    /// Remarks for an operator.
+    pub notes: Vec<String>,
     /// Why nobody can flip.
-    pub(crate) warnings: Vec<String>,
+    pub warnings: Vec<String>,
 }
 
 /// Who made the last change.
 #[derive(Debug, Serialize)]
-pub(crate) struct By {
-    uid: u32,
-    user: Option<String>,
-    sudo_user: Option<String>,
+pub struct By {
+    /// The user's number.
+    pub uid: u32,
+    /// The login name.
+    pub user: Option<String>,
+    /// The user who called sudo.
+    pub sudo_user: Option<String>,
     /// All of it, for people.
     #[serde(skip)]
-    pub(crate) shown: String,
+    pub shown: String,
 }
 
 /// A slot.
 #[derive(Debug, Serialize)]
-pub(crate) struct Slot {
-    pub(crate) name: String,
-    pub(crate) active: Option<bool>,
-    pub(crate) address: Option<String>,
-    pub(crate) docroot: Option<String>,
-    pub(crate) in_flight: Option<u64>,
-    pub(crate) requests: Option<u64>,
-    pub(crate) classes: Option<Classes>,
-    /// The sum of the durations of all finished requests, microseconds.
-    pub(crate) micros: Option<u64>,
-    /// The requests that ended since the last flip; `None` if it did not record the totals, or of
-    /// other counts.
-    pub(crate) since_flip: Option<Totals>,
+pub struct Slot {
+    /// The slot's name.
+    pub name: String,
+    /// Whether Apache serves it.
+    pub active: Option<bool>,
+    /// The backend's URL, or `-`.
+    pub address: Option<String>,
+    /// The directory of its static files.
+    pub docroot: Option<String>,
+    /// Requests in it now.
+    pub in_flight: Option<u64>,
+    /// Finished requests since the counts were created.
+    pub requests: Option<u64>,
+    /// The same by class of status.
+    pub classes: Option<Classes>,
+    /// The sum of the durations of all finished requests, in microseconds.
+    pub micros: Option<u64>,
+    /// Requests that finished since the last flip; `None` if its entry of the history has no totals, or
+    /// totals of other counts.
+    pub since_flip: Option<Totals>,
 }
 
 /// Finished requests by class of their status.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Classes {
+pub struct Classes {
+    /// 100 to 199.
     #[serde(rename = "1xx")]
-    informational: u64,
+    pub informational: u64,
+    /// 200 to 299.
     #[serde(rename = "2xx")]
-    successful: u64,
+    pub successful: u64,
+    /// 300 to 399.
     #[serde(rename = "3xx")]
-    redirected: u64,
+    pub redirected: u64,
+    /// 400 to 499.
     #[serde(rename = "4xx")]
-    pub(crate) client_errors: u64,
+    pub client_errors: u64,
+    /// 500 to 599.
     #[serde(rename = "5xx")]
-    pub(crate) server_errors: u64,
-    other: u64,
+    pub server_errors: u64,
+    /// All others.
+    pub other: u64,
 }
 
 impl From<[u64; counts::CLASSES]> for Classes {
@@ -101,15 +135,15 @@ impl From<[u64; counts::CLASSES]> for Classes {
 struct Seen {
     control: Option<Control>,
     group: Option<Group>,
-    /// What Apache serves; `None` where that can't be known, or not by this user.
+    /// What Apache serves; `None` if that is unknown, or not readable by this user.
     served: Option<Served>,
-    /// Why it can't.
+    /// Why Apache's processes are not known to serve one slot.
     failure: Option<Error>,
 }
 
 impl Seen {
-    /// With `SlotOperator`, others may not read the record, but still what is configured. Without a record,
-    /// Apache may serve the group all the same.
+    /// With `SlotOperator`, other users may not read the control file, but they may read the configuration.
+    /// Without a control file, Apache may still serve the group.
     fn read(dirs: &Dirs, app: &str) -> Result<Self, Error> {
         match View::read(dirs, app) {
             Ok(view) => {
@@ -120,10 +154,8 @@ impl Seen {
                 Ok(Self { control: Some(view.control), group: view.group, served, failure })
             }
             Err(refused) => {
-                let served = match refused {
-                    Error::Permission { .. } => None,
-                    _ => Some(view::served(dirs, app)?),
-                };
+                let served =
+                    if refused.is_refused() { None } else { Some(view::served(dirs, app)?) };
                 match view::read_group(dirs, app) {
                     Ok(Some(group)) => {
                         Ok(Self { control: None, group: Some(group), served, failure: None })
@@ -143,17 +175,13 @@ impl Seen {
     }
 }
 
-/// Looks at a group; with `requests`, at what is in flight as well.
+/// Reads the status of a group.
 ///
 /// # Errors
 ///
-/// There is none of this name, or its record is damaged. What this user may not read is left out. An error
-/// beside the status: Apache's processes are not known to serve one slot.
-pub(crate) fn look(
-    dirs: &Dirs,
-    app: &str,
-    requests: bool,
-) -> Result<(Status, Option<Error>), Error> {
+/// There is no such group, or its control file is damaged. What this user may not read is left out. The error
+/// beside the status says that Apache's processes are not known to serve one slot.
+pub fn look(dirs: &Dirs, app: &str, detail: Detail) -> Result<(Status, Option<Error>), Error> {
     let mut seen = Seen::read(dirs, app)?;
     let failure = seen.failure.take();
     let group = seen.group.as_ref();
@@ -164,12 +192,12 @@ pub(crate) fn look(
     let pid = group.map(|group| group.pid);
     let content = match lock::read(dirs, app) {
         Ok(content) => content,
-        Err(Error::Permission { .. }) => Content::Free,
-        // A flip says it too, and does not take place.
+        Err(e) if e.is_refused() => Content::Free,
+        // A flip reports it too, and fails.
         Err(_) => Content::Unreadable,
     };
-    let in_flight = match control.filter(|_| requests) {
-        Some(control) => inflight::look(dirs, app, control)?,
+    let in_flight = match control.filter(|_| detail == Detail::Requests) {
+        Some(control) => requests::look(dirs, app, control)?,
         None => None,
     };
     let mut status = Status {
@@ -193,13 +221,13 @@ pub(crate) fn look(
     status.notes = notes(dirs, &status, &seen);
     if content == Content::Unreadable {
         status.notes.push(format!(
-            "what {app}.lock holds cannot be read, and bars nobody: slotctl doctor {app}"
+            "the content of {app}.lock cannot be read, so it locks nothing: slotctl doctor {app}"
         ));
     }
     Ok((status, failure))
 }
 
-/// The history's entry of the current generation, if it may be read.
+/// Finds the history's entry of the current generation, if this user may read it.
 fn last_change(dirs: &Dirs, app: &str, control: &Control) -> Option<Entry> {
     let history = view::read_history(dirs, app).ok()?;
     let made_it = |entry: &Entry| {
@@ -210,7 +238,7 @@ fn last_change(dirs: &Dirs, app: &str, control: &Control) -> Option<Entry> {
     history.into_iter().rev().find(made_it)
 }
 
-/// Before the first flip, the active slot is so since the record was made.
+/// Before the first flip, the slot is active since the control file was created.
 fn made(control: &Control) -> Option<String> {
     let created = i64::try_from(control.created).ok()?;
     let time = Timestamp::from_second(created).ok()?;
@@ -227,25 +255,25 @@ impl From<&Entry> for By {
             uid: entry.uid,
             user: entry.user.clone(),
             sudo_user: entry.sudo_user.clone(),
-            shown: history::who(entry),
+            shown: author(entry),
         }
     }
 }
 
 fn is_alive(pid: u32) -> bool {
     let Ok(pid) = i32::try_from(pid) else { return false };
-    // A signal of another user's process is refused: so it is there.
+    // Only an existing process of another user refuses the signal.
     pid > 0 && matches!(kill(Pid::from_raw(pid), None), Ok(()) | Err(Errno::EPERM))
 }
 
-/// `then` is what was counted at the last flip.
+/// Reads the slots. `then` has the counts at the last flip.
 fn slots(dirs: &Dirs, app: &str, seen: &Seen, then: Option<Counted>) -> Result<Vec<Slot>, Error> {
     let names = seen.names();
     let tallies = match &seen.control {
         Some(control) => count(dirs, app, control, &names)?,
         None => vec![None; names.len()],
     };
-    // Asked for after the totals: if it is still the segment of the flip, they are of that one too.
+    // After the totals: if this is still the segment of the flip, the totals belong to it too.
     let then = then.filter(|then| segment_name(dirs, app).is_some_and(|s| s == then.segment));
     let since = |name: &str, now: Tally| now.totals().since(*then.as_ref()?.slots.get(name)?);
     let configured = |name: &str| seen.group.as_ref()?.slot(name);
@@ -272,7 +300,7 @@ fn count(
     let known: Vec<_> = names.iter().map(|name| control.index_of(name)).collect();
     let indexes: Vec<_> = known.iter().copied().flatten().collect();
     let tallies = match tally::tally(dirs, app, control.identity, &indexes) {
-        Err(Error::Permission { .. }) => None,
+        Err(e) if e.is_refused() => None,
         tallies => tallies?,
     };
     let mut tallies = tallies.unwrap_or_default().into_iter();
@@ -283,8 +311,7 @@ fn notes(dirs: &Dirs, status: &Status, seen: &Seen) -> Vec<String> {
     let mut notes = Vec::new();
     match status.pid {
         None => notes.push(format!(
-            "Apache has not been started with this group since the boot, as far as {} tells (another instance: \
-             --runtime-dir)",
+            "{} has no file of this group: start Apache with it, or name its SlotRuntimeDir (--runtime-dir)",
             dirs.runtime.display()
         )),
         Some(pid) if !status.running => {
@@ -299,12 +326,12 @@ fn notes(dirs: &Dirs, status: &Status, seen: &Seen) -> Vec<String> {
     match (&seen.control, &seen.served) {
         (None, None) => notes.push("only the operators may read which slot is active".into()),
         (Some(_), None) => notes.push(
-            "the record was replaced or cut short since Apache's start, and not all of its processes read \
-             it: restart Apache"
+            "the control file was replaced or cut short since Apache's start, and not all of its processes \
+             read it: restart Apache"
                 .into(),
         ),
         (_, Some(Served { generation: None, .. })) => {
-            notes.push("Apache does not read a record: see its error log".into());
+            notes.push("Apache reads no control file: see its error log".into());
         }
         (_, Some(Served { slot, .. })) if !group.has(slot) => {
             notes.push(format!("slot {slot:?} is active, but not configured"));
@@ -312,4 +339,11 @@ fn notes(dirs: &Dirs, status: &Status, seen: &Seen) -> Vec<String> {
         _ => {}
     }
     notes
+}
+
+/// Names the author of a change: the login name, with the user who called sudo before it.
+pub fn author(entry: &Entry) -> String {
+    let who = entry.who().to_string();
+    // What Apache did at its start was no flip of that user.
+    if entry.action == "default" { format!("{who} (default)") } else { who }
 }

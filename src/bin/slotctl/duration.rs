@@ -1,0 +1,60 @@
+//! Durations as arguments.
+
+use jiff::SignedDuration;
+use std::time::Duration;
+
+/// How a help text writes a duration.
+pub(crate) const FORMS: &str = "30, 30s, 5m, 5min, 1h or 500ms";
+
+/// Parses `30` (seconds), or numbers with their units: `30s`, `5m`, `5min`, `1h`, `500ms`, `1h 30m`.
+/// The forms of httpd's own directives are among them.
+pub(crate) fn parse(text: &str) -> Result<Duration, String> {
+    const YEAR: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+    let parsed = match text.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        // `mi` is httpd's shortest word for minutes; jiff does not know it.
+        Err(_) => match text.strip_suffix("mi").and_then(|minutes| minutes.parse::<u64>().ok()) {
+            Some(minutes) => Some(Duration::from_secs(minutes.saturating_mul(60))),
+            None => text.parse::<SignedDuration>().ok().and_then(|d| Duration::try_from(d).ok()),
+        },
+    };
+    let known = parsed.ok_or_else(|| format!("write it as in {FORMS}"))?;
+    if known > YEAR { Err("a year is the longest".into()) } else { Ok(known) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_a_number_of_seconds_or_has_units() {
+        for (text, millis) in [
+            ("30", 30_000),
+            ("30s", 30_000),
+            ("5m", 300_000),
+            ("5min", 300_000),
+            ("5mi", 300_000),
+            ("5mins", 300_000),
+            ("5 min", 300_000),
+            ("5minutes", 300_000),
+            ("5 minutes", 300_000),
+            ("300", 300_000),
+            ("300s", 300_000),
+            ("300sec", 300_000),
+            ("300seconds", 300_000),
+            ("1hour", 3_600_000),
+            ("1h", 3_600_000),
+            ("1h 30m", 5_400_000),
+            ("500ms", 500),
+            ("0", 0),
+        ] {
+            assert_eq!(parse(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "-1", "-5s", "soon", "1mo", "mi", "-5mi", "5x", "1e3", "2y", "31622401"] {
+            assert!(parse(text).is_err(), "{text}: {:?}", parse(text));
+        }
+        for longest in [u64::MAX.to_string(), format!("{}mi", u64::MAX)] {
+            assert!(parse(&longest).unwrap_err().contains("a year"), "{longest}");
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! What a verb answers, and how it is written.
+
+use crate::failure::Failure;
+use crate::render;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// What a verb answers.
+#[derive(Debug, Default)]
+pub(crate) struct Answer {
+    /// For the standard output, whole lines.
+    pub(crate) text: String,
+    /// For the standard error: what an operator should know, although the verb succeeded.
+    pub(crate) warnings: Vec<String>,
+    /// What failed, for example one of several groups; the rest is answered.
+    pub(crate) failures: Vec<Failure>,
+}
+
+impl From<String> for Answer {
+    fn from(text: String) -> Self {
+        Self { text, ..Self::default() }
+    }
+}
+
+impl Answer {
+    /// Writes the answer so far, and does not write it again later.
+    pub(crate) fn write(&mut self) {
+        for warning in self.warnings.drain(..) {
+            complain(&format!("warning: {warning}"));
+        }
+        let text = std::mem::take(&mut self.text);
+        if let Err(e) = say(&text) {
+            self.failures.push(Failure::Output(e));
+        }
+    }
+}
+
+/// Writes an answer or a failure. Returns the exit code.
+pub(crate) fn finish(outcome: Result<Answer, Failure>) -> ExitCode {
+    let mut answer =
+        outcome.unwrap_or_else(|failure| Answer { failures: vec![failure], ..Answer::default() });
+    answer.write();
+    for failure in &answer.failures {
+        complain(&failure.to_string());
+    }
+    answer.failures.first().map_or(ExitCode::SUCCESS, Failure::exit_code)
+}
+
+/// Writes to the standard output. A closed pipe is no error: its reader has enough.
+fn say(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
+/// Writes to the standard error. If that is closed, nothing is written, and nothing panics.
+pub(crate) fn complain(sentence: &str) {
+    let sentence = render::lines(sentence);
+    let _ = writeln!(io::stderr(), "slotctl: {sentence}");
+}

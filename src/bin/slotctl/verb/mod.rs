@@ -1,0 +1,81 @@
+//! The verbs: one file each, with its arguments, help text, JSON type and `run`.
+
+mod active;
+mod doctor;
+mod drain;
+mod flip;
+mod history;
+mod idle;
+mod list;
+mod lock;
+mod status;
+mod unlock;
+mod wait;
+
+use crate::failure::Failure;
+use crate::output::Answer;
+use crate::render::Format;
+use clap::Subcommand;
+use mod_slot::state::Dirs;
+
+/// A verb with its arguments.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Make a slot the active one
+    #[command(after_help = flip::HELP)]
+    Flip(flip::Args),
+    /// Show the slots, which one is active, and their requests
+    #[command(after_help = status::HELP)]
+    Status(status::Args),
+    /// List the groups and their slots
+    #[command(after_help = list::HELP)]
+    List,
+    /// Print only the name of the active slot
+    #[command(after_help = active::HELP)]
+    Active(active::Args),
+    /// Print only the name of the idle slot: the one to prepare
+    #[command(after_help = idle::HELP)]
+    Idle(idle::Args),
+    /// Show who flipped what, when and why
+    #[command(after_help = history::HELP)]
+    History(history::Args),
+    /// Wait until no request is in a slot
+    #[command(after_help = drain::HELP)]
+    Drain(drain::Args),
+    /// Wait until a slot is active, or drained
+    #[command(after_help = wait::HELP)]
+    Wait(wait::Args),
+    /// Lock a group: only you can flip it
+    #[command(after_help = lock::HELP)]
+    Lock(lock::Args),
+    /// Unlock a group: others can flip it again
+    #[command(after_help = unlock::HELP)]
+    Unlock(unlock::Args),
+    /// Find what is broken, and say how to repair it
+    #[command(after_help = doctor::HELP)]
+    Doctor(doctor::Args),
+}
+
+/// Runs a verb.
+///
+/// # Errors
+///
+/// Those of the verb.
+pub(crate) fn run(verb: &Verb, dirs: &Dirs, format: Format) -> Result<Answer, Failure> {
+    match verb {
+        Verb::Flip(args) => flip::run(dirs, args, format),
+        Verb::Status(args) => status::run(dirs, args, format),
+        Verb::List => list::run(dirs, format),
+        Verb::Active(args) => active::run(dirs, args, format),
+        Verb::Idle(args) => idle::run(dirs, args, format),
+        Verb::History(args) => history::run(dirs, args, format),
+        Verb::Drain(args) => drain::run(dirs, args, format),
+        Verb::Wait(args) => wait::run(dirs, args, format),
+        Verb::Lock(args) => lock::run(dirs, args, format),
+        Verb::Unlock(args) => unlock::run(dirs, args, format),
+        Verb::Doctor(args) => doctor::run(dirs, args, format),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,230 @@
+//! `status`: the state of the groups, as far as this user may read it.
+
+use super::lock;
+use crate::failure::Failure;
+use crate::names;
+use crate::output::Answer;
+use crate::render::{self, Align, Format, Table};
+use clap::builder::NonEmptyStringValueParser;
+use mod_slot::ops::error::Error;
+use mod_slot::ops::requests::InFlight;
+use mod_slot::ops::status::{self, Detail, Slot, Status};
+use mod_slot::state::Dirs;
+use serde::Serialize;
+use std::fmt::Display;
+use std::time::Duration;
+
+pub(crate) const HELP: &str = "\
+Status prints - for what you may not read. REQUESTS, 4XX and 5XX count since Apache created the
+counts, usually at its first start after the boot. SINCE FLIP counts since the last change of
+the active slot; it is - before the first flip, if you may not read the history, or if the
+counts were created after the flip.
+
+Examples:
+  slotctl status
+  slotctl status app --requests           the requests in flight, oldest first
+  slotctl status app --json | jq '.groups[].slots[] | select(.active)'
+
+JSON: {\"groups\": [{\"app\", \"active\", \"generation\", \"since\", \"by\": {\"uid\", \"user\", \"sudo_user\"}, \"reason\", \"started\", \"running\",
+\"pid\", \"default\", \"operator\", \"slots\": [{\"name\", \"active\", \"address\", \"docroot\", \"in_flight\",
+\"requests\", \"classes\", \"micros\", \"since_flip\": {\"requests\", \"5xx\"}}], \"locked\": {\"uid\", \"user\",
+\"sudo_user\", \"reason\", \"since\", \"until\"}, \"in_flight\": {\"listed\": [{\"slot\", \"pid\", \"age_ms\",
+\"method\", \"path\"}], \"unlisted\"}, \"notes\": [], \"warnings\": []}]}; null means none, or unknown; in_flight is null
+without --requests";
+
+/// The arguments.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The group; without it, all groups
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) app: Option<String>,
+
+    /// List the requests in flight as well
+    #[arg(long)]
+    pub(crate) requests: bool,
+}
+
+/// The answer of `status --json` and `list --json`.
+#[derive(Serialize)]
+pub(super) struct Groups<T> {
+    pub(super) groups: Vec<T>,
+}
+
+/// Shows one group, or all. A damaged group does not hide the others.
+///
+/// # Errors
+///
+/// There is no group.
+pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Failure> {
+    let detail = if args.requests { Detail::Requests } else { Detail::Counts };
+    let Seen { groups, warnings, failures } = look(dirs, args.app.as_deref(), detail)?;
+    let text = if format == Format::Json && !groups.is_empty() {
+        render::json(&Groups { groups })
+    } else {
+        groups.iter().map(text).collect::<Vec<_>>().join("\n")
+    };
+    Ok(Answer { text, warnings, failures })
+}
+
+/// The status of several groups.
+#[derive(Default)]
+pub(super) struct Seen {
+    pub(super) groups: Vec<Status>,
+    /// Each once, because a fault of a directory concerns all groups.
+    pub(super) warnings: Vec<String>,
+    pub(super) failures: Vec<Failure>,
+}
+
+pub(super) fn look(dirs: &Dirs, app: Option<&str>, detail: Detail) -> Result<Seen, Error> {
+    let mut seen = Seen::default();
+    for app in names::groups(dirs, app)? {
+        match status::look(dirs, &app, detail) {
+            Ok((status, failure)) => {
+                let new = status.warnings.iter().filter(|text| !seen.warnings.contains(text));
+                let new: Vec<_> = new.cloned().collect();
+                seen.warnings.extend(new);
+                seen.groups.push(status);
+                seen.failures.extend(failure.map(Failure::from));
+            }
+            Err(e) => seen.failures.push(e.into()),
+        }
+    }
+    Ok(seen)
+}
+
+fn text(status: &Status) -> String {
+    let mut text = headline(status) + "\n";
+    if let Some(lock) = &status.locked {
+        text += &format!("  {}\n", lock::shown(lock));
+    }
+    text += &table(&status.slots);
+    if let Some(in_flight) = &status.in_flight {
+        text += &requests_text(in_flight);
+    }
+    for note in &status.notes {
+        text += &format!("  ! {}\n", render::plain(note));
+    }
+    text
+}
+
+fn headline(status: &Status) -> String {
+    let active = status.active.as_ref().map(|active| format!("{active} is active"));
+    let mut line = format!("{}: {}", status.app, shown(active));
+    if let Some(generation) = status.generation {
+        line += &format!(", generation {generation}");
+    }
+    if let Some(since) = &status.since {
+        line += &format!(", since {}", render::local_time(since));
+    }
+    if let Some(by) = &status.by {
+        line += &format!(", by {}", by.shown);
+    }
+    if let Some(reason) = &status.reason {
+        line += &format!(": {reason}");
+    }
+    render::plain(&line)
+}
+
+fn table(slots: &[Slot]) -> String {
+    let mut table = Table::new(&[
+        ("", Align::Left),
+        ("SLOT", Align::Left),
+        ("ADDRESS", Align::Left),
+        ("DOCROOT", Align::Left),
+        ("IN FLIGHT", Align::Right),
+        ("REQUESTS", Align::Right),
+        ("4XX", Align::Right),
+        ("5XX", Align::Right),
+        ("SINCE FLIP", Align::Right),
+        ("5XX SINCE FLIP", Align::Right),
+    ]);
+    for slot in slots {
+        table.row([
+            if slot.active == Some(true) { "*".into() } else { String::new() },
+            slot.name.clone(),
+            shown(slot.address.as_ref()),
+            shown(slot.docroot.as_ref()),
+            shown(slot.in_flight),
+            shown(slot.requests),
+            shown(slot.classes.map(|classes| classes.client_errors)),
+            shown(slot.classes.map(|classes| classes.server_errors)),
+            shown(slot.since_flip.map(|since| since.requests)),
+            shown(slot.since_flip.map(|since| since.server_errors)),
+        ]);
+    }
+    table.to_string()
+}
+
+/// Shows `-` for an unknown value.
+fn shown(value: Option<impl Display>) -> String {
+    value.map_or_else(|| "-".into(), |value| value.to_string())
+}
+
+/// Shows the requests in flight, and how many more there are.
+fn requests_text(in_flight: &InFlight) -> String {
+    let mut table = Table::new(&[
+        ("", Align::Left),
+        ("SLOT", Align::Left),
+        ("PID", Align::Right),
+        ("AGE", Align::Right),
+        ("METHOD", Align::Left),
+        ("PATH", Align::Left),
+    ]);
+    let known = |value: Option<String>| value.unwrap_or_else(|| "-".into());
+    for request in &in_flight.listed {
+        table.row([
+            String::new(),
+            request.slot.clone(),
+            known(request.pid.map(|pid| pid.to_string())),
+            known(request.age_ms.map(|age| render::duration(Duration::from_millis(age)))),
+            request.method.clone(),
+            request.path.clone(),
+        ]);
+    }
+    match (in_flight.listed.len(), in_flight.unlisted) {
+        (0, 0) => "  no request is in flight\n".into(),
+        (_, 0) => table.to_string(),
+        (0, more) => format!("  {more} in flight, of which none is noted\n"),
+        (_, more) => format!("{table}  and {more} more, which are not noted\n"),
+    }
+}
+
+#[cfg(test)]
+pub(super) fn sample() -> serde_json::Value {
+    use mod_slot::ops::requests::Request;
+    use mod_slot::ops::status::By;
+    use mod_slot::state::history::Totals;
+    let text = String::new;
+    let slot = Slot {
+        name: text(),
+        active: Some(true),
+        address: None,
+        docroot: None,
+        in_flight: None,
+        requests: None,
+        // The help does not list the classes: their keys are those of HTTP.
+        classes: None,
+        micros: None,
+        since_flip: Some(Totals { requests: 1, server_errors: 0 }),
+    };
+    let request = Request { slot: text(), pid: None, age_ms: None, method: text(), path: text() };
+    let group = Status {
+        app: text(),
+        active: None,
+        generation: None,
+        since: None,
+        by: Some(By { uid: 0, user: None, sudo_user: None, shown: text() }),
+        reason: None,
+        started: true,
+        running: true,
+        pid: None,
+        default: None,
+        operator: None,
+        slots: vec![slot],
+        locked: Some(lock::sample_lock()),
+        in_flight: Some(InFlight { listed: vec![request], unlisted: 0 }),
+        notes: Vec::new(),
+        warnings: Vec::new(),
+    };
+    serde_json::to_value(Groups { groups: vec![group] }).unwrap()
+}

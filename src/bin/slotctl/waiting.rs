@@ -1,0 +1,59 @@
+//! Waits for drained slots, and shows how many requests are left.
+
+use crate::failure::Failure;
+use crate::render;
+use mod_slot::ops::drain::{self, Active, Waited};
+use mod_slot::ops::error::Error;
+use mod_slot::state::Dirs;
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+/// The failure of a wait that timed out.
+pub(crate) fn undrained(app: &str, slots: &[String], waited: &Waited) -> Failure {
+    Failure::Undrained {
+        app: app.into(),
+        slots: slots.to_vec(),
+        in_flight: waited.in_flight,
+        took: waited.took,
+    }
+}
+
+/// Waits until slots are empty. On a terminal, shows how many requests are left.
+///
+/// # Errors
+///
+/// Those of [`drain::until_drained`].
+pub(crate) fn drain(
+    dirs: &Dirs,
+    app: &str,
+    slots: &[String],
+    active: Active,
+    timeout: Option<Duration>,
+) -> Result<Waited, Error> {
+    let shown = io::stderr().is_terminal();
+    let show = |text: &str| {
+        if shown {
+            let _ = write!(io::stderr(), "\r{text}\u{1b}[K");
+        }
+    };
+    let waited = drain::until_drained(dirs, app, slots, active, timeout, |in_flight| {
+        show(&format!("{app}: {in_flight} in {}", render::plain(&slots.join(", "))));
+    });
+    show("");
+    waited
+}
+
+/// The line that says so; empty if the wait timed out.
+pub(crate) fn line(app: &str, slots: &[String], waited: &Waited) -> String {
+    let is = if slots.len() == 1 { "is" } else { "are" };
+    let took = render::duration(waited.took);
+    match waited.done {
+        true => format!("{app}: {} {is} drained (waited {took})\n", slots.join(", ")),
+        false => String::new(),
+    }
+}
+
+/// The milliseconds, for JSON.
+pub(crate) fn millis(took: Duration) -> u64 {
+    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
+}
