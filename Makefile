@@ -37,7 +37,7 @@ demo: check-build ## Flip ten times under load, in a private Apache; nothing is 
 	@$(target)/debug/apache/demo
 
 test: check-test ## Run all tests: the core alone, everything with a real Apache, the model
-	$(CARGO) test --no-default-features --lib --bins
+	$(CARGO) test --no-default-features --features man --lib --bins
 	$(CARGO) test --workspace
 	@$(MAKE) --no-print-directory model
 
@@ -64,9 +64,12 @@ model: check-rust ## Check enter, flip and drain under loom, in every order of t
 sanitize: check-test ## Run the library's tests under AddressSanitizer and ThreadSanitizer, Apache's under the first
 	CARGO="$(CARGO)" TARGET=$(target) .ci/sanitize
 
+man: check-build ## Write the man pages and the completions of bash, zsh and fish to target/man and target/completions
+	$(CARGO) run -q --features man --bin slotctl -- generate $(target)
+
 lint: check-lint ## Check the format, clippy and rustdoc, with and without the Apache side
 	$(CARGO) fmt --check
-	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --features man -- -D warnings
 	$(CARGO) clippy --no-default-features --lib --bins -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --lib
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --lib --no-default-features
@@ -114,5 +117,5 @@ check-rust check-build check-test check-valgrind check-bench: check-%:
 check-lint: check-build
 	@$(needs) lint
 
-.PHONY: all help demo test test-all test-bare soak model sanitize lint instructions bench install uninstall clean deps
+.PHONY: all help demo man test test-all test-bare soak model sanitize lint instructions bench install uninstall clean deps
 .PHONY: check-rust check-build check-test check-lint check-valgrind check-bench

@@ -7,7 +7,7 @@ use clap::Parser;
 use mod_slot::state::Dirs;
 use std::path::PathBuf;
 
-const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   slotctl status                          which slot takes the requests
   slotctl idle                            which slot to prepare

@@ -9,6 +9,8 @@ mod actor;
 mod args;
 mod duration;
 mod failure;
+#[cfg(feature = "man")]
+mod generate;
 mod names;
 mod output;
 mod render;
@@ -31,6 +33,10 @@ use std::time::Duration;
 fn main() -> ExitCode {
     os::survive_file_limits();
     os::sigbus::fault::end_with_a_sentence();
+    #[cfg(feature = "man")]
+    if let Some(outcome) = generate::asked() {
+        return finish(outcome);
+    }
     match Args::try_parse() {
         Ok(args) => finish(run_when_started(&args)),
         Err(e) => unparsed(e),
