@@ -3,9 +3,9 @@
 
 mod route;
 
-use super::config::GroupLines;
-use super::host::{Level, Line, Proxy, Rewrite, Setup, children, for_each_directive, log};
-use super::{rewrite, start};
+use super::config::{GroupLines, Lines};
+use super::host::{Line, Message, Proxy, Rewrite, Setup, children, for_each_directive, log};
+use super::{SlotModule, claim, rewrite, start};
 use nix::unistd::{Gid, Uid, User, getgrouplist};
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -20,22 +20,22 @@ struct Groups<'a> {
 /// check_config; `apachectl -t` ends with it.
 pub(super) fn check(setup: &Setup) -> Result<(), String> {
     rewrite::restore(setup.pool);
-    let config = setup.main.config();
-    let groups = Groups::new(&config.groups);
-    if !config.groups.is_empty() && Rewrite::find().is_some_and(|module| !module.reads_after_us()) {
+    let Some(lines) = setup.main.lines::<SlotModule>() else { return Ok(()) };
+    let groups = Groups::new(&lines.groups);
+    if !lines.groups.is_empty() && Rewrite::find().is_some_and(|module| !module.reads_after_us()) {
         return Err("mod_slot is loaded before mod_rewrite, so that it cannot see slot:// in a RewriteRule: \
                     move the LoadModule line of slot_module below that of rewrite_module"
             .into());
     }
     let maps = route::Maps::read();
     for_each_directive(|line| {
-        let checked = check_line(setup, &groups, &maps, line);
+        let checked = check_line(setup, lines, &groups, &maps, line);
         checked.map_err(|why| format!("Syntax error on {line}: {why}"))
     })?;
-    for group in &config.groups {
+    for group in &lines.groups {
         warn(group);
     }
-    start::look(setup)
+    claim::check(setup, lines)
 }
 
 impl<'a> Groups<'a> {
@@ -48,6 +48,7 @@ impl<'a> Groups<'a> {
 
 fn check_line(
     setup: &Setup,
+    lines: &Lines,
     groups: &Groups<'_>,
     maps: &route::Maps,
     line: Line<'_>,
@@ -57,7 +58,7 @@ fn check_line(
         return check_member(group, line).and_then(|()| check_balancer(setup, group, line));
     }
     if line.is("<SlotGroup") {
-        return check_name_of_files(setup, line.opens());
+        return check_name_of_files(setup, lines, line.opens());
     }
     if line.is("SlotDocumentRoot") {
         return check_document_root(groups, line);
@@ -77,8 +78,8 @@ fn check_line(
 }
 
 /// `rows.lock` and `lost.lock` lie in SlotRuntimeDir, and a group's lock in SlotStateDir.
-fn check_name_of_files(setup: &Setup, name: &str) -> Result<(), String> {
-    let dirs = start::dirs(setup.pool, setup.main.config());
+fn check_name_of_files(setup: &Setup, lines: &Lines, name: &str) -> Result<(), String> {
+    let dirs = start::dirs(setup.pool, lines);
     let lock = dirs.lock(name);
     if [dirs.rows(), dirs.lost()].iter().all(|own| own.file_name() != lock.file_name()) {
         return Ok(());
@@ -179,7 +180,7 @@ fn warn(group: &GroupLines) {
                 "group {:?}: docroot {docroot} of slot {:?} is no directory",
                 group.name, slot.name
             );
-            log(Level::Warning, &text);
+            log(Message::NoDocroot, &text);
         }
     }
 }

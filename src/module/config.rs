@@ -1,31 +1,29 @@
 //! What the directives say, server by server.
 
-use super::host::{Place, Scope, has_module, merged_path};
-use super::site::Service;
+use super::host::{Outcome, Place, Scope, has_module, merged_path};
 use crate::address::Address;
 use crate::name::check_name;
 use crate::word::MAX_SLOTS;
+use std::ffi::CString;
 use std::path::Path;
 
-/// The configuration of a server: the main one, or a virtual host.
+/// What the directives of a server say: of the main one, or of a virtual host.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Config {
-    /// The server whose directives these are; another server may share them.
+pub(super) struct Lines {
+    /// The server of these directives; another server may share them.
     pub(super) server: usize,
     /// All groups. In the main server only.
     pub(super) groups: Vec<GroupLines>,
-    /// The last group is being read.
+    /// Apache reads the last group now.
     open: bool,
     /// `SlotStateDir`.
     pub(super) state_dir: Option<String>,
     /// `SlotRuntimeDir`.
     pub(super) runtime_dir: Option<String>,
-    /// `SlotDocumentRoot`: the group's name.
+    /// `SlotDocumentRoot`: the name of a group.
     pub(super) document_root: Option<String>,
-    /// Where a ProxyPassReverse to a `slot://` URL stands.
+    /// The sections with a ProxyPassReverse to a `slot://` URL.
     pub(super) reverse: Vec<Place>,
-    /// What is made of it at the start.
-    pub(super) service: Option<Service>,
 }
 
 /// A `<SlotGroup>`.
@@ -48,16 +46,17 @@ pub(super) struct SlotLine {
     pub(super) docroot: Option<String>,
 }
 
-type Outcome = Result<(), String>;
+impl SlotLine {
+    /// What mod_proxy calls the worker of the slot.
+    pub(super) fn worker_url(&self) -> Option<CString> {
+        let address = self.address.as_ref().filter(|address| !address.is_balancer())?;
+        CString::new(address.worker_url()).ok()
+    }
+}
 
-impl Config {
+impl Lines {
     pub(super) fn of(server: usize) -> Self {
         Self { server, ..Self::default() }
-    }
-
-    /// For a server at work: the lines are read, this is what came of them.
-    pub(super) fn serving(server: usize, service: Service) -> Self {
-        Self { server, service: Some(service), ..Self::default() }
     }
 
     pub(super) fn open_group(&mut self, scope: Scope, words: &[&str]) -> Outcome {

@@ -5,17 +5,28 @@
 //! Apache the hooks of this file are called at the times when a newer one would ask our canon_handler. They do no harm in
 //! one that has the newer way from a distribution's patch.
 
-use super::host::{Answer, Request};
+use super::host::{Answer, Proxy, Request};
 use super::pin::State;
 use super::scheme::{PROXY, canonicalise, canonicalise_other, late_way, take_as_is};
+use super::site::Service;
 use crate::address::SLOT;
+
+/// Whether mod_proxy asks canon_handlers before mod_rewrite's fixups.
+pub(super) fn leaves_rules() -> bool {
+    Proxy::find().is_some_and(|mod_proxy| !mod_proxy.canonicalises_rules())
+}
+
+/// Whether mod_proxy sends the URL of a SetHandler as it is.
+pub(super) fn leaves_handlers() -> bool {
+    Proxy::find().is_some_and(|mod_proxy| !mod_proxy.canonicalises_handlers())
+}
 
 /// fixups, after those of mod_rewrite: a directory's rule may have given the request a URL.
 pub(super) fn finish_rule(request: &Request) -> Answer {
     if !request.is_reverse_proxied() {
         return Answer::DECLINED;
     }
-    let (Some(service), Some(url)) = (request.service(), request.filename_behind(PROXY)) else {
+    let (Some(service), Some(url)) = (Service::of(request), request.filename_behind(PROXY)) else {
         return Answer::DECLINED;
     };
     if is_finished(request) {
@@ -35,7 +46,7 @@ pub(super) fn start_handler(request: &Request) -> Answer {
         return Answer::DECLINED;
     }
     let handler = request.handler_behind(PROXY).and_then(|url| url.strip_scheme(SLOT));
-    let (Some(_), Some(service)) = (handler, request.service()) else { return Answer::DECLINED };
+    let (Some(_), Some(service)) = (handler, Service::of(request)) else { return Answer::DECLINED };
     let answer = request.start_by_handler(|| {
         let Some(url) = request.filename_behind(PROXY) else { return Answer::SERVER_ERROR };
         match late_way(request, service, url) {
@@ -51,9 +62,7 @@ pub(super) fn start_handler(request: &Request) -> Answer {
 
 /// Whether mod_proxy's fixups have brought the URL that the request has into the form of its slot.
 fn is_finished(request: &Request) -> bool {
-    request
-        .known_state::<State>()
-        .is_some_and(|state| state.sent.get() == request.filename_address())
+    State::known(request).is_some_and(|state| state.sent.get() == request.filename_address())
 }
 
 /// mod_proxy's own hook comes next, unless the request ends here.

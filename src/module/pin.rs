@@ -1,10 +1,11 @@
 //! What every request has in common: it enters the active slot of a group once, and is counted
 //! there when it is over.
 
-use super::host::{Answer, Decimal, Held, Kept, Level, Request, Worker};
+use super::SlotModule;
+use super::group::{Group, Slot};
+use super::host::{Decimal, Held, Kept, Message, Request, Worker};
 use super::rewrite::Named;
 use super::scheme::Routed;
-use super::site::{Group, Slot};
 use crate::lease;
 use crate::state::counts::{Block, BlockWords, Row, Words};
 use crate::word::Word;
@@ -36,6 +37,18 @@ pub(super) struct State {
 }
 
 impl State {
+    /// What is kept with `request`, made when it is first asked for.
+    #[inline]
+    pub(super) fn of(request: &Request) -> &Self {
+        request.state::<SlotModule>()
+    }
+
+    /// What is kept with `request`, if anything.
+    #[inline]
+    pub(super) fn known(request: &Request) -> Option<&Self> {
+        request.known_state::<SlotModule>()
+    }
+
     fn pins(&self) -> &Held<Pin> {
         &self.pins
     }
@@ -109,7 +122,7 @@ impl Pin {
 #[inline(never)]
 fn enter(root: &Request, group: Kept<Group>) -> &Pin {
     await_end(root);
-    let state = root.keep(|| {
+    let state = root.keep::<SlotModule>(|| {
         let pin = Pin::new(root, group);
         let told = Cell::new(pin.slot.is_some());
         State { pins: Held::of(pin), told, ..State::default() }
@@ -134,24 +147,21 @@ fn await_end(root: &Request) {
 #[cold]
 #[inline(never)]
 fn enter_another(root: &Request, group: Kept<Group>) -> &Pin {
-    if root.state::<State>().pins.first().is_none() {
+    if State::of(root).pins.first().is_none() {
         await_end(root);
     }
-    let pin = root.hold(State::pins, Pin::new(root, group));
+    let pin = root.hold::<SlotModule, _>(State::pins, Pin::new(root, group));
     if let Some(slot) = pin.slot {
         tell(root, pin, &slot);
     }
     pin
 }
 
-/// Where a request goes: a group, the slot of it that the request is in, and the path in its URL.
-pub(super) type Way<'a> = (Kept<Group>, Kept<Slot>, &'a [u8]);
-
 /// Enters a group's active slot on behalf of `request`, and has its environment say so. `None`, and
 /// a line in the log, when this process does not know the slot: [`Answer::UNAVAILABLE`].
 #[inline]
 pub(super) fn enter_and_mark(request: &Request, group: Kept<Group>) -> Option<Kept<Slot>> {
-    if request.is_root() && request.known_state::<State>().is_none() {
+    if request.is_root() && State::known(request).is_none() {
         let pin = enter(request, group);
         return pin.slot.or_else(|| unknown(request, pin));
     }
@@ -163,10 +173,10 @@ pub(super) fn enter_and_mark(request: &Request, group: Kept<Group>) -> Option<Ke
 #[inline(never)]
 fn stay_and_mark(request: &Request, group: Kept<Group>) -> Option<Kept<Slot>> {
     let root = request.root();
-    let pin = match root.known_state::<State>() {
+    let pin = match State::known(root) {
         None => enter(root, group),
         Some(state) => {
-            let known = state.pins.iter().find(|pin| pin.group.at() == group.at());
+            let known = state.pins.iter().find(|pin| pin.group.at == group.at);
             known.unwrap_or_else(|| enter_another(root, group))
         }
     };
@@ -189,7 +199,7 @@ fn unknown(request: &Request, pin: &Pin) -> Option<Kept<Slot>> {
         pin.word.active().get(),
         pin.word.generation()
     );
-    request.log(Level::Error, &text);
+    request.log(Message::UnknownSlot, &text);
     None
 }
 
@@ -198,45 +208,28 @@ const GENERATION: &CStr = c"SLOT_GENERATION";
 /// What the slot was among those of its group when the request entered it.
 const ROLE: &CStr = c"SLOT_ROLE";
 
-/// A request in several slots tells the first.
-fn tell(request: &Request, pin: &Pin, slot: &Slot) {
-    if !request.state::<State>().told.replace(true) {
-        pin.tell(request, slot);
-    }
-}
-
-/// fixups: `SetHandler "proxy:slot://…"`, and the environment of a sub-request, or an internal
-/// redirect, which has one of its own.
-#[inline]
-pub(super) fn mark(request: &Request) -> Answer {
-    // A request that is mod_proxy's already has no use for a handler.
-    let may_be_by_handler = request.has_handler() && !request.is_proxied();
-    if may_be_by_handler || !request.is_root() { fix_up(request) } else { Answer::DECLINED }
-}
-
-#[inline(never)]
-fn fix_up(request: &Request) -> Answer {
-    let Some(service) = request.service() else { return Answer::DECLINED };
-    if let Some(answer) = super::scheme::enter_by_handler(request, service) {
-        return answer;
-    }
-    if request.is_root() {
-        return Answer::DECLINED;
-    }
-    let root = request.root();
-    let pin = root.known_state::<State>().and_then(|state| state.pins.first());
+/// Tells the environment of a sub-request or an internal redirect, which has one of its own, of the slot of the
+/// client's request.
+pub(super) fn inherit(request: &Request) {
+    let pin = State::known(request.root()).and_then(|state| state.pins.first());
     if let Some(pin) = pin
         && let Some(slot) = pin.slot
     {
         tell(request, pin, &slot);
     }
-    Answer::DECLINED
+}
+
+/// A request in several slots tells the first.
+fn tell(request: &Request, pin: &Pin, slot: &Slot) {
+    if !State::of(request).told.replace(true) {
+        pin.tell(request, slot);
+    }
 }
 
 /// The answer is on its way to the client, whole: the slot is left, though the request's pool may live
 /// on for long.
 pub(super) fn end(request: &Request) {
-    if let Some(state) = request.known_state::<State>() {
+    if let Some(state) = State::known(request) {
         state.pins.iter().for_each(Pin::leave);
     }
 }
@@ -244,7 +237,7 @@ pub(super) fn end(request: &Request) {
 /// The request is over: it leaves, and is counted.
 fn over(request: &Request) {
     let micros = request.age();
-    let Some(state) = request.known_state::<State>() else { return };
+    let Some(state) = State::known(request) else { return };
     let status = request.final_status();
     state.pins.iter().for_each(|pin| {
         pin.leave();

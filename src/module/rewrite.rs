@@ -10,6 +10,7 @@
 //!
 //! `RewriteMap m int:slot` is the same function, for groups that a map names.
 
+use super::SlotModule;
 use super::host::{Kept, Pool, Reading, Request, Rewrite, Setup, edit_directives, has_module};
 use super::pin::State;
 use crate::address::{SLOT, strip_slot};
@@ -69,7 +70,7 @@ fn name_group(request: &Request, key: &[u8]) -> Kept<CStr> {
     let key = strip_slot(key).unwrap_or(key);
     let (group, path) = key.split_at(key.iter().position(|b| *b == b'/').unwrap_or(key.len()));
     let number = number();
-    let (state, group) = (request.state::<State>(), request.keep_text(&[group]));
+    let (state, group) = (State::of(request), request.keep_text(&[group]));
     let named = Named { number, group, before: state.named.get() };
     state.named.set(Some(request.keep_value(named)));
     let mut digits = [0; DIGITS];
@@ -108,7 +109,7 @@ pub(super) fn resolve<'a>(
     let rest = url.strip_prefix(PREFIX)?;
     let found = rest.split_at_checked(DIGITS).and_then(|(digits, path)| {
         let number = u64::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()?;
-        let last = request.known_state::<State>()?.named.get();
+        let last = State::known(request)?.named.get();
         let mut all = std::iter::successors(last, |named| named.before);
         let named = all.find(|named| named.number == number)?;
         matches!(path.first(), None | Some(b'/' | b'?')).then_some((named.group, path))
@@ -125,7 +126,7 @@ pub(super) fn resolve<'a>(
 pub(super) fn mark_rule(reading: &Reading<'_>, line: &[u8]) -> Result<Option<Vec<u8>>, String> {
     require_module(reading, c"mod_rewrite.c")?;
     let marked = mark(line)?;
-    if marked.is_some() && reading.serving && reading.service().is_none() {
+    if marked.is_some() && reading.is_in_htaccess() && reading.serving::<SlotModule>().is_none() {
         return Err("slot:// in a RewriteRule: this server has no <SlotGroup>".into());
     }
     Ok(marked)

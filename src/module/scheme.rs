@@ -5,11 +5,11 @@
 //! map_to_storage comes: from then on it has the URL of the slot, as if that stood in the route. A
 //! directory's RewriteRule and SetHandler come later, to mod_proxy's canon_handler, as with any backend.
 
-use super::docroot;
-use super::host::{Answer, Kept, Level, Proxy, Request, Text, Worker};
-use super::pin::{State, Way, enter_and_mark};
-use super::rewrite;
-use super::site::{Group, Service, Slot};
+use super::group::{Group, Slot};
+use super::host::{Answer, Filename, Kept, Message, Proxy, Request, Text, Worker};
+use super::pin::{self, State, enter_and_mark};
+use super::site::Service;
+use super::{docroot, rewrite};
 use crate::address::{SLOT, path_of, split_slot_url};
 use std::ffi::CStr;
 
@@ -18,6 +18,9 @@ pub(super) const PROXY: &[u8; 6] = b"proxy:";
 /// The note of a request that has a slot's worker: httpd's fast redirects carry it along, and our own state
 /// they do not.
 const NOTE: &CStr = c"mod_slot-worker";
+
+/// Where a request goes: a group, the slot of it that the request is in, and the path in its URL.
+pub(super) type Way<'a> = (Kept<Group>, Kept<Slot>, &'a [u8]);
 
 /// The slot that a request's URL was made for.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +47,7 @@ pub(super) fn enter(request: &Request) -> Answer {
 /// Not inline, so that requests for files do not pay for it.
 #[inline(never)]
 fn enter_proxied(request: &Request) -> Answer {
-    let Some(service) = request.service() else { return Answer::DECLINED };
+    let Some(service) = Service::of(request) else { return Answer::DECLINED };
     let Some(url) = request.filename_behind(PROXY) else { return Answer::DECLINED };
     let Some(behind) = url.strip_scheme(SLOT) else { return enter_named(request, service, url) };
     if request.is_forward_proxied() {
@@ -61,7 +64,7 @@ fn enter_proxied(request: &Request) -> Answer {
 
 /// Whether a ProxyPass has given a rewritten request its URL.
 fn is_of_route(request: &Request, url: Text<'_>) -> bool {
-    request.known_state::<State>().is_some_and(|state| state.passed.get() == url.address())
+    State::known(request).is_some_and(|state| state.passed.get() == url.address())
 }
 
 /// A rule of mod_rewrite has put a `slot://` URL together that is not in its text: a client may have sent it.
@@ -69,7 +72,7 @@ fn is_of_route(request: &Request, url: Text<'_>) -> bool {
 fn refuse_text(request: &Request, url: Text<'_>) -> Answer {
     let url = url.c_str().to_string_lossy();
     request.log(
-        Level::Error,
+        Message::UrlFromText,
         &format!("refused to proxy {url:?}: no rule and no route has this slot:// URL in its text"),
     );
     Answer::SERVER_ERROR
@@ -99,7 +102,7 @@ fn give_url(
     };
     request.set_filename(&[prefix.to_bytes(), path]);
     let filename = request.filename_address();
-    request.state::<State>().routed.set(Some(Routed { group, slot, filename }));
+    State::of(request).routed.set(Some(Routed { group, slot, filename }));
     if mod_proxy.has_sections(request) {
         apply_sections(request, mod_proxy, (group, slot, path), url);
     }
@@ -126,9 +129,29 @@ fn apply_sections(
     }
 }
 
-/// fixups: `SetHandler "proxy:slot://…"`. Whether that is the handler.
+/// fixups: `SetHandler "proxy:slot://…"`, and the environment of a sub-request or an internal redirect.
+#[inline]
+pub(super) fn mark(request: &Request) -> Answer {
+    // A request that is mod_proxy's already has no use for a handler.
+    let may_be_by_handler = request.has_handler() && !request.is_proxied();
+    if may_be_by_handler || !request.is_root() { fix_up(request) } else { Answer::DECLINED }
+}
+
 #[inline(never)]
-pub(super) fn enter_by_handler(request: &Request, service: Kept<Service>) -> Option<Answer> {
+fn fix_up(request: &Request) -> Answer {
+    let Some(service) = Service::of(request) else { return Answer::DECLINED };
+    if let Some(answer) = enter_by_handler(request, service) {
+        return answer;
+    }
+    if !request.is_root() {
+        pin::inherit(request);
+    }
+    Answer::DECLINED
+}
+
+/// Enters the slot that the handler names; `None` for another handler.
+#[inline(never)]
+fn enter_by_handler(request: &Request, service: Kept<Service>) -> Option<Answer> {
     let url = request.handler_behind(PROXY)?.strip_scheme(SLOT)?;
     Some(way(request, service, url.c_str().to_bytes()).err().unwrap_or(Answer::DECLINED))
 }
@@ -139,9 +162,9 @@ pub(super) fn enter_by_handler(request: &Request, service: Kept<Service>) -> Opt
 pub(super) fn check_route(request: &Request, url: Text<'_>) -> Answer {
     if request.is_rewritten() {
         // The request is given this very text as its URL, if the ProxyPass takes it.
-        request.state::<State>().passed.set(url.address());
+        State::of(request).passed.set(url.address());
     }
-    match request.service() {
+    match Service::of(request) {
         Some(service) if service.site.has_websockets => check_websocket(request, service, url),
         _ => Answer::DECLINED,
     }
@@ -170,8 +193,8 @@ fn check_websocket(request: &Request, service: Kept<Service>, url: Text<'_>) -> 
 /// canon_handler: has mod_proxy's own modules canonicalise the URL of the slot, so that the backend
 /// is sent what a ProxyPass to it would send. `url` is a copy of what is behind `proxy:`.
 pub(super) fn canonicalise(request: &Request, url: Text<'_>) -> Answer {
-    let Some(service) = request.service() else { return Answer::DECLINED };
-    let routed = match request.known_state::<State>() {
+    let Some(service) = Service::of(request) else { return Answer::DECLINED };
+    let routed = match State::known(request) {
         // This is the URL of its slot, on its way to the module that speaks its scheme.
         Some(state) if state.canonicalises.get() => return Answer::DECLINED,
         Some(state) => state.routed.get(),
@@ -183,7 +206,8 @@ pub(super) fn canonicalise(request: &Request, url: Text<'_>) -> Answer {
     {
         // It has the canonical form already, if nothing in its path has to be encoded.
         let is_made = slot.is_canonical() && path.to_bytes().starts_with(b"/");
-        return canonicalise_slot(request, service, &group, slot, path, is_made);
+        let filename = if is_made { Filename::Made } else { Filename::ToMake };
+        return canonicalise_slot(request, service, &group, slot, path, filename);
     }
     canonicalise_late(request, service, url)
 }
@@ -205,7 +229,7 @@ fn canonicalise_late(request: &Request, service: Kept<Service>, url: Text<'_>) -
         Some(Ok((group, slot, path))) => {
             let whole = url.c_str();
             let path = &whole[whole.count_bytes() - path.len()..];
-            canonicalise_slot(request, service, &group, slot, path, false)
+            canonicalise_slot(request, service, &group, slot, path, Filename::ToMake)
         }
         Some(Err(answer)) => answer,
         None => canonicalise_other(request, url),
@@ -226,7 +250,7 @@ pub(super) fn late_way<'a>(
 
 /// The URL of another backend. Whatever this request was before, it is in no slot's worker now.
 pub(super) fn canonicalise_other(request: &Request, url: Text<'_>) -> Answer {
-    if let Some(state) = request.known_state::<State>() {
+    if let Some(state) = State::known(request) {
         state.routed.set(None);
         state.worker.set(None);
     }
@@ -239,7 +263,7 @@ pub(super) fn canonicalise_other(request: &Request, url: Text<'_>) -> Answer {
              from a map of mod_rewrite, by \"RewriteMap m int:slot\" or slot://${{map}}/",
             url.c_str().to_string_lossy()
         );
-        request.log(Level::Error, &text);
+        request.log(Message::SlotInPath, &text);
         return Answer::SERVER_ERROR;
     }
     Answer::DECLINED
@@ -262,14 +286,14 @@ fn canonicalise_slot(
     group: &Group,
     slot: Kept<Slot>,
     path: &CStr,
-    is_made: bool,
+    filename: Filename,
 ) -> Answer {
     let (Some(base), Some(mod_proxy)) = (slot.base(), &service.site.proxy) else {
         return no_backend(request, &slot);
     };
     let bytes = path.to_bytes();
     let answer = if slot.is_http && !request.is_by_handler() && bytes.starts_with(b"/") {
-        mod_proxy.canonicalise_http(request, base, &path[1..], is_made)
+        mod_proxy.canonicalise_http(request, base, &path[1..], filename)
     } else {
         canonicalise_by_scheme(request, mod_proxy, &slot, base, bytes)
     };
@@ -303,7 +327,7 @@ fn set_worker(
     slot: &Slot,
 ) {
     let own = service.worker(request, mod_proxy, group, slot);
-    let state = request.state::<State>();
+    let state = State::of(request);
     state.worker.set(own.map(|own| own.worker));
     state.sent.set(request.filename_address());
     // Only the place of a request can be taken by one that was made on its behalf.
@@ -344,7 +368,7 @@ fn named_way_of<'a>(
     let Ok((name, path)) = rewrite::resolve(request, url)? else {
         let url = String::from_utf8_lossy(url);
         request.log(
-            Level::Error,
+            Message::UrlUnnamed,
             &format!("refused to proxy {url:?}: no rule has named a group by it"),
         );
         return Some(Err(Answer::SERVER_ERROR));
@@ -362,7 +386,7 @@ fn canonicalise_by_scheme(
     path: &[u8],
 ) -> Answer {
     let base = &base.to_bytes()[PROXY.len()..];
-    let canonicalises = &request.state::<State>().canonicalises;
+    let canonicalises = &State::of(request).canonicalises;
     canonicalises.set(true);
     let answer = match path_of_handler(request, slot) {
         Some((prefix, path)) => mod_proxy.canonicalise(request, &[base, b"/", prefix, path]),
@@ -388,7 +412,7 @@ fn path_of_handler<'a>(request: &'a Request, slot: &Slot) -> Option<(&'a [u8], &
 
 /// pre_request: whose worker is it? Found by pointer, where mod_proxy would search by name.
 pub(super) fn worker(request: &Request) -> Option<Worker> {
-    match request.known_state::<State>().and_then(|state| state.worker.get()) {
+    match State::known(request).and_then(|state| state.worker.get()) {
         Some(worker) => Some(worker),
         // It has taken the place of another one, whose state it does not have.
         None => noted_worker(request),
@@ -397,7 +421,7 @@ pub(super) fn worker(request: &Request) -> Option<Worker> {
 
 #[inline]
 fn noted_worker(request: &Request) -> Option<Worker> {
-    request.service()?.site.noted(request.note(NOTE)?)
+    Service::of(request)?.site.noted(request.note(NOTE)?)
 }
 
 /// scheme_handler: a request in a slot is sent by that slot's worker, or not at all.
@@ -405,7 +429,7 @@ pub(super) fn check_worker(request: &Request, chosen: Option<Worker>) -> Answer 
     match worker(request) {
         Some(own) if Some(own) != chosen => {
             let text = "refused: another module has given a request of slot:// a worker that is not its slot's";
-            request.log(Level::Error, text);
+            request.log(Message::ForeignWorker, text);
             Answer::SERVER_ERROR
         }
         _ => Answer::DECLINED,
@@ -414,13 +438,13 @@ pub(super) fn check_worker(request: &Request, chosen: Option<Worker>) -> Answer 
 
 fn no_group(request: &Request, name: &[u8]) -> Answer {
     let name = String::from_utf8_lossy(name);
-    request.log(Level::Error, &format!("slot://{name}: there is no <SlotGroup {name}>"));
+    request.log(Message::NoGroup, &format!("slot://{name}: there is no <SlotGroup {name}>"));
     Answer::SERVER_ERROR
 }
 
 fn no_backend(request: &Request, slot: &Slot) -> Answer {
     let name = slot.name.to_string_lossy();
-    request.log(Level::Error, &format!("slot {name:?} has no backend: its address is -"));
+    request.log(Message::NoBackend, &format!("slot {name:?} has no backend: its address is -"));
     Answer::UNAVAILABLE
 }
 

@@ -4,10 +4,10 @@ use std::ffi::CStr;
 
 /// A number in decimal, as a C string.
 #[derive(Debug)]
-pub(in crate::module) struct Decimal([u8; 16]);
+pub(crate) struct Decimal([u8; 16]);
 
 impl Decimal {
-    pub(in crate::module) fn of(mut number: u32) -> Self {
+    pub(crate) fn of(mut number: u32) -> Self {
         let mut text = 0u128;
         loop {
             text = text << 8 | u128::from(u32::from(b'0') + number % 10);
@@ -18,7 +18,7 @@ impl Decimal {
         }
     }
 
-    pub(in crate::module) fn text(&self) -> &CStr {
+    pub(crate) fn text(&self) -> &CStr {
         // SAFETY: there are ten digits at most, and NULs behind them. Who only passes the text on has
         // no use for its length, and the compiler does not ask for it.
         unsafe { CStr::from_ptr(self.0.as_ptr().cast()) }

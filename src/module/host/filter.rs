@@ -9,38 +9,38 @@
 //! connection has room. Then nothing is told, and the pool's end is the request's.
 
 use super::guard::guard;
-use super::log::{Level, log};
-use super::{Hooks, Request, item, sys};
+use super::log::log;
+use super::message::Message;
+use super::{Hook, Order, Request, item, sys};
 use std::ffi::{CStr, c_void};
 use std::ptr;
 
 const NAME: &CStr = c"SLOT_END";
 
-impl Hooks {
+impl Hook {
     /// The answer of a request has left its own connection, as far as [`Request::tell_end`] asked for
     /// it.
-    pub(in crate::module) fn request_end<F: Fn(&Request) + Copy + 'static>(
-        &mut self,
-        _: F,
-    ) -> &mut Self {
-        // SAFETY: `Hooks` is there only while Apache registers hooks; the name is a literal.
-        unsafe {
+    pub(crate) const fn request_end<F: Fn(&Request) + Copy + 'static>(_: F) -> Self {
+        // A filter has a place of its own in the chain; no other module's hook comes before or after it.
+        Self::new(Order::Middle, |_, _| {
             let kind = sys::AP_FTYPE_CONNECTION;
-            sys::ap_register_output_filter(NAME.as_ptr(), Some(on_output::<F>), None, kind);
-        }
-        self
+            // SAFETY: a row is only registered while Apache registers hooks; the name is a literal.
+            unsafe {
+                sys::ap_register_output_filter(NAME.as_ptr(), Some(on_output::<F>), None, kind);
+            }
+        })
     }
 }
 
 impl Request {
     /// Whether it shares its client's connection with others that are served meanwhile.
-    pub(in crate::module) fn is_multiplexed(&self) -> bool {
+    pub(crate) fn is_multiplexed(&self) -> bool {
         // SAFETY: the request is live, and so is its connection.
         unsafe { !(*(*self.raw()).connection).master.is_null() }
     }
 
     /// Asks for `request_end`, once, for a request that [is multiplexed](Self::is_multiplexed).
-    pub(in crate::module) fn tell_end(&self) {
+    pub(crate) fn tell_end(&self) {
         let r = self.raw();
         // SAFETY: the request and its connection are live. The connection serves this one request,
         // and takes no bucket behind the one that ends it: the filter's context outlives its use.
@@ -69,7 +69,7 @@ unsafe extern "C" fn on_output<F: Fn(&Request) + Copy + 'static>(
             if kind == &raw const sys::ap_bucket_type_eor && !(*filter).ctx.is_null() {
                 let request = Request::lend((*filter).ctx.cast());
                 (*filter).ctx = ptr::null_mut();
-                guard(|| item::<F>()(request)).unwrap_or_else(|e| log(Level::Critical, &e));
+                guard(|| item::<F>()(request)).unwrap_or_else(|e| log(Message::Panic, &e));
             }
             bucket = (*bucket).link.next;
         }

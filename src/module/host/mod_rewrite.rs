@@ -1,7 +1,8 @@
 //! mod_rewrite, found at run time: it may not be loaded at all.
 
 use super::guard::guard_or;
-use super::log::{Level, log_request};
+use super::log::log_request;
+use super::message::Message;
 use super::module::is_ours;
 use super::{Kept, Pool, Request, Server, item, pool, sys};
 use std::ffi::{CStr, c_char, c_void};
@@ -10,7 +11,7 @@ use std::ptr::{self, NonNull};
 
 /// mod_rewrite as it is loaded now. Asked for at each start, never kept in a static.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::module) struct Rewrite(NonNull<sys::module>);
+pub(crate) struct Rewrite(NonNull<sys::module>);
 
 type Function = unsafe extern "C" fn(*mut sys::request_rec, *mut c_char) -> *mut c_char;
 type Register = unsafe extern "C" fn(*mut c_char, Function);
@@ -24,14 +25,14 @@ const PANICKED: &CStr = c"slot:/";
 
 impl Rewrite {
     /// mod_rewrite as it is loaded now; `None` when it is not.
-    pub(in crate::module) fn find() -> Option<Self> {
+    pub(crate) fn find() -> Option<Self> {
         // SAFETY: a C string; Apache's list of modules is not written while hooks and directives run.
         NonNull::new(unsafe { sys::ap_find_linked_module(c"mod_rewrite.c".as_ptr()) }).map(Self)
     }
 
     /// Whether our module was loaded after mod_rewrite: Apache hands each line to the module first that was
     /// loaded last.
-    pub(in crate::module) fn reads_after_us(self) -> bool {
+    pub(crate) fn reads_after_us(self) -> bool {
         // SAFETY: Apache's list of modules, the last loaded one first, is not written while the configuration
         // is checked.
         let modules =
@@ -45,7 +46,7 @@ impl Rewrite {
 
     /// Offers `F` as the function of `RewriteMap … int:NAME`. For pre_config: mod_rewrite looks a name up when
     /// it reads a RewriteMap.
-    pub(in crate::module) fn offer_map<F>(self, name: &'static CStr, _: F)
+    pub(crate) fn offer_map<F>(self, name: &'static CStr, _: F)
     where
         F: Fn(&Request, &[u8]) -> Kept<CStr> + Copy + 'static,
     {
@@ -65,7 +66,7 @@ impl Rewrite {
     /// # Errors
     ///
     /// The message of mod_rewrite.
-    pub(in crate::module) fn define_map(
+    pub(crate) fn define_map(
         self,
         server: Server,
         pool: Pool,
@@ -135,7 +136,7 @@ where
                 Some(item::<F>()(Request::lend(r), key))
             },
             |panic| {
-                log_request(r, Level::Critical, panic);
+                log_request(r, Message::Panic, panic);
                 None
             },
         );

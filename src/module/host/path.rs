@@ -1,6 +1,6 @@
 //! The file that the path of a URL leads to.
 
-use super::log::Level;
+use super::message::Message;
 use super::request::Request;
 use super::{Answer, pool, sys};
 use std::ffi::{CStr, c_char};
@@ -10,7 +10,7 @@ use wide::u8x16;
 impl Request {
     /// Maps the path to a file below `root`, as the core does below DocumentRoot: never out of it.
     #[inline(never)]
-    pub(in crate::module) fn map_below(&self, root: &CStr) -> Answer {
+    pub(crate) fn map_below(&self, root: &CStr) -> Answer {
         let path = self.path().filter(|path| path.to_bytes().starts_with(b"/"));
         let Some(path) = path.filter(|_| !self.is_proxied()) else { return Answer::DECLINED };
         let Some(file) = self.join(root, path).or_else(|| self.merge(root, path)) else {
@@ -60,7 +60,7 @@ impl Request {
             return NonNull::new(file);
         }
         let path = path.to_string_lossy();
-        self.log(Level::Error, &format!("cannot map {path:?} to a file"));
+        self.log(Message::PathOutside, &format!("cannot map {path:?} to a file"));
         None
     }
 }

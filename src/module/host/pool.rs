@@ -46,7 +46,7 @@ pub(super) unsafe fn place_new<T>(pool: *mut sys::apr_pool_t, new: impl FnOnce()
 
 /// A list that only grows. Its first value lies in it: nearly always there is but one.
 #[derive(Debug)]
-pub(in crate::module) struct Held<T> {
+pub(crate) struct Held<T> {
     first: OnceCell<T>,
     rest: OnceCell<NonNull<Self>>,
 }
@@ -58,11 +58,11 @@ impl<T> Default for Held<T> {
 }
 
 impl<T> Held<T> {
-    pub(in crate::module) fn of(first: T) -> Self {
+    pub(crate) fn of(first: T) -> Self {
         Self { first: first.into(), rest: OnceCell::new() }
     }
 
-    pub(in crate::module) fn first(&self) -> Option<&T> {
+    pub(crate) fn first(&self) -> Option<&T> {
         self.first.get()
     }
 
@@ -72,7 +72,7 @@ impl<T> Held<T> {
         self.rest.get().map(|rest| unsafe { rest.as_ref() })
     }
 
-    pub(in crate::module) fn iter(&self) -> impl Iterator<Item = &T> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         std::iter::successors(Some(self), |held| held.rest()).filter_map(Self::first)
     }
 
@@ -157,7 +157,7 @@ pub(super) unsafe fn borrow<'a>(text: *const c_char) -> Option<&'a CStr> {
 
 /// A C string whose length is not known yet: most are told apart by their first bytes.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::module) struct Text<'a>(NonNull<c_char>, PhantomData<&'a CStr>);
+pub(crate) struct Text<'a>(NonNull<c_char>, PhantomData<&'a CStr>);
 
 impl<'a> Text<'a> {
     /// # Safety
@@ -168,26 +168,26 @@ impl<'a> Text<'a> {
     }
 
     /// What tells it from any other text in memory.
-    pub(in crate::module) fn address(self) -> usize {
+    pub(crate) fn address(self) -> usize {
         self.0.addr().get()
     }
 
     /// All of it.
-    pub(in crate::module) fn c_str(self) -> &'a CStr {
+    pub(crate) fn c_str(self) -> &'a CStr {
         // SAFETY: see `lend`.
         unsafe { CStr::from_ptr(self.0.as_ptr()) }
     }
 
     /// What is behind `prefix`, which has no NUL.
     #[inline]
-    pub(in crate::module) fn strip_prefix<const N: usize>(self, prefix: &[u8; N]) -> Option<Self> {
+    pub(crate) fn strip_prefix<const N: usize>(self, prefix: &[u8; N]) -> Option<Self> {
         self.behind(prefix, |byte, expected| byte == expected)
     }
 
     /// What is behind `scheme`, which is in lower case and has no NUL; in the text, it may be in any
     /// case. Nearly always it is in lower case there too, or is not there.
     #[inline]
-    pub(in crate::module) fn strip_scheme<const N: usize>(self, scheme: &[u8; N]) -> Option<Self> {
+    pub(crate) fn strip_scheme<const N: usize>(self, scheme: &[u8; N]) -> Option<Self> {
         #[cold]
         #[inline(never)]
         fn in_any_case<'a, const N: usize>(text: Text<'a>, scheme: &[u8; N]) -> Option<Text<'a>> {

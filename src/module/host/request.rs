@@ -1,11 +1,10 @@
 //! A request, for the length of one hook.
 
 use super::guard::guard_or;
-use super::log::{Level, log, log_request};
-use super::module::{config_of, place_in};
-use super::{Answer, Held, Text, item, pool, sys};
-use crate::module::config::Config;
-use crate::module::site::Service;
+use super::log::{log, log_request};
+use super::message::Message;
+use super::module::{Config, config_of, place_in};
+use super::{Answer, Held, Module, Text, item, pool, sys};
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_int, c_void};
 use std::ops::Deref;
@@ -15,7 +14,7 @@ use std::ptr::NonNull;
 /// it may ever claim it alone. Hooks cannot keep what they are lent.
 #[derive(Debug)]
 #[repr(transparent)]
-pub(in crate::module) struct Request(UnsafeCell<sys::request_rec>);
+pub(crate) struct Request(UnsafeCell<sys::request_rec>);
 
 impl Request {
     /// # Safety
@@ -30,22 +29,21 @@ impl Request {
         self.0.get()
     }
 
-    /// What the server that took the request serves, to be kept with the request.
-    pub(in crate::module) fn service(&self) -> Option<Kept<Service>> {
-        // SAFETY: the request is live, and so is its server; each server has a configuration.
-        let config = Kept(unsafe { NonNull::new_unchecked(config_of((*self.raw()).server)) });
-        config.try_part(|config: &Config| config.service.as_ref())
+    /// What the server of the request serves, to be kept with the request.
+    pub(crate) fn serving<M: Module>(&self) -> Option<Kept<M::Serving>> {
+        // SAFETY: the request is live, and so is its server.
+        Kept(unsafe { config_of::<M>((*self.raw()).server) }).try_part(Config::serving)
     }
 
     /// Whether it was made on behalf of another one. Such a request can take the other one's place, as the
     /// index of a directory does.
-    pub(in crate::module) fn is_sub_request(&self) -> bool {
+    pub(crate) fn is_sub_request(&self) -> bool {
         // SAFETY: the request is live.
         unsafe { !(*self.raw()).main.is_null() }
     }
 
     /// The request on whose behalf it was made.
-    pub(in crate::module) fn main(&self) -> Option<&Self> {
+    pub(crate) fn main(&self) -> Option<&Self> {
         // SAFETY: the request is live, and so is the one that it was made for.
         unsafe {
             let main = (*self.raw()).main;
@@ -54,18 +52,18 @@ impl Request {
     }
 
     /// Whether both are one request.
-    pub(in crate::module) fn is(&self, other: &Self) -> bool {
+    pub(crate) fn is(&self, other: &Self) -> bool {
         std::ptr::eq(self, other)
     }
 
     /// Whether the client made it.
-    pub(in crate::module) fn is_root(&self) -> bool {
+    pub(crate) fn is_root(&self) -> bool {
         // SAFETY: the request is live.
         unsafe { (*self.raw()).main.is_null() && (*self.raw()).prev.is_null() }
     }
 
     /// The request that the client made: above all sub-requests and internal redirects.
-    pub(in crate::module) fn root(&self) -> &Self {
+    pub(crate) fn root(&self) -> &Self {
         let mut r = self.raw();
         // SAFETY: what a live request came from is live, and works on this thread while it does.
         unsafe {
@@ -79,22 +77,21 @@ impl Request {
         }
     }
 
-    /// What we keep with this request, made when it is first asked for. It lives in the request's
-    /// pool: until the answer is out, whatever the answer is.
-    pub(in crate::module) fn state<T: Default + 'static>(&self) -> &T {
+    /// What the module keeps with this request, made when it is first asked for. It lives in the request's
+    /// pool, so until the answer is sent, whatever the answer is.
+    pub(crate) fn state<M: Module>(&self) -> &M::State {
         #[cold]
-        fn first<T: Default + 'static>(request: &Request) -> &T {
-            request.keep(T::default)
+        fn first<M: Module>(request: &Request) -> &M::State {
+            request.keep::<M>(M::State::default)
         }
-        self.known_state().unwrap_or_else(|| first(self))
+        self.known_state::<M>().unwrap_or_else(|| first::<M>(self))
     }
 
-    /// Keeps what `new` makes with the request, for [`Request::state`], where nothing is kept yet.
+    /// Keeps what `new` makes with the request, where nothing is kept yet.
     #[inline(always)]
-    pub(in crate::module) fn keep<T: 'static>(&self, new: impl FnOnce() -> T) -> &T {
-        // SAFETY: the request is live, and its vector has our place: null at first, and a `T` from
-        // here on (there is one type of state only, the module's). It is handed out shared only; what
-        // was kept before would be forgotten, and not freed.
+    pub(crate) fn keep<M: Module>(&self, new: impl FnOnce() -> M::State) -> &M::State {
+        // SAFETY: the request is live, and its vector has our place: null at first, and an `M::State` from
+        // here on. It is handed out shared only; an earlier one would be forgotten, and not freed.
         unsafe {
             let kept = pool::place_new((*self.raw()).pool, new);
             *place_in((*self.raw()).request_config) = kept.cast();
@@ -103,45 +100,42 @@ impl Request {
     }
 
     /// Puts a value into the request's pool, to be kept with the request.
-    pub(in crate::module) fn keep_value<T: 'static>(&self, value: T) -> Kept<T> {
+    pub(crate) fn keep_value<T: 'static>(&self, value: T) -> Kept<T> {
         // SAFETY: the request's pool is live; nobody writes the value, which is dropped with the pool.
         Kept(unsafe { NonNull::new_unchecked(pool::place((*self.raw()).pool, value)) })
     }
 
     /// Copies `parts`, one behind the other, into the request's pool, to be kept with the request. None of them
     /// has a NUL.
-    pub(in crate::module) fn keep_text(&self, parts: &[&[u8]]) -> Kept<CStr> {
+    pub(crate) fn keep_text(&self, parts: &[&[u8]]) -> Kept<CStr> {
         // SAFETY: the request's pool is live, and the copy ends with a NUL; nobody writes to it.
         Kept(unsafe { NonNull::from(CStr::from_ptr(pool::concat((*self.raw()).pool, parts))) })
     }
 
-    /// Adds to a list in what we keep with this request. It lies in the request's pool, and is
+    /// Adds to a list in what the module keeps with this request. The value lies in the request's pool, and is
     /// dropped with it.
-    pub(in crate::module) fn hold<S, T>(&self, list: fn(&S) -> &Held<T>, value: T) -> &T
-    where
-        S: Default + 'static,
-    {
-        // SAFETY: the request's pool is live; the list is part of what lies in it, for a function
-        // can take it from nowhere else.
-        unsafe { list(self.state()).add((*self.raw()).pool, value) }
+    pub(crate) fn hold<M: Module, T>(&self, list: fn(&M::State) -> &Held<T>, value: T) -> &T {
+        // SAFETY: the request's pool is live, and the list lies in it, because a function can take it from
+        // nowhere else.
+        unsafe { list(self.state::<M>()).add((*self.raw()).pool, value) }
     }
 
-    /// What we keep with this request, if anything.
-    pub(in crate::module) fn known_state<T: 'static>(&self) -> Option<&T> {
+    /// What the module keeps with this request, if anything.
+    pub(crate) fn known_state<M: Module>(&self) -> Option<&M::State> {
         // SAFETY: as in `keep`.
-        unsafe { (*place_in((*self.raw()).request_config)).cast::<T>().as_ref() }
+        unsafe { (*place_in((*self.raw()).request_config)).cast::<M::State>().as_ref() }
     }
 
     /// Has `F` called when the request is over, whatever became of it: its answer is out, its line in
     /// the logs is written, and its pool is being cleared.
-    pub(in crate::module) fn when_over<F: Fn(&Self) + Copy + 'static>(&self, _: F) {
+    pub(crate) fn when_over<F: Fn(&Self) + Copy + 'static>(&self, _: F) {
         unsafe extern "C" fn on_end<F: Fn(&Request) + Copy + 'static>(
             r: *mut c_void,
         ) -> sys::apr_status_t {
             // SAFETY: the pool calls this once, before it frees any of its memory, in which the
             // request lies with all that it has been redirected to.
             let request = unsafe { Request::lend(r.cast()) };
-            guard_or(|| item::<F>()(request), |panic| log(Level::Critical, panic));
+            guard_or(|| item::<F>()(request), |panic| log(Message::Panic, panic));
             sys::APR_SUCCESS as sys::apr_status_t
         }
         let (r, in_child) = (self.raw(), Some(sys::apr_pool_cleanup_null as _));
@@ -151,10 +145,7 @@ impl Request {
     }
 
     /// `proxy:…` or the file that the request is for, without the `prefix` that it starts with.
-    pub(in crate::module) fn filename_behind<const N: usize>(
-        &self,
-        prefix: &[u8; N],
-    ) -> Option<Text<'_>> {
+    pub(crate) fn filename_behind<const N: usize>(&self, prefix: &[u8; N]) -> Option<Text<'_>> {
         // SAFETY: null, or a C string in the request's pool, which outlives the hook. Who gives the
         // request another name puts another string there.
         unsafe { Text::lend((*self.raw()).filename)?.strip_prefix(prefix) }
@@ -162,31 +153,31 @@ impl Request {
 
     /// What tells the file's name, as it is now, from any that the request is given later: its address. Every
     /// name lies in the request's pool, which frees none while the request lives.
-    pub(in crate::module) fn filename_address(&self) -> usize {
+    pub(crate) fn filename_address(&self) -> usize {
         // SAFETY: the request is live.
         unsafe { (*self.raw()).filename.addr() }
     }
 
     /// The path of its URL, decoded.
-    pub(in crate::module) fn path(&self) -> Option<&CStr> {
+    pub(crate) fn path(&self) -> Option<&CStr> {
         // SAFETY: as in `filename_behind`.
         unsafe { pool::borrow((*self.raw()).uri) }
     }
 
     /// Whether mod_proxy is to have it, as far as is known yet.
-    pub(in crate::module) fn is_proxied(&self) -> bool {
+    pub(crate) fn is_proxied(&self) -> bool {
         // SAFETY: the request is live.
         unsafe { (*self.raw()).proxyreq != sys::PROXYREQ_NONE as c_int }
     }
 
     /// Whether the configuration, and not the client, chose the URL that mod_proxy asks.
-    pub(in crate::module) fn is_reverse_proxied(&self) -> bool {
+    pub(crate) fn is_reverse_proxied(&self) -> bool {
         // SAFETY: the request is live.
         unsafe { (*self.raw()).proxyreq == sys::PROXYREQ_REVERSE as c_int }
     }
 
     /// Whether the client names the URL, of a forward proxy: it has no say in slots.
-    pub(in crate::module) fn is_forward_proxied(&self) -> bool {
+    pub(crate) fn is_forward_proxied(&self) -> bool {
         // SAFETY: the request is live.
         unsafe { (*self.raw()).proxyreq == sys::PROXYREQ_PROXY as c_int }
     }
@@ -205,7 +196,7 @@ impl Request {
     }
 
     /// When it began, microseconds since 1970, and its first line, as the client sent it.
-    pub(in crate::module) fn head(&self) -> (u64, &[u8]) {
+    pub(crate) fn head(&self) -> (u64, &[u8]) {
         // SAFETY: as in `filename_behind`.
         let (began, line) = unsafe {
             let r = &raw const *self.raw();
@@ -216,7 +207,7 @@ impl Request {
     }
 
     /// Whether SetHandler made it mod_proxy's: its URL is the handler, with the path of a file behind it.
-    pub(in crate::module) fn is_by_handler(&self) -> bool {
+    pub(crate) fn is_by_handler(&self) -> bool {
         // SAFETY: as in `filename_behind`.
         let both =
             unsafe { (pool::borrow((*self.raw()).filename), pool::borrow((*self.raw()).handler)) };
@@ -227,10 +218,7 @@ impl Request {
     /// Gives a request whose handler is `proxy:…` the URL that mod_proxy's handler would give it, as
     /// [`Request::is_by_handler`] has it, and has `canonicalise` bring that into its form. Takes it back, with the
     /// answer, unless that is [`Answer::OK`].
-    pub(in crate::module) fn start_by_handler(
-        &self,
-        canonicalise: impl FnOnce() -> Answer,
-    ) -> Answer {
+    pub(crate) fn start_by_handler(&self, canonicalise: impl FnOnce() -> Answer) -> Answer {
         let r = self.raw();
         // SAFETY: as in `filename_behind`; the request, and so its pool, is live.
         unsafe {
@@ -264,7 +252,7 @@ impl Request {
     }
 
     /// The note of this name.
-    pub(in crate::module) fn note(&self, name: &CStr) -> Option<&CStr> {
+    pub(crate) fn note(&self, name: &CStr) -> Option<&CStr> {
         if !self.has_notes() {
             return None;
         }
@@ -274,13 +262,13 @@ impl Request {
 
     /// Whether a rule of mod_rewrite's for its server has matched it.
     #[inline]
-    pub(in crate::module) fn is_rewritten(&self) -> bool {
+    pub(crate) fn is_rewritten(&self) -> bool {
         self.has_notes() && self.note(c"mod_rewrite_rewritten").is_some_and(|rules| rules != c"0")
     }
 
     /// Leaves a note with the request, or with `None` takes it back. The value lives as long as the
     /// configuration.
-    pub(in crate::module) fn set_note(&self, name: &'static CStr, value: Option<Kept<CStr>>) {
+    pub(crate) fn set_note(&self, name: &'static CStr, value: Option<Kept<CStr>>) {
         // SAFETY: the request, and so its table of notes, is live. The table keeps the pointers.
         unsafe {
             match value {
@@ -299,32 +287,26 @@ impl Request {
     }
 
     /// Whether the configuration chose a handler.
-    pub(in crate::module) fn has_handler(&self) -> bool {
+    pub(crate) fn has_handler(&self) -> bool {
         // SAFETY: the request is live.
         unsafe { !(*self.raw()).handler.is_null() }
     }
 
     /// The handler that the configuration chose, without the `prefix` that it starts with.
-    pub(in crate::module) fn handler_behind<const N: usize>(
-        &self,
-        prefix: &[u8; N],
-    ) -> Option<Text<'_>> {
+    pub(crate) fn handler_behind<const N: usize>(&self, prefix: &[u8; N]) -> Option<Text<'_>> {
         // SAFETY: as in `filename_behind`.
         unsafe { Text::lend((*self.raw()).handler)?.strip_prefix(prefix) }
     }
 
     /// Puts `parts` into the place of the file's name.
-    pub(in crate::module) fn set_filename(&self, parts: &[&[u8]]) {
+    pub(crate) fn set_filename(&self, parts: &[&[u8]]) {
         // SAFETY: the request, and so its pool, is live.
         unsafe { (*self.raw()).filename = pool::concat((*self.raw()).pool, parts) };
     }
 
     /// Sets variables of the request's environment, all different ones. The caller's strings live as
     /// long as the configuration does, or with this request's state.
-    pub(in crate::module) fn set_env<const N: usize>(
-        &self,
-        variables: [(&'static CStr, &CStr); N],
-    ) {
+    pub(crate) fn set_env<const N: usize>(&self, variables: [(&'static CStr, &CStr); N]) {
         // SAFETY: the table is the request's. It keeps the pointers: literals, and strings that live
         // as long as the table, by the caller's word.
         unsafe {
@@ -338,13 +320,13 @@ impl Request {
     }
 
     /// Makes `root` this request's DOCUMENT_ROOT. It lives as long as the configuration.
-    pub(in crate::module) fn set_document_root(&self, root: &CStr) {
+    pub(crate) fn set_document_root(&self, root: &CStr) {
         // SAFETY: the request is live, and keeps the pointer no longer than it lives itself.
         unsafe { sys::ap_set_document_root(self.raw(), root.as_ptr()) }
     }
 
     /// The status of the answer, of the last of the internal redirects.
-    pub(in crate::module) fn final_status(&self) -> u32 {
+    pub(crate) fn final_status(&self) -> u32 {
         let mut r = self.raw();
         // SAFETY: a live request's redirects are live.
         unsafe {
@@ -356,16 +338,16 @@ impl Request {
     }
 
     /// How long ago the request's head was read, in microseconds.
-    pub(in crate::module) fn age(&self) -> u64 {
+    pub(crate) fn age(&self) -> u64 {
         // SAFETY: the request is live; the clock has no precondition.
         let age = unsafe { sys::apr_time_now() - (*self.raw()).request_time };
         u64::try_from(age).unwrap_or(0)
     }
 
     /// A line in the error log of its server.
-    pub(in crate::module) fn log(&self, level: Level, text: &str) {
+    pub(crate) fn log(&self, message: Message, text: &str) {
         // SAFETY: the request is live.
-        unsafe { log_request(self.raw(), level, text) }
+        unsafe { log_request(self.raw(), message, text) }
     }
 }
 
@@ -376,20 +358,17 @@ impl Request {
 /// keeps, and the drop of it. Hooks get one from a request only, and have nowhere to keep it but
 /// with the request.
 #[derive(Debug)]
-pub(in crate::module) struct Kept<T: ?Sized>(NonNull<T>);
+pub(crate) struct Kept<T: ?Sized>(NonNull<T>);
 
 impl<T> Kept<T> {
     /// A part of it, kept in its place.
-    pub(in crate::module) fn part<U: ?Sized>(self, of: impl FnOnce(&T) -> &U) -> Kept<U> {
+    pub(crate) fn part<U: ?Sized>(self, of: impl FnOnce(&T) -> &U) -> Kept<U> {
         // SAFETY: as in `deref`; what is borrowed from it lives and stays as long as the whole does.
         Kept(NonNull::from(of(unsafe { self.0.as_ref() })))
     }
 
     /// A part that there may be.
-    pub(in crate::module) fn try_part<U: ?Sized>(
-        self,
-        of: impl FnOnce(&T) -> Option<&U>,
-    ) -> Option<Kept<U>> {
+    pub(crate) fn try_part<U: ?Sized>(self, of: impl FnOnce(&T) -> Option<&U>) -> Option<Kept<U>> {
         // SAFETY: as in `part`.
         of(unsafe { self.0.as_ref() }).map(|part| Kept(NonNull::from(part)))
     }
@@ -399,7 +378,7 @@ impl<T> Kept<T> {
     /// # Errors
     ///
     /// Those of the search.
-    pub(in crate::module) fn find_part<U: ?Sized, V, E>(
+    pub(crate) fn find_part<U: ?Sized, V, E>(
         self,
         find: impl FnOnce(&T) -> Result<(&U, V), E>,
     ) -> Result<(Kept<U>, V), E> {

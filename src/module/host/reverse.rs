@@ -7,17 +7,17 @@ use std::ptr::NonNull;
 
 /// The maps of ProxyPassReverse and its kin, in one section of the configuration.
 #[derive(Debug)]
-pub(in crate::module) struct ReverseMap(NonNull<sys::proxy_dir_conf>);
+pub(crate) struct ReverseMap(NonNull<sys::proxy_dir_conf>);
 
 impl ReverseMap {
     /// Those of the section that a directive stood in.
-    pub(in crate::module) fn of_place(proxy: &Proxy, place: Place) -> Option<Self> {
+    pub(crate) fn of_place(proxy: &Proxy, place: Place) -> Option<Self> {
         // SAFETY: the section's vector lives as long as the configuration.
         unsafe { Self::in_vector(proxy, place.raw()) }
     }
 
     /// Those that hold for a whole server.
-    pub(in crate::module) fn of_server(proxy: &Proxy, server: Server) -> Option<Self> {
+    pub(crate) fn of_server(proxy: &Proxy, server: Server) -> Option<Self> {
         // SAFETY: the server is live, and so are its defaults.
         unsafe { Self::in_vector(proxy, (*server.raw()).lookup_defaults) }
     }
@@ -31,7 +31,7 @@ impl ReverseMap {
     /// Puts, in place of each entry that `urls` (ProxyPassReverse), `paths` or `hosts` (its kin for the
     /// paths and the domains of cookies) knows, one for each that it answers. The arrays are made anew: Apache's
     /// merging has others share their elements.
-    pub(in crate::module) fn expand(
+    pub(crate) fn expand(
         &self,
         pool: Pool,
         urls: impl Fn(&str) -> Option<Vec<String>>,

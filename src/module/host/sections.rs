@@ -6,7 +6,7 @@ use std::ptr;
 
 impl Proxy {
     /// Whether the server of `request` has such sections.
-    pub(in crate::module) fn has_sections(&self, request: &Request) -> bool {
+    pub(crate) fn has_sections(&self, request: &Request) -> bool {
         // SAFETY: the request is live, and mod_proxy makes a configuration, with its array, for each server.
         unsafe { (*(*self.conf_of(request)).sec_proxy).nelts > 0 }
     }
@@ -15,7 +15,7 @@ impl Proxy {
     /// configuration; the groups that a `<ProxyMatch>` names are those of the first URL that it matches.
     ///
     /// This is mod_proxy's own walk over its sections, which knows one URL only.
-    pub(in crate::module) fn apply_sections(&self, request: &Request, urls: [&CStr; 2]) {
+    pub(crate) fn apply_sections(&self, request: &Request, urls: [&CStr; 2]) {
         let r = request.raw();
         // SAFETY: the request is live, and the array holds `nelts` sections of a live configuration. What is
         // merged lies in the request's pool.

@@ -6,9 +6,9 @@ use std::fmt;
 
 /// A directive, where it stands, and with what.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::module) struct Line<'a> {
-    pub(in crate::module) name: &'a str,
-    pub(in crate::module) args: &'a str,
+pub(crate) struct Line<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) args: &'a str,
     /// The section that it stands in, as `<Name`, and with what; empty at the top.
     section: (&'a str, &'a str),
     file: &'a str,
@@ -17,23 +17,23 @@ pub(in crate::module) struct Line<'a> {
 
 impl Line<'_> {
     /// Whether it is this directive: case does not matter in their names.
-    pub(in crate::module) fn is(&self, name: &str) -> bool {
+    pub(crate) fn is(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name)
     }
 
     /// The section that it stands in, as `<Name`, and with what, without quotes; both empty at the top.
-    pub(in crate::module) fn section(&self) -> (&str, &str) {
+    pub(crate) fn section(&self) -> (&str, &str) {
         let (section, args) = self.section;
         (section, opened(args))
     }
 
     /// With what this line opens a section, without quotes.
-    pub(in crate::module) fn opens(&self) -> &str {
+    pub(crate) fn opens(&self) -> &str {
         opened(self.args)
     }
 
     /// The argument of the section `name`, if it stands in one.
-    pub(in crate::module) fn within(&self, name: &str) -> Option<&str> {
+    pub(crate) fn within(&self, name: &str) -> Option<&str> {
         let (section, args) = self.section();
         let inside = section.strip_prefix('<').is_some_and(|s| s.eq_ignore_ascii_case(name));
         inside.then_some(args)
@@ -49,7 +49,7 @@ impl fmt::Display for Line<'_> {
 
 /// Shows each directive of the configuration to `see`, until it says no. What is not UTF-8 is left
 /// out: it can name nothing of ours.
-pub(in crate::module) fn for_each_directive<E>(
+pub(crate) fn for_each_directive<E>(
     mut see: impl FnMut(Line<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     // SAFETY: the tree lives as long as the configuration that it was read from; we are on the
@@ -63,11 +63,7 @@ fn opened(args: &str) -> &str {
 }
 
 /// Gives each directive `name` the arguments that `edit` answers.
-pub(in crate::module) fn edit_directives(
-    pool: Pool,
-    name: &str,
-    edit: impl Fn(&[u8]) -> Option<Vec<u8>>,
-) {
+pub(crate) fn edit_directives(pool: Pool, name: &str, edit: impl Fn(&[u8]) -> Option<Vec<u8>>) {
     // SAFETY: the tree lives as long as the configuration that it was read from, on the thread that reads it;
     // nothing that was borrowed from it is left.
     let mut next = vec![unsafe { sys::ap_conftree }];

@@ -40,7 +40,7 @@ pub(super) fn canonicalises_rules() -> bool {
 /// # Errors
 ///
 /// Which Apache this is, and which one it takes.
-pub(in crate::module) fn check_version() -> Result<(), String> {
+pub(crate) fn check_version() -> Result<(), String> {
     if minor() >= sys::LEAST_MAGIC_MINOR {
         return Ok(());
     }

@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 
 /// A worker of mod_proxy: a backend's address, its parameters, its pool of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in crate::module) struct Worker(pub(super) NonNull<sys::proxy_worker>);
+pub(crate) struct Worker(pub(super) NonNull<sys::proxy_worker>);
 
 // SAFETY: workers live as long as the configuration; mod_proxy itself uses them from all threads.
 unsafe impl Send for Worker {}
@@ -40,7 +40,7 @@ impl Worker {
     }
 
     /// Whether it talks to this unix socket (`None`: to none).
-    pub(in crate::module) fn has_socket(self, path: Option<&CStr>) -> bool {
+    pub(crate) fn has_socket(self, path: Option<&CStr>) -> bool {
         // SAFETY: an array of characters that ends with a NUL.
         let has = unsafe { CStr::from_ptr((&raw const (*self.shared()).uds_path).cast()) };
         has == path.unwrap_or_default()
@@ -48,7 +48,7 @@ impl Worker {
 
     /// A refused connection must not keep requests from a backend that is up again, unless the administrator has
     /// written `retry=`.
-    pub(in crate::module) fn never_in_error(self) {
+    pub(crate) fn never_in_error(self) {
         // SAFETY: live, and the configuration is still being made.
         unsafe {
             let shared = self.shared();
@@ -63,13 +63,13 @@ impl Worker {
 
     /// It is a name in the configuration and no backend: mod_proxy makes no pool of connections for it in
     /// the children, which takes two pages in each.
-    pub(in crate::module) fn never_connects(self) {
+    pub(crate) fn never_connects(self) {
         // SAFETY: live, and the configuration is still being made.
         unsafe { (*self.raw()).local_status |= sys::PROXY_WORKER_INITIALIZED as c_uint }
     }
 
     /// Whether any parameter was set for it.
-    pub(in crate::module) fn has_parameters(self) -> bool {
+    pub(crate) fn has_parameters(self) -> bool {
         // SAFETY: a worker's shared part is numbers, characters and pointers, for which zeros are a
         // value; this worker's is live.
         unsafe {
@@ -79,7 +79,7 @@ impl Worker {
     }
 
     /// Takes over the parameters that were set for `other`, and the `<Proxy>` section that it stands in.
-    pub(in crate::module) fn inherit(self, other: Self) {
+    pub(crate) fn inherit(self, other: Self) {
         // SAFETY: both live and two, and the configuration is still being made.
         unsafe {
             transfer(other.shared(), self.shared());
@@ -91,7 +91,7 @@ impl Worker {
     }
 
     /// What is the same for all copies of a worker: virtual hosts have copies of the main server's.
-    pub(in crate::module) fn identity(self) -> usize {
+    pub(crate) fn identity(self) -> usize {
         self.shared().addr()
     }
 }
