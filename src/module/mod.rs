@@ -42,10 +42,10 @@ static HOOKS: [Hook; 15] = [
         .with(GROUP)
         .only_if(older::leaves_rules),
     Hook::handler(ReallyFirst, older::start_handler).with(GROUP).only_if(older::leaves_handlers),
-    Hook::canon_handler(ReallyFirst, scheme::canonicalise).with(GROUP),
+    Hook::canon_handler(ReallyFirst, scheme::canon::canonicalise).with(GROUP),
     // mod_proxy_balancer's is at "first": this one comes before it.
-    Hook::pre_request(ReallyFirst, scheme::worker).with(GROUP),
-    Hook::scheme_handler(ReallyFirst, scheme::check_worker).with(GROUP),
+    Hook::pre_request(ReallyFirst, scheme::worker::choose).with(GROUP),
+    Hook::scheme_handler(ReallyFirst, scheme::worker::check).with(GROUP),
     // Then Apache writes the access log and clears the request's pool, which calls `pin::over`.
     Hook::request_end(pin::end),
 ];

@@ -3,6 +3,9 @@
 use std::ffi::CStr;
 
 /// A number in decimal, as a C string.
+///
+/// Each request puts its generation into its environment. Against `write!`, this saves it 260 instructions; with
+/// them, SlotDocumentRoot would cost more than the 500 above DocumentRoot that are promised.
 #[derive(Debug)]
 pub(crate) struct Decimal([u8; 16]);
 
@@ -19,8 +22,8 @@ impl Decimal {
     }
 
     pub(crate) fn text(&self) -> &CStr {
-        // SAFETY: there are ten digits at most, and NULs behind them. Who only passes the text on has
-        // no use for its length, and the compiler does not ask for it.
+        // SAFETY: there are ten digits at most, and NULs behind them. A safe constructor would measure the
+        // text, which callers that only pass it on do not need.
         unsafe { CStr::from_ptr(self.0.as_ptr().cast()) }
     }
 }
