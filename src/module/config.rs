@@ -1,10 +1,10 @@
-//! What the directives say, server by server.
+//! What the directives of one server say.
 
 use super::host::{Outcome, Place, Scope, has_module, merged_path};
 use crate::address::Address;
 use crate::name::check_name;
 use crate::word::MAX_SLOTS;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::path::Path;
 
 /// What the directives of a server say: of the main one, or of a virtual host.
@@ -41,7 +41,7 @@ pub(super) struct GroupLines {
 #[derive(Clone, Debug)]
 pub(super) struct SlotLine {
     pub(super) name: String,
-    /// `None` for `-`.
+    /// `None` for `-`, a slot without a backend.
     pub(super) address: Option<Address>,
     pub(super) docroot: Option<String>,
 }
@@ -64,20 +64,20 @@ impl Lines {
             return Err("<SlotGroup> takes one name, as in <SlotGroup app>".into());
         };
         if scope != Scope::Global {
-            return Err("<SlotGroup> stands in the main configuration, outside of <VirtualHost>: \
+            return Err("<SlotGroup> belongs in the main configuration, outside <VirtualHost>: \
                         all virtual hosts can use its slots"
                 .into());
         }
         if self.open {
             return Err(format!(
-                "<SlotGroup {name}> stands in another <SlotGroup>: close that one first"
+                "<SlotGroup {name}> is inside another <SlotGroup>: close that one first"
             ));
         }
         check_name(name).map_err(|why| format!("<SlotGroup {name}>: {why}"))?;
         if let Some(known) = self.groups.iter().find(|group| group.name.eq_ignore_ascii_case(name))
         {
             return Err(format!(
-                "<SlotGroup {name}>: there is a group {:?} already; give it another name",
+                "<SlotGroup {name}>: there already is a group {:?}; use another name",
                 known.name
             ));
         }
@@ -100,7 +100,7 @@ impl Lines {
     fn group(&mut self, directive: &str) -> Result<&mut GroupLines, String> {
         match self.groups.last_mut() {
             Some(group) if self.open => Ok(group),
-            _ => Err(format!("{directive} stands in a <SlotGroup> only")),
+            _ => Err(format!("{directive} is only allowed inside <SlotGroup>")),
         }
     }
 
@@ -117,12 +117,12 @@ impl Lines {
         for parameter in parameters {
             match parameter.split_once('=') {
                 Some(("docroot", _)) if slot.docroot.is_some() => {
-                    return Err(format!("Slot {name}: it has two docroots; leave one out"));
+                    return Err(format!("Slot {name}: it has two docroots; remove one"));
                 }
                 Some(("docroot", path)) => slot.docroot = Some(absolute(path)?),
                 _ => {
                     return Err(format!(
-                        "Slot {name}: {parameter:?} is unknown; Slot knows docroot=path"
+                        "Slot {name}: {parameter:?} is unknown; Slot takes docroot=path"
                     ));
                 }
             }
@@ -180,20 +180,14 @@ impl Lines {
         Ok(())
     }
 
-    /// ProxyPassReverse and its kin are mod_proxy's; this only notes where they stand.
+    /// Notes the section of a ProxyPassReverse, or of one for cookies. The directive itself is mod_proxy's.
     pub(super) fn see_reverse(
         &mut self,
         directive: &str,
         place: Place,
         arguments: &str,
     ) -> Outcome {
-        if !has_module(c"mod_proxy.c") {
-            // Apache's own words: that this module looks at the directive must change nothing.
-            return Err(format!(
-                "Invalid command '{directive}', perhaps misspelled or defined by a module not \
-                 included in the server configuration"
-            ));
-        }
+        require_module(directive, c"mod_proxy.c")?;
         if arguments.to_ascii_lowercase().contains("slot://") && !self.reverse.contains(&place) {
             self.reverse.push(place);
         }
@@ -201,8 +195,20 @@ impl Lines {
     }
 }
 
+/// Refuses a directive of a module that is not loaded, as Apache does: mod_slot knows the directive, but cannot
+/// replace the module.
+pub(super) fn require_module(directive: &str, module: &CStr) -> Outcome {
+    if has_module(module) {
+        return Ok(());
+    }
+    Err(format!(
+        "Invalid command '{directive}', perhaps misspelled or defined by a module not included in the server \
+         configuration"
+    ))
+}
+
 impl GroupLines {
-    /// Whether a slot can join the group.
+    /// Checks that a slot can join the group.
     fn admit(&self, slot: &SlotLine) -> Outcome {
         let name = &slot.name;
         if self.slots.len() == MAX_SLOTS {
@@ -210,7 +216,7 @@ impl GroupLines {
         }
         if let Some(known) = self.slots.iter().find(|known| known.name.eq_ignore_ascii_case(name)) {
             return Err(format!(
-                "Slot {name}: <SlotGroup {}> has a slot {:?} already; give it another name",
+                "Slot {name}: <SlotGroup {}> already has a slot {:?}; use another name",
                 self.name, known.name
             ));
         }
@@ -221,7 +227,7 @@ impl GroupLines {
         };
         if let Some(known) = self.slots.iter().find(same) {
             return Err(format!(
-                "Slot {name}: {address} is the address of slot {:?} already, and the docroot is the same; a \
+                "Slot {name}: {address} is already the address of slot {:?}, and the docroot is the same; a \
                  flip between them would change nothing",
                 known.name
             ));
@@ -238,7 +244,9 @@ impl GroupLines {
 
 fn once<T>(directive: &str, group: &str, known: &Option<T>) -> Outcome {
     match known {
-        Some(_) => Err(format!("{directive} stands in <SlotGroup {group}> already; leave one out")),
+        Some(_) => Err(format!(
+            "{directive} is already set in <SlotGroup {group}>; remove one of the lines"
+        )),
         None => Ok(()),
     }
 }
@@ -262,15 +270,14 @@ fn absolute(path: &str) -> Result<String, String> {
     if !Path::new(path).is_absolute() {
         return Err(format!("docroot={path}: the path is not absolute"));
     }
-    merged_path(path)
-        .ok_or_else(|| format!("docroot={path}: it is no path that Apache understands"))
+    merged_path(path).ok_or_else(|| format!("docroot={path}: Apache does not accept this path"))
 }
 
 fn directory(directive: &str, scope: Scope, words: &[&str]) -> Result<String, String> {
     match words {
         [path] if !path.is_empty() && scope == Scope::Global => Ok((*path).to_owned()),
         [path] if !path.is_empty() => {
-            Err(format!("{directive} stands in the main configuration, outside of <VirtualHost>"))
+            Err(format!("{directive} belongs in the main configuration, outside <VirtualHost>"))
         }
         _ => Err(format!("{directive} takes the path of a directory")),
     }

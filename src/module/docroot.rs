@@ -5,7 +5,7 @@ use super::host::{Answer, Kept, Request};
 use super::pin::{State, enter_and_mark};
 use super::site::Service;
 
-/// translate_name, before all others: what they map, they map below the slot's docroot.
+/// translate_name, before all other modules, so that they map paths below the docroot of the slot.
 #[inline]
 pub(super) fn enter(request: &Request) -> Answer {
     let Some(service) = Service::of(request) else { return Answer::DECLINED };
@@ -25,7 +25,7 @@ fn enter_group(request: &Request, group: Kept<Group>) -> Answer {
     Answer::DECLINED
 }
 
-/// translate_name, when nobody else knew what to do: what the core would do with its DocumentRoot.
+/// translate_name, after all other modules: maps the path as the core would below its DocumentRoot.
 #[inline]
 pub(super) fn map(request: &Request) -> Answer {
     let slot = State::known(request).and_then(|state| state.docroot.get());
@@ -35,8 +35,8 @@ pub(super) fn map(request: &Request) -> Answer {
     }
 }
 
-/// map_to_storage, of a request that was made on behalf of another one: one that names a file, and no path of a URL,
-/// has not come to translate_name. Its DOCUMENT_ROOT is that of the other one.
+/// map_to_storage of a sub-request: one that names a file instead of a URL has skipped translate_name. It gets the
+/// DOCUMENT_ROOT of the request that it was made for.
 #[inline(never)]
 pub(super) fn inherit(request: &Request) {
     let of = |request: &Request| State::known(request).and_then(|state| state.docroot.get());

@@ -4,7 +4,7 @@ use super::config::SlotLine;
 use super::host::{Message, log};
 use crate::address::{Address, ends_group};
 use crate::choose::{Set, choose};
-use crate::lease;
+use crate::lease::{self, Entered};
 use crate::state::control::{Names, WORD};
 use crate::state::counts::{Counts, Row, Words};
 use crate::state::os::Mapping;
@@ -16,28 +16,28 @@ use std::fs::File;
 use std::io;
 use std::sync::atomic::AtomicBool;
 
-/// A group, as requests see it: what each of them reads is in two cache lines.
+/// A group, as requests see it. A request reads two cache lines of it.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(super) struct Group {
     pub(super) name: Box<str>,
-    /// By index in the control file. `None` for one that is not in this configuration.
+    /// By index in the control file. `None` for a slot that is not in this configuration.
     slots: Box<[Option<Slot>]>,
     page: Mapping,
     counts: Counts,
-    /// The last word that this process has seen.
+    /// The last word that this process has read.
     seen: AtomicU64,
-    /// Its place among all groups: [`super::site::Site`] sets it.
+    /// The group's place among all groups; [`super::site::Site`] sets it.
     pub(super) at: usize,
-    /// The last word that a process has seen: for all of them, should the page be cut off.
+    /// The last word that any process has read, for all processes: they use it if the page is cut off.
     last: Mapping,
-    /// That of the control file.
+    /// The identity of the control file; 0 if there is no file.
     identity: u128,
-    /// The error log has a line of a damaged word.
-    told: AtomicBool,
+    /// Whether this process has logged that the word is damaged.
+    is_logged: AtomicBool,
 }
 
-/// A slot, as requests see it: a cache line.
+/// A slot, as requests see it: one cache line.
 #[derive(Debug)]
 #[repr(align(64))]
 pub(super) struct Slot {
@@ -45,22 +45,21 @@ pub(super) struct Slot {
     /// What precedes the path in the name of a file: `proxy:http://127.0.0.1:8081`, as the address is written.
     pub(super) prefix: Option<CString>,
     pub(super) docroot: Option<CString>,
-    /// What few addresses have.
     pub(super) more: Option<Box<More>>,
-    /// Its place among all slots of all groups, in the order of the configuration.
+    /// The slot's place among all slots of all groups, in the order of the configuration.
     pub(super) place: u32,
-    /// Whether mod_proxy_http speaks to its backend.
+    /// Whether mod_proxy_http speaks to the backend.
     pub(super) is_http: bool,
-    /// Whether the backend is told the path of a file.
+    /// Whether the backend is sent the path of a file.
     pub(super) wants_file: bool,
-    /// Whether it takes WebSockets, and nothing else.
+    /// Whether the slot takes only WebSockets.
     pub(super) is_websocket: bool,
 }
 
-/// What few addresses have.
+/// What few addresses have. It would need a second cache line in [`Slot`].
 #[derive(Debug, Default)]
 pub(super) struct More {
-    /// As [`Slot::prefix`], of an address that is not written in its canonical form.
+    /// The canonical form of [`Slot::prefix`], if the address is written in another form.
     pub(super) base: Option<CString>,
     /// `unix:/run/app.sock|`.
     pub(super) socket: Box<[u8]>,
@@ -69,7 +68,7 @@ pub(super) struct More {
 }
 
 impl Slot {
-    /// What a line says. `place` is its place among all lines.
+    /// Makes the slot of a `Slot` line. `place` is its place among all these lines.
     pub(super) fn of(line: &SlotLine, place: usize) -> Self {
         let c_string = |text: &str| CString::new(text).expect("Apache's words hold no NUL");
         let address = line.address.as_ref();
@@ -93,33 +92,32 @@ impl Slot {
         }
     }
 
-    /// As [`Slot::prefix`], in the form that mod_proxy brings an address to.
+    /// [`Slot::prefix`] in mod_proxy's canonical form.
     #[inline]
     pub(super) fn base(&self) -> Option<&CStr> {
         let base = self.more.as_ref().and_then(|more| more.base.as_deref());
         base.or(self.prefix.as_deref())
     }
 
-    /// Whether its address is written in that form.
+    /// Whether the address is written in its canonical form.
     #[inline]
     pub(super) fn is_canonical(&self) -> bool {
         self.more.as_ref().is_none_or(|more| more.base.is_none())
     }
 
-    /// The unix socket, as it is written before a URL; nothing where there is none.
+    /// The unix socket, as it is written before a URL; empty if there is none.
     pub(super) fn socket(&self) -> &[u8] {
         self.more.as_ref().map_or(b"", |more| &more.socket)
     }
 
-    /// The path in its address.
+    /// The path in the address.
     pub(super) fn path(&self) -> &[u8] {
         self.more.as_ref().map_or(b"", |more| &more.path)
     }
 }
 
 impl Group {
-    /// `names` is the table of the control file, with its identity and its word, of which `page` and
-    /// `counts` are the memory.
+    /// `names`, the identity and the word are those of the control file, which `page` maps.
     pub(super) fn new(
         name: &str,
         mut configured: Vec<Slot>,
@@ -136,57 +134,64 @@ impl Group {
         let slots = (0..names.len()).map(|at| slot(SlotIndex::new(at)?)).collect();
         let last = Mapping::anonymous(8).expect("there is memory for a page");
         last.word(0).store(word.bits(), Ordering::Relaxed);
-        let (seen, told) = (AtomicU64::new(word.bits()), AtomicBool::new(false));
-        Self { name: name.into(), slots, page, counts, seen, at: 0, last, identity, told }
+        let (seen, is_logged) = (AtomicU64::new(word.bits()), AtomicBool::new(false));
+        Self { name: name.into(), slots, page, counts, seen, at: 0, last, identity, is_logged }
     }
 
-    /// Enters the active slot, in a row of the counts: see [`lease`].
-    pub(super) fn enter(&self, row: Row<'_>) -> Word {
+    /// Enters the active slot, and counts that in `row`: see [`lease`].
+    pub(super) fn enter(&self, row: Row<'_>) -> Entered {
         let active = |word| Some(choose(Set::of(word)));
         let in_flight = |slot| row.block(slot).in_flight();
-        let word = lease::enter(self.page.word(WORD), active, in_flight).word;
-        if self.seen.load(Ordering::Relaxed) == word.bits() {
-            return word;
+        let entered = lease::enter(self.page.word(WORD), active, in_flight);
+        if self.seen.load(Ordering::Relaxed) == entered.word.bits() {
+            return entered;
         }
-        self.remember(word, row)
+        self.check(entered, row)
     }
 
-    /// A word that is not the last one: a flip, or damage. In a damaged word's place the last one is
-    /// entered, in the same way.
+    /// Checks a word that this process has not read before: after a flip, or if the word is damaged. Instead of a
+    /// damaged word, the request enters the last valid one, by the same protocol.
     #[cold]
-    fn remember(&self, word: Word, row: Row<'_>) -> Word {
-        let in_flight = |word: Word| row.block(word.active()).in_flight();
-        if word.is_valid() {
-            self.seen.store(word.bits(), Ordering::Relaxed);
-            self.tell_all(word);
-            return word;
+    fn check(&self, entered: Entered, row: Row<'_>) -> Entered {
+        let in_flight = |slot| row.block(slot).in_flight();
+        if entered.word.is_valid() {
+            self.seen.store(entered.word.bits(), Ordering::Relaxed);
+            self.share(entered.word);
+            return entered;
         }
-        let last = Word::from_bits(self.last.word(0).load(Ordering::Relaxed));
-        if !self.told.swap(true, Ordering::Relaxed) {
-            let slot = self.slot(last.active()).map(|slot| &slot.name);
-            let text = format!(
-                "group {:?}: the control word {:#018x} is damaged; this process serves the last \
-                 slot that it knows of, {slot:?}, until it is not",
-                self.name,
-                word.bits()
-            );
-            log(Message::DamagedWord, &text);
-        }
-        in_flight(last).fetch_add(1, Ordering::Relaxed);
+        let word = Word::from_bits(self.last.word(0).load(Ordering::Relaxed));
+        let last = Entered { word, slot: word.active() };
+        self.log_damage(entered.word, last.slot);
+        in_flight(last.slot).fetch_add(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         let now = self.page.word(WORD).load(Ordering::Acquire);
-        lease::leave(in_flight(word));
-        if now == word.bits() {
+        lease::leave(in_flight(entered.slot));
+        if now == entered.word.bits() {
             return last;
         }
-        lease::leave(in_flight(last));
+        lease::leave(in_flight(last.slot));
         self.enter(row)
     }
 
-    /// Makes a word the last one for all processes, which each of them does once. Whoever was
-    /// overtaken by a newer one on the way here puts that in its place: of all who come here, the last
-    /// to store looks at the page after that, and finds what any of them has found there.
-    fn tell_all(&self, mut word: Word) {
+    /// Logs a damaged word, once in each process.
+    fn log_damage(&self, word: Word, last: SlotIndex) {
+        if self.is_logged.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let slot = self.slot(last).map(|slot| &slot.name);
+        let text = format!(
+            "group {:?}: the control word {:#018x} is damaged; until it is repaired, this process serves the \
+             last slot that it knows of, {slot:?}",
+            self.name,
+            word.bits()
+        );
+        log(Message::DamagedWord, &text);
+    }
+
+    /// Makes a word the last one for all processes. Each process does this once for each word. A process that a newer
+    /// word has overtaken stores the newer one: of all processes that come here, the last one to store reads the page
+    /// after its store, so it finds any word that another one has found.
+    fn share(&self, mut word: Word) {
         loop {
             self.last.word(0).store(word.bits(), Ordering::SeqCst);
             let now = Word::from_bits(self.page.word(WORD).load(Ordering::SeqCst));
@@ -235,52 +240,52 @@ impl Group {
         survive(self.counts.mapping(), true, of_counts)
     }
 
-    /// The control file's identity, 0 where there is none, and the indexes that processes of this
-    /// configuration know.
+    /// The identity of the control file (0 if there is no file), and the indexes that processes of this configuration
+    /// know.
     pub(super) fn known(&self) -> (u128, Vec<SlotIndex>) {
         let indexes = (0..self.slots.len()).filter(|at| self.slots[*at].is_some());
         (self.identity, indexes.filter_map(SlotIndex::new).collect())
     }
 
-    /// For the process of this number, which holds the lock of a row: see [`Counts::take_over`].
+    /// Takes over a row for the process `pid`, which holds its lock: see [`Counts::take_over`].
     pub(super) fn take_over(&self, row: usize, pid: u32) {
         self.counts.take_over(row, self.slots.len(), pid);
     }
 
-    /// The path in a URL behind `slot://`, if it names this group, in the case of the configuration.
+    /// The path of a URL without its `slot://`, if the URL names this group in the case of the configuration.
     #[inline]
     pub(super) fn path_in<'a>(&self, url: &'a [u8]) -> Option<&'a [u8]> {
         let (name, path) = url.split_at_checked(self.name.len())?;
-        // Names are short: there is nothing that a call would do faster.
+        // A loop saves a call of memcmp: names are short.
         if !name.iter().zip(self.name.as_bytes()).all(|(byte, own)| byte == own) {
             return None;
         }
         path.first().is_none_or(|byte| ends_group(*byte)).then_some(path)
     }
 
-    /// This process's row of the counts.
+    /// The row of this process in the counts.
     pub(super) fn own_words(&self) -> &Words {
         self.counts.own_words()
     }
 
-    /// Its count segment.
+    /// The count segment.
     pub(super) fn counts(&self) -> &Counts {
         &self.counts
     }
 
-    /// Whether a slot takes WebSockets, and nothing else.
+    /// Whether some slot takes only WebSockets.
     pub(super) fn has_websockets(&self) -> bool {
         self.slots.iter().flatten().any(|slot| slot.is_websocket)
     }
 
-    /// A slot, if all of them take WebSockets, and nothing else.
+    /// One of the slots, if all of them take only WebSockets.
     pub(super) fn all_websockets(&self) -> Option<&Slot> {
         let mut slots = self.slots.iter().flatten();
         if slots.clone().all(|slot| slot.is_websocket) { slots.next() } else { None }
     }
 
-    /// The slot with this index; `None` when it is not in this configuration. That takes a child of
-    /// an older one, which meets the name of a slot that a newer one has added.
+    /// The slot with this index; `None` if it is not in this configuration. A child of an older configuration finds
+    /// such an index when a newer configuration has added a slot.
     pub(super) fn slot(&self, slot: SlotIndex) -> Option<&Slot> {
         self.slots.get(slot.get())?.as_ref()
     }

@@ -13,28 +13,28 @@ use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// All groups. The same for all servers. What each request reads is in one cache line.
+/// All groups, shared by all servers. A request reads one cache line of it.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(super) struct Site {
     pub(super) groups: Vec<Group>,
-    /// The one that this process found last: most serve one application for long.
+    /// The group that this process found last: most processes serve one application for a long time.
     found: AtomicUsize,
-    /// A slot takes WebSockets, and nothing else.
+    /// Whether some slot takes only WebSockets.
     pub(super) has_websockets: bool,
-    /// mod_proxy, when it is loaded.
+    /// mod_proxy, if it is loaded.
     pub(super) proxy: Option<Proxy>,
-    /// By name, as it is configured and in lower case: mod_proxy may change the case of a URL's host.
+    /// By name, both as configured and in lower case: mod_proxy may change the case of a URL's host.
     by_name: FxHashMap<Box<[u8]>, usize>,
-    /// The children's locks; `None` when there is no such file.
+    /// The file of the children's locks, if it can be used.
     pub(super) rows: Option<File>,
-    /// Where children say what they have lost sight of, and this start's place there.
+    /// The file in which children note that a mapping was cut short, and the place of this start in it.
     pub(super) lost: Option<(File, u16)>,
-    /// The locks for the indexes that this start's processes may know.
+    /// The locks for the slot indexes that the processes of this start may know.
     pub(super) known: Option<Known>,
-    /// The workers that mod_proxy does not know of, for each child to make their pools.
+    /// The workers that mod_proxy does not know. Each child makes their connection pools.
     pub(super) workers: Vec<Worker>,
-    /// All workers of slots, by [`Own::at`], each with the note of a request that it is to send.
+    /// All workers of slots, by [`Own::at`], each with the note for its requests.
     pub(super) own: Vec<(Worker, CString)>,
 }
 
@@ -45,7 +45,7 @@ pub(super) struct Service {
     /// The place of the group of `SlotDocumentRoot` among all groups.
     pub(super) document_root: Option<usize>,
     pub(super) workers: Table,
-    /// `None` where there are none, as nearly always.
+    /// The routes with parameters; most servers have none.
     pub(super) routes: Option<Box<Routes>>,
 }
 
@@ -53,16 +53,16 @@ pub(super) struct Service {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Own {
     pub(super) worker: Worker,
-    /// Its place in [`Site::own`].
+    /// The worker's place in [`Site::own`].
     pub(super) at: usize,
 }
 
-/// The `slot://` URLs of a server that have workers with parameters of their own.
+/// The `slot://` URLs of a server that have parameters, and so workers of their own.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Routes {
     /// The places of the groups that have such a URL.
     pub(super) groups: FxHashSet<usize>,
-    /// By mod_proxy's worker of the URL: the workers of the group's slots.
+    /// The workers of the group's slots, by mod_proxy's worker of the URL.
     pub(super) by_worker: FxHashMap<Worker, Route>,
 }
 
@@ -71,7 +71,7 @@ pub(super) struct Routes {
 pub(super) struct Route {
     /// The place of the group's first slot among all slots.
     pub(super) first: usize,
-    /// For each slot of the group.
+    /// One for each slot of the group.
     pub(super) workers: Vec<Option<Own>>,
 }
 
@@ -97,8 +97,12 @@ impl Site {
         }
     }
 
-    /// The group that `url` names, behind `slot://` and in whatever case, and the path; or the name of
-    /// what is no group. Nearly always it is the one that was found last.
+    /// The group and the path of a URL without its `slot://`, in any case. It is nearly always the group that was
+    /// found last.
+    ///
+    /// # Errors
+    ///
+    /// The name, if there is no such group.
     #[inline]
     pub(super) fn find<'a>(&self, url: &'a [u8]) -> Result<(&Group, &'a [u8]), &'a [u8]> {
         let last = self.groups.get(self.found.load(Ordering::Relaxed));
@@ -116,18 +120,18 @@ impl Site {
         Ok((&self.groups[found], path))
     }
 
-    /// The note of a request that `own` is to send.
+    /// The note for the requests of a worker.
     pub(super) fn note_of(&self, own: Own) -> Option<&CStr> {
         self.own.get(own.at).map(|(_, note)| &**note)
     }
 
-    /// The worker that a note tells of.
+    /// The worker that a note stands for.
     pub(super) fn noted(&self, note: &CStr) -> Option<Worker> {
         let at: usize = note.to_str().ok()?.parse().ok()?;
         self.own.get(at).map(|(worker, _)| *worker)
     }
 
-    /// The group of this name, in whatever case.
+    /// The place of the group of this name, in any case.
     pub(super) fn look_up(&self, name: &[u8]) -> Option<usize> {
         if let Some(found) = self.by_name.get(name) {
             return Some(*found);
@@ -141,7 +145,7 @@ impl Site {
 }
 
 impl Service {
-    /// What the server of `request` serves; `None` where there is no group.
+    /// What the server of `request` serves; `None` if there is no group.
     #[inline]
     pub(super) fn of(request: &Request) -> Option<Kept<Self>> {
         request.serving::<SlotModule>()
@@ -153,7 +157,7 @@ impl Service {
         self.site.groups.get(self.document_root?)
     }
 
-    /// The worker for a slot of a group; the request has the URL that is to be asked.
+    /// The worker for a slot of a group. The request has the URL of the slot already.
     #[inline]
     pub(super) fn worker(
         &self,
@@ -172,8 +176,8 @@ impl Service {
     }
 }
 
-/// The `slot://` URL whose worker mod_proxy would choose, if it has workers of its own: parameters hold for the
-/// URLs that begin as the one that they were given for, by the longest match, as with any backend.
+/// The workers of the `slot://` URL that the request came by, if it has parameters. As with any backend, parameters
+/// apply to all URLs that begin with theirs, and the longest one wins.
 #[inline(never)]
 fn routed<'a>(
     routes: &'a Routes,
@@ -194,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_group_is_found_in_whatever_case() {
+    fn a_group_is_found_in_any_case() {
         let found = |site: &Site, url: &'static str| {
             site.find(url.as_bytes()).map(|(group, path)| (group.at, path))
         };
