@@ -7,15 +7,15 @@ use super::{Request, Setup, Text, Worker, item, sys};
 use std::ffi::{c_char, c_int};
 use std::ptr::NonNull;
 
-/// What a hook answers, as Apache has it.
+/// The answer of a hook to Apache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub(crate) struct Answer(c_int);
 
 impl Answer {
-    /// Not ours, or not only ours: the next module goes on.
+    /// Apache asks the next module.
     pub(crate) const DECLINED: Self = Self(sys::DECLINED);
-    /// Done: no other module is asked.
+    /// Done: Apache asks no other module.
     pub(crate) const OK: Self = Self(sys::OK as c_int);
     // The request ends with one of these.
     pub(crate) const BAD_REQUEST: Self = Self(sys::HTTP_BAD_REQUEST);
@@ -23,13 +23,13 @@ impl Answer {
     pub(crate) const UNAVAILABLE: Self = Self(sys::HTTP_SERVICE_UNAVAILABLE);
     pub(crate) const FORBIDDEN: Self = Self(sys::HTTP_FORBIDDEN);
 
-    /// What one of Apache's own hooks has answered.
+    /// The answer of one of Apache's own hooks.
     pub(super) fn of(answer: c_int) -> Self {
         Self(answer)
     }
 }
 
-/// A panic costs this request a 500, and nothing else.
+/// Runs `body`. A panic ends this request with a 500, and no other request.
 ///
 /// # Safety
 ///
@@ -84,7 +84,7 @@ where
     }
 }
 
-/// mod_proxy's pre_request: whose worker is it?
+/// mod_proxy's pre_request: which worker sends the request?
 pub(super) unsafe extern "C" fn on_pre_request<F>(
     worker: *mut *mut sys::proxy_worker,
     balancer: *mut *mut sys::proxy_balancer,
@@ -107,7 +107,7 @@ where
     }
 }
 
-/// mod_proxy's scheme_handler: the last look before the backend is spoken to.
+/// mod_proxy's scheme_handler: the last check before mod_proxy connects to the backend.
 pub(super) unsafe extern "C" fn on_scheme<F>(
     r: *mut sys::request_rec,
     worker: *mut sys::proxy_worker,
@@ -135,7 +135,7 @@ pub(super) unsafe extern "C" fn on_pre_config<F: Fn() -> Result<(), String> + Co
     }
 }
 
-/// An error, or a panic, stops the start.
+/// check_config and post_config: an error or a panic stops the start.
 pub(super) unsafe extern "C" fn on_config<F: Fn(&Setup) -> Result<(), String> + Copy + 'static>(
     pconf: *mut sys::apr_pool_t,
     _plog: *mut sys::apr_pool_t,

@@ -1,12 +1,11 @@
-//! The end of a request that is one of several on its client's connection, as in HTTP/2.
+//! The end of a request that shares its client's connection with others, as in HTTP/2.
 //!
-//! Apache then hands the answer from the request's own connection to the client's, in another thread,
-//! and clears the request's pool when that has come round to it: at times not before the client asks
-//! again. What a filter of the request's connection sees is earlier: the bucket that ends the request
-//! (EOR) comes last, when all of the answer has been taken over.
+//! Apache passes the answer from the request's own connection to the client's, in another thread, and clears the
+//! request's pool later, sometimes only when the client sends its next request. A filter on the request's connection
+//! sees the end earlier: the bucket that ends the request (EOR) comes last, after the whole answer.
 //!
-//! An answer of files is another matter: they are taken over as open files, and read when the client's
-//! connection has room. Then nothing is told, and the pool's end is the request's.
+//! Files in an answer are passed on open, and read when the client's connection has room. For such an answer, the
+//! filter does nothing, and the request ends with its pool.
 
 use super::guard::guard;
 use super::log::log;
@@ -18,8 +17,7 @@ use std::ptr;
 const NAME: &CStr = c"SLOT_END";
 
 impl Hook {
-    /// The answer of a request has left its own connection, as far as [`Request::tell_end`] asked for
-    /// it.
+    /// The answer of a request has left the request's own connection, if [`Request::tell_end`] asked for this.
     pub(crate) const fn request_end<F: Fn(&Request) + Copy + 'static>(_: F) -> Self {
         // A filter has a place of its own in the chain; no other module's hook comes before or after it.
         Self::new(Order::Middle, |_, _| {
@@ -33,13 +31,13 @@ impl Hook {
 }
 
 impl Request {
-    /// Whether it shares its client's connection with others that are served meanwhile.
+    /// Whether the request shares its client's connection with other requests.
     pub(crate) fn is_multiplexed(&self) -> bool {
         // SAFETY: the request is live, and so is its connection.
         unsafe { !(*(*self.raw()).connection).master.is_null() }
     }
 
-    /// Asks for `request_end`, once, for a request that [is multiplexed](Self::is_multiplexed).
+    /// Asks for one call of `request_end`, for a request that [is multiplexed](Self::is_multiplexed).
     pub(crate) fn tell_end(&self) {
         let r = self.raw();
         // SAFETY: the request and its connection are live. The connection serves this one request,

@@ -1,4 +1,4 @@
-//! mod_proxy, found at run time: it may be loaded after us, or not at all.
+//! mod_proxy, which is found at run time: it may be loaded after this module, or not at all.
 
 mod canon;
 pub(super) mod hook;
@@ -10,14 +10,14 @@ use hook::{Canon, Check};
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::ptr::{self, NonNull};
 
-/// mod_proxy's functions that we call. They stay where they are until the next restart, when the
-/// module is loaded anew: asked for at each start, never kept in a static. What requests read comes first.
+/// The functions of mod_proxy. A restart loads mod_proxy again, so they are looked up at each start and never kept in
+/// a static. The fields that requests read come first, in one cache line.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(crate) struct Proxy {
     pub(super) module: NonNull<sys::module>,
     encode: Encode,
-    /// What of the flags `encode` understands.
+    /// The flags for `encode`, if it has any.
     encode_flags: c_int,
     run_canon_handler: Canon,
     run_check_trans: Check,
@@ -73,27 +73,26 @@ const _: () = {
 /// The flag of `ap_proxy_canonenc_ex` for `AllowEncodedSlashes NoDecode`.
 const KEEP_ENCODED_SLASHES: c_int = 2;
 
-/// The flag of `ap_proxy_get_worker_ex` for a URL that has no unix socket in it; not every version knows it.
+/// The flag of `ap_proxy_get_worker_ex` for a URL without a unix socket. Older versions ignore it.
 const NO_UDS: c_int = 8;
 
-// SAFETY: pointers to code, and to a record that is written while the configuration is read only.
+// SAFETY: pointers to code, and to a structure that is written only while Apache reads the configuration.
 unsafe impl Send for Proxy {}
 // SAFETY: as above.
 unsafe impl Sync for Proxy {}
 
 impl Proxy {
-    /// mod_proxy as it is loaded now; `None` when it is not.
+    /// mod_proxy as it is loaded now; `None` if it is not loaded.
     pub(crate) fn find() -> Option<Self> {
         // SAFETY: a C string; Apache's list of modules is not written while hooks run.
         let module = NonNull::new(unsafe { sys::ap_find_linked_module(c"mod_proxy.c".as_ptr()) })?;
         // Before 2.4.56, mod_proxy encoded the percent sign of an encoded slash: its only function has no flags,
-        // and decodes first if it is not given a zero.
+        // and decodes first unless this argument is zero.
         let (encode, encode_flags) = match symbol(c"ap_proxy_canonenc_ex") {
             Some(found) => (found, KEEP_ENCODED_SLASHES),
             None => (symbol(c"ap_proxy_canonenc")?, 0),
         };
-        // SAFETY: each name is that of mod_proxy.h, whose type stands beside it and was compared
-        // above; dlsym found it in the loaded module.
+        // SAFETY: dlsym found each name in the loaded module. The types are compared with mod_proxy.h above.
         unsafe {
             use std::mem::transmute as typed;
             Some(Self {
@@ -113,14 +112,14 @@ impl Proxy {
         }
     }
 
-    /// Whether a ProxyPass to `url` is for this request: a module of a scheme can leave it to the next one.
+    /// Asks whether a ProxyPass to `url` is for this request: the module of a scheme can leave it to the next one.
     pub(crate) fn check_trans(&self, request: &Request, url: &CStr) -> Answer {
         // SAFETY: the request is live; the hooks only read the URL.
         unsafe { Answer::of((self.run_check_trans)(request.raw(), url.as_ptr())) }
     }
 
-    /// Has the modules of mod_proxy canonicalise a URL, made of `parts`, as if it were the one of
-    /// the request: what they then write is byte for byte what they write for a ProxyPass to it.
+    /// Has the modules of mod_proxy canonicalise a URL, made of `parts`, for the request. The result is byte for byte
+    /// that of a ProxyPass to this URL.
     pub(crate) fn canonicalise(&self, request: &Request, parts: &[&[u8]]) -> Answer {
         // SAFETY: the request is live, and its pool keeps the URL, which the handlers may write.
         unsafe {
@@ -141,8 +140,8 @@ impl Proxy {
         NonNull::new(found).map(Worker)
     }
 
-    /// The worker that the server of `request` declares for a URL made of `parts`, as mod_proxy chooses one
-    /// for a request: by the longest match.
+    /// The worker that the server of `request` declares for a URL made of `parts`, by the longest match, as mod_proxy
+    /// chooses one for a request.
     pub(crate) fn declared_for(&self, request: &Request, parts: &[&[u8]]) -> Option<Worker> {
         // SAFETY: the request, its server and its pool are live; the array of workers does not grow while
         // Apache serves.
@@ -184,21 +183,21 @@ impl Proxy {
         }
     }
 
-    /// Whether mod_proxy itself brings the URL of a directory's RewriteRule into its canonical form.
+    /// Whether mod_proxy canonicalises the URL of a directory's RewriteRule.
     pub(crate) fn canonicalises_rules(&self) -> bool {
         version::canonicalises_rules()
     }
 
-    /// Whether mod_proxy itself brings the URL of a SetHandler into its canonical form.
+    /// Whether mod_proxy canonicalises the URL of a SetHandler.
     pub(crate) fn canonicalises_handlers(&self) -> bool {
         version::canonicalises_handlers()
     }
 
-    /// A worker of its own for `url`, as long as the pool lives.
+    /// Makes a worker for `url`, which lives as long as the pool.
     ///
     /// # Errors
     ///
-    /// mod_proxy's own message.
+    /// mod_proxy's message.
     pub(crate) fn define(&self, pool: Pool, url: &CStr) -> Result<Worker, String> {
         let mut worker = ptr::null_mut();
         let kind = sys::AP_PROXY_WORKER_IS_PREFIX as c_uint;
@@ -220,9 +219,9 @@ impl Proxy {
         }
     }
 
-    /// Makes the worker's pool of connections in this child, if it has none yet.
+    /// Makes the worker's connection pool in this child, unless there is one. `false` if mod_proxy could not.
     pub(crate) fn initialize(&self, worker: Worker, server: Server, pool: Pool) -> bool {
-        // SAFETY: in child_init, there is one thread only; the pool lives as long as the child.
+        // SAFETY: in child_init there is only one thread; the pool lives as long as the child.
         unsafe { (self.initialize_worker)(worker.raw(), server.raw(), pool.raw()) == 0 }
     }
 

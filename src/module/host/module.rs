@@ -99,8 +99,8 @@ impl<M: Module> ModuleData<M> {
     }
 }
 
-/// The index that Apache has given to the module. A static of our own saves each request some ten look-ups of
-/// the exported symbol in the table of symbols.
+/// The index that Apache has given to the module. `slot_module` has it too, but is an exported symbol: a private static
+/// saves a request some ten loads from the table of such symbols.
 static INDEX: AtomicI32 = AtomicI32::new(0);
 
 /// The module's place in the vectors of configuration, and in `LogLevel`.

@@ -6,16 +6,15 @@ use std::fs::File;
 use std::mem::ManuallyDrop;
 use std::os::fd::{FromRawFd, IntoRawFd, RawFd};
 
-/// The file that [`retain`] was given by an earlier configuration of this process, or of the one that
-/// it is a fork of.
+/// The file that this process, or the one that it was forked from, has retained.
 pub(crate) fn retained() -> Option<ManuallyDrop<File>> {
     let kept = kept().filter(|kept| kept.fd >= 0)?;
-    // SAFETY: nobody but `retain` and `release_inherited` closes the descriptor, and then replaces its
-    // number; their callers, on the only thread, hold no other face of it.
+    // SAFETY: only `retain` and `release_inherited` close the descriptor, and then they replace its number. Their
+    // callers, on the only thread, hold no other `File` of it.
     Some(ManuallyDrop::new(unsafe { File::from_raw_fd(kept.fd) }))
 }
 
-/// Keeps a file open for as long as the process lives, over all restarts, in place of the last one.
+/// Keeps a file open for as long as the process lives, over all restarts. Closes the one that was kept before.
 pub(crate) fn retain(file: File) {
     release();
     // SAFETY: a C string that lives for ever; created, it is as large as asked for, and aligned for
@@ -28,8 +27,8 @@ pub(crate) fn retain(file: File) {
     keep(Retained { fd: file.into_raw_fd(), by: std::process::id() });
 }
 
-/// Closes the retained file in a fork of the process that retained it; not in that process itself, which
-/// with `httpd -X` serves requests as well.
+/// Closes the retained file in a fork of the process that retained it. With `httpd -X`, the process itself serves
+/// requests, and keeps it.
 pub(crate) fn release_inherited() {
     if kept().is_some_and(|kept| kept.by != std::process::id()) {
         release();
@@ -45,7 +44,7 @@ fn release() {
 
 #[derive(Clone, Copy)]
 struct Retained {
-    /// -1: none.
+    /// -1 for no file.
     fd: RawFd,
     /// The process that retained it.
     by: u32,

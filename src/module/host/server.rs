@@ -1,4 +1,4 @@
-//! Apache at its start: pools, servers, and what it says of itself.
+//! Apache at its start: pools, servers, and questions about this Apache.
 
 use super::module::{Config, config_of, place_in};
 use super::{Module, pool, sys};
@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 
-/// A pool of APR's.
+/// A pool of APR.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pool(pub(super) NonNull<sys::apr_pool_t>);
 
@@ -60,18 +60,18 @@ impl Server {
         root(self) != root(&main)
     }
 
-    /// What tells it from other servers.
+    /// A number that no other server has.
     pub(crate) fn key(&self) -> usize {
         self.raw().addr()
     }
 }
 
-/// A callback at the start: the pools and servers are there for its length.
+/// A callback at the start. The pools and servers live at least until it returns.
 #[derive(Debug)]
 pub(crate) struct Setup {
-    /// As long as the configuration; in a child, as long as the child.
+    /// Lives as long as the configuration; in a child, as long as the child.
     pub(crate) pool: Pool,
-    /// As long as the callback.
+    /// Lives until the callback returns.
     pub(crate) scratch: Pool,
     /// The main server.
     pub(crate) main: Server,
@@ -120,62 +120,61 @@ pub(crate) fn restarts() -> bool {
     ask_mpm(sys::AP_MPMQ_GENERATION) > 0
 }
 
-/// Whether Apache is on its way to serve: not in the first of the two passes at its start.
+/// Whether Apache will serve with this configuration: `false` in the first of the two passes at its start.
 pub(crate) fn serves() -> bool {
     // SAFETY: a question without a precondition.
     let state = unsafe { sys::ap_state_query(sys::AP_SQ_MAIN_STATE as c_int) };
     state != sys::AP_SQ_MS_CREATE_PRE_CONFIG as c_int
 }
 
-/// Whether Apache serves requests: its configuration is read, and a line that is read now stands in a
-/// `.htaccess` file.
+/// Whether Apache serves requests. A line that it reads now is in a `.htaccess` file.
 pub(super) fn is_serving() -> bool {
     // SAFETY: a question without a precondition.
     unsafe { sys::ap_state_query(sys::AP_SQ_MAIN_STATE as c_int) == sys::AP_SQ_MS_RUN_MPM }
 }
 
-/// Whether this process reads the configuration for the first time, to start, to test it or to signal a
-/// running Apache by `httpd -k`, and not to print a part of it, as `-S` and `-M` do.
+/// Whether this process reads the configuration for the first time, to start, test or signal Apache. `false` for `-S`
+/// and `-M`, which only print a part of it.
 pub(crate) fn is_first_pass() -> bool {
     // SAFETY: a question without a precondition.
     let mode = unsafe { sys::ap_state_query(sys::AP_SQ_RUN_MODE as c_int) };
     !serves() && mode != sys::AP_SQ_RM_CONFIG_DUMP as c_int
 }
 
-/// The path of the PidFile, as httpd resolves it when it writes the file; `None` where it is no path.
+/// The path of the PidFile, as httpd resolves it when it writes the file; `None` if httpd cannot.
 pub(crate) fn pid_file(pool: Pool) -> Option<PathBuf> {
-    // SAFETY: the MPM sets it to a C string of the configuration, or of a constant, before any hook
-    // of ours runs.
+    // SAFETY: the MPM sets it to a C string of the configuration, or to a constant, before any hook of
+    // this module runs.
     let name = unsafe { pool::borrow(sys::ap_pid_fname) }?;
     // SAFETY: a live pool and a C string.
     resolved(unsafe { sys::ap_server_root_relative(pool.raw(), name.as_ptr()) })
 }
 
-/// The user and the group that children become when Apache is started by root.
+/// The user and the group of the children of an Apache that root starts.
 pub(crate) fn children() -> (u32, u32) {
-    // SAFETY: a static of plain values, written while the configuration is read, on the only thread.
+    // SAFETY: a static of plain values, written on the only thread while Apache reads the configuration.
     unsafe { (sys::ap_unixd_config.user_id, sys::ap_unixd_config.group_id) }
 }
 
-/// How many children the MPM may have at a time.
+/// The most children that the MPM has at the same time.
 pub(crate) fn max_daemons() -> usize {
     ask_mpm(sys::AP_MPMQ_HARD_LIMIT_DAEMONS).max(1) as usize
 }
 
 fn ask_mpm(question: i32) -> c_int {
     let mut answer: c_int = 0;
-    // SAFETY: the MPM writes its answer to where it is told to, if it has one.
+    // SAFETY: the MPM writes its answer, if it has one, to `answer`.
     unsafe { sys::ap_mpm_query(question, &raw mut answer) };
     answer
 }
 
-/// Whether a module is loaded, by its source's name, as in `mod_proxy.c`.
+/// Whether a module is loaded. Its name is that of its source: `mod_proxy.c`.
 pub(crate) fn has_module(name: &CStr) -> bool {
     // SAFETY: Apache's list of modules is not written while hooks and directives run.
     !unsafe { sys::ap_find_linked_module(name.as_ptr()) }.is_null()
 }
 
-/// A path as `ServerRoot` understands it; `None` when it is none.
+/// Resolves a path against `ServerRoot`; `None` if Apache cannot.
 pub(crate) fn server_path(pool: Pool, path: &str) -> Option<PathBuf> {
     resolve(path, |text| {
         // SAFETY: a live pool and a C string.
@@ -183,7 +182,7 @@ pub(crate) fn server_path(pool: Pool, path: &str) -> Option<PathBuf> {
     })
 }
 
-/// A path as `DefaultRuntimeDir` understands it; `None` when it is none.
+/// Resolves a path against `DefaultRuntimeDir`; `None` if Apache cannot.
 pub(crate) fn runtime_path(pool: Pool, path: &str) -> Option<PathBuf> {
     resolve(path, |text| {
         // SAFETY: a live pool and a C string.
@@ -191,8 +190,8 @@ pub(crate) fn runtime_path(pool: Pool, path: &str) -> Option<PathBuf> {
     })
 }
 
-/// A path as DocumentRoot has it: without `.`, `..` and double slashes. Links stay as they are. `None` when it is no
-/// path.
+/// Removes `.`, `..` and double slashes from a path, as DocumentRoot does. Links stay as they are. `None` if APR
+/// refuses the path.
 pub(crate) fn merged_path(path: &str) -> Option<String> {
     let (text, mut merged) = (CString::new(path).ok()?, std::ptr::null_mut());
     // SAFETY: a pool of this call's own, which it destroys when the merged path, a C string in it, is copied.
