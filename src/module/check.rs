@@ -169,11 +169,11 @@ fn find<'a>(groups: &Groups<'a>, name: &str, what: &str) -> Result<&'a GroupLine
     let found = groups.by_name.get(&name.to_ascii_lowercase()).map(|at| &groups.all[*at]);
     found.ok_or_else(|| {
         let names: Vec<_> = groups.all.iter().map(|group| group.name.as_str()).collect();
-        let there_are = match names[..] {
-            [] => "there is none".into(),
-            _ => format!("there is {}", names.join(", ")),
+        let configured = match names[..] {
+            [] => "no group is configured".into(),
+            _ => format!("configured: {}", names.join(", ")),
         };
-        format!("{what}: there is no <SlotGroup {name}>; {there_are}")
+        format!("{what}: there is no <SlotGroup {name}>; {configured}")
     })
 }
 

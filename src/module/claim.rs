@@ -1,4 +1,4 @@
-//! One Apache a state directory: two with the same record would take each other's files for their own.
+//! Each Apache has its own state directory: two in the same one would use each other's files.
 
 use super::config::Lines;
 use super::host::{Message, Pool, Setup, is_first_pass, log, pid_file, restarts, retain, retained};

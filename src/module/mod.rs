@@ -55,7 +55,7 @@ static DIRECTIVES: [Directive<SlotModule>; 14] = [
         GROUP,
         Lines::open_group,
         Lines::close_group,
-        c"name of a group: the slots of one application stand in it",
+        c"name of a group, which contains the slots of one application",
     ),
     Directive::words(
         c"Slot",
@@ -70,52 +70,52 @@ static DIRECTIVES: [Directive<SlotModule>; 14] = [
     Directive::words(
         c"SlotOperator",
         Lines::set_operator,
-        c"group=name of the system's group that may flip without being root",
+        c"group=name of a group of this system whose members may flip without root",
     ),
     Directive::words(
         c"SlotStateDir",
         Lines::set_state_dir,
-        c"directory of the record of the active slots, on a disk",
+        c"directory on a disk, for the files that record the active slots",
     ),
     Directive::words(
         c"SlotRuntimeDir",
         Lines::set_runtime_dir,
-        c"directory of the counts of requests, need not survive a reboot",
+        c"directory for the counts of requests; it need not survive a reboot",
     ),
     Directive::words(
         DOCUMENT_ROOT,
         Lines::set_document_root,
-        c"name of the group whose active slot's docroot is the DocumentRoot",
+        c"name of a group; the docroot of its active slot becomes the DocumentRoot",
     ),
     Directive::observed(
         c"ProxyPassReverse",
         Lines::see_reverse,
-        c"a path and a URL, of mod_proxy; the URL may be a slot:// one",
+        c"of mod_proxy: a path and a URL, which may be a slot:// URL",
     ),
     Directive::observed(
         c"ProxyPassReverseCookiePath",
         Lines::see_reverse,
-        c"a backend's path, or slot://name/path, and the public one, of mod_proxy",
+        c"of mod_proxy: a backend's path, or slot://name/path, and the public path",
     ),
     Directive::observed(
         c"ProxyPassReverseCookieDomain",
         Lines::see_reverse,
-        c"a backend's domain, or slot://name, and the public one, of mod_proxy",
+        c"of mod_proxy: a backend's domain, or slot://name, and the public domain",
     ),
     Directive::edited(
         c"RewriteRule",
         rewrite::mark_rule,
-        c"a pattern, a URL that may be a slot:// one, and flags, of mod_rewrite",
+        c"of mod_rewrite: a pattern, a URL, which may be a slot:// URL, and flags",
     ),
     Directive::edited(
         c"SetHandler",
         rewrite::check_handler,
-        c"a handler, or proxy:slot://name, of the core",
+        c"of the core: a handler, which may be proxy:slot://name",
     ),
     Directive::edited(
         c"AddHandler",
         rewrite::check_handler,
-        c"a handler, or proxy:slot://name, and extensions, of mod_mime",
+        c"of mod_mime: a handler, which may be proxy:slot://name, and extensions",
     ),
     Directive::END,
 ];

@@ -19,7 +19,7 @@ const RESERVED: usize = 64 << 20;
 #[derive(Clone, Copy)]
 enum Room {
     AtStart,
-    /// When a row is used. Where there is none left then, its process goes on without (`os::sigbus::cut`).
+    /// When a row is used. If there is no room left then, its process does not count (`os::sigbus::cut`).
     WhenUsed,
 }
 

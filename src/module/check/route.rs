@@ -153,7 +153,7 @@ fn end_of_name(line: Line<'_>) -> Result<(), String> {
     let Some(at) = words.iter().position(|word| starts_with_slot(word)) else { return Ok(()) };
     let url = words[at];
     let (name, rest) = split_name(&url[SLOT.len()..]);
-    // The path, or the pattern, stands before the URL, or in the section around the line.
+    // The path, or the pattern, is before the URL, or in the section around the line.
     let (section, location) = line.section();
     let in_section = at == 0;
     let pattern = if in_section { location } else { words[at - 1] };

@@ -18,7 +18,7 @@ pub(crate) struct Directive<M>(sys::command_rec, PhantomData<fn() -> M>);
 // SAFETY: a row points to literals and functions only.
 unsafe impl<M> Sync for Directive<M> {}
 
-/// Where a directive stands.
+/// The place of a directive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
     /// In the main server.
@@ -27,7 +27,7 @@ pub(crate) enum Scope {
     VirtualHost,
 }
 
-/// The section in which a directive stands, as other modules know it: its vector of configuration.
+/// The section around a directive, as other modules know it: its vector of configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place(NonNull<sys::ap_conf_vector_t>);
 
@@ -51,7 +51,7 @@ pub(crate) struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// Whether Apache serves already: the line stands in a `.htaccess` file.
+    /// Whether Apache serves already, so the line is in a `.htaccess` file.
     pub(crate) fn is_in_htaccess(&self) -> bool {
         is_serving()
     }
@@ -107,7 +107,7 @@ impl<M: Module> Directive<M> {
         Self::row(name.as_ptr(), func, sys::TAKE_ARGV, sys::RSRC_CONF, help.as_ptr())
     }
 
-    /// `<Name argument>`: `open` is called first, then what stands in the section, then `close`.
+    /// `<Name argument>`: Apache calls `open`, then the directives in the section, then `close`.
     pub(crate) const fn section<O, C>(
         name: &'static CStr,
         _open: O,

@@ -19,7 +19,7 @@ const NAME: &CStr = c"SLOT_END";
 impl Hook {
     /// The answer of a request has left the request's own connection, if [`Request::tell_end`] asked for this.
     pub(crate) const fn request_end<F: Fn(&Request) + Copy + 'static>(_: F) -> Self {
-        // A filter has a place of its own in the chain; no other module's hook comes before or after it.
+        // A filter is no hook, so its order has no effect.
         Self::new(Order::Middle, |_, _| {
             let kind = sys::AP_FTYPE_CONNECTION;
             // SAFETY: a row is only registered while Apache registers hooks; the name is a literal.

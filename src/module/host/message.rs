@@ -27,7 +27,7 @@ macro_rules! messages {
     };
 }
 
-// A number is never used again. The compiler refuses a number that stands here twice, and warns of one that no line
+// A number is never used again. The compiler refuses a number that is here twice, and warns of one that no line
 // has.
 messages! {
     1 Panic APLOG_CRIT "A part of mod_slot failed; the request got a 500, and the process goes on";

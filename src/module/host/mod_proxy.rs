@@ -201,7 +201,7 @@ impl Proxy {
     pub(crate) fn define(&self, pool: Pool, url: &CStr) -> Result<Worker, String> {
         let mut worker = ptr::null_mut();
         let kind = sys::AP_PROXY_WORKER_IS_PREFIX as c_uint;
-        // SAFETY: a live pool; without a balancer and a configuration the worker stands alone.
+        // SAFETY: a live pool; without a balancer and a configuration the worker belongs to nothing else.
         unsafe {
             let none = (ptr::null_mut(), ptr::null_mut());
             let wrong = (self.define_worker)(

@@ -114,7 +114,7 @@ pub(super) fn is_ours(module: NonNull<sys::module>) -> bool {
     unsafe { (*module.as_ptr()).module_index == index() }
 }
 
-/// The module's place in a vector of configuration, as `ap_get_module_config` finds it.
+/// The module's place in a vector of configuration. This does what `ap_get_module_config` does, without the call.
 ///
 /// # Safety
 ///

@@ -33,7 +33,7 @@ impl Backend {
 }
 
 impl ReverseMap {
-    /// The maps of the section in which a directive stands.
+    /// The maps of the section around a directive.
     pub(crate) fn of_place(proxy: &Proxy, place: Place) -> Option<Self> {
         // SAFETY: the section's vector lives as long as the configuration.
         unsafe { Self::in_vector(proxy, place.raw()) }

@@ -71,7 +71,7 @@ unsafe fn matches(
 
 /// # Safety
 ///
-/// As for [`matches`]; the section has a regular expression.
+/// As for [`matches()`]; the section has a regular expression.
 unsafe fn matches_expression(
     r: *mut sys::request_rec,
     section: *const sys::proxy_dir_conf,

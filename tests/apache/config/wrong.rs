@@ -11,7 +11,7 @@ pub(super) const GROUPS: &str = "<SlotGroup app>\n\
     <SlotGroup files>\nSlot blue - docroot=/srv/no/blue\n</SlotGroup>\n\
     <SlotGroup bare>\nSlot x http://127.0.0.1:8083\n</SlotGroup>\n";
 
-const NOBODY: &str = "slot://nobody: there is no <SlotGroup nobody>|there is app, files, bare";
+const NOBODY: &str = "slot://nobody: there is no <SlotGroup nobody>|configured: app, files, bare";
 const NO_BACKEND: &str =
     "slot://files: slot \"blue\" has no backend|give it one, or take the path out";
 const CHOOSES: &str = "a request would choose the group";
@@ -91,7 +91,7 @@ pub(super) const ROUTES: [Wrong<'static>; 63] = [
     ("!ProxyPassReverse / slot://files/", NO_BACKEND),
     (
         "!SlotDocumentRoot nobody",
-        "SlotDocumentRoot: there is no <SlotGroup nobody>|there is app, files",
+        "SlotDocumentRoot: there is no <SlotGroup nobody>|configured: app, files",
     ),
     ("<VirtualHost *:80>\n!SlotDocumentRoot nobody\n</VirtualHost>", "no <SlotGroup nobody>"),
     ("!SlotDocumentRoot bare", "SlotDocumentRoot bare: slot \"x\" has no docroot=path"),
