@@ -151,7 +151,8 @@ fn right_configurations_pass() {
 fn a_missing_docroot_is_a_warning() {
     let (passed, said) = Site::new().configtest(wrong::GROUPS);
     assert!(passed, "{said}");
-    assert!(said.contains("docroot /srv/no/a of slot \"a\" is not a directory"), "{said}");
+    let line = "SLOT0039: group \"app\": docroot /srv/no/a of slot \"a\" is not a directory";
+    assert!(said.contains(line), "{said}");
 }
 
 #[test]
