@@ -3,9 +3,9 @@
 
 mod route;
 
-use super::config::{GroupLines, Lines};
+use super::config::{GroupLines, Lines, SlotModule};
 use super::host::{Line, Message, Proxy, Rewrite, Setup, children, for_each_directive, log};
-use super::{SlotModule, claim, rewrite, start};
+use super::{claim, rewrite};
 use nix::unistd::{Gid, Uid, User, getgrouplist};
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -81,7 +81,7 @@ fn check_line(
 
 /// Checks the name of a group's lock file: `rows.lock` and `lost.lock` may be in the same directory.
 fn check_name_of_files(setup: &Setup, lines: &Lines, name: &str) -> Result<(), String> {
-    let dirs = start::dirs(setup.pool, lines);
+    let dirs = lines.dirs(setup.pool);
     let lock = dirs.lock(name);
     if [dirs.rows(), dirs.lost()].iter().all(|own| own.file_name() != lock.file_name()) {
         return Ok(());

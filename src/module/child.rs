@@ -1,6 +1,6 @@
 //! A child of Apache: before its first request, it takes its row of the counts.
 
-use super::SlotModule;
+use super::config::SlotModule;
 use super::group::Group;
 use super::host::{Message, Setup, log, max_daemons, release_inherited};
 use super::site::Site;

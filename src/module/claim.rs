@@ -2,7 +2,6 @@
 
 use super::config::Lines;
 use super::host::{Message, Pool, Setup, is_first_pass, log, pid_file, restarts, retain, retained};
-use super::start::dirs;
 use crate::state::Dirs;
 use crate::state::instance::{self, Claim, Holder, Instance};
 
@@ -12,7 +11,7 @@ pub(super) fn check(setup: &Setup, lines: &Lines) -> Result<(), String> {
     if !is_first_pass() || lines.groups.is_empty() {
         return Ok(());
     }
-    let (dirs, own) = (dirs(setup.pool, lines), instance(setup.pool));
+    let (dirs, own) = (lines.dirs(setup.pool), instance(setup.pool));
     instance::look(&dirs, &own).map_or(Ok(()), |holder| Err(refusal(&dirs, &own, &holder)))
 }
 

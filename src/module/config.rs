@@ -1,11 +1,18 @@
 //! What the directives of one server say.
 
-use super::host::{Outcome, Place, Scope, has_module, merged_path};
+use super::host::{
+    Outcome, Place, Pool, Scope, has_module, merged_path, runtime_path, server_path,
+};
 use crate::address::Address;
 use crate::name::check_name;
+use crate::state::Dirs;
 use crate::word::MAX_SLOTS;
 use std::ffi::{CStr, CString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// mod_slot, as the host runs it.
+#[derive(Debug)]
+pub(super) struct SlotModule;
 
 /// What the directives of a server say: of the main one, or of a virtual host.
 #[derive(Clone, Debug, Default)]
@@ -17,9 +24,9 @@ pub(super) struct Lines {
     /// Apache reads the last group now.
     open: bool,
     /// `SlotStateDir`.
-    pub(super) state_dir: Option<String>,
+    state_dir: Option<String>,
     /// `SlotRuntimeDir`.
-    pub(super) runtime_dir: Option<String>,
+    runtime_dir: Option<String>,
     /// `SlotDocumentRoot`: the name of a group.
     pub(super) document_root: Option<String>,
     /// The sections with a ProxyPassReverse to a `slot://` URL.
@@ -57,6 +64,16 @@ impl SlotLine {
 impl Lines {
     pub(super) fn of(server: usize) -> Self {
         Self { server, ..Self::default() }
+    }
+
+    /// The directories of the files, as they are configured.
+    pub(super) fn dirs(&self, pool: Pool) -> Dirs {
+        let state = self.state_dir.as_deref().unwrap_or(env!("MOD_SLOT_STATE_DIR"));
+        let runtime = self.runtime_dir.as_deref().unwrap_or(env!("MOD_SLOT_RUNTIME_DEFAULT"));
+        Dirs {
+            state: server_path(pool, state).unwrap_or_else(|| PathBuf::from(state)),
+            runtime: runtime_path(pool, runtime).unwrap_or_else(|| PathBuf::from(runtime)),
+        }
     }
 
     pub(super) fn open_group(&mut self, scope: Scope, words: &[&str]) -> Outcome {

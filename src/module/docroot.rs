@@ -2,7 +2,8 @@
 
 use super::group::Group;
 use super::host::{Answer, Kept, Request};
-use super::pin::{State, enter_and_mark};
+use super::kept::State;
+use super::pin::enter_and_mark;
 use super::site::Service;
 
 /// translate_name, before all other modules, so that they map paths below the docroot of the slot.

@@ -7,6 +7,7 @@ mod config;
 mod docroot;
 mod group;
 mod host;
+mod kept;
 mod older;
 mod pin;
 mod publish;
@@ -17,9 +18,9 @@ mod site;
 mod start;
 mod workers;
 
-use config::Lines;
+use config::{Lines, SlotModule};
 use host::Order::{First, Last, Middle, ReallyFirst};
-use host::{Directive, Hook, Module, ModuleData};
+use host::{Directive, Hook, Loaded, Module, ModuleData};
 use std::ffi::CStr;
 
 /// A request pays for the hooks of these directives only where they are used.
@@ -120,28 +121,21 @@ static DIRECTIVES: [Directive<SlotModule>; 14] = [
     Directive::END,
 ];
 
-/// mod_slot, as the host runs it.
-#[derive(Debug)]
-struct SlotModule;
-
 #[allow(unsafe_code, reason = "the one module of this shared object")]
-// SAFETY: the only implementation; `slot_module` is what LoadModule looks up.
+// SAFETY: the only implementation.
 unsafe impl Module for SlotModule {
-    const NAME: &'static CStr = c"mod_slot.c";
     type Lines = Lines;
     type Serving = site::Service;
-    type State = pin::State;
-
-    fn data() -> &'static ModuleData<Self> {
-        &slot_module
-    }
-
-    fn hooks() -> &'static [Hook] {
-        &HOOKS
-    }
+    type State = kept::State;
 
     fn lines(server: usize) -> Lines {
         Lines::of(server)
+    }
+}
+
+impl Loaded for SlotModule {
+    fn data() -> &'static ModuleData<Self> {
+        &slot_module
     }
 }
 
@@ -149,4 +143,4 @@ unsafe impl Module for SlotModule {
 #[allow(unsafe_code, reason = "the symbol's name is Apache's contract")]
 #[allow(non_upper_case_globals, reason = "likewise")]
 #[unsafe(no_mangle)]
-static slot_module: ModuleData<SlotModule> = ModuleData::new(&DIRECTIVES);
+static slot_module: ModuleData<SlotModule> = ModuleData::new(c"mod_slot.c", &DIRECTIVES, &HOOKS);

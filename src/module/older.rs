@@ -6,7 +6,7 @@
 //! harm in an Apache with the newer behaviour from a distribution's patch.
 
 use super::host::{Answer, Proxy, Request};
-use super::pin::State;
+use super::kept::State;
 use super::scheme::PROXY;
 use super::scheme::canon::{canonicalise, canonicalise_other, late_way, take_as_is};
 use super::site::Service;

@@ -1,82 +1,14 @@
 //! A request enters the active slot of a group once, leaves it when it is over, and is counted there. Sub-requests
 //! and internal redirects inherit the slot.
 
-use super::SlotModule;
+use super::config::SlotModule;
 use super::group::{Group, Slot};
-use super::host::{Decimal, Held, Kept, Message, Request, Worker};
-use super::rewrite::Named;
-use super::scheme::Routed;
-use crate::lease::{self, Entered};
-use crate::state::counts::{Block, BlockWords, Row, Words};
+use super::host::{Decimal, Held, Kept, Message, Request};
+use super::kept::{Pin, State, Stay};
+use crate::lease;
+use crate::state::counts::{Block, Row};
 use std::cell::Cell;
 use std::ffi::CStr;
-
-/// What mod_slot keeps with a request.
-#[derive(Debug, Default)]
-pub(super) struct State {
-    /// The groups that the request has entered. Kept with the client's request; sub-requests and internal redirects
-    /// share them.
-    pins: Held<Pin>,
-    /// The worker that mod_proxy has to use.
-    pub(super) worker: Cell<Option<Worker>>,
-    /// The address of the file name that the worker was chosen for.
-    pub(super) sent: Cell<usize>,
-    /// The slot that the request's URL was made for.
-    pub(super) routed: Cell<Option<Routed>>,
-    /// The address of the URL that a ProxyPass was about to give the request; 0 before that.
-    pub(super) passed: Cell<usize>,
-    /// Whether mod_proxy's modules canonicalise the URL of the slot at this moment.
-    pub(super) canonicalises: Cell<bool>,
-    /// The last group that a rule has named for the request.
-    pub(super) named: Cell<Option<Kept<Named>>>,
-    /// The slot whose docroot is the request's DOCUMENT_ROOT.
-    pub(super) docroot: Cell<Option<Kept<Slot>>>,
-    /// Whether the request's environment names its slot.
-    is_marked: Cell<bool>,
-}
-
-impl State {
-    /// What is kept with `request`, made when it is first asked for.
-    #[inline]
-    pub(super) fn of(request: &Request) -> &Self {
-        request.state::<SlotModule>()
-    }
-
-    /// What is kept with `request`, if anything.
-    #[inline]
-    pub(super) fn known(request: &Request) -> Option<&Self> {
-        request.known_state::<SlotModule>()
-    }
-
-    fn pins(&self) -> &Held<Pin> {
-        &self.pins
-    }
-}
-
-/// A request in a slot, where it is in flight until it leaves.
-#[derive(Debug)]
-struct Pin {
-    group: Kept<Group>,
-    /// `None` if this process does not know the slot.
-    slot: Option<Kept<Slot>>,
-    entered: Entered,
-    /// The generation, as text for the environment.
-    generation: Decimal,
-    /// This process's row in the group's counts, and the slot's block in it.
-    row: Kept<Words>,
-    block: Kept<BlockWords>,
-    stay: Cell<Stay>,
-}
-
-/// Whether a request is in its slot.
-#[derive(Clone, Copy, Debug)]
-enum Stay {
-    /// In the slot, with a note at this place of the row.
-    Noted(u32),
-    /// In the slot; the row had no room for a note.
-    Unnoted,
-    Left,
-}
 
 impl Pin {
     /// Enters the group's active slot.

@@ -1,8 +1,7 @@
 //! ProxyPassReverse to a `slot://` URL. A backend names itself in Location and Set-Cookie, and not the group: each
 //! such line becomes one for each slot.
 
-use super::SlotModule;
-use super::config::{GroupLines, Lines};
+use super::config::{GroupLines, Lines, SlotModule};
 use super::host::{Proxy, ReverseMap, Server, Setup};
 use crate::address::{Address, split_slot_url};
 

@@ -16,10 +16,9 @@ mod rule;
 
 pub(super) use rule::{Rule, check_literal_groups, closing_curly};
 
-use super::SlotModule;
-use super::config::require_module;
+use super::config::{SlotModule, require_module};
 use super::host::{Kept, Pool, Reading, Request, Rewrite, Setup, edit_directives};
-use super::pin::State;
+use super::kept::{Named, State};
 use crate::address::strip_slot;
 use std::ffi::CStr;
 use std::hash::{BuildHasher, RandomState};
@@ -33,15 +32,6 @@ use std::time::SystemTime;
 pub(super) const PREFIX: &[u8; 16] = b"http://mod-slot-";
 /// The number of hexadecimal digits.
 const DIGITS: usize = 16;
-
-/// A group that a rule has named for a request.
-#[derive(Debug)]
-pub(super) struct Named {
-    number: u64,
-    group: Kept<CStr>,
-    /// The group that was named before.
-    before: Option<Kept<Self>>,
-}
 
 /// pre_config: offers `int:slot` before mod_rewrite reads a RewriteMap.
 pub(super) fn offer() {

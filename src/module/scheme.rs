@@ -9,7 +9,8 @@ pub(super) mod worker;
 
 use super::group::{Group, Slot};
 use super::host::{Answer, Kept, Message, Proxy, Request, Text};
-use super::pin::{self, State, enter_and_mark};
+use super::kept::{Routed, State};
+use super::pin::{self, enter_and_mark};
 use super::site::Service;
 use super::{docroot, rewrite};
 use crate::address::SLOT;
@@ -18,15 +19,6 @@ pub(super) const PROXY: &[u8; 6] = b"proxy:";
 
 /// Where a request goes: a group, the slot of it that the request is in, and the path in its URL.
 pub(super) type Way<'a> = (Kept<Group>, Kept<Slot>, &'a [u8]);
-
-/// The slot that a request's URL was made for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Routed {
-    group: Kept<Group>,
-    slot: Kept<Slot>,
-    /// The address of the file name that holds the URL. A request that is given another URL has another name there.
-    filename: usize,
-}
 
 /// map_to_storage, before all other modules: the slot is known before `<If>` and `<Proxy>` are evaluated.
 #[inline]

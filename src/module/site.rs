@@ -1,10 +1,9 @@
 //! What requests need to know: all groups, and what each server makes of them. Made once at Apache's start, never
 //! changed while it serves.
 
-use super::SlotModule;
+use super::config::SlotModule;
 use super::group::{Group, Slot};
 use super::host::{Kept, Proxy, Request, Worker};
-use super::workers::Table;
 use crate::address::{SLOT, path_of, split_group};
 use crate::state::known::Known;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -48,6 +47,9 @@ pub(super) struct Service {
     /// The routes with parameters; most servers have none.
     pub(super) routes: Option<Box<Routes>>,
 }
+
+/// The workers of all slots of all groups, in the order of the configuration.
+pub(super) type Table = Arc<[Option<Own>]>;
 
 /// A slot's worker.
 #[derive(Clone, Copy, Debug)]

@@ -2,17 +2,14 @@
 
 use super::child::NOT_PROTECTED;
 use super::claim::claim;
-use super::config::Lines;
-use super::host::{
-    Message, Pool, Proxy, Server, Setup, check_version, log, runtime_path, server_path, serves,
-};
+use super::config::{Lines, SlotModule};
+use super::host::{Message, Proxy, Server, Setup, check_version, log, serves};
 use super::publish::publish;
 use super::reverse::{map_back, own_lines};
+use super::rewrite;
 use super::site::{Service, Site};
 use super::workers::Workers;
-use super::{SlotModule, rewrite};
 use crate::state::{Dirs, create, group_file, runtime};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// pre_config: before Apache carries out the configuration.
@@ -29,7 +26,7 @@ pub(super) fn prepare(setup: &Setup) -> Result<(), String> {
     if !serves() || lines.groups.is_empty() {
         return Ok(());
     }
-    let dirs = dirs(setup.pool, lines);
+    let dirs = lines.dirs(setup.pool);
     claim(&dirs, setup.pool)?;
     prepare_runtime_dir(&dirs, lines);
     let rows = runtime::rows(&dirs).inspect_err(|e| {
@@ -99,14 +96,4 @@ fn document_root(main: Server, of_main: &Lines, server: Server) -> Option<String
     own_lines(&server)
         .and_then(|lines| lines.document_root.clone())
         .or_else(|| of_main.document_root.clone().filter(|_| !server.has_document_root(main)))
-}
-
-/// The directories of the files, as they are configured.
-pub(super) fn dirs(pool: Pool, lines: &Lines) -> Dirs {
-    let state = lines.state_dir.as_deref().unwrap_or(env!("MOD_SLOT_STATE_DIR"));
-    let runtime = lines.runtime_dir.as_deref().unwrap_or(env!("MOD_SLOT_RUNTIME_DEFAULT"));
-    Dirs {
-        state: server_path(pool, state).unwrap_or_else(|| PathBuf::from(state)),
-        runtime: runtime_path(pool, runtime).unwrap_or_else(|| PathBuf::from(runtime)),
-    }
 }

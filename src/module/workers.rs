@@ -3,14 +3,11 @@
 
 use super::config::GroupLines;
 use super::host::{Pool, Proxy, Server, Worker};
-use super::site::{Own, Route, Routes};
+use super::site::{Own, Route, Routes, Table};
 use crate::address::split_slot_url;
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
-
-/// The workers of all slots of all groups, in the order of the configuration.
-pub(super) type Table = Arc<[Option<Own>]>;
 
 /// Makes the workers of one server after the other.
 pub(super) struct Workers<'a> {

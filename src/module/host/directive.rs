@@ -215,7 +215,7 @@ where
             let words = (0..count as usize).map(|i| utf8(CStr::from_ptr(*words.add(i))));
             let words = words.collect::<Result<Vec<_>, _>>()?;
             change::<M>(parms, |lines| item::<F>()(lines, scope(parms), &words))?;
-            hooks::register_with::<M>(name(parms));
+            hooks::register_with(name(parms));
             Ok(())
         })
     }
@@ -240,7 +240,7 @@ where
             let words: Vec<_> =
                 words.split_whitespace().map(|word| word.trim_matches('"')).collect();
             change::<M>(parms, |lines| item::<O>()(lines, scope(parms), &words))?;
-            hooks::register_with::<M>(name(parms));
+            hooks::register_with(name(parms));
             Ok(())
         });
         if !opened.is_null() {

@@ -2,7 +2,7 @@
 
 use super::bridge::*;
 use super::mod_proxy::hook as proxy_hook;
-use super::{Answer, Module, Request, Setup, Text, Worker, sys};
+use super::{Answer, Request, Setup, Text, Worker, sys};
 use parking_lot::Mutex;
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
@@ -81,17 +81,26 @@ impl Hook {
     }
 }
 
-/// The directives whose hooks are registered, since Apache called `register_hooks` last.
-static SEEN: Mutex<Vec<&CStr>> = Mutex::new(Vec::new());
+/// The hooks of the module, since Apache called `register_hooks` last.
+#[derive(Debug)]
+struct Registry {
+    /// The module's name.
+    name: &'static CStr,
+    hooks: &'static [Hook],
+    /// The directives whose hooks are registered.
+    seen: Vec<&'static CStr>,
+}
 
-/// Registers the hooks that come with no directive.
+static REGISTRY: Mutex<Registry> = Mutex::new(Registry { name: c"", hooks: &[], seen: Vec::new() });
+
+/// Registers those of `hooks` that come with no directive.
 ///
 /// # Safety
 ///
 /// Only in `register_hooks`.
-pub(super) unsafe fn register<M: Module>() {
-    SEEN.lock().clear();
-    for hook in M::hooks().iter().filter(|hook| hook.with.is_none()) {
+pub(super) unsafe fn register(name: &'static CStr, hooks: &'static [Hook]) {
+    *REGISTRY.lock() = Registry { name, hooks, seen: Vec::new() };
+    for hook in hooks.iter().filter(|hook| hook.with.is_none()) {
         // SAFETY: the caller promises the moment.
         unsafe { hook.register() };
     }
@@ -103,15 +112,16 @@ pub(super) unsafe fn register<M: Module>() {
 /// # Safety
 ///
 /// Only in the handler of a directive, while Apache reads the configuration.
-pub(super) unsafe fn register_with<M: Module>(directive: &'static CStr) {
-    if SEEN.lock().contains(&directive) {
+pub(super) unsafe fn register_with(directive: &'static CStr) {
+    let mut registry = REGISTRY.lock();
+    if registry.seen.contains(&directive) {
         return;
     }
-    SEEN.lock().push(directive);
+    registry.seen.push(directive);
     // Apache names a hook after the module that registers hooks at the time: now that is another one.
     // SAFETY: this is the only thread, by the caller's word; the name is a literal.
-    let other = unsafe { (&raw mut sys::apr_hook_debug_current).replace(M::NAME.as_ptr()) };
-    for hook in M::hooks().iter().filter(|hook| hook.with == Some(directive)) {
+    let other = unsafe { (&raw mut sys::apr_hook_debug_current).replace(registry.name.as_ptr()) };
+    for hook in registry.hooks.iter().filter(|hook| hook.with == Some(directive)) {
         // SAFETY: the caller promises the moment.
         unsafe { hook.register() };
     }

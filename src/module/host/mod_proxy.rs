@@ -5,6 +5,7 @@ pub(super) mod hook;
 
 pub(crate) use canon::Filename;
 
+use super::symbol::symbol;
 use super::{Answer, Pool, Request, Server, Worker, pool, sys, version};
 use hook::{Canon, Check};
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
@@ -231,10 +232,4 @@ impl Proxy {
             sys::ap_get_module_config((*server.raw()).module_config, self.module.as_ptr()).cast()
         }
     }
-}
-
-fn symbol(name: &CStr) -> Option<*mut c_void> {
-    // SAFETY: Apache loads its modules with RTLD_GLOBAL, so the default scope has their symbols.
-    let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
-    (!found.is_null()).then_some(found)
 }

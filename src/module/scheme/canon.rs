@@ -2,10 +2,10 @@
 
 use super::super::group::{Group, Slot};
 use super::super::host::{Answer, Filename, Kept, Message, Proxy, Request, Text};
-use super::super::pin::State;
+use super::super::kept::{Routed, State};
 use super::super::site::Service;
 use super::worker;
-use super::{PROXY, Routed, Way, named_way, no_backend, way};
+use super::{PROXY, Way, named_way, no_backend, way};
 use crate::address::{SLOT, path_of, split_slot_url};
 use std::ffi::CStr;
 

@@ -2,7 +2,7 @@
 
 use super::super::group::{Group, Slot};
 use super::super::host::{Answer, Kept, Message, Proxy, Request, Worker};
-use super::super::pin::State;
+use super::super::kept::State;
 use super::super::site::Service;
 use std::ffi::CStr;
 

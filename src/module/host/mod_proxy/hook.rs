@@ -1,7 +1,7 @@
 //! The hooks of mod_proxy. Where it is not loaded, nothing is registered.
 
+use super::super::symbol::symbol;
 use super::super::sys;
-use super::symbol;
 use std::ffi::{c_char, c_int, c_void};
 use std::mem::transmute as typed;
 
