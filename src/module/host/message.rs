@@ -30,7 +30,7 @@ macro_rules! messages {
 // A number is never used again. The compiler refuses a number that is here twice, and warns of one that no line
 // has.
 messages! {
-    1 Panic APLOG_CRIT "A part of mod_slot failed; the request got a 500, and the process goes on";
+    1 Panic APLOG_CRIT "A hook of mod_slot failed: its request got a 500, and the process goes on";
     2 PathOutside APLOG_ERR "The path of a request leads out of the slot's docroot; it got a 403";
     3 Unprintable APLOG_ERR "The URL for the backend has control characters or spaces; the request got a 403";
 
@@ -39,7 +39,7 @@ messages! {
     12 NoGroup APLOG_ERR "A slot:// URL names a group that does not exist; the request got a 500";
     13 NoBackend APLOG_ERR "A slot:// URL leads to a slot that has only a docroot; the request got a 503";
     14 UrlFromText APLOG_ERR "A rule has made a slot:// URL of text that a client may have sent; the request got a 500";
-    15 UrlUnnamed APLOG_ERR "A URL looks like one that mod_slot made, but no rule has named its group; the request got a 500";
+    15 UrlUnnamed APLOG_ERR "A URL begins like one of mod_slot, but no rule has named its group; the request got a 500";
     16 SlotInPath APLOG_ERR "The URL of a backend has /slot: in its path; the request got a 500";
     17 ForeignWorker APLOG_ERR "Another module has changed the worker of a slot:// request; the request got a 500";
 

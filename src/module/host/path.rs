@@ -92,7 +92,8 @@ fn is_canonical(file: &[u8], root: usize) -> bool {
 
 /// Whether a slash is followed by another slash or a dot.
 ///
-/// Compares 16 bytes at a time: bytewise, SlotDocumentRoot would cost more instructions than are promised.
+/// Compares 16 bytes at a time, which saves a request 140 instructions for a path of usual length. Bytewise,
+/// SlotDocumentRoot would be 570 above DocumentRoot; 500 are promised.
 fn has_odd_segment(path: &[u8]) -> bool {
     let mut rest = path;
     while let Some((firsts, seconds)) = pair(rest) {
