@@ -47,8 +47,8 @@ static HOOKS: [Hook; 15] = [
     // mod_proxy_balancer's is at "first": this one comes before it.
     Hook::pre_request(ReallyFirst, scheme::worker::choose).with(GROUP),
     Hook::scheme_handler(ReallyFirst, scheme::worker::check).with(GROUP),
-    // Then Apache writes the access log and clears the request's pool, which calls `pin::over`.
     Hook::request_end(pin::end),
+    // Last, Apache writes the access log and clears the request's pool, which calls `pin::over`.
 ];
 
 static DIRECTIVES: [Directive<SlotModule>; 14] = [

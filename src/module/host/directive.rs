@@ -180,7 +180,7 @@ unsafe fn change<M: Module>(
     // SAFETY: the caller promises that this is the only borrow.
     match unsafe { config_of::<M>((*parms).server).as_mut() } {
         Config::Lines(lines) => change(lines),
-        Config::Serving(_) => Err("this directive has no place in a .htaccess file".into()),
+        Config::Serving(_) => Err("this directive is not allowed in a .htaccess file".into()),
     }
 }
 
