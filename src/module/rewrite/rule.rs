@@ -85,7 +85,7 @@ fn chosen_by_request(what: &[u8]) -> String {
 }
 
 /// The place in `inside` of the `}` that closes a `{` before it.
-pub(in super::super) fn closing_curly(inside: &[u8]) -> Option<usize> {
+pub(in crate::module) fn closing_curly(inside: &[u8]) -> Option<usize> {
     let mut depth = 1;
     inside.iter().position(|byte| {
         match byte {
@@ -102,7 +102,7 @@ pub(in super::super) fn closing_curly(inside: &[u8]) -> Option<usize> {
 /// # Errors
 ///
 /// That a request would choose the group.
-pub(in super::super) fn check_literal_groups(what: &str, text: &[u8]) -> Result<(), String> {
+pub(in crate::module) fn check_literal_groups(what: &str, text: &[u8]) -> Result<(), String> {
     for (at, _) in
         text.windows(SLOT.len()).enumerate().filter(|(_, t)| t.eq_ignore_ascii_case(SLOT))
     {
@@ -120,25 +120,25 @@ pub(in super::super) fn check_literal_groups(what: &str, text: &[u8]) -> Result<
 }
 
 /// The line of a RewriteRule.
-pub(in super::super) struct Rule<'a> {
-    pub(in super::super) substitution: &'a str,
+pub(in crate::module) struct Rule<'a> {
+    pub(in crate::module) substitution: &'a str,
     flags: &'a str,
 }
 
 impl<'a> Rule<'a> {
     /// `None` for a line that mod_rewrite would refuse as well.
-    pub(in super::super) fn parse(line: &'a str) -> Option<Self> {
+    pub(in crate::module) fn parse(line: &'a str) -> Option<Self> {
         let Arguments { substitution, flags } = arguments(line.as_bytes())?;
         Some(Self { substitution: line.get(substitution)?, flags: line.get(flags)? })
     }
 
     /// Whether the rule has the flag `[P]`.
-    pub(in super::super) fn is_proxied(&self) -> bool {
+    pub(in crate::module) fn is_proxied(&self) -> bool {
         has_proxy_flag(self.flags.as_bytes())
     }
 
     /// The handlers that the rule sets by the flag `[H]`.
-    pub(in super::super) fn handlers(&self) -> impl Iterator<Item = &'a str> {
+    pub(in crate::module) fn handlers(&self) -> impl Iterator<Item = &'a str> {
         handlers(self.flags.as_bytes()).filter_map(|handler| str::from_utf8(handler).ok())
     }
 }

@@ -1,17 +1,17 @@
 //! canon_handler: the backend is sent what a ProxyPass to its own address would send.
 
-use super::super::group::{Group, Slot};
-use super::super::host::{Answer, Filename, Kept, Message, Proxy, Request, Text};
-use super::super::kept::{Routed, State};
-use super::super::site::Service;
 use super::worker;
 use super::{PROXY, Way, named_way, no_backend, way};
 use crate::address::{SLOT, path_of, split_slot_url};
+use crate::module::group::{Group, Slot};
+use crate::module::host::{Answer, Filename, Kept, Message, Proxy, Request, Text};
+use crate::module::kept::{Routed, State};
+use crate::module::site::Service;
 use std::ffi::CStr;
 
 /// canon_handler: has mod_proxy's own modules canonicalise the URL of the slot. `url` is a copy of what is behind
 /// `proxy:`.
-pub(in super::super) fn canonicalise(request: &Request, url: Text<'_>) -> Answer {
+pub(in crate::module) fn canonicalise(request: &Request, url: Text<'_>) -> Answer {
     let Some(service) = Service::of(request) else { return Answer::DECLINED };
     let routed = match State::known(request) {
         // This is the URL of the slot, on its way to the module of its scheme.
@@ -56,7 +56,7 @@ fn canonicalise_late(request: &Request, service: Kept<Service>, url: Text<'_>) -
 }
 
 /// The way of a `slot://` URL, or of the URL that a rule has made of one; `None` for another URL.
-pub(in super::super) fn late_way<'a>(
+pub(in crate::module) fn late_way<'a>(
     request: &'a Request,
     service: Kept<Service>,
     url: Text<'a>,
@@ -68,7 +68,7 @@ pub(in super::super) fn late_way<'a>(
 }
 
 /// For the URL of another backend: the request has no slot's worker from now on.
-pub(in super::super) fn canonicalise_other(request: &Request, url: Text<'_>) -> Answer {
+pub(in crate::module) fn canonicalise_other(request: &Request, url: Text<'_>) -> Answer {
     worker::forget(request);
     if names_slot_in_path(url.c_str().to_bytes()) {
         let text = format!(
@@ -116,7 +116,7 @@ fn canonicalise_slot(
 }
 
 /// The same for a URL that mod_proxy would ask for as it is: `path` is encoded, and includes the query.
-pub(in super::super) fn take_as_is(
+pub(in crate::module) fn take_as_is(
     request: &Request,
     service: Kept<Service>,
     (group, slot, path): Way<'_>,

@@ -1,9 +1,9 @@
 //! The worker of a request: that of its slot, and no other.
 
-use super::super::group::{Group, Slot};
-use super::super::host::{Answer, Kept, Message, Proxy, Request, Worker};
-use super::super::kept::State;
-use super::super::site::Service;
+use crate::module::group::{Group, Slot};
+use crate::module::host::{Answer, Kept, Message, Proxy, Request, Worker};
+use crate::module::kept::State;
+use crate::module::site::Service;
 use std::ffi::CStr;
 
 /// The note of a request that has a slot's worker. httpd's fast redirects copy notes, and not our own state.
@@ -41,7 +41,7 @@ pub(super) fn forget(request: &Request) {
 }
 
 /// pre_request: the worker of the request's slot. mod_proxy would search its workers by name.
-pub(in super::super) fn choose(request: &Request) -> Option<Worker> {
+pub(in crate::module) fn choose(request: &Request) -> Option<Worker> {
     match State::known(request).and_then(|state| state.worker.get()) {
         Some(worker) => Some(worker),
         // It may have replaced another request, without the state of that one.
@@ -55,7 +55,7 @@ fn noted(request: &Request) -> Option<Worker> {
 }
 
 /// scheme_handler: a request in a slot is sent by that slot's worker, or not at all.
-pub(in super::super) fn check(request: &Request, chosen: Option<Worker>) -> Answer {
+pub(in crate::module) fn check(request: &Request, chosen: Option<Worker>) -> Answer {
     match choose(request) {
         Some(own) if Some(own) != chosen => {
             let text = "refused: another module has given a request of slot:// a worker that is not its slot's";
