@@ -8,7 +8,8 @@
 //! **The path of a flip**: `bin/slotctl` → [`ops::flip`] → [`state::writer`] (lock, store, sync,
 //! append to the history); then, to wait until the old slot is empty, [`ops::drain`].
 //!
-//! **The start of Apache**: `module` `config` → `check` → `start` → [`state::startup`].
+//! **The start of Apache**: `module` `config` → `check` → `claim` → `start` → `publish` →
+//! [`state::startup`]; then, in each child, `child`. `module/mod.rs` lists all hooks in Apache's order.
 //!
 //! **Who may use what**: slotctl and `module` use [`ops`]; `ops` uses [`lease`] and [`state`];
 //! these use the pure files [`name`], [`word`], [`choose`], [`address`],

@@ -1,41 +1,43 @@
-//! What can only be checked when the whole configuration is read: `slot://` URLs and
-//! SlotDocumentRoot name groups that may stand further down.
+//! Checks of the whole configuration: `slot://` URLs and SlotDocumentRoot name groups that may follow further
+//! down.
 
 mod route;
 
-use super::config::GroupLines;
-use super::host::{Level, Line, Proxy, Rewrite, Setup, children, for_each_directive, log};
-use super::{rewrite, start};
+use super::config::{GroupLines, Lines, SlotModule};
+use super::host::{Line, Message, Proxy, Rewrite, Setup, children, for_each_directive, log};
+use super::{claim, rewrite};
 use nix::unistd::{Gid, Uid, User, getgrouplist};
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::path::Path;
 
-/// All groups, and their places by name in lower case: each line of each group asks.
+/// All groups, and their places by name in lower case. The map keeps the check of many groups fast.
 struct Groups<'a> {
     all: &'a [GroupLines],
     by_name: HashMap<String, usize>,
 }
 
-/// check_config; `apachectl -t` ends with it.
+/// check_config, with which `apachectl -t` ends.
 pub(super) fn check(setup: &Setup) -> Result<(), String> {
     rewrite::restore(setup.pool);
-    let config = setup.main.config();
-    let groups = Groups::new(&config.groups);
-    if !config.groups.is_empty() && Rewrite::find().is_some_and(|module| !module.reads_after_us()) {
-        return Err("mod_slot is loaded before mod_rewrite, so that it cannot see slot:// in a RewriteRule: \
+    let Some(lines) = setup.main.lines::<SlotModule>() else { return Ok(()) };
+    let groups = Groups::new(&lines.groups);
+    if !lines.groups.is_empty() && Rewrite::find().is_some_and(|module| !module.reads_after_us()) {
+        return Err(
+            "mod_slot is loaded before mod_rewrite, so it cannot see slot:// in a RewriteRule: \
                     move the LoadModule line of slot_module below that of rewrite_module"
-            .into());
+                .into(),
+        );
     }
     let maps = route::Maps::read();
     for_each_directive(|line| {
-        let checked = check_line(setup, &groups, &maps, line);
+        let checked = check_line(setup, lines, &groups, &maps, line);
         checked.map_err(|why| format!("Syntax error on {line}: {why}"))
     })?;
-    for group in &config.groups {
+    for group in &lines.groups {
         warn(group);
     }
-    start::look(setup)
+    claim::check(setup, lines)
 }
 
 impl<'a> Groups<'a> {
@@ -48,6 +50,7 @@ impl<'a> Groups<'a> {
 
 fn check_line(
     setup: &Setup,
+    lines: &Lines,
     groups: &Groups<'_>,
     maps: &route::Maps,
     line: Line<'_>,
@@ -57,7 +60,7 @@ fn check_line(
         return check_member(group, line).and_then(|()| check_balancer(setup, group, line));
     }
     if line.is("<SlotGroup") {
-        return check_name_of_files(setup, line.opens());
+        return check_name_of_files(setup, lines, line.opens());
     }
     if line.is("SlotDocumentRoot") {
         return check_document_root(groups, line);
@@ -76,9 +79,9 @@ fn check_line(
     route::check_end_of_name(line)
 }
 
-/// `rows.lock` and `lost.lock` lie in SlotRuntimeDir, and a group's lock in SlotStateDir.
-fn check_name_of_files(setup: &Setup, name: &str) -> Result<(), String> {
-    let dirs = start::dirs(setup.pool, setup.main.config());
+/// Checks the name of a group's lock file: `rows.lock` and `lost.lock` may be in the same directory.
+fn check_name_of_files(setup: &Setup, lines: &Lines, name: &str) -> Result<(), String> {
+    let dirs = lines.dirs(setup.pool);
     let lock = dirs.lock(name);
     if [dirs.rows(), dirs.lost()].iter().all(|own| own.file_name() != lock.file_name()) {
         return Ok(());
@@ -88,12 +91,12 @@ fn check_name_of_files(setup: &Setup, name: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "<SlotGroup {name}>: its lock would be a file of SlotRuntimeDir, which is the same directory as \
+        "<SlotGroup {name}>: its lock file would be one of SlotRuntimeDir, which is the same directory as \
          SlotStateDir: give the group another name, or SlotRuntimeDir another directory"
     ))
 }
 
-/// A balancer has to be there in at least one server: virtual hosts may define their own.
+/// Checks that the balancer of a slot exists in at least one server: virtual hosts may define their own.
 fn check_balancer(setup: &Setup, group: &GroupLines, line: Line<'_>) -> Result<(), String> {
     let named = route::words(line.args).first().copied().filter(|_| line.is("Slot"));
     let slot = named.and_then(|name| group.slots.iter().find(|slot| slot.name == name));
@@ -109,11 +112,14 @@ fn check_balancer(setup: &Setup, group: &GroupLines, line: Line<'_>) -> Result<(
     ))
 }
 
-/// A line in a `<SlotGroup>`. The slot of SlotDefault may stand below it.
+/// Checks a line in a `<SlotGroup>`. The slot of SlotDefault may follow further down.
 fn check_member(group: &GroupLines, line: Line<'_>) -> Result<(), String> {
     let name = &group.name;
     if !["Slot", "SlotDefault", "SlotOperator"].iter().any(|known| line.is(known)) {
-        return Err(format!("{} has no place in <SlotGroup {name}>: close that first", line.name));
+        return Err(format!(
+            "{} is not allowed inside <SlotGroup {name}>: close that first",
+            line.name
+        ));
     }
     if let Some((operators, gid)) = group.operator.as_ref().filter(|_| line.is("SlotOperator")) {
         check_operators(operators, *gid)?;
@@ -123,7 +129,7 @@ fn check_member(group: &GroupLines, line: Line<'_>) -> Result<(), String> {
         Some(default) => {
             let names: Vec<_> = group.slots.iter().map(|slot| slot.name.as_str()).collect();
             Err(format!(
-                "SlotDefault {default}: <SlotGroup {name}> has no such slot, it has {}",
+                "SlotDefault {default}: <SlotGroup {name}> has no such slot; it has {}",
                 names.join(", ")
             ))
         }
@@ -131,7 +137,7 @@ fn check_member(group: &GroupLines, line: Line<'_>) -> Result<(), String> {
     }
 }
 
-/// Who takes over a child of Apache must not be an operator by that.
+/// Checks that an attacker who has taken over a child of Apache is not an operator.
 fn check_operators(operators: &str, gid: u32) -> Result<(), String> {
     let (uid, own) = children();
     let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
@@ -142,8 +148,8 @@ fn check_operators(operators: &str, gid: u32) -> Result<(), String> {
     }
     let user = user.map_or_else(|| format!("#{uid}"), |user| user.name);
     Err(format!(
-        "SlotOperator group={operators}: Apache's own User {user} is in that group, so whoever takes \
-         over one of its processes could flip: name another group"
+        "SlotOperator group={operators}: Apache's own User {user} is in that group, so an attacker in one \
+         of its processes could flip: name another group"
     ))
 }
 
@@ -152,7 +158,7 @@ fn check_document_root(groups: &Groups<'_>, line: Line<'_>) -> Result<(), String
     let group = find(groups, name, "SlotDocumentRoot")?;
     match group.slots.iter().find(|slot| slot.docroot.is_none()) {
         Some(slot) => Err(format!(
-            "SlotDocumentRoot {name}: slot {:?} has no docroot=path, and would serve no files",
+            "SlotDocumentRoot {name}: slot {:?} has no docroot=path, so it would serve no files",
             slot.name
         )),
         None => Ok(()),
@@ -163,23 +169,23 @@ fn find<'a>(groups: &Groups<'a>, name: &str, what: &str) -> Result<&'a GroupLine
     let found = groups.by_name.get(&name.to_ascii_lowercase()).map(|at| &groups.all[*at]);
     found.ok_or_else(|| {
         let names: Vec<_> = groups.all.iter().map(|group| group.name.as_str()).collect();
-        let there_are = match names[..] {
-            [] => "there is none".into(),
-            _ => format!("there is {}", names.join(", ")),
+        let configured = match names[..] {
+            [] => "no group is configured".into(),
+            _ => format!("configured: {}", names.join(", ")),
         };
-        format!("{what}: there is no <SlotGroup {name}>; {there_are}")
+        format!("{what}: there is no <SlotGroup {name}>; {configured}")
     })
 }
 
-/// Missing docroots may be on their way: the idle slot's release is deployed while Apache runs.
+/// Warns of missing docroots. They are no error, because the idle slot's release is deployed while Apache runs.
 fn warn(group: &GroupLines) {
     for slot in &group.slots {
         if let Some(docroot) = slot.docroot.as_deref().filter(|path| !Path::new(path).is_dir()) {
             let text = format!(
-                "group {:?}: docroot {docroot} of slot {:?} is no directory",
+                "group {:?}: docroot {docroot} of slot {:?} is not a directory",
                 group.name, slot.name
             );
-            log(Level::Warning, &text);
+            log(Message::NoDocroot, &text);
         }
     }
 }

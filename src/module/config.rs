@@ -1,31 +1,36 @@
-//! What the directives say, server by server.
+//! What the directives of one server say.
 
-use super::host::{Place, Scope, has_module, merged_path};
-use super::site::Service;
+use super::host::{
+    Outcome, Place, Pool, Scope, has_module, merged_path, runtime_path, server_path,
+};
 use crate::address::Address;
 use crate::name::check_name;
+use crate::state::Dirs;
 use crate::word::MAX_SLOTS;
-use std::path::Path;
+use std::ffi::{CStr, CString};
+use std::path::{Path, PathBuf};
 
-/// The configuration of a server: the main one, or a virtual host.
+/// mod_slot, as the host runs it.
+#[derive(Debug)]
+pub(super) struct SlotModule;
+
+/// What the directives of a server say: of the main one, or of a virtual host.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Config {
-    /// The server whose directives these are; another server may share them.
+pub(super) struct Lines {
+    /// The server of these directives; another server may share them.
     pub(super) server: usize,
     /// All groups. In the main server only.
     pub(super) groups: Vec<GroupLines>,
-    /// The last group is being read.
+    /// Apache reads the last group now.
     open: bool,
     /// `SlotStateDir`.
-    pub(super) state_dir: Option<String>,
+    state_dir: Option<String>,
     /// `SlotRuntimeDir`.
-    pub(super) runtime_dir: Option<String>,
-    /// `SlotDocumentRoot`: the group's name.
+    runtime_dir: Option<String>,
+    /// `SlotDocumentRoot`: the name of a group.
     pub(super) document_root: Option<String>,
-    /// Where a ProxyPassReverse to a `slot://` URL stands.
+    /// The sections with a ProxyPassReverse to a `slot://` URL.
     pub(super) reverse: Vec<Place>,
-    /// What is made of it at the start.
-    pub(super) service: Option<Service>,
 }
 
 /// A `<SlotGroup>`.
@@ -43,21 +48,32 @@ pub(super) struct GroupLines {
 #[derive(Clone, Debug)]
 pub(super) struct SlotLine {
     pub(super) name: String,
-    /// `None` for `-`.
+    /// `None` for `-`, a slot without a backend.
     pub(super) address: Option<Address>,
     pub(super) docroot: Option<String>,
 }
 
-type Outcome = Result<(), String>;
+impl SlotLine {
+    /// What mod_proxy calls the worker of the slot.
+    pub(super) fn worker_url(&self) -> Option<CString> {
+        let address = self.address.as_ref().filter(|address| !address.is_balancer())?;
+        CString::new(address.worker_url()).ok()
+    }
+}
 
-impl Config {
+impl Lines {
     pub(super) fn of(server: usize) -> Self {
         Self { server, ..Self::default() }
     }
 
-    /// For a server at work: the lines are read, this is what came of them.
-    pub(super) fn serving(server: usize, service: Service) -> Self {
-        Self { server, service: Some(service), ..Self::default() }
+    /// The directories of the files, as they are configured.
+    pub(super) fn dirs(&self, pool: Pool) -> Dirs {
+        let state = self.state_dir.as_deref().unwrap_or(env!("MOD_SLOT_STATE_DIR"));
+        let runtime = self.runtime_dir.as_deref().unwrap_or(env!("MOD_SLOT_RUNTIME_DEFAULT"));
+        Dirs {
+            state: server_path(pool, state).unwrap_or_else(|| PathBuf::from(state)),
+            runtime: runtime_path(pool, runtime).unwrap_or_else(|| PathBuf::from(runtime)),
+        }
     }
 
     pub(super) fn open_group(&mut self, scope: Scope, words: &[&str]) -> Outcome {
@@ -65,20 +81,20 @@ impl Config {
             return Err("<SlotGroup> takes one name, as in <SlotGroup app>".into());
         };
         if scope != Scope::Global {
-            return Err("<SlotGroup> stands in the main configuration, outside of <VirtualHost>: \
+            return Err("<SlotGroup> belongs in the main configuration, outside <VirtualHost>: \
                         all virtual hosts can use its slots"
                 .into());
         }
         if self.open {
             return Err(format!(
-                "<SlotGroup {name}> stands in another <SlotGroup>: close that one first"
+                "<SlotGroup {name}> is inside another <SlotGroup>: close that one first"
             ));
         }
         check_name(name).map_err(|why| format!("<SlotGroup {name}>: {why}"))?;
         if let Some(known) = self.groups.iter().find(|group| group.name.eq_ignore_ascii_case(name))
         {
             return Err(format!(
-                "<SlotGroup {name}>: there is a group {:?} already; give it another name",
+                "<SlotGroup {name}>: there already is a group {:?}; use another name",
                 known.name
             ));
         }
@@ -101,7 +117,7 @@ impl Config {
     fn group(&mut self, directive: &str) -> Result<&mut GroupLines, String> {
         match self.groups.last_mut() {
             Some(group) if self.open => Ok(group),
-            _ => Err(format!("{directive} stands in a <SlotGroup> only")),
+            _ => Err(format!("{directive} is only allowed inside <SlotGroup>")),
         }
     }
 
@@ -118,12 +134,12 @@ impl Config {
         for parameter in parameters {
             match parameter.split_once('=') {
                 Some(("docroot", _)) if slot.docroot.is_some() => {
-                    return Err(format!("Slot {name}: it has two docroots; leave one out"));
+                    return Err(format!("Slot {name}: it has two docroots; remove one"));
                 }
                 Some(("docroot", path)) => slot.docroot = Some(absolute(path)?),
                 _ => {
                     return Err(format!(
-                        "Slot {name}: {parameter:?} is unknown; Slot knows docroot=path"
+                        "Slot {name}: {parameter:?} is unknown; Slot takes docroot=path"
                     ));
                 }
             }
@@ -181,20 +197,14 @@ impl Config {
         Ok(())
     }
 
-    /// ProxyPassReverse and its kin are mod_proxy's; this only notes where they stand.
+    /// Notes the section of a ProxyPassReverse, or of one for cookies. The directive itself is mod_proxy's.
     pub(super) fn see_reverse(
         &mut self,
         directive: &str,
         place: Place,
         arguments: &str,
     ) -> Outcome {
-        if !has_module(c"mod_proxy.c") {
-            // Apache's own words: that this module looks at the directive must change nothing.
-            return Err(format!(
-                "Invalid command '{directive}', perhaps misspelled or defined by a module not \
-                 included in the server configuration"
-            ));
-        }
+        require_module(directive, c"mod_proxy.c")?;
         if arguments.to_ascii_lowercase().contains("slot://") && !self.reverse.contains(&place) {
             self.reverse.push(place);
         }
@@ -202,8 +212,20 @@ impl Config {
     }
 }
 
+/// Refuses a directive of a module that is not loaded, as Apache does: mod_slot knows the directive, but cannot
+/// replace the module.
+pub(super) fn require_module(directive: &str, module: &CStr) -> Outcome {
+    if has_module(module) {
+        return Ok(());
+    }
+    Err(format!(
+        "Invalid command '{directive}', perhaps misspelled or defined by a module not included in the server \
+         configuration"
+    ))
+}
+
 impl GroupLines {
-    /// Whether a slot can join the group.
+    /// Checks that a slot can join the group.
     fn admit(&self, slot: &SlotLine) -> Outcome {
         let name = &slot.name;
         if self.slots.len() == MAX_SLOTS {
@@ -211,7 +233,7 @@ impl GroupLines {
         }
         if let Some(known) = self.slots.iter().find(|known| known.name.eq_ignore_ascii_case(name)) {
             return Err(format!(
-                "Slot {name}: <SlotGroup {}> has a slot {:?} already; give it another name",
+                "Slot {name}: <SlotGroup {}> already has a slot {:?}; use another name",
                 self.name, known.name
             ));
         }
@@ -222,7 +244,7 @@ impl GroupLines {
         };
         if let Some(known) = self.slots.iter().find(same) {
             return Err(format!(
-                "Slot {name}: {address} is the address of slot {:?} already, and the docroot is the same; a \
+                "Slot {name}: {address} is already the address of slot {:?}, and the docroot is the same; a \
                  flip between them would change nothing",
                 known.name
             ));
@@ -239,7 +261,9 @@ impl GroupLines {
 
 fn once<T>(directive: &str, group: &str, known: &Option<T>) -> Outcome {
     match known {
-        Some(_) => Err(format!("{directive} stands in <SlotGroup {group}> already; leave one out")),
+        Some(_) => Err(format!(
+            "{directive} is already set in <SlotGroup {group}>; remove one of the lines"
+        )),
         None => Ok(()),
     }
 }
@@ -263,15 +287,14 @@ fn absolute(path: &str) -> Result<String, String> {
     if !Path::new(path).is_absolute() {
         return Err(format!("docroot={path}: the path is not absolute"));
     }
-    merged_path(path)
-        .ok_or_else(|| format!("docroot={path}: it is no path that Apache understands"))
+    merged_path(path).ok_or_else(|| format!("docroot={path}: Apache does not accept this path"))
 }
 
 fn directory(directive: &str, scope: Scope, words: &[&str]) -> Result<String, String> {
     match words {
         [path] if !path.is_empty() && scope == Scope::Global => Ok((*path).to_owned()),
         [path] if !path.is_empty() => {
-            Err(format!("{directive} stands in the main configuration, outside of <VirtualHost>"))
+            Err(format!("{directive} belongs in the main configuration, outside <VirtualHost>"))
         }
         _ => Err(format!("{directive} takes the path of a directory")),
     }

@@ -1,13 +1,15 @@
 //! `SlotDocumentRoot`: static files come from the docroot of the request's slot.
 
+use super::group::Group;
 use super::host::{Answer, Kept, Request};
-use super::pin::{State, enter_and_mark};
-use super::site::{Group, Service};
+use super::kept::State;
+use super::pin::enter_and_mark;
+use super::site::Service;
 
-/// translate_name, before all others: what they map, they map below the slot's docroot.
+/// translate_name, before all other modules, so that they map paths below the docroot of the slot.
 #[inline]
 pub(super) fn enter(request: &Request) -> Answer {
-    let Some(service) = request.service() else { return Answer::DECLINED };
+    let Some(service) = Service::of(request) else { return Answer::DECLINED };
     match service.try_part(Service::document_root) {
         Some(group) => enter_group(request, group),
         None => Answer::DECLINED,
@@ -19,32 +21,31 @@ fn enter_group(request: &Request, group: Kept<Group>) -> Answer {
     let Some(slot) = enter_and_mark(request, group) else { return Answer::UNAVAILABLE };
     if let Some(docroot) = &slot.docroot {
         request.set_document_root(docroot);
-        request.state::<State>().docroot.set(Some(slot));
+        State::of(request).docroot.set(Some(slot));
     }
     Answer::DECLINED
 }
 
-/// translate_name, when nobody else knew what to do: what the core would do with its DocumentRoot.
+/// translate_name, after all other modules: maps the path as the core would below its DocumentRoot.
 #[inline]
 pub(super) fn map(request: &Request) -> Answer {
-    let slot = request.known_state::<State>().and_then(|state| state.docroot.get());
+    let slot = State::known(request).and_then(|state| state.docroot.get());
     match slot.as_deref().and_then(|slot| slot.docroot.as_deref()) {
         Some(docroot) => request.map_below(docroot),
         None => Answer::DECLINED,
     }
 }
 
-/// map_to_storage, of a request that was made on behalf of another one: one that names a file, and no path of a URL,
-/// has not come to translate_name. Its DOCUMENT_ROOT is that of the other one.
+/// map_to_storage of a sub-request: one that names a file instead of a URL has skipped translate_name. It gets the
+/// DOCUMENT_ROOT of the request that it was made for.
 #[inline(never)]
 pub(super) fn inherit(request: &Request) {
-    let of =
-        |request: &Request| request.known_state::<State>().and_then(|state| state.docroot.get());
+    let of = |request: &Request| State::known(request).and_then(|state| state.docroot.get());
     if of(request).is_none()
         && let Some(slot) = request.main().and_then(of)
         && let Some(docroot) = &slot.docroot
     {
         request.set_document_root(docroot);
-        request.state::<State>().docroot.set(Some(slot));
+        State::of(request).docroot.set(Some(slot));
     }
 }

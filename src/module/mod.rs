@@ -1,134 +1,146 @@
-//! The Apache side. This file is its index: the directives, the hooks, the record.
+//! The Apache side. This file is its index: the directives, and the hooks in Apache's order.
 
 mod check;
+mod child;
+mod claim;
 mod config;
 mod docroot;
+mod group;
 mod host;
+mod kept;
 mod older;
 mod pin;
+mod publish;
+mod reverse;
 mod rewrite;
 mod scheme;
 mod site;
 mod start;
 mod workers;
 
-use config::Config;
-use host::{Directive, Hooks, MODULE, ModuleRecord, Proxy, check_version};
+use config::{Lines, SlotModule};
+use host::Order::{First, Last, Middle, ReallyFirst};
+use host::{Directive, Hook, Loaded, Module, ModuleData};
+use std::ffi::CStr;
 
-static DIRECTIVES: [Directive; 14] = [
+/// A request pays for the hooks of these directives only where they are used.
+const GROUP: &CStr = c"<SlotGroup";
+const DOCUMENT_ROOT: &CStr = c"SlotDocumentRoot";
+
+/// All hooks, in the order in which Apache calls them: the start, a child, a request.
+static HOOKS: [Hook; 15] = [
+    Hook::pre_config(Middle, start::begin),
+    Hook::check_config(Middle, check::check),
+    Hook::post_config(Last, start::prepare),
+    Hook::child_init(Middle, child::attach).after([c"mod_proxy.c"]),
+    Hook::translate_name(ReallyFirst, docroot::enter).with(DOCUMENT_ROOT),
+    Hook::check_trans(ReallyFirst, scheme::check_route).with(GROUP),
+    Hook::translate_name(Last, docroot::map).with(DOCUMENT_ROOT),
+    Hook::map_to_storage(ReallyFirst, scheme::enter).with(GROUP),
+    Hook::fixups(ReallyFirst, scheme::mark).after([c"core.c"]).with(GROUP),
+    Hook::fixups(First, older::finish_rule)
+        .after([c"mod_rewrite.c", c"mod_proxy.c"])
+        .with(GROUP)
+        .only_if(older::leaves_rules),
+    Hook::handler(ReallyFirst, older::start_handler).with(GROUP).only_if(older::leaves_handlers),
+    Hook::canon_handler(ReallyFirst, scheme::canon::canonicalise).with(GROUP),
+    // mod_proxy_balancer's is at "first": this one comes before it.
+    Hook::pre_request(ReallyFirst, scheme::worker::choose).with(GROUP),
+    Hook::scheme_handler(ReallyFirst, scheme::worker::check).with(GROUP),
+    Hook::request_end(pin::end),
+    // Last, Apache writes the access log and clears the request's pool, which calls `pin::over`.
+];
+
+static DIRECTIVES: [Directive<SlotModule>; 14] = [
     Directive::section(
-        c"<SlotGroup",
-        Config::open_group,
-        Config::close_group,
-        serve_groups,
-        c"name of a group: the slots of one application stand in it",
+        GROUP,
+        Lines::open_group,
+        Lines::close_group,
+        c"name of a group, which contains the slots of one application",
     ),
     Directive::words(
         c"Slot",
-        Config::add_slot,
+        Lines::add_slot,
         c"name of a slot, its backend's URL or -, and docroot=path of its static files",
     ),
     Directive::words(
         c"SlotDefault",
-        Config::set_default,
+        Lines::set_default,
         c"name of the slot that is active until the first flip",
     ),
     Directive::words(
         c"SlotOperator",
-        Config::set_operator,
-        c"group=name of the system's group that may flip without being root",
+        Lines::set_operator,
+        c"group=name of a group of this system whose members may flip without root",
     ),
     Directive::words(
         c"SlotStateDir",
-        Config::set_state_dir,
-        c"directory of the record of the active slots, on a disk",
+        Lines::set_state_dir,
+        c"directory on a disk, for the files that record the active slots",
     ),
     Directive::words(
         c"SlotRuntimeDir",
-        Config::set_runtime_dir,
-        c"directory of the counts of requests, need not survive a reboot",
+        Lines::set_runtime_dir,
+        c"directory for the counts of requests; it need not survive a reboot",
     ),
-    Directive::hooking(
-        c"SlotDocumentRoot",
-        Config::set_document_root,
-        serve_files,
-        c"name of the group whose active slot's docroot is the DocumentRoot",
+    Directive::words(
+        DOCUMENT_ROOT,
+        Lines::set_document_root,
+        c"name of a group; the docroot of its active slot becomes the DocumentRoot",
     ),
     Directive::observed(
         c"ProxyPassReverse",
-        Config::see_reverse,
-        c"a path and a URL, of mod_proxy; the URL may be a slot:// one",
+        Lines::see_reverse,
+        c"of mod_proxy: a path and a URL, which may be a slot:// URL",
     ),
     Directive::observed(
         c"ProxyPassReverseCookiePath",
-        Config::see_reverse,
-        c"a backend's path, or slot://name/path, and the public one, of mod_proxy",
+        Lines::see_reverse,
+        c"of mod_proxy: a backend's path, or slot://name/path, and the public path",
     ),
     Directive::observed(
         c"ProxyPassReverseCookieDomain",
-        Config::see_reverse,
-        c"a backend's domain, or slot://name, and the public one, of mod_proxy",
+        Lines::see_reverse,
+        c"of mod_proxy: a backend's domain, or slot://name, and the public domain",
     ),
     Directive::edited(
         c"RewriteRule",
         rewrite::mark_rule,
-        c"a pattern, a URL that may be a slot:// one, and flags, of mod_rewrite",
+        c"of mod_rewrite: a pattern, a URL, which may be a slot:// URL, and flags",
     ),
     Directive::edited(
         c"SetHandler",
         rewrite::check_handler,
-        c"a handler, or proxy:slot://name, of the core",
+        c"of the core: a handler, which may be proxy:slot://name",
     ),
     Directive::edited(
         c"AddHandler",
         rewrite::check_handler,
-        c"a handler, or proxy:slot://name, and extensions, of mod_mime",
+        c"of mod_mime: a handler, which may be proxy:slot://name, and extensions",
     ),
     Directive::END,
 ];
 
-fn register(hooks: &mut Hooks) {
-    hooks
-        .pre_config(begin)
-        .check_config(check::check)
-        .post_config(start::prepare)
-        .child_init(start::attach)
-        .request_end(pin::end);
-}
+#[allow(unsafe_code, reason = "the one module of this shared object")]
+// SAFETY: the only implementation.
+unsafe impl Module for SlotModule {
+    type Lines = Lines;
+    type Serving = site::Service;
+    type State = kept::State;
 
-/// Before the configuration is carried out.
-fn begin() -> Result<(), String> {
-    check_version()?;
-    rewrite::offer();
-    Ok(())
-}
-
-/// With the first `<SlotGroup>`: until there is one, no request pays for us.
-fn serve_groups(hooks: &mut Hooks) {
-    hooks.map_to_storage(scheme::enter).fixups(pin::mark);
-    // It may be loaded after us, and it may not be loaded at all.
-    if let Some(mod_proxy) = Proxy::find() {
-        hooks
-            .proxy_check(&mod_proxy, scheme::check_route)
-            .proxy_canon(&mod_proxy, scheme::canonicalise)
-            .proxy_pre_request(&mod_proxy, scheme::worker)
-            .proxy_scheme(&mod_proxy, scheme::check_worker);
-        if !mod_proxy.canonicalises_rules() {
-            hooks.fixups_of_rules(older::finish_rule);
-        }
-        if !mod_proxy.canonicalises_handlers() {
-            hooks.handler(older::start_handler);
-        }
+    fn lines(server: usize) -> Lines {
+        Lines::of(server)
     }
 }
 
-/// With the first `SlotDocumentRoot`.
-fn serve_files(hooks: &mut Hooks) {
-    hooks.translate_first(docroot::enter).translate_last(docroot::map);
+impl Loaded for SlotModule {
+    fn data() -> &'static ModuleData<Self> {
+        &slot_module
+    }
 }
 
 /// What `LoadModule slot_module` looks up.
 #[allow(unsafe_code, reason = "the symbol's name is Apache's contract")]
 #[allow(non_upper_case_globals, reason = "likewise")]
 #[unsafe(no_mangle)]
-pub(crate) static slot_module: ModuleRecord = ModuleRecord::new(MODULE, &DIRECTIVES, register);
+static slot_module: ModuleData<SlotModule> = ModuleData::new(c"mod_slot.c", &DIRECTIVES, &HOOKS);

@@ -1,93 +1,37 @@
-//! What every request has in common: it enters the active slot of a group once, and is counted
-//! there when it is over.
+//! A request enters the active slot of a group once, leaves it when it is over, and is counted there. Sub-requests
+//! and internal redirects inherit the slot.
 
-use super::host::{Answer, Decimal, Held, Kept, Level, Request, Worker};
-use super::rewrite::Named;
-use super::scheme::Routed;
-use super::site::{Group, Slot};
+use super::config::SlotModule;
+use super::group::{Group, Slot};
+use super::host::{Decimal, Held, Kept, Message, Request};
+use super::kept::{Pin, State, Stay};
 use crate::lease;
-use crate::state::counts::{Block, BlockWords, Row, Words};
-use crate::word::Word;
+use crate::state::counts::{Block, Row};
 use std::cell::Cell;
 use std::ffi::CStr;
-
-/// What we keep with a request.
-#[derive(Debug, Default)]
-pub(super) struct State {
-    /// The groups that it has entered. With the request that the client made; sub-requests and
-    /// internal redirects share them.
-    pins: Held<Pin>,
-    /// The worker that mod_proxy has to send it by.
-    pub(super) worker: Cell<Option<Worker>>,
-    /// The address of the file's name that the worker was chosen for.
-    pub(super) sent: Cell<usize>,
-    /// The slot that its URL was made for.
-    pub(super) routed: Cell<Option<Routed>>,
-    /// The address of the URL that a ProxyPass was about to give it; 0 before that.
-    pub(super) passed: Cell<usize>,
-    /// mod_proxy's modules are asked for the canonical form of its slot's URL.
-    pub(super) canonicalises: Cell<bool>,
-    /// The group that a rule has named for it last.
-    pub(super) named: Cell<Option<Kept<Named>>>,
-    /// The slot whose docroot is its DOCUMENT_ROOT.
-    pub(super) docroot: Cell<Option<Kept<Slot>>>,
-    /// Its environment says which slot it is in.
-    told: Cell<bool>,
-}
-
-impl State {
-    fn pins(&self) -> &Held<Pin> {
-        &self.pins
-    }
-}
-
-/// A request in a slot: in flight there until it has left, when it is over.
-#[derive(Debug)]
-struct Pin {
-    group: Kept<Group>,
-    /// The slot; `None` when this process does not know it.
-    slot: Option<Kept<Slot>>,
-    word: Word,
-    /// The generation, to be read.
-    generation: Decimal,
-    /// This process's row in the group's counts, and the slot's block there.
-    row: Kept<Words>,
-    block: Kept<BlockWords>,
-    stay: Cell<Stay>,
-}
-
-/// Whether a request is in its slot.
-#[derive(Clone, Copy, Debug)]
-enum Stay {
-    /// It is, and its row has a note of it here.
-    Noted(u32),
-    /// It is, and its row had no room for a note.
-    Unnoted,
-    /// It was.
-    Left,
-}
 
 impl Pin {
     /// Enters the group's active slot.
     #[inline(always)]
     fn new(root: &Request, group: Kept<Group>) -> Self {
         let row = group.part(Group::own_words);
-        let word = group.enter(Row::of(&row));
+        let entered = group.enter(Row::of(&row));
+        let slot = entered.slot;
         let (began, line) = root.head();
-        let note = Row::of(&row).note(word.active(), began, line);
+        let note = Row::of(&row).note(slot, began, line);
         Self {
             group,
-            slot: group.try_part(|group| group.slot(word.active())),
-            word,
-            generation: Decimal::of(word.generation()),
+            slot: group.try_part(|group| group.slot(slot)),
+            entered,
+            generation: Decimal::of(entered.word.generation()),
             row,
-            block: row.part(|row| Row::of(row).block_words(word.active())),
+            block: row.part(|row| Row::of(row).block_words(slot)),
             stay: Cell::new(note.map_or(Stay::Unnoted, Stay::Noted)),
         }
     }
 
-    /// Has the environment of `request` say where it is.
-    fn tell(&self, request: &Request, slot: &Slot) {
+    /// Names the slot in the environment of `request`.
+    fn mark(&self, request: &Request, slot: &Slot) {
         request.set_env([
             (SLOT, &slot.name),
             (GENERATION, self.generation.text()),
@@ -105,23 +49,23 @@ impl Pin {
     }
 }
 
-/// The first group.
+/// Enters the first group of a client's request.
 #[inline(never)]
 fn enter(root: &Request, group: Kept<Group>) -> &Pin {
     await_end(root);
-    let state = root.keep(|| {
+    let state = root.keep::<SlotModule>(|| {
         let pin = Pin::new(root, group);
-        let told = Cell::new(pin.slot.is_some());
-        State { pins: Held::of(pin), told, ..State::default() }
+        let is_marked = Cell::new(pin.slot.is_some());
+        State { pins: Held::of(pin), is_marked, ..State::default() }
     });
-    let pin = state.pins.first().expect("it has one");
+    let pin = state.pins.first().expect("the list was made with a pin");
     if let Some(slot) = pin.slot {
-        pin.tell(root, &slot);
+        pin.mark(root, &slot);
     }
     pin
 }
 
-/// Before the request enters, so that nothing comes between.
+/// Called before the request enters, so that nothing can fail between entering and this.
 #[inline]
 fn await_end(root: &Request) {
     root.when_over(over);
@@ -130,121 +74,99 @@ fn await_end(root: &Request) {
     }
 }
 
-/// One more group. A request in several slots tells the first that it knew.
+/// Enters one more group. The environment names the first slot that this process knew.
 #[cold]
 #[inline(never)]
 fn enter_another(root: &Request, group: Kept<Group>) -> &Pin {
-    if root.state::<State>().pins.first().is_none() {
+    if State::of(root).pins.first().is_none() {
         await_end(root);
     }
-    let pin = root.hold(State::pins, Pin::new(root, group));
+    let pin = root.hold::<SlotModule, _>(State::pins, Pin::new(root, group));
     if let Some(slot) = pin.slot {
-        tell(root, pin, &slot);
+        mark(root, pin, &slot);
     }
     pin
 }
 
-/// Where a request goes: a group, the slot of it that the request is in, and the path in its URL.
-pub(super) type Way<'a> = (Kept<Group>, Kept<Slot>, &'a [u8]);
-
-/// Enters a group's active slot on behalf of `request`, and has its environment say so. `None`, and
-/// a line in the log, when this process does not know the slot: [`Answer::UNAVAILABLE`].
+/// Enters a group's active slot for `request`, and names it in the environment. `None`, with a line in the log, if
+/// this process does not know the slot: the request then ends with a 503.
 #[inline]
 pub(super) fn enter_and_mark(request: &Request, group: Kept<Group>) -> Option<Kept<Slot>> {
-    if request.is_root() && request.known_state::<State>().is_none() {
+    if request.is_root() && State::known(request).is_none() {
         let pin = enter(request, group);
-        return pin.slot.or_else(|| unknown(request, pin));
+        return pin.slot.or_else(|| refuse_unknown(request, pin));
     }
     stay_and_mark(request, group)
 }
 
-/// As [`enter_and_mark`], for a request that has most likely entered: the client's request, its
-/// sub-requests and its internal redirects are in the same slot, always.
+/// The same for a request that has most likely entered: the client's request, its sub-requests and its internal
+/// redirects are always in the same slot.
 #[inline(never)]
 fn stay_and_mark(request: &Request, group: Kept<Group>) -> Option<Kept<Slot>> {
     let root = request.root();
-    let pin = match root.known_state::<State>() {
+    let pin = match State::known(root) {
         None => enter(root, group),
         Some(state) => {
-            let known = state.pins.iter().find(|pin| pin.group.at() == group.at());
+            let known = state.pins.iter().find(|pin| pin.group.at == group.at);
             known.unwrap_or_else(|| enter_another(root, group))
         }
     };
-    let Some(slot) = pin.slot else { return unknown(request, pin) };
+    let Some(slot) = pin.slot else { return refuse_unknown(request, pin) };
     if !root.is(request) {
-        tell(request, pin, &slot);
+        mark(request, pin, &slot);
     }
     Some(slot)
 }
 
-/// This child has an older configuration than the one that brought the slot. It answers nothing
-/// rather than to answer from the wrong slot.
+/// The configuration of this child is older than the slot. A 503 is better than an answer of the wrong slot.
 #[cold]
-fn unknown(request: &Request, pin: &Pin) -> Option<Kept<Slot>> {
+fn refuse_unknown(request: &Request, pin: &Pin) -> Option<Kept<Slot>> {
     let text = format!(
         "group {:?}: the active slot (entry {}, generation {}) is not in the configuration that \
          this process was started with; it serves until its last connection ends, or stop it: \
          apachectl -k restart",
         pin.group.name,
-        pin.word.active().get(),
-        pin.word.generation()
+        pin.entered.slot.get(),
+        pin.entered.word.generation()
     );
-    request.log(Level::Error, &text);
+    request.log(Message::UnknownSlot, &text);
     None
 }
 
 const SLOT: &CStr = c"SLOT";
 const GENERATION: &CStr = c"SLOT_GENERATION";
-/// What the slot was among those of its group when the request entered it.
+/// The role of the slot in its group when the request entered it.
 const ROLE: &CStr = c"SLOT_ROLE";
 
-/// A request in several slots tells the first.
-fn tell(request: &Request, pin: &Pin, slot: &Slot) {
-    if !request.state::<State>().told.replace(true) {
-        pin.tell(request, slot);
-    }
-}
-
-/// fixups: `SetHandler "proxy:slot://…"`, and the environment of a sub-request, or an internal
-/// redirect, which has one of its own.
-#[inline]
-pub(super) fn mark(request: &Request) -> Answer {
-    // A request that is mod_proxy's already has no use for a handler.
-    let may_be_by_handler = request.has_handler() && !request.is_proxied();
-    if may_be_by_handler || !request.is_root() { fix_up(request) } else { Answer::DECLINED }
-}
-
-#[inline(never)]
-fn fix_up(request: &Request) -> Answer {
-    let Some(service) = request.service() else { return Answer::DECLINED };
-    if let Some(answer) = super::scheme::enter_by_handler(request, service) {
-        return answer;
-    }
-    if request.is_root() {
-        return Answer::DECLINED;
-    }
-    let root = request.root();
-    let pin = root.known_state::<State>().and_then(|state| state.pins.first());
+/// Names the slot of the client's request in the environment of a sub-request or an internal redirect: these have an
+/// environment of their own.
+pub(super) fn inherit(request: &Request) {
+    let pin = State::known(request.root()).and_then(|state| state.pins.first());
     if let Some(pin) = pin
         && let Some(slot) = pin.slot
     {
-        tell(request, pin, &slot);
+        mark(request, pin, &slot);
     }
-    Answer::DECLINED
 }
 
-/// The answer is on its way to the client, whole: the slot is left, though the request's pool may live
-/// on for long.
+/// Names the slot in the environment of `request`, unless another one is named there already.
+fn mark(request: &Request, pin: &Pin, slot: &Slot) {
+    if !State::of(request).is_marked.replace(true) {
+        pin.mark(request, slot);
+    }
+}
+
+/// Leaves when the whole answer is on its way to the client. The request's pool may live on for long.
 pub(super) fn end(request: &Request) {
-    if let Some(state) = request.known_state::<State>() {
+    if let Some(state) = State::known(request) {
         state.pins.iter().for_each(Pin::leave);
     }
 }
 
-/// The request is over: it leaves, and is counted.
+/// Leaves and counts the request, when its pool is cleared.
 fn over(request: &Request) {
     let micros = request.age();
-    let Some(state) = request.known_state::<State>() else { return };
+    let Some(state) = State::known(request) else { return };
     let status = request.final_status();
     state.pins.iter().for_each(|pin| {
         pin.leave();

@@ -1,38 +1,35 @@
-//! The workers of the slots: for each server and each slot one, with a pool of connections that are
-//! kept alive, and more for the `slot://` URLs that have parameters.
+//! The workers of the slots. Each slot has one in each server, with a pool of kept connections, and one more for each
+//! `slot://` URL with parameters.
 
 use super::config::GroupLines;
 use super::host::{Pool, Proxy, Server, Worker};
-use super::site::{Own, Route, Routes};
+use super::site::{Own, Route, Routes, Table};
 use crate::address::split_slot_url;
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
 
-/// A worker for each slot of each group, in the order of the configuration.
-pub(super) type Table = Arc<[Option<Own>]>;
-
-/// Makes the workers for one server after the other.
+/// Makes the workers of one server after the other.
 pub(super) struct Workers<'a> {
     proxy: Proxy,
     pool: Pool,
     scratch: Pool,
     groups: &'a [GroupLines],
-    /// For the servers that declare none themselves.
+    /// The workers of servers that declare none themselves.
     shared: Table,
-    /// By the identity of mod_proxy's worker of the `slot://` URL: virtual hosts inherit it from the main
-    /// server.
+    /// The routes, by the identity of mod_proxy's worker of the `slot://` URL: virtual hosts inherit that worker from
+    /// the main server.
     routes: HashMap<usize, Option<(usize, Route)>>,
-    /// The workers that were made here, so that mod_proxy does not know of them.
+    /// The workers that were made here; mod_proxy does not know them.
     pub(super) made: Vec<Worker>,
-    /// All workers of slots, each with the note of a request that it is to send.
+    /// All workers of slots, each with the note for its requests.
     pub(super) own: Vec<(Worker, CString)>,
 }
 
 impl<'a> Workers<'a> {
     /// # Errors
     ///
-    /// What mod_proxy says of an address.
+    /// mod_proxy's message about an address.
     pub(super) fn new(
         proxy: Proxy,
         pool: Pool,
@@ -64,17 +61,17 @@ impl<'a> Workers<'a> {
 
     fn own(&mut self, worker: Worker) -> Own {
         let at = self.own.len();
-        let note = CString::new(at.to_string()).expect("digits are not NUL");
+        let note = CString::new(at.to_string()).expect("digits have no NUL");
         self.own.push((worker, note));
         Own { worker, at }
     }
 
-    /// What `server` uses: its own `<Proxy>` or ProxyPass workers for a slot's address, where it has
-    /// them, and routes for its `slot://` URLs with parameters.
+    /// The workers of `server`: its own `<Proxy>` or ProxyPass worker for the address of a slot, if there is one; and
+    /// routes for its `slot://` URLs with parameters.
     ///
     /// # Errors
     ///
-    /// What mod_proxy says of an address.
+    /// mod_proxy's message about an address.
     pub(super) fn of(&mut self, server: Server) -> Result<(Table, Routes), String> {
         let known = self.proxy.workers(server);
         let ours = |name: &str| split_slot_url(name.as_bytes()).is_some();
@@ -115,7 +112,7 @@ impl<'a> Workers<'a> {
         table
     }
 
-    /// With its group. `None` for a URL without parameters, or without a group.
+    /// The route of a `slot://` URL, and the place of its group. `None` for a URL without parameters or group.
     fn route(
         &mut self,
         name: &str,

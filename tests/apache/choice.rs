@@ -173,7 +173,7 @@ fn maps_of_names_choose_among_groups() {
         assert!(matches!(status, 200 | 500), "{path}: {status}");
     }
     assert_eq!(site.get("/named/none/x").status(), 500);
-    assert!(site.log().contains("slot://: there is no <SlotGroup >"), "{}", site.log());
+    assert!(site.log().contains("SLOT0012: slot://: there is no <SlotGroup >"), "{}", site.log());
 }
 
 #[test]

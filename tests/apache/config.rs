@@ -107,7 +107,7 @@ fn a_group_named_like_a_file_of_ours_needs_two_directories() {
         assert!(passed, "{said}");
         let one = format!("{group}SlotStateDir ROOT/one\nSlotRuntimeDir ROOT/x/../one\n");
         let (passed, said) = site.configtest(&one);
-        assert!(!passed && said.contains("its lock would be a file of SlotRuntimeDir"), "{said}");
+        assert!(!passed && said.contains("its lock file would be one of SlotRuntimeDir"), "{said}");
         assert!(said.contains("Syntax error on line"), "{said}");
     }
 }
@@ -151,7 +151,8 @@ fn right_configurations_pass() {
 fn a_missing_docroot_is_a_warning() {
     let (passed, said) = Site::new().configtest(wrong::GROUPS);
     assert!(passed, "{said}");
-    assert!(said.contains("docroot /srv/no/a of slot \"a\" is no directory"), "{said}");
+    let line = "SLOT0039: group \"app\": docroot /srv/no/a of slot \"a\" is not a directory";
+    assert!(said.contains(line), "{said}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Lines that name a group by a `slot://` URL: where that works, and what a request must not choose.
+//! Lines that name a group by a `slot://` URL: where it works, and which parts of it a request may choose.
 
 use crate::module::host::{Line, for_each_directive};
 use crate::module::rewrite;
@@ -7,7 +7,7 @@ use std::fs;
 
 const SLOT: &str = "slot://";
 
-/// Directives that take a URL or a path, and do not know the scheme. In all others, `slot://` is text.
+/// Directives that take a URL or a path, but not this scheme. In all other directives, `slot://` is plain text.
 const ELSEWHERE: [&str; 23] = [
     "BalancerMember",
     "ProxyRemote",
@@ -34,7 +34,7 @@ const ELSEWHERE: [&str; 23] = [
     "DocumentRoot",
 ];
 
-/// The RewriteMap lines of the configuration, by name: a name can stand in several virtual hosts.
+/// The sources of all RewriteMap lines, by name. Several virtual hosts can use the same name.
 pub(super) struct Maps(HashMap<String, Vec<String>>);
 
 impl Maps {
@@ -55,19 +55,19 @@ impl Maps {
         self.0.get(name).into_iter().flatten().map(String::as_str)
     }
 
-    /// Whether it is the map that names groups.
+    /// Whether the map names groups.
     fn names_groups(&self, name: &str) -> bool {
         self.sources(name).any(|source| source.eq_ignore_ascii_case("int:slot"))
     }
 
-    /// Whether a map answers its key, in another spelling.
-    fn hands_on_its_key(&self, name: &str) -> bool {
+    /// Whether the map answers its key in another spelling, so that a request chooses the answer.
+    fn answers_its_key(&self, name: &str) -> bool {
         let known = ["int:toupper", "int:tolower", "int:escape", "int:unescape"];
         self.sources(name)
             .any(|source| known.iter().any(|known| source.eq_ignore_ascii_case(known)))
     }
 
-    /// Whether a map is a file of text in which a value is a `slot://` URL.
+    /// Whether the map is a text file with a `slot://` URL as a value.
     fn has_slot_urls(&self, name: &str) -> bool {
         let file = |source: &str| {
             let (kind, path) = source.split_once(':').unwrap_or(("txt", source));
@@ -81,11 +81,7 @@ impl Maps {
     }
 }
 
-/// Whether what follows the group's name in the URL of a ProxyPass line cannot become part of the name.
-///
-/// # Errors
-///
-/// That it can.
+/// Checks the URL of a ProxyPass line: what follows the group's name must not become part of the name.
 pub(super) fn check_end_of_name(line: Line<'_>) -> Result<(), String> {
     match line.is("ProxyPass") || line.is("ProxyPassMatch") {
         true => end_of_name(line),
@@ -93,7 +89,7 @@ pub(super) fn check_end_of_name(line: Line<'_>) -> Result<(), String> {
     }
 }
 
-/// The groups that a line names, as far as they are known before there is a request.
+/// The groups that a line names, as far as they are known without a request.
 ///
 /// # Errors
 ///
@@ -123,7 +119,7 @@ pub(super) fn groups_of<'a>(maps: &Maps, line: Line<'a>) -> Result<Vec<&'a str>,
         && let Some(url) = words(line.args).into_iter().find(|word| starts_with_slot(word))
     {
         return Err(format!(
-            "{} {url}: slot:// does not work here; it stands in ProxyPass, ProxyPassMatch, RewriteRule with \
+            "{} {url}: slot:// does not work here; it works in ProxyPass, ProxyPassMatch, RewriteRule with \
              [P], SetHandler, AddHandler, ProxyPassReverse and <Proxy>. The slots of a group can be balancers: \
              Slot blue balancer://blue",
             line.name
@@ -139,7 +135,7 @@ fn proxy_pass<'a>(line: Line<'a>) -> Result<Vec<&'a str>, String> {
     let (name, rest) = split_name(&url[SLOT.len()..]);
     if name.is_empty() && !rest.starts_with(['$', '%']) {
         // mod_proxy of newer Apache refuses it first, in its own words.
-        return Err(format!("{} {url}: it names no group, as slot://app/ does", line.name));
+        return Err(format!("{} {url}: it names no group; write it as in slot://app/", line.name));
     }
     if name.is_empty() || rest.starts_with("${") || rest.starts_with('%') {
         return Err(format!(
@@ -151,13 +147,13 @@ fn proxy_pass<'a>(line: Line<'a>) -> Result<Vec<&'a str>, String> {
     Ok(vec![name])
 }
 
-/// Behind the group's name there must be what no request can change, or a slash.
+/// After the group's name, there must be a slash, or text that no request can change.
 fn end_of_name(line: Line<'_>) -> Result<(), String> {
     let words = words(line.args);
     let Some(at) = words.iter().position(|word| starts_with_slot(word)) else { return Ok(()) };
     let url = words[at];
     let (name, rest) = split_name(&url[SLOT.len()..]);
-    // The path, or the pattern, stands before the URL, or in the section around the line.
+    // The path, or the pattern, is before the URL, or in the section around the line.
     let (section, location) = line.section();
     let in_section = at == 0;
     let pattern = if in_section { location } else { words[at - 1] };
@@ -170,14 +166,14 @@ fn end_of_name(line: Line<'_>) -> Result<(), String> {
     {
         if !is_pattern || !begins_with_slash(pattern, number as usize) {
             return Err(format!(
-                "{} {url}: ${number} would become part of the group's name where it does not begin with a \
+                "{} {url}: ${number} would become part of the group's name if it does not begin with a \
                  slash; write slot://{name}/${number}",
                 line.name
             ));
         }
     } else if rest.is_empty() && !is_pattern && pattern.ends_with('/') {
         return Err(format!(
-            "{} {pattern} {url}: what is behind {pattern} in a path would become part of the group's name; \
+            "{} {pattern} {url}: what follows {pattern} in a path would become part of the group's name; \
              write slot://{name}/",
             line.name
         ));
@@ -185,8 +181,7 @@ fn end_of_name(line: Line<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether what the group `number` of a regular expression matches always begins with a slash. When in doubt,
-/// it does not.
+/// Whether the match of group `number` of a regular expression always begins with a slash. In doubt, no.
 fn begins_with_slash(expression: &str, number: usize) -> bool {
     if number == 0 {
         let anchored = expression.strip_prefix('^').is_some_and(|rest| rest.starts_with('/'));
@@ -219,8 +214,8 @@ fn begins_with_slash(expression: &str, number: usize) -> bool {
     false
 }
 
-/// Whether each alternative of a group, of which `inside` is what follows its bracket, begins with a slash, and
-/// the group is always there.
+/// Whether each alternative of a group begins with a slash, and the group always matches. `inside` follows its
+/// opening bracket.
 fn is_slashed(inside: &str) -> bool {
     let (mut depth, mut starts, mut escaped) = (0, true, false);
     for (at, c) in inside.char_indices() {
@@ -249,10 +244,10 @@ fn rewrite_rule<'a>(maps: &Maps, args: &'a str) -> Result<Vec<&'a str>, String> 
         let (name, rest) = split_name(&rule.substitution[SLOT.len()..]);
         match look_up(rest) {
             None => groups.push(name),
-            Some((map, _)) if maps.hands_on_its_key(map) => {
+            Some((map, _)) if maps.answers_its_key(map) => {
                 return Err(format!(
-                    "RewriteRule to slot://{name}${{{map}:…}}: this map answers what it is asked, so that a \
-                     request would choose the group; use a map that knows the names"
+                    "RewriteRule to slot://{name}${{{map}:…}}: this map answers its own key, so a \
+                     request would choose the group; use a map of names"
                 ));
             }
             Some(_) => {}
@@ -279,14 +274,14 @@ fn rewrite_rule<'a>(maps: &Maps, args: &'a str) -> Result<Vec<&'a str>, String> 
         }
     } else if rule.is_proxied() && (maps.has_slot_urls(map) || key.contains("|slot://")) {
         return Err(format!(
-            "RewriteRule to ${{{map}:…}}: slot:// URLs from a map have to be named as such: add \"RewriteMap slot \
+            "RewriteRule to ${{{map}:…}}: a map cannot return slot:// URLs by itself: add \"RewriteMap slot \
              int:slot\", and write ${{slot:${{{map}:…}}}}"
         ));
     }
     Ok(groups)
 }
 
-/// The map and the rest of a look-up `${map:…}` at the beginning of a text.
+/// The map and the key of a look-up `${map:…}` at the beginning of a text.
 fn look_up(text: &str) -> Option<(&str, &str)> {
     let inside = text.strip_prefix("${")?;
     let end = rewrite::closing_curly(inside.as_bytes())?;
@@ -300,7 +295,7 @@ fn literal_groups(text: &str) -> impl Iterator<Item = &str> {
     starts.into_iter().map(|start| split_name(&text[start..]).0)
 }
 
-/// The name behind `slot://`, and what follows it.
+/// Splits what is behind `slot://` into the name and the rest.
 fn split_name(text: &str) -> (&str, &str) {
     let ends = |c: char| c.is_whitespace() || "/\"'?$%}|".contains(c);
     text.split_at(text.find(ends).unwrap_or(text.len()))
@@ -333,7 +328,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slot_urls_are_found_wherever_they_stand() {
+    fn slot_urls_are_found_in_all_positions() {
         let groups = |arguments| literal_groups(arguments).collect::<Vec<_>>();
         assert_eq!(groups(r#""/api/" "slot://app/api/" timeout=5"#), ["app"]);
         assert_eq!(groups(r#""proxy:SLOT://App""#), ["App"]);
@@ -342,14 +337,14 @@ mod tests {
     }
 
     #[test]
-    fn words_are_what_apache_takes_for_them() {
+    fn words_are_split_as_apache_splits_them() {
         assert_eq!(words(r#" "/a b/" 'slot://app/' x=y "#), ["/a b/", "slot://app/", "x=y"]);
         assert_eq!(words(r#""""#), [""]);
         assert!(words("  ").is_empty());
     }
 
     #[test]
-    fn a_group_of_an_expression_begins_with_a_slash_or_not() {
+    fn an_expression_group_that_may_lack_a_slash_is_recognised() {
         for (expression, number) in [
             ("^(/.*)$", 1),
             ("^/x(/.*\\.jsp)$", 1),

@@ -3,11 +3,14 @@
 use std::ffi::CStr;
 
 /// A number in decimal, as a C string.
+///
+/// Each request puts its generation into its environment. Against `write!`, this saves 260 instructions; with them,
+/// SlotDocumentRoot would be 740 above DocumentRoot; 500 are promised.
 #[derive(Debug)]
-pub(in crate::module) struct Decimal([u8; 16]);
+pub(crate) struct Decimal([u8; 16]);
 
 impl Decimal {
-    pub(in crate::module) fn of(mut number: u32) -> Self {
+    pub(crate) fn of(mut number: u32) -> Self {
         let mut text = 0u128;
         loop {
             text = text << 8 | u128::from(u32::from(b'0') + number % 10);
@@ -18,9 +21,9 @@ impl Decimal {
         }
     }
 
-    pub(in crate::module) fn text(&self) -> &CStr {
-        // SAFETY: there are ten digits at most, and NULs behind them. Who only passes the text on has
-        // no use for its length, and the compiler does not ask for it.
+    pub(crate) fn text(&self) -> &CStr {
+        // SAFETY: there are ten digits at most, and NULs behind them. A safe constructor would measure the
+        // text, which callers that only pass it on do not need.
         unsafe { CStr::from_ptr(self.0.as_ptr().cast()) }
     }
 }

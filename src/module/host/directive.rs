@@ -1,61 +1,40 @@
 //! The table of directives: a row for each, and a bridge for each form of arguments.
 
 use super::guard::guard;
-use super::hooks::hook_once;
-use super::log::{Level, log};
-use super::module::config_of;
+use super::log::log;
+use super::message::Message;
+use super::module::{Config, config_of};
 use super::server::is_serving;
-use super::{Hooks, item, pool, sys};
-use crate::module::config::Config;
-use crate::module::site::Service;
+use super::{Module, Server, hooks, item, pool, sys};
 use std::ffi::{CStr, c_char, c_int, c_void};
+use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
-/// A row in the table of directives.
+/// A row in the table of directives. The hooks that are [with](super::Hook::with) a directive are registered when
+/// its first line is read.
 #[repr(transparent)]
-pub(in crate::module) struct Directive(sys::command_rec);
+pub(crate) struct Directive<M>(sys::command_rec, PhantomData<fn() -> M>);
 
 // SAFETY: a row points to literals and functions only.
-unsafe impl Sync for Directive {}
+unsafe impl<M> Sync for Directive<M> {}
 
-/// Where a directive may stand.
+/// The place of a directive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::module) enum Scope {
-    /// In the main server only, not in a `<VirtualHost>`.
+pub(crate) enum Scope {
+    /// In the main server.
     Global,
-    /// In the main server and in a `<VirtualHost>`.
-    Server,
+    /// In a `<VirtualHost>`.
+    VirtualHost,
 }
 
-/// Where a directive stands, as far as other modules' configuration goes: a section's vector.
+/// The section around a directive, as other modules know it: its vector of configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::module) struct Place(NonNull<sys::ap_conf_vector_t>);
+pub(crate) struct Place(NonNull<sys::ap_conf_vector_t>);
 
 // SAFETY: a place is only followed by `ReverseMap`, on the thread that reads the configuration.
 unsafe impl Send for Place {}
 // SAFETY: as above.
 unsafe impl Sync for Place {}
-
-/// A line of the configuration that is being read.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::module) struct Reading<'a> {
-    /// The directive.
-    pub(in crate::module) name: &'a str,
-    /// Whether Apache serves already: the line stands in a `.htaccess` file.
-    pub(in crate::module) serving: bool,
-    server: &'a sys::server_rec,
-}
-
-impl Reading<'_> {
-    /// What the line's server serves; `None` before Apache serves, or where it has no groups.
-    pub(in crate::module) fn service(&self) -> Option<&Service> {
-        if !self.serving {
-            return None;
-        }
-        // SAFETY: the server is live; while Apache serves, nobody writes its configuration.
-        unsafe { (*config_of(self.server)).service.as_ref() }
-    }
-}
 
 impl Place {
     pub(super) fn raw(self) -> *mut sys::ap_conf_vector_t {
@@ -63,125 +42,119 @@ impl Place {
     }
 }
 
-impl Directive {
+/// A line of the configuration that is being read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading<'a> {
+    /// The directive.
+    pub(crate) name: &'a str,
+    server: Server,
+}
+
+impl Reading<'_> {
+    /// Whether Apache serves already, so the line is in a `.htaccess` file.
+    pub(crate) fn is_in_htaccess(&self) -> bool {
+        is_serving()
+    }
+
+    /// What the server of the line serves; `None` until Apache serves.
+    pub(crate) fn serving<M: Module>(&self) -> Option<&M::Serving> {
+        self.server.serving::<M>()
+    }
+}
+
+/// What a directive does with its words.
+pub(crate) type Outcome = Result<(), String>;
+
+impl<M: Module> Directive<M> {
     /// Ends the table.
-    pub(in crate::module) const END: Self = Self(sys::command_rec {
-        name: ptr::null(),
-        func: sys::cmd_func { no_args: None },
-        cmd_data: ptr::null_mut(),
-        req_override: 0,
-        args_how: 0,
-        errmsg: ptr::null(),
-    });
+    pub(crate) const END: Self = Self::row(
+        ptr::null(),
+        sys::cmd_func { no_args: None },
+        sys::RAW_ARGS,
+        sys::RSRC_CONF,
+        ptr::null(),
+    );
 
     const fn row(
-        name: &'static CStr,
+        name: *const c_char,
         func: sys::cmd_func,
         how: sys::cmd_how,
-        help: &'static CStr,
+        places: c_int,
+        help: *const c_char,
     ) -> Self {
-        Self(sys::command_rec {
-            name: name.as_ptr(),
+        let row = sys::command_rec {
+            name,
             func,
             cmd_data: ptr::null_mut(),
-            req_override: sys::RSRC_CONF as _,
+            req_override: places as _,
             args_how: how,
-            errmsg: help.as_ptr(),
-        })
+            errmsg: help,
+        };
+        Self(row, PhantomData)
     }
 
-    /// One argument or more, in the main server or a virtual host; inside our own section too.
-    pub(in crate::module) const fn words<F>(
-        name: &'static CStr,
-        set: F,
-        help: &'static CStr,
-    ) -> Self
+    const fn raw(name: &'static CStr, bridge: RawArgs, places: c_int, help: &'static CStr) -> Self {
+        let func = sys::cmd_func { raw_args: Some(bridge) };
+        Self::row(name.as_ptr(), func, sys::RAW_ARGS, places, help.as_ptr())
+    }
+
+    /// One argument or more, in the main server or a virtual host; inside a section of the module too.
+    pub(crate) const fn words<F>(name: &'static CStr, _set: F, help: &'static CStr) -> Self
     where
-        F: Fn(&mut Config, Scope, &[&str]) -> Result<(), String> + Copy + 'static,
+        F: Fn(&mut M::Lines, Scope, &[&str]) -> Outcome + Copy + 'static,
     {
-        Self::hooking(name, set, |_: &mut Hooks| {}, help)
+        let func = sys::cmd_func { take_argv: Some(on_words::<M, F>) };
+        Self::row(name.as_ptr(), func, sys::TAKE_ARGV, sys::RSRC_CONF, help.as_ptr())
     }
 
-    /// As [`Directive::words`], of a directive that comes with hooks of its own.
-    pub(in crate::module) const fn hooking<F, H>(
-        name: &'static CStr,
-        _set: F,
-        _hook: H,
-        help: &'static CStr,
-    ) -> Self
-    where
-        F: Fn(&mut Config, Scope, &[&str]) -> Result<(), String> + Copy + 'static,
-        H: Fn(&mut Hooks) + Copy + 'static,
-    {
-        Self::row(name, sys::cmd_func { take_argv: Some(on_words::<F, H>) }, sys::TAKE_ARGV, help)
-    }
-
-    /// `<Name argument>`, with hooks of its own: `open` is called first, then what stands in the section,
-    /// then `close`.
-    pub(in crate::module) const fn section<O, C, H>(
+    /// `<Name argument>`: Apache calls `open`, then the directives in the section, then `close`.
+    pub(crate) const fn section<O, C>(
         name: &'static CStr,
         _open: O,
         _close: C,
-        _hook: H,
         help: &'static CStr,
     ) -> Self
     where
-        O: Fn(&mut Config, Scope, &[&str]) -> Result<(), String> + Copy + 'static,
-        C: Fn(&mut Config) -> Result<(), String> + Copy + 'static,
-        H: Fn(&mut Hooks) + Copy + 'static,
+        O: Fn(&mut M::Lines, Scope, &[&str]) -> Outcome + Copy + 'static,
+        C: Fn(&mut M::Lines) -> Outcome + Copy + 'static,
     {
-        let func = sys::cmd_func { raw_args: Some(on_section::<O, C, H>) };
-        Self::row(name, func, sys::RAW_ARGS, help)
+        Self::raw(name, on_section::<M, O, C>, sys::RSRC_CONF, help)
     }
 
-    /// A directive of another module, which is told of it as well: this one only looks.
-    pub(in crate::module) const fn observed<F>(
-        name: &'static CStr,
-        _see: F,
-        help: &'static CStr,
-    ) -> Self
+    /// A directive of another module, which Apache hands to that module as well: `see` only looks.
+    pub(crate) const fn observed<F>(name: &'static CStr, _see: F, help: &'static CStr) -> Self
     where
-        F: Fn(&mut Config, &str, Place, &str) -> Result<(), String> + Copy + 'static,
+        F: Fn(&mut M::Lines, &str, Place, &str) -> Outcome + Copy + 'static,
     {
-        let func = sys::cmd_func { raw_args: Some(on_observed::<F>) };
-        let Self(mut row) = Self::row(name, func, sys::RAW_ARGS, help);
-        row.req_override = (sys::RSRC_CONF | sys::ACCESS_CONF) as _;
-        Self(row)
+        Self::raw(name, on_observed::<M, F>, sys::RSRC_CONF | sys::ACCESS_CONF, help)
     }
 
-    /// A directive of another module, which `edit` reads first: it can refuse the line, or give it other
-    /// arguments for the module that is asked next. In `.htaccess` files too, so on any thread: `edit` is not
-    /// given the configuration.
-    pub(in crate::module) const fn edited<F>(
-        name: &'static CStr,
-        _edit: F,
-        help: &'static CStr,
-    ) -> Self
+    /// A directive of another module, which `edit` reads first: it can refuse the line, or give the next module
+    /// other arguments. `edit` is not given the lines of the server, because `.htaccess` files are read on any
+    /// thread.
+    pub(crate) const fn edited<F>(name: &'static CStr, _edit: F, help: &'static CStr) -> Self
     where
         F: Fn(&Reading<'_>, &[u8]) -> Result<Option<Vec<u8>>, String> + Copy + 'static,
     {
-        let func = sys::cmd_func { raw_args: Some(on_edited::<F>) };
-        let Self(mut row) = Self::row(name, func, sys::RAW_ARGS, help);
-        row.req_override = sys::OR_FILEINFO as _;
-        Self(row)
+        Self::raw(name, on_edited::<F>, sys::OR_FILEINFO, help)
     }
 }
+
+type RawArgs =
+    unsafe extern "C" fn(*mut sys::cmd_parms, *mut c_void, *const c_char) -> *const c_char;
 
 /// Null, or a message in the configuration's pool.
 ///
 /// # Safety
 ///
 /// `parms` is live.
-unsafe fn outcome(
-    parms: *mut sys::cmd_parms,
-    body: impl FnOnce() -> Result<(), String>,
-) -> *const c_char {
+unsafe fn outcome(parms: *mut sys::cmd_parms, body: impl FnOnce() -> Outcome) -> *const c_char {
     match guard(body) {
         Ok(Ok(())) => ptr::null(),
         // SAFETY: the caller promises the parameters, and with them the pool.
         Ok(Err(why)) => unsafe { pool::c_string((*parms).pool, &why) },
         Err(panic) => {
-            log(Level::Emergency, &panic);
+            log(Message::Panic, &panic);
             c"internal error, see the error log".as_ptr()
         }
     }
@@ -192,56 +165,82 @@ unsafe fn outcome(
 /// `parms` is live.
 unsafe fn scope(parms: *mut sys::cmd_parms) -> Scope {
     // SAFETY: the caller promises the parameters, and with them the server.
-    if unsafe { (*(*parms).server).is_virtual } == 0 { Scope::Global } else { Scope::Server }
+    if unsafe { (*(*parms).server).is_virtual } == 0 { Scope::Global } else { Scope::VirtualHost }
+}
+
+/// Has `change` write the lines of the directive's server.
+///
+/// # Safety
+///
+/// `parms` is live, Apache reads the configuration, and nobody up the stack borrows the lines.
+unsafe fn change<M: Module>(
+    parms: *mut sys::cmd_parms,
+    change: impl FnOnce(&mut M::Lines) -> Outcome,
+) -> Outcome {
+    // SAFETY: the caller promises that this is the only borrow.
+    match unsafe { config_of::<M>((*parms).server).as_mut() } {
+        Config::Lines(lines) => change(lines),
+        Config::Serving(_) => Err("this directive is not allowed in a .htaccess file".into()),
+    }
+}
+
+/// The directive as the table of directives names it.
+///
+/// # Safety
+///
+/// `parms` is live.
+unsafe fn name<'a>(parms: *mut sys::cmd_parms) -> &'a CStr {
+    // SAFETY: the caller promises the parameters; the name is a literal of our table.
+    unsafe { CStr::from_ptr((*(*parms).cmd).name) }
 }
 
 fn utf8(word: &CStr) -> Result<&str, String> {
     word.to_str().map_err(|_| format!("{word:?} is not UTF-8"))
 }
 
-unsafe extern "C" fn on_words<F, H>(
+unsafe extern "C" fn on_words<M, F>(
     parms: *mut sys::cmd_parms,
     _directory: *mut c_void,
     count: c_int,
     words: *const *mut c_char,
 ) -> *const c_char
 where
-    F: Fn(&mut Config, Scope, &[&str]) -> Result<(), String> + Copy + 'static,
-    H: Fn(&mut Hooks) + Copy + 'static,
+    M: Module,
+    F: Fn(&mut M::Lines, Scope, &[&str]) -> Outcome + Copy + 'static,
 {
-    // SAFETY: Apache passes live parameters and `count` C strings; while it reads the configuration
-    // nobody else looks at it, and no handler of ours is active further up (see `on_section`).
+    // SAFETY: Apache passes live parameters and `count` C strings. While it reads the configuration nobody else
+    // looks at it, and no borrow of the lines is active up the stack (see `on_section`).
     unsafe {
         outcome(parms, || {
             let words = (0..count as usize).map(|i| utf8(CStr::from_ptr(*words.add(i))));
             let words = words.collect::<Result<Vec<_>, _>>()?;
-            item::<F>()(&mut *config_of((*parms).server), scope(parms), &words)?;
-            hook_once::<H>();
+            change::<M>(parms, |lines| item::<F>()(lines, scope(parms), &words))?;
+            hooks::register_with(name(parms));
             Ok(())
         })
     }
 }
 
-unsafe extern "C" fn on_section<O, C, H>(
+unsafe extern "C" fn on_section<M, O, C>(
     parms: *mut sys::cmd_parms,
     _directory: *mut c_void,
     argument: *const c_char,
 ) -> *const c_char
 where
-    O: Fn(&mut Config, Scope, &[&str]) -> Result<(), String> + Copy + 'static,
-    C: Fn(&mut Config) -> Result<(), String> + Copy + 'static,
-    H: Fn(&mut Hooks) + Copy + 'static,
+    M: Module,
+    O: Fn(&mut M::Lines, Scope, &[&str]) -> Outcome + Copy + 'static,
+    C: Fn(&mut M::Lines) -> Outcome + Copy + 'static,
 {
-    // SAFETY: as in `on_words`. The borrow of the configuration for `open` ends before the section's
-    // directives are read, and the one for `close` begins after it.
+    // SAFETY: as in `on_words`. The borrow of the lines for `open` ends before the directives of the section are
+    // read, and the one for `close` begins after it.
     unsafe {
         let opened = outcome(parms, || {
             let line = utf8(CStr::from_ptr(argument))?;
             let words = line.trim_end().strip_suffix('>').ok_or("the section's '>' is missing")?;
             let words: Vec<_> =
                 words.split_whitespace().map(|word| word.trim_matches('"')).collect();
-            item::<O>()(&mut *config_of((*parms).server), scope(parms), &words)?;
-            hook_once::<H>();
+            change::<M>(parms, |lines| item::<O>()(lines, scope(parms), &words))?;
+            hooks::register_with(name(parms));
             Ok(())
         });
         if !opened.is_null() {
@@ -253,25 +252,26 @@ where
             return wrong;
         }
         (*parms).directive = section;
-        outcome(parms, || item::<C>()(&mut *config_of((*parms).server)))
+        outcome(parms, || change::<M>(parms, item::<C>()))
     }
 }
 
-unsafe extern "C" fn on_observed<F>(
+unsafe extern "C" fn on_observed<M, F>(
     parms: *mut sys::cmd_parms,
     _directory: *mut c_void,
     argument: *const c_char,
 ) -> *const c_char
 where
-    F: Fn(&mut Config, &str, Place, &str) -> Result<(), String> + Copy + 'static,
+    M: Module,
+    F: Fn(&mut M::Lines, &str, Place, &str) -> Outcome + Copy + 'static,
 {
     // SAFETY: as in `on_words`; the vector lives as long as the configuration.
     unsafe {
         outcome(parms, || {
             let Some(place) = NonNull::new((*parms).context) else { return Ok(()) };
-            let name = CStr::from_ptr((*(*parms).cmd).name).to_string_lossy();
-            let text = CStr::from_ptr(argument).to_string_lossy();
-            item::<F>()(&mut *config_of((*parms).server), &name, Place(place), &text)
+            let (name, text) = (name(parms).to_string_lossy(), CStr::from_ptr(argument));
+            let text = text.to_string_lossy();
+            change::<M>(parms, |lines| item::<F>()(lines, &name, Place(place), &text))
         })
     }
 }
@@ -288,8 +288,8 @@ where
     // thread reads: nobody else looks at it, and Apache takes its arguments from there for the next module.
     unsafe {
         outcome(parms, || {
-            let name = CStr::from_ptr((*(*parms).cmd).name).to_str().unwrap_or_default();
-            let reading = Reading { name, serving: is_serving(), server: &*(*parms).server };
+            let name = name(parms).to_str().unwrap_or_default();
+            let reading = Reading { name, server: Server::lend((*parms).server) };
             if let Some(edited) = item::<F>()(&reading, CStr::from_ptr(argument).to_bytes())? {
                 (*(*parms).directive).args = pool::concat((*parms).pool, &[&edited]);
             }

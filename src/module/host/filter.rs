@@ -1,46 +1,44 @@
-//! The end of a request that is one of several on its client's connection, as in HTTP/2.
+//! The end of a request that shares its client's connection with others, as in HTTP/2.
 //!
-//! Apache then hands the answer from the request's own connection to the client's, in another thread,
-//! and clears the request's pool when that has come round to it: at times not before the client asks
-//! again. What a filter of the request's connection sees is earlier: the bucket that ends the request
-//! (EOR) comes last, when all of the answer has been taken over.
+//! Apache passes the answer from the request's own connection to the client's, in another thread, and clears the
+//! request's pool later, sometimes only when the client sends its next request. A filter on the request's connection
+//! sees the end earlier: the bucket that ends the request (EOR) comes last, after the whole answer.
 //!
-//! An answer of files is another matter: they are taken over as open files, and read when the client's
-//! connection has room. Then nothing is told, and the pool's end is the request's.
+//! Files in an answer are passed on open, and read when the client's connection has room. For such an answer, the
+//! filter does nothing, and the request ends with its pool.
 
 use super::guard::guard;
-use super::log::{Level, log};
-use super::{Hooks, Request, item, sys};
+use super::log::log;
+use super::message::Message;
+use super::{Hook, Order, Request, item, sys};
 use std::ffi::{CStr, c_void};
 use std::ptr;
 
 const NAME: &CStr = c"SLOT_END";
 
-impl Hooks {
-    /// The answer of a request has left its own connection, as far as [`Request::tell_end`] asked for
-    /// it.
-    pub(in crate::module) fn request_end<F: Fn(&Request) + Copy + 'static>(
-        &mut self,
-        _: F,
-    ) -> &mut Self {
-        // SAFETY: `Hooks` is there only while Apache registers hooks; the name is a literal.
-        unsafe {
+impl Hook {
+    /// The answer of a request has left the request's own connection, if [`Request::tell_end`] asked for this.
+    pub(crate) const fn request_end<F: Fn(&Request) + Copy + 'static>(_: F) -> Self {
+        // A filter is no hook, so its order has no effect.
+        Self::new(Order::Middle, |_, _| {
             let kind = sys::AP_FTYPE_CONNECTION;
-            sys::ap_register_output_filter(NAME.as_ptr(), Some(on_output::<F>), None, kind);
-        }
-        self
+            // SAFETY: a row is only registered while Apache registers hooks; the name is a literal.
+            unsafe {
+                sys::ap_register_output_filter(NAME.as_ptr(), Some(on_output::<F>), None, kind);
+            }
+        })
     }
 }
 
 impl Request {
-    /// Whether it shares its client's connection with others that are served meanwhile.
-    pub(in crate::module) fn is_multiplexed(&self) -> bool {
+    /// Whether the request shares its client's connection with other requests.
+    pub(crate) fn is_multiplexed(&self) -> bool {
         // SAFETY: the request is live, and so is its connection.
         unsafe { !(*(*self.raw()).connection).master.is_null() }
     }
 
-    /// Asks for `request_end`, once, for a request that [is multiplexed](Self::is_multiplexed).
-    pub(in crate::module) fn tell_end(&self) {
+    /// Asks for one call of `request_end`, for a request that [is multiplexed](Self::is_multiplexed).
+    pub(crate) fn tell_end(&self) {
         let r = self.raw();
         // SAFETY: the request and its connection are live. The connection serves this one request,
         // and takes no bucket behind the one that ends it: the filter's context outlives its use.
@@ -69,7 +67,7 @@ unsafe extern "C" fn on_output<F: Fn(&Request) + Copy + 'static>(
             if kind == &raw const sys::ap_bucket_type_eor && !(*filter).ctx.is_null() {
                 let request = Request::lend((*filter).ctx.cast());
                 (*filter).ctx = ptr::null_mut();
-                guard(|| item::<F>()(request)).unwrap_or_else(|e| log(Level::Critical, &e));
+                guard(|| item::<F>()(request)).unwrap_or_else(|e| log(Message::Panic, &e));
             }
             bucket = (*bucket).link.next;
         }

@@ -1,37 +1,37 @@
-//! mod_rewrite, found at run time: it may not be loaded at all.
+//! mod_rewrite, which is found at run time: it may not be loaded.
 
 use super::guard::guard_or;
-use super::log::{Level, log_request};
+use super::log::log_request;
+use super::message::Message;
 use super::module::is_ours;
 use super::{Kept, Pool, Request, Server, item, pool, sys};
 use std::ffi::{CStr, c_char, c_void};
 use std::mem::transmute as typed;
 use std::ptr::{self, NonNull};
 
-/// mod_rewrite as it is loaded now. Asked for at each start, never kept in a static.
+/// mod_rewrite as it is loaded now. It is looked up at each start, never kept in a static.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::module) struct Rewrite(NonNull<sys::module>);
+pub(crate) struct Rewrite(NonNull<sys::module>);
 
 type Function = unsafe extern "C" fn(*mut sys::request_rec, *mut c_char) -> *mut c_char;
 type Register = unsafe extern "C" fn(*mut c_char, Function);
 
-// The compiler holds our type against that of mod_rewrite.h.
+// The compiler compares our type with that of mod_rewrite.h.
 const _: fn(Function) -> sys::rewrite_mapfunc_t = Some;
 
-/// What a map's function answers if it panics. It is not a URL that mod_rewrite knows, so that a rule makes
-/// it a path of this server, and the request is refused there.
+/// The answer of a map's function that panics. mod_rewrite does not take it for a URL, so a rule makes it a path of
+/// this server, which refuses the request.
 const PANICKED: &CStr = c"slot:/";
 
 impl Rewrite {
-    /// mod_rewrite as it is loaded now; `None` when it is not.
-    pub(in crate::module) fn find() -> Option<Self> {
+    /// mod_rewrite as it is loaded now; `None` if it is not loaded.
+    pub(crate) fn find() -> Option<Self> {
         // SAFETY: a C string; Apache's list of modules is not written while hooks and directives run.
         NonNull::new(unsafe { sys::ap_find_linked_module(c"mod_rewrite.c".as_ptr()) }).map(Self)
     }
 
-    /// Whether our module was loaded after mod_rewrite: Apache hands each line to the module first that was
-    /// loaded last.
-    pub(in crate::module) fn reads_after_us(self) -> bool {
+    /// Whether this module was loaded after mod_rewrite, so that Apache gives it each line first.
+    pub(crate) fn reads_after_us(self) -> bool {
         // SAFETY: Apache's list of modules, the last loaded one first, is not written while the configuration
         // is checked.
         let modules =
@@ -43,9 +43,9 @@ impl Rewrite {
         both.next().is_some_and(is_ours)
     }
 
-    /// Offers `F` as the function of `RewriteMap … int:NAME`. For pre_config: mod_rewrite looks a name up when
-    /// it reads a RewriteMap.
-    pub(in crate::module) fn offer_map<F>(self, name: &'static CStr, _: F)
+    /// Offers `F` as the function of `RewriteMap … int:NAME`. To be called in pre_config, because mod_rewrite looks the
+    /// name up when it reads a RewriteMap.
+    pub(crate) fn offer_map<F>(self, name: &'static CStr, _: F)
     where
         F: Fn(&Request, &[u8]) -> Kept<CStr> + Copy + 'static,
     {
@@ -60,12 +60,12 @@ impl Rewrite {
         }
     }
 
-    /// Has mod_rewrite define a map for the rules of `server`, as a line `RewriteMap NAME SOURCE` would.
+    /// Defines a map for the rules of `server`, as a line `RewriteMap NAME SOURCE` would.
     ///
     /// # Errors
     ///
     /// The message of mod_rewrite.
-    pub(in crate::module) fn define_map(
+    pub(crate) fn define_map(
         self,
         server: Server,
         pool: Pool,
@@ -102,7 +102,9 @@ impl Rewrite {
         match wrong.map(|wrong| unsafe { pool::borrow(wrong) }) {
             Some(None) => Ok(()),
             Some(Some(wrong)) => Err(wrong.to_string_lossy().into_owned()),
-            None => Err("mod_rewrite's RewriteMap takes other arguments than it did".into()),
+            None => {
+                Err("mod_rewrite's RewriteMap takes arguments that mod_slot does not know".into())
+            }
         }
     }
 
@@ -135,7 +137,7 @@ where
                 Some(item::<F>()(Request::lend(r), key))
             },
             |panic| {
-                log_request(r, Level::Critical, panic);
+                log_request(r, Message::Panic, panic);
                 None
             },
         );

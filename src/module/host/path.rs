@@ -1,6 +1,6 @@
-//! The file that the path of a URL leads to.
+//! Paths of URLs, mapped to files.
 
-use super::log::Level;
+use super::message::Message;
 use super::request::Request;
 use super::{Answer, pool, sys};
 use std::ffi::{CStr, c_char};
@@ -8,9 +8,9 @@ use std::ptr::NonNull;
 use wide::u8x16;
 
 impl Request {
-    /// Maps the path to a file below `root`, as the core does below DocumentRoot: never out of it.
+    /// Maps the path to a file below `root`, as the core does below DocumentRoot. It never leads out of `root`.
     #[inline(never)]
-    pub(in crate::module) fn map_below(&self, root: &CStr) -> Answer {
+    pub(crate) fn map_below(&self, root: &CStr) -> Answer {
         let path = self.path().filter(|path| path.to_bytes().starts_with(b"/"));
         let Some(path) = path.filter(|_| !self.is_proxied()) else { return Answer::DECLINED };
         let Some(file) = self.join(root, path).or_else(|| self.merge(root, path)) else {
@@ -25,13 +25,14 @@ impl Request {
         Answer::OK
     }
 
-    /// ServerPath: the part of the path that a client without a Host header says instead.
+    /// ServerPath: the prefix of the path that a client without a Host header sends instead of the name.
     fn server_path(&self) -> Option<&CStr> {
         // SAFETY: the request's server is live, and its path null or a C string of the configuration.
         unsafe { pool::borrow((*(*self.raw()).server).path) }
     }
 
-    /// The file `path` below `root`, where that is nothing but one behind the other.
+    /// The file `path` below `root`, if `root` followed by `path` needs no change. This saves most requests APR's merge,
+    /// which parses each segment.
     fn join(&self, root: &CStr, path: &CStr) -> Option<NonNull<c_char>> {
         let [root, path] = [root, path].map(CStr::to_bytes);
         if self.server_path().is_some() || root.len() + path.len() > LONGEST {
@@ -42,8 +43,8 @@ impl Request {
         is_canonical(file, root.len()).then(|| NonNull::from(file).cast())
     }
 
-    /// The same in APR's way: with every dot resolved. `None`, and a line in the log, when that would
-    /// lead out of `root`.
+    /// The same with APR's merge, which resolves all dots. `None`, with a line in the log, if the file is outside
+    /// `root`.
     #[cold]
     #[inline(never)]
     fn merge(&self, root: &CStr, path: &CStr) -> Option<NonNull<c_char>> {
@@ -60,12 +61,12 @@ impl Request {
             return NonNull::new(file);
         }
         let path = path.to_string_lossy();
-        self.log(Level::Error, &format!("cannot map {path:?} to a file"));
+        self.log(Message::PathOutside, &format!("cannot map {path:?} to a file"));
         None
     }
 }
 
-/// The path without the ServerPath in front of it.
+/// The path without its ServerPath.
 fn without_server_path<'a>(path: &'a CStr, server_path: &CStr) -> &'a CStr {
     let prefix = server_path.to_bytes();
     let is_part = |rest: &[u8]| prefix.ends_with(b"/") || matches!(rest.first(), Some(b'/') | None);
@@ -75,25 +76,28 @@ fn without_server_path<'a>(path: &'a CStr, server_path: &CStr) -> &'a CStr {
     path
 }
 
-/// How many bytes are to be behind a path that [`is_canonical`] looks at.
+/// The bytes behind a path that [`is_canonical`] reads, because it compares 16 bytes at a time.
 const BEHIND: usize = 16;
 
-/// No longer name is looked at here: APR has limits of its own.
+/// The longest name to join; longer ones are left to APR, which has limits.
 const LONGEST: usize = 4000;
 
-/// Whether APR's merge of a root, which is the first `root` bytes of `file`, and of the path behind it
-/// is nothing but one behind the other: a single slash is between them, and nothing goes up or nowhere.
-/// The last [`BEHIND`] bytes are NULs, and no part of the path.
+/// Whether APR's merge of a root, the first `root` bytes of `file`, and the path behind it would change nothing: one
+/// slash is between them, and no segment is empty or begins with a dot. The last [`BEHIND`] bytes are NULs, and not
+/// part of the path.
 fn is_canonical(file: &[u8], root: usize) -> bool {
     let is_slash = |at: usize| file.get(at) == Some(&b'/');
     is_slash(root) && !is_slash(root.wrapping_sub(1)) && !has_odd_segment(&file[root..])
 }
 
-/// Whether a slash has another one behind it, or a dot.
+/// Whether a slash is followed by another slash or a dot.
+///
+/// Compares 16 bytes at a time, which saves a request 140 instructions for a path of usual length. Bytewise,
+/// SlotDocumentRoot would be 570 above DocumentRoot; 500 are promised.
 fn has_odd_segment(path: &[u8]) -> bool {
     let mut rest = path;
     while let Some((firsts, seconds)) = pair(rest) {
-        // With this bit, which is all that they differ in, a dot and a slash are one.
+        // A dot and a slash differ in this bit only.
         let seconds = u8x16::new(*seconds) | u8x16::splat(b'.' ^ b'/');
         if (u8x16::new(*firsts).simd_eq(b'/') & seconds.simd_eq(b'/')).any() {
             return true;
@@ -103,7 +107,7 @@ fn has_odd_segment(path: &[u8]) -> bool {
     false
 }
 
-/// Sixteen bytes, and those that are one further.
+/// Sixteen bytes, and the sixteen that begin one byte later.
 fn pair(path: &[u8]) -> Option<(&[u8; 16], &[u8; 16])> {
     path.first_chunk().zip(path.get(1..)?.first_chunk())
 }
@@ -113,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_merge_would_change_is_not_canonical() {
+    fn a_path_that_a_merge_would_change_is_not_canonical() {
         let below = |root: &str, path: &str| {
             is_canonical(format!("{root}{path}{}", "\0".repeat(BEHIND)).as_bytes(), root.len())
         };

@@ -1,4 +1,4 @@
-//! APR's pools: memory, and whatever else is to end together.
+//! APR's pools: memory and cleanups that end together.
 
 use super::sys;
 use std::cell::OnceCell;
@@ -6,8 +6,8 @@ use std::ffi::{CStr, c_char, c_void};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
-/// Puts `value` into the pool's own memory; it is dropped when the pool is cleared (`pconf`: at a
-/// restart; a request's: when its answer is out).
+/// Puts `value` into the pool's memory. It is dropped when the pool is cleared: `pconf` at a restart, a request's pool
+/// after the answer.
 ///
 /// # Safety
 ///
@@ -17,7 +17,7 @@ pub(super) unsafe fn place<T>(pool: *mut sys::apr_pool_t, value: T) -> *mut T {
     unsafe { place_new(pool, || value) }
 }
 
-/// As [`place`], of what `new` makes when there is room for it.
+/// The same for a value that `new` makes in place, which saves a request a copy of it.
 ///
 /// # Safety
 ///
@@ -31,7 +31,7 @@ pub(super) unsafe fn place_new<T>(pool: *mut sys::apr_pool_t, new: impl FnOnce()
         sys::APR_SUCCESS
     }
     const { assert!(align_of::<T>() <= 8, "APR aligns to 8 bytes") };
-    // SAFETY: the caller promises the pool. APR ends the process rather than to return null, and
+    // SAFETY: the caller promises the pool. APR ends the process instead of returning null, and
     // its memory is aligned for `T`. The module is never unloaded, so `release` outlives the pool.
     unsafe {
         let at = sys::apr_palloc(pool, size_of::<T>()).cast::<T>();
@@ -44,9 +44,9 @@ pub(super) unsafe fn place_new<T>(pool: *mut sys::apr_pool_t, new: impl FnOnce()
     }
 }
 
-/// A list that only grows. Its first value lies in it: nearly always there is but one.
+/// A list that only grows. Its first value lies in the list itself, because most lists have one value.
 #[derive(Debug)]
-pub(in crate::module) struct Held<T> {
+pub(crate) struct Held<T> {
     first: OnceCell<T>,
     rest: OnceCell<NonNull<Self>>,
 }
@@ -58,21 +58,21 @@ impl<T> Default for Held<T> {
 }
 
 impl<T> Held<T> {
-    pub(in crate::module) fn of(first: T) -> Self {
+    pub(crate) fn of(first: T) -> Self {
         Self { first: first.into(), rest: OnceCell::new() }
     }
 
-    pub(in crate::module) fn first(&self) -> Option<&T> {
+    pub(crate) fn first(&self) -> Option<&T> {
         self.first.get()
     }
 
-    /// The list behind the first value.
+    /// The values behind the first one.
     fn rest(&self) -> Option<&Self> {
-        // SAFETY: what `add` has put there lives as long as the list.
+        // SAFETY: `add` has put a list there that lives as long as this one.
         self.rest.get().map(|rest| unsafe { rest.as_ref() })
     }
 
-    pub(in crate::module) fn iter(&self) -> impl Iterator<Item = &T> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         std::iter::successors(Some(self), |held| held.rest()).filter_map(Self::first)
     }
 
@@ -81,7 +81,7 @@ impl<T> Held<T> {
     /// `pool` is live, and lives as long as the list.
     pub(super) unsafe fn add(&self, pool: *mut sys::apr_pool_t, value: T) -> &T {
         if self.first.get().is_some() {
-            // SAFETY: the caller promises the pool, and with it what is placed there.
+            // SAFETY: the caller promises the pool, which keeps the new list.
             unsafe {
                 let new = || NonNull::new_unchecked(place(pool, Self::default()));
                 return self.rest.get_or_init(new).as_ref().add(pool, value);
@@ -111,7 +111,7 @@ pub(super) unsafe fn concat(pool: *mut sys::apr_pool_t, parts: &[&[u8]]) -> *mut
     unsafe { concat_before::<1>(pool, parts).as_mut_ptr().cast() }
 }
 
-/// As [`concat`], with as many NULs behind the parts.
+/// The same with `NULS` NULs behind the parts.
 ///
 /// # Safety
 ///
@@ -135,7 +135,7 @@ pub(super) unsafe fn concat_before<'a, const NULS: usize>(
     }
 }
 
-/// Whether nothing is in a table.
+/// Whether a table is empty. APR has a function for this, which costs a call for each question of each request.
 ///
 /// # Safety
 ///
@@ -145,7 +145,7 @@ pub(super) unsafe fn is_empty(table: *const sys::apr_table_t) -> bool {
     unsafe { (*table.cast::<sys::apr_array_header_t>()).nelts == 0 }
 }
 
-/// A C string that may be null, borrowed for as long as the caller says that it lives.
+/// Borrows a C string that may be null.
 ///
 /// # Safety
 ///
@@ -155,9 +155,10 @@ pub(super) unsafe fn borrow<'a>(text: *const c_char) -> Option<&'a CStr> {
     if text.is_null() { None } else { Some(unsafe { CStr::from_ptr(text) }) }
 }
 
-/// A C string whose length is not known yet: most are told apart by their first bytes.
+/// A C string whose length is not known yet. Most comparisons need only its first bytes, so this saves requests
+/// `strlen`.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::module) struct Text<'a>(NonNull<c_char>, PhantomData<&'a CStr>);
+pub(crate) struct Text<'a>(NonNull<c_char>, PhantomData<&'a CStr>);
 
 impl<'a> Text<'a> {
     /// # Safety
@@ -167,27 +168,27 @@ impl<'a> Text<'a> {
         Some(Self(NonNull::new(text.cast_mut())?, PhantomData))
     }
 
-    /// What tells it from any other text in memory.
-    pub(in crate::module) fn address(self) -> usize {
+    /// The address of the text, which no other text in memory has.
+    pub(crate) fn address(self) -> usize {
         self.0.addr().get()
     }
 
-    /// All of it.
-    pub(in crate::module) fn c_str(self) -> &'a CStr {
+    /// The whole text.
+    pub(crate) fn c_str(self) -> &'a CStr {
         // SAFETY: see `lend`.
         unsafe { CStr::from_ptr(self.0.as_ptr()) }
     }
 
-    /// What is behind `prefix`, which has no NUL.
+    /// The text behind `prefix`, which has no NUL.
     #[inline]
-    pub(in crate::module) fn strip_prefix<const N: usize>(self, prefix: &[u8; N]) -> Option<Self> {
+    pub(crate) fn strip_prefix<const N: usize>(self, prefix: &[u8; N]) -> Option<Self> {
         self.behind(prefix, |byte, expected| byte == expected)
     }
 
-    /// What is behind `scheme`, which is in lower case and has no NUL; in the text, it may be in any
-    /// case. Nearly always it is in lower case there too, or is not there.
+    /// The text behind `scheme`, which may be in any case there. `scheme` itself is in lower case and has no NUL. Most
+    /// texts have it in lower case, or do not have it.
     #[inline]
-    pub(in crate::module) fn strip_scheme<const N: usize>(self, scheme: &[u8; N]) -> Option<Self> {
+    pub(crate) fn strip_scheme<const N: usize>(self, scheme: &[u8; N]) -> Option<Self> {
         #[cold]
         #[inline(never)]
         fn in_any_case<'a, const N: usize>(text: Text<'a>, scheme: &[u8; N]) -> Option<Text<'a>> {
@@ -199,7 +200,7 @@ impl<'a> Text<'a> {
     #[inline]
     fn behind<const N: usize>(self, prefix: &[u8; N], is: impl Fn(u8, u8) -> bool) -> Option<Self> {
         let first = self.0.cast::<u8>();
-        // SAFETY: no byte behind the NUL is read, which is equal to none of the prefix.
+        // SAFETY: the comparison ends at the NUL, because no byte of the prefix is a NUL.
         let has_it = (0..N).all(|at| is(unsafe { first.add(at).read() }, prefix[at]));
         // SAFETY: `N` bytes were equal to those of the prefix, so the NUL is behind them.
         has_it.then(|| Self(unsafe { self.0.add(N) }, PhantomData))
@@ -211,8 +212,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_told_by_its_first_bytes_and_no_others() {
-        // What lies behind the NUL would make it another text.
+    fn a_prefix_is_compared_up_to_the_nul_and_no_further() {
+        // The bytes behind the NUL would complete the prefix.
         let bytes = |text: &str| [text.as_bytes(), b"\0oxy:slot://app/\0"].concat();
         for (whole, behind, url) in [
             ("proxy:slot://app", Some("slot://app"), Some(3)),

@@ -1,4 +1,4 @@
-//! The `<Proxy>` and `<ProxyMatch>` sections of mod_proxy, which apply to a request by its URL.
+//! The `<Proxy>` and `<ProxyMatch>` sections of mod_proxy, which apply to requests by their URLs.
 
 use super::{Proxy, Request, pool, sys};
 use std::ffi::{CStr, c_char};
@@ -6,19 +6,19 @@ use std::ptr;
 
 impl Proxy {
     /// Whether the server of `request` has such sections.
-    pub(in crate::module) fn has_sections(&self, request: &Request) -> bool {
+    pub(crate) fn has_sections(&self, request: &Request) -> bool {
         // SAFETY: the request is live, and mod_proxy makes a configuration, with its array, for each server.
         unsafe { (*(*self.conf_of(request)).sec_proxy).nelts > 0 }
     }
 
-    /// Applies to `request` the sections that match one of `urls`, each section once, in the order of the
-    /// configuration; the groups that a `<ProxyMatch>` names are those of the first URL that it matches.
+    /// Applies the sections that match one of `urls` to `request`, each section once, in the order of the
+    /// configuration. The named groups of a `<ProxyMatch>` are those of the first URL that matches.
     ///
-    /// This is mod_proxy's own walk over its sections, which knows one URL only.
-    pub(in crate::module) fn apply_sections(&self, request: &Request, urls: [&CStr; 2]) {
+    /// mod_proxy's own walk over its sections takes only one URL.
+    pub(crate) fn apply_sections(&self, request: &Request, urls: [&CStr; 2]) {
         let r = request.raw();
-        // SAFETY: the request is live, and the array holds `nelts` sections of a live configuration. What is
-        // merged lies in the request's pool.
+        // SAFETY: the request is live, and the array holds `nelts` sections of a live configuration. The
+        // merged configuration lies in the request's pool.
         unsafe {
             let sections = &*(*self.conf_of(request)).sec_proxy;
             let first = sections.elts.cast::<*mut sys::ap_conf_vector_t>();
@@ -43,8 +43,8 @@ impl Proxy {
     }
 }
 
-/// Whether a section is for `url`: its regular expression, its pattern, or the beginning of a URL. What a
-/// regular expression has named goes into the request's environment.
+/// Whether a section matches `url` by its regular expression, its pattern, or the beginning of a URL. Puts the named
+/// groups of a regular expression into the request's environment.
 ///
 /// # Safety
 ///
@@ -71,14 +71,14 @@ unsafe fn matches(
 
 /// # Safety
 ///
-/// As for [`matches`]; the section has a regular expression.
+/// As for [`matches()`]; the section has a regular expression.
 unsafe fn matches_expression(
     r: *mut sys::request_rec,
     section: *const sys::proxy_dir_conf,
     url: &CStr,
 ) -> bool {
-    // SAFETY: the caller promises both. `found` has room for as many groups as are asked for, all of which
-    // the call writes when it finds a match; a group's offsets lie within the URL.
+    // SAFETY: the caller promises both. `found` has room for `count` groups, which the call writes when
+    // it finds a match; a group's offsets lie within the URL.
     unsafe {
         let (names, mut count, mut found) = ((*section).refs, 0, ptr::null_mut());
         if !names.is_null() {

@@ -1,39 +1,39 @@
-//! The tree of directives that Apache has read: all files, all sections, in their order.
+//! The tree of directives that Apache has read: all files and sections, in order.
 
 use super::{Pool, pool, sys};
 use std::ffi::CStr;
 use std::fmt;
 
-/// A directive, where it stands, and with what.
+/// A directive, its arguments and its place.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::module) struct Line<'a> {
-    pub(in crate::module) name: &'a str,
-    pub(in crate::module) args: &'a str,
-    /// The section that it stands in, as `<Name`, and with what; empty at the top.
+pub(crate) struct Line<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) args: &'a str,
+    /// The section around the directive, as `<Name`, and its arguments; both empty at the top level.
     section: (&'a str, &'a str),
     file: &'a str,
     number: i32,
 }
 
 impl Line<'_> {
-    /// Whether it is this directive: case does not matter in their names.
-    pub(in crate::module) fn is(&self, name: &str) -> bool {
+    /// Whether the directive has this name, in any case.
+    pub(crate) fn is(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name)
     }
 
-    /// The section that it stands in, as `<Name`, and with what, without quotes; both empty at the top.
-    pub(in crate::module) fn section(&self) -> (&str, &str) {
+    /// The section around the directive, as `<Name`, and its arguments without quotes; both empty at the top level.
+    pub(crate) fn section(&self) -> (&str, &str) {
         let (section, args) = self.section;
         (section, opened(args))
     }
 
-    /// With what this line opens a section, without quotes.
-    pub(in crate::module) fn opens(&self) -> &str {
+    /// The arguments of a section that this line opens, without quotes.
+    pub(crate) fn opens(&self) -> &str {
         opened(self.args)
     }
 
-    /// The argument of the section `name`, if it stands in one.
-    pub(in crate::module) fn within(&self, name: &str) -> Option<&str> {
+    /// The arguments of the section around the directive, if that is `name`.
+    pub(crate) fn within(&self, name: &str) -> Option<&str> {
         let (section, args) = self.section();
         let inside = section.strip_prefix('<').is_some_and(|s| s.eq_ignore_ascii_case(name));
         inside.then_some(args)
@@ -47,13 +47,13 @@ impl fmt::Display for Line<'_> {
     }
 }
 
-/// Shows each directive of the configuration to `see`, until it says no. What is not UTF-8 is left
-/// out: it can name nothing of ours.
-pub(in crate::module) fn for_each_directive<E>(
+/// Calls `see` with each directive of the configuration, until it returns an error. Skips lines that are not UTF-8,
+/// because names of groups are ASCII.
+pub(crate) fn for_each_directive<E>(
     mut see: impl FnMut(Line<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
-    // SAFETY: the tree lives as long as the configuration that it was read from; we are on the
-    // thread that reads it, and `see` is not given the tree to write.
+    // SAFETY: the tree lives as long as its configuration; this is the thread that reads it, and `see`
+    // cannot write the tree.
     unsafe { walk(sys::ap_conftree, &mut see) }
 }
 
@@ -62,20 +62,16 @@ fn opened(args: &str) -> &str {
     args.trim_end().trim_end_matches('>').trim_matches('"')
 }
 
-/// Gives each directive `name` the arguments that `edit` answers.
-pub(in crate::module) fn edit_directives(
-    pool: Pool,
-    name: &str,
-    edit: impl Fn(&[u8]) -> Option<Vec<u8>>,
-) {
-    // SAFETY: the tree lives as long as the configuration that it was read from, on the thread that reads it;
-    // nothing that was borrowed from it is left.
+/// Replaces the arguments of each directive `name` for which `edit` has an answer.
+pub(crate) fn edit_directives(pool: Pool, name: &str, edit: impl Fn(&[u8]) -> Option<Vec<u8>>) {
+    // SAFETY: the tree lives as long as its configuration; this is the thread that reads it, and nothing borrows from
+    // the tree.
     let mut next = vec![unsafe { sys::ap_conftree }];
     while let Some(node) = next.pop() {
         if node.is_null() {
             continue;
         }
-        // SAFETY: a live node, of which the strings are C strings or null, and the neighbours live or null.
+        // SAFETY: a live node. Its strings are C strings or null, and its neighbours are live or null.
         unsafe {
             next.extend([(*node).next, (*node).first_child]);
             let known = pool::borrow((*node).directive).map_or(&b""[..], CStr::to_bytes);

@@ -1,18 +1,18 @@
-//! Which Apache this is: it may be older or newer than the one whose headers the module was built with.
+//! The version of the Apache that runs. It may be older or newer than the headers that the module was built with.
 //!
-//! Apache's API has a major number, which is the same for all of 2.4 and which Apache compares, and a minor number,
-//! which grows with each addition and which it does not. Records grow at their ends only, so a module may run in an
-//! older Apache than its headers are of, as long as it leaves alone what that one does not have.
+//! Apache's API has a major number, which is the same for all of 2.4, and which Apache compares. Its minor number grows
+//! with each addition, and Apache does not compare it. Structures grow at their ends only, so a module can run in an
+//! Apache older than its headers if it does not touch later additions.
 
 use super::sys;
 
 /// The minor number of the API of the Apache that runs.
 fn minor() -> i32 {
-    // SAFETY: a static of Apache's, of which this field is never written.
+    // SAFETY: a static of Apache; this field is never written.
     unsafe { (&raw const sys::core_module.minor_version).read() }
 }
 
-/// 2.4.53: the whole name of a worker, of which the older field has 95 bytes only.
+/// 2.4.53: the whole name of a worker. The older field has only 95 bytes of it.
 #[cfg(mmn_124)]
 pub(super) fn has_whole_names() -> bool {
     minor() >= 124
@@ -24,8 +24,7 @@ pub(super) fn has_address_ttl() -> bool {
     minor() >= 130
 }
 
-/// 2.4.60: mod_proxy brings the URL of a SetHandler into its canonical form. Before, it asked for a URL that ends in
-/// the path of a file, as it was.
+/// 2.4.60: mod_proxy canonicalises the URL of a SetHandler. Before, it sent a URL that ends with the path of a file.
 pub(super) fn canonicalises_handlers() -> bool {
     minor() >= 132
 }
@@ -39,8 +38,8 @@ pub(super) fn canonicalises_rules() -> bool {
 ///
 /// # Errors
 ///
-/// Which Apache this is, and which one it takes.
-pub(in crate::module) fn check_version() -> Result<(), String> {
+/// The version of this Apache, and the oldest version that will do.
+pub(crate) fn check_version() -> Result<(), String> {
     if minor() >= sys::LEAST_MAGIC_MINOR {
         return Ok(());
     }
@@ -51,7 +50,7 @@ pub(in crate::module) fn check_version() -> Result<(), String> {
         version
     };
     Err(format!(
-        "mod_slot needs Apache httpd 2.4.52 or newer: this is {}.{}.{}, of module magic number {}:{}, and {} is the \
+        "mod_slot needs Apache httpd 2.4.52 or newer: this is {}.{}.{}, with module magic number {}:{}, and {} is the \
          least; upgrade Apache, or leave mod_slot's LoadModule out",
         version.major,
         version.minor,

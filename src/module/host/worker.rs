@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 
 /// A worker of mod_proxy: a backend's address, its parameters, its pool of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in crate::module) struct Worker(pub(super) NonNull<sys::proxy_worker>);
+pub(crate) struct Worker(pub(super) NonNull<sys::proxy_worker>);
 
 // SAFETY: workers live as long as the configuration; mod_proxy itself uses them from all threads.
 unsafe impl Send for Worker {}
@@ -25,11 +25,11 @@ impl Worker {
         unsafe { (*self.raw()).s }
     }
 
-    /// Its name: the URL that it was declared for. Before 2.4.53, mod_proxy kept 95 bytes of it.
+    /// The URL that the worker was declared for. Before 2.4.53, mod_proxy kept 95 bytes of it.
     pub(super) fn name(&self) -> &CStr {
         let shared = self.shared();
-        // SAFETY: arrays of characters that end with a NUL; a live worker is written no more when its name is asked
-        // for. The longer one is looked at only if this Apache has it.
+        // SAFETY: arrays of characters that end with a NUL, in a live worker, which nobody writes any more. The longer
+        // one is read only if this Apache has it.
         unsafe {
             #[cfg(mmn_124)]
             if version::has_whole_names() {
@@ -39,16 +39,16 @@ impl Worker {
         }
     }
 
-    /// Whether it talks to this unix socket (`None`: to none).
-    pub(in crate::module) fn has_socket(self, path: Option<&CStr>) -> bool {
+    /// Whether the worker uses this unix socket; `None` stands for no socket.
+    pub(crate) fn has_socket(self, path: Option<&CStr>) -> bool {
         // SAFETY: an array of characters that ends with a NUL.
         let has = unsafe { CStr::from_ptr((&raw const (*self.shared()).uds_path).cast()) };
         has == path.unwrap_or_default()
     }
 
-    /// A refused connection must not keep requests from a backend that is up again, unless the administrator has
-    /// written `retry=`.
-    pub(in crate::module) fn never_in_error(self) {
+    /// Has mod_proxy send requests even after a failed connection, so that a backend is used as soon as it is up again.
+    /// Does nothing if the administrator has set `retry=`.
+    pub(crate) fn never_in_error(self) {
         // SAFETY: live, and the configuration is still being made.
         unsafe {
             let shared = self.shared();
@@ -61,15 +61,15 @@ impl Worker {
         }
     }
 
-    /// It is a name in the configuration and no backend: mod_proxy makes no pool of connections for it in
-    /// the children, which takes two pages in each.
-    pub(in crate::module) fn never_connects(self) {
+    /// Marks a worker that is only a name in the configuration: mod_proxy makes no connection pool for it, which would
+    /// take two pages in each child.
+    pub(crate) fn never_connects(self) {
         // SAFETY: live, and the configuration is still being made.
         unsafe { (*self.raw()).local_status |= sys::PROXY_WORKER_INITIALIZED as c_uint }
     }
 
-    /// Whether any parameter was set for it.
-    pub(in crate::module) fn has_parameters(self) -> bool {
+    /// Whether any parameter was set for the worker.
+    pub(crate) fn has_parameters(self) -> bool {
         // SAFETY: a worker's shared part is numbers, characters and pointers, for which zeros are a
         // value; this worker's is live.
         unsafe {
@@ -78,8 +78,8 @@ impl Worker {
         }
     }
 
-    /// Takes over the parameters that were set for `other`, and the `<Proxy>` section that it stands in.
-    pub(in crate::module) fn inherit(self, other: Self) {
+    /// Copies the parameters that were set for `other`, and its `<Proxy>` section.
+    pub(crate) fn inherit(self, other: Self) {
         // SAFETY: both live and two, and the configuration is still being made.
         unsafe {
             transfer(other.shared(), self.shared());
@@ -90,17 +90,17 @@ impl Worker {
         }
     }
 
-    /// What is the same for all copies of a worker: virtual hosts have copies of the main server's.
-    pub(in crate::module) fn identity(self) -> usize {
+    /// A number that all copies of a worker share: virtual hosts have copies of the main server's workers.
+    pub(crate) fn identity(self) -> usize {
         self.shared().addr()
     }
 }
 
-/// The part of a worker that all processes share. It is never borrowed as a whole: an older Apache's ends before
-/// what the headers have at its end.
+/// The part of a worker that all processes share. It is never borrowed as a whole, because in an older Apache it is
+/// shorter than in the headers.
 type Shared = sys::proxy_worker_shared;
 
-/// Whether the administrator has written `retry=`, and not [`Worker::never_in_error`] set it.
+/// Whether the administrator has set `retry=`, and not [`Worker::never_in_error`].
 ///
 /// # Safety
 ///
@@ -113,7 +113,7 @@ unsafe fn has_own_retry(shared: *const Shared) -> bool {
     }
 }
 
-/// Copies the parameters that were set, and tells whether there were any.
+/// Copies the parameters that were set. Returns whether there were any.
 ///
 /// # Safety
 ///
@@ -134,7 +134,7 @@ unsafe fn transfer(from: *const Shared, to: *mut Shared) -> bool {
             if (*from).$field != $default { (*to).$field = (*from).$field; any = true; }
         )+};
     }
-    // SAFETY: the caller promises both, as far as this Apache has them; what it may not have is asked for.
+    // SAFETY: the caller promises both, as far as this Apache has them; fields that it may lack are checked first.
     unsafe {
         flagged! {
             timeout if timeout_set_raw, set_timeout_set_raw;

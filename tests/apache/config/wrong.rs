@@ -11,19 +11,19 @@ pub(super) const GROUPS: &str = "<SlotGroup app>\n\
     <SlotGroup files>\nSlot blue - docroot=/srv/no/blue\n</SlotGroup>\n\
     <SlotGroup bare>\nSlot x http://127.0.0.1:8083\n</SlotGroup>\n";
 
-const NOBODY: &str = "slot://nobody: there is no <SlotGroup nobody>|there is app, files, bare";
+const NOBODY: &str = "slot://nobody: there is no <SlotGroup nobody>|configured: app, files, bare";
 const NO_BACKEND: &str =
     "slot://files: slot \"blue\" has no backend|give it one, or take the path out";
 const CHOOSES: &str = "a request would choose the group";
 const NO_URL: &str = "URL must be absolute";
 /// The words of a newer mod_proxy, or else ours.
-const NO_GROUP: &str = "URL must be absolute or else it names no group, as slot://app/ does";
+const NO_GROUP: &str = "URL must be absolute or else it names no group; write it as in slot://app/";
 const NO_ROOT: &str = "SlotDocumentRoot takes the name of a group";
 const NAME: &str = "letters, digits, '_', '-' and '.' only";
 const START: &str = "a name starts with a letter or a digit";
-const GLOBAL: &str = "stands in the main configuration, outside of <VirtualHost>";
+const GLOBAL: &str = "belongs in the main configuration, outside <VirtualHost>";
 const ONE_NAME: &str = "<SlotGroup> takes one name, as in <SlotGroup app>";
-const OTHER: &str = "give it another name";
+const OTHER: &str = "use another name";
 const DIRECTORY: &str = "takes the path of a directory";
 
 /// Where a route names a group.
@@ -91,7 +91,7 @@ pub(super) const ROUTES: [Wrong<'static>; 63] = [
     ("!ProxyPassReverse / slot://files/", NO_BACKEND),
     (
         "!SlotDocumentRoot nobody",
-        "SlotDocumentRoot: there is no <SlotGroup nobody>|there is app, files",
+        "SlotDocumentRoot: there is no <SlotGroup nobody>|configured: app, files",
     ),
     ("<VirtualHost *:80>\n!SlotDocumentRoot nobody\n</VirtualHost>", "no <SlotGroup nobody>"),
     ("!SlotDocumentRoot bare", "SlotDocumentRoot bare: slot \"x\" has no docroot=path"),
@@ -122,7 +122,7 @@ pub(super) const ELSEWHERE: [&str; 12] = [
 pub(super) const SECTIONS: [Wrong<'static>; 34] = [
     (
         "!<SlotGroup app>\nSlot c http://127.0.0.1:4\n</SlotGroup>",
-        "there is a group \"app\" already",
+        "there already is a group \"app\"",
     ),
     ("!<SlotGroup APP>\nSlot c http://127.0.0.1:4\n</SlotGroup>", OTHER),
     ("!<SlotGroup>\nSlot c http://127.0.0.1:4\n</SlotGroup>", ONE_NAME),
@@ -140,29 +140,32 @@ pub(super) const SECTIONS: [Wrong<'static>; 34] = [
     ("<Directory />\n!<SlotGroup c>\nSlot d -\n</SlotGroup>\n</Directory>", "<Directory> context"),
     (
         "<SlotGroup c>\n!<SlotGroup d>\nSlot c http://127.0.0.1:4\n</SlotGroup>\n</SlotGroup>",
-        "<SlotGroup d> stands in another <SlotGroup>: close that one first",
+        "<SlotGroup d> is inside another <SlotGroup>: close that one first",
     ),
     (
         "<SlotGroup c>\nSlot c http://127.0.0.1:4\n!ServerName x\n</SlotGroup>",
-        "ServerName has no place in <SlotGroup c>: close that first",
+        "ServerName is not allowed inside <SlotGroup c>: close that first",
     ),
     (
         "<SlotGroup \"c\">\nSlot c http://127.0.0.1:4\n!ProxyPass / http://x/\n</SlotGroup>",
-        "ProxyPass has no place in <SlotGroup c>",
+        "ProxyPass is not allowed inside <SlotGroup c>",
     ),
     (
         "<SlotGroup c>\nSlot c http://127.0.0.1:4\n!SlotDocumentRoot app\n</SlotGroup>",
-        "SlotDocumentRoot has no place in <SlotGroup c>",
+        "SlotDocumentRoot is not allowed inside <SlotGroup c>",
     ),
     (
         "<SlotGroup c>\nSlot c http://127.0.0.1:4\n!<Directory />\n</Directory>\n</SlotGroup>",
-        "<Directory has no place in <SlotGroup c>",
+        "<Directory is not allowed inside <SlotGroup c>",
     ),
     ("<SlotGroup c>\n!Slott x http://x/\n</SlotGroup>", "Invalid command 'Slott'"),
-    ("!Slot c http://127.0.0.1:4", "Slot stands in a <SlotGroup> only"),
-    ("!SlotDefault a", "SlotDefault stands in a <SlotGroup> only"),
-    ("!SlotOperator group=root", "SlotOperator stands in a <SlotGroup> only"),
-    ("<VirtualHost *:80>\n!Slot c http://127.0.0.1:4\n</VirtualHost>", "in a <SlotGroup> only"),
+    ("!Slot c http://127.0.0.1:4", "Slot is only allowed inside <SlotGroup>"),
+    ("!SlotDefault a", "SlotDefault is only allowed inside <SlotGroup>"),
+    ("!SlotOperator group=root", "SlotOperator is only allowed inside <SlotGroup>"),
+    (
+        "<VirtualHost *:80>\n!Slot c http://127.0.0.1:4\n</VirtualHost>",
+        "is only allowed inside <SlotGroup>",
+    ),
     ("<Directory />\n!Slot c http://127.0.0.1:4\n</Directory>", "<Directory> context"),
     ("!SlotStateDir", DIRECTORY),
     ("!SlotStateDir \"\"", DIRECTORY),
@@ -176,8 +179,8 @@ pub(super) const SECTIONS: [Wrong<'static>; 34] = [
 
 const WORDS: &str = "Slot takes a name, the backend's URL or -, and docroot=path";
 const SAME: &str =
-    "is the address of slot \"one\" already|a flip between them would change nothing";
-const SAME_C: &str = "is the address of slot \"c\" already";
+    "is already the address of slot \"one\"|a flip between them would change nothing";
+const SAME_C: &str = "is already the address of slot \"c\"";
 const NO_SCHEME: &str =
     "it has no scheme, as in http://127.0.0.1:8081|a slot of static files only has -";
 const SCHEMES: &str = "is no address of a slot|mod_slot knows the schemes http, https, h2";
@@ -185,8 +188,8 @@ const NO_HOST: &str = "is no address of a slot: it has no host";
 const PORT: &str = "its port is no number from 1 to 65535";
 const NO_PLACE: &str = "has no place in it";
 const RELATIVE: &str = "the path is not absolute";
-const PARAMETER: &str = "is unknown; Slot knows docroot=path";
-const NO_SLOT: &str = "<SlotGroup g> has no such slot, it has one";
+const PARAMETER: &str = "is unknown; Slot takes docroot=path";
+const NO_SLOT: &str = "<SlotGroup g> has no such slot; it has one";
 const DEFAULT: &str = "SlotDefault takes the name of a slot";
 const OPERATOR: &str = "SlotOperator takes group=name, the name of a group of this system";
 
@@ -199,10 +202,7 @@ pub(super) const MEMBERS: [Wrong<'static>; 64] = [
     ("!Slot c/d http://127.0.0.1:4", NAME),
     ("!Slot http://127.0.0.1:4 c", NAME),
     ("!Slot -c http://127.0.0.1:4", START),
-    (
-        "!Slot one http://127.0.0.1:9",
-        "<SlotGroup g> has a slot \"one\" already; give it another name",
-    ),
+    ("!Slot one http://127.0.0.1:9", "<SlotGroup g> already has a slot \"one\"; use another name"),
     ("!Slot ONE http://127.0.0.1:9", OTHER),
     ("!Slot c http://127.0.0.1:8", SAME),
     ("!Slot c HTTP://127.0.0.1:8/", SAME),
@@ -213,7 +213,7 @@ pub(super) const MEMBERS: [Wrong<'static>; 64] = [
     ("Slot c unix:/run/a|http://localhost\n!Slot d unix:/run/a|http://LOCALHOST/", SAME_C),
     (
         "Slot c http://x.example docroot=/srv/c/../d/\n!Slot d http://x.example docroot=/srv//d/",
-        "slot \"c\" already, and the docroot is the same",
+        "slot \"c\", and the docroot is the same",
     ),
     ("!Slot c -", "Slot c: without a backend (-), it needs docroot=path"),
     ("!Slot c - docroot=srv/c", RELATIVE),
@@ -222,7 +222,7 @@ pub(super) const MEMBERS: [Wrong<'static>; 64] = [
     ("!Slot c http://127.0.0.1:4 docrot=/srv/c", PARAMETER),
     ("!Slot c http://127.0.0.1:4 /srv/c", PARAMETER),
     ("!Slot c http://127.0.0.1:4 docroot = /srv/c", PARAMETER),
-    ("!Slot c - docroot=/srv/c docroot=/srv/d", "Slot c: it has two docroots; leave one out"),
+    ("!Slot c - docroot=/srv/c docroot=/srv/d", "Slot c: it has two docroots; remove one"),
     ("!Slot c d http://127.0.0.1:4", NO_SCHEME),
     ("!Slot c 127.0.0.1:4", NO_SCHEME),
     ("!Slot c /srv/c", NO_SCHEME),
@@ -258,7 +258,7 @@ pub(super) const MEMBERS: [Wrong<'static>; 64] = [
     ("!SlotDefault one two", DEFAULT),
     (
         "SlotDefault one\n!SlotDefault one",
-        "SlotDefault stands in <SlotGroup g> already; leave one out",
+        "SlotDefault is already set in <SlotGroup g>; remove one of the lines",
     ),
     ("!SlotOperator", OPERATOR),
     ("!SlotOperator root", OPERATOR),
@@ -268,9 +268,9 @@ pub(super) const MEMBERS: [Wrong<'static>; 64] = [
     ("!SlotOperator group=no-such-group", "this system has no such group; groupadd no-such-group"),
     (
         "SlotOperator group=root\n!SlotOperator group=nogroup",
-        "SlotOperator stands in <SlotGroup g>",
+        "SlotOperator is already set in <SlotGroup g>",
     ),
-    ("!<Files x>\n</Files>", "<Files has no place in <SlotGroup g>"),
+    ("!<Files x>\n</Files>", "<Files is not allowed inside <SlotGroup g>"),
 ];
 
 /// Right lines, after `GROUPS`.

@@ -52,7 +52,9 @@ fn truncating_the_control_file_kills_no_process() {
         serves_on(&site, slot, &children);
         let log = site.log().split_off(logged);
         // Of a page that begins before the end, the rest is zeros: no fault, but perhaps no word.
-        let says = format!("app.slot was cut short; this process serves slot {slot:?}");
+        let says = format!(
+            "SLOT0020: group \"app\": app.slot was cut short; this process serves slot {slot:?}"
+        );
         let told = log.matches(&says).count();
         assert!(if len == 0 { (1..=children.len()).contains(&told) } else { told == 0 }, "{log}");
         refuses(&site, &["flip", "app", other], 1, &format!("it has {len} bytes and not 4096"));

@@ -1,0 +1,94 @@
+//! What mod_slot keeps with a request.
+
+use super::config::SlotModule;
+use super::group::{Group, Slot};
+use super::host::{Decimal, Held, Kept, Request, Worker};
+use crate::lease::Entered;
+use crate::state::counts::{BlockWords, Words};
+use std::cell::Cell;
+use std::ffi::CStr;
+
+/// What mod_slot keeps with a request.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// The groups that the request has entered. Kept with the client's request; sub-requests and internal redirects
+    /// share them.
+    pub(super) pins: Held<Pin>,
+    /// The worker that mod_proxy has to use.
+    pub(super) worker: Cell<Option<Worker>>,
+    /// The address of the file name that the worker was chosen for.
+    pub(super) sent: Cell<usize>,
+    /// The slot that the request's URL was made for.
+    pub(super) routed: Cell<Option<Routed>>,
+    /// The address of the URL that a ProxyPass was about to give the request; 0 before that.
+    pub(super) passed: Cell<usize>,
+    /// Whether mod_proxy's modules canonicalise the URL of the slot at this moment.
+    pub(super) canonicalises: Cell<bool>,
+    /// The last group that a rule has named for the request.
+    pub(super) named: Cell<Option<Kept<Named>>>,
+    /// The slot whose docroot is the request's DOCUMENT_ROOT.
+    pub(super) docroot: Cell<Option<Kept<Slot>>>,
+    /// Whether the request's environment names its slot.
+    pub(super) is_marked: Cell<bool>,
+}
+
+impl State {
+    /// What is kept with `request`, made when it is first asked for.
+    #[inline]
+    pub(super) fn of(request: &Request) -> &Self {
+        request.state::<SlotModule>()
+    }
+
+    /// What is kept with `request`, if anything.
+    #[inline]
+    pub(super) fn known(request: &Request) -> Option<&Self> {
+        request.known_state::<SlotModule>()
+    }
+
+    pub(super) fn pins(&self) -> &Held<Pin> {
+        &self.pins
+    }
+}
+
+/// A request in a slot, where it is in flight until it leaves.
+#[derive(Debug)]
+pub(super) struct Pin {
+    pub(super) group: Kept<Group>,
+    /// `None` if this process does not know the slot.
+    pub(super) slot: Option<Kept<Slot>>,
+    pub(super) entered: Entered,
+    /// The generation, as text for the environment.
+    pub(super) generation: Decimal,
+    /// This process's row in the group's counts, and the slot's block in it.
+    pub(super) row: Kept<Words>,
+    pub(super) block: Kept<BlockWords>,
+    pub(super) stay: Cell<Stay>,
+}
+
+/// Whether a request is in its slot.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Stay {
+    /// In the slot, with a note at this place of the row.
+    Noted(u32),
+    /// In the slot; the row had no room for a note.
+    Unnoted,
+    Left,
+}
+
+/// The slot that a request's URL was made for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Routed {
+    pub(super) group: Kept<Group>,
+    pub(super) slot: Kept<Slot>,
+    /// The address of the file name that holds the URL. A request that is given another URL has another name there.
+    pub(super) filename: usize,
+}
+
+/// A group that a rule has named for a request.
+#[derive(Debug)]
+pub(super) struct Named {
+    pub(super) number: u64,
+    pub(super) group: Kept<CStr>,
+    /// The group that was named before.
+    pub(super) before: Option<Kept<Self>>,
+}
