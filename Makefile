@@ -34,7 +34,7 @@ help: ## Print this list
 
 demo: check-build ## Flip ten times under load, in a private Apache; nothing is installed
 	@$(CARGO) build --lib --bin slotctl --example demo
-	@$(target)/debug/apache/demo
+	@$(target)/debug/examples/demo
 
 test: check-test ## Run all tests: the core alone, everything with a real Apache, the model
 	$(CARGO) test --no-default-features --features man --lib --bins
@@ -79,7 +79,7 @@ APPS ?= 1 100 1000
 instructions: check-build check-valgrind ## Count the instructions of a request, slot:// and its rivals
 	@$(CARGO) build --example instructions
 	@$(CARGO) rustc --release --lib --crate-type cdylib
-	@MOD_SLOT=$(module) $(target)/debug/benches/instructions $(APPS) $(ROWS) $(if $(TSV),--tsv)
+	@MOD_SLOT=$(module) $(target)/debug/examples/instructions $(APPS) $(ROWS) $(if $(TSV),--tsv)
 
 # `make bench CHAPTERS="lease flip"` measures only these; `make bench QUICK=1` checks that everything runs.
 bench: check-build check-bench ## Measure mod_slot and its rivals, and write benches/RESULTS.md
@@ -88,7 +88,7 @@ bench: check-build check-bench ## Measure mod_slot and its rivals, and write ben
 	$(CARGO) build --example instructions
 	$(if $(filter lease,$(or $(CHAPTERS),lease)),$(CARGO) bench --bench lease -- $(if $(QUICK),--quick))
 	MOD_SLOT=$(abspath $(module)) SLOTCTL=$(abspath $(slotctl)) \
-		INSTRUCTIONS=$(abspath $(target)/debug/benches/instructions) $(CARGO) bench --bench compare -- $(CHAPTERS)
+		INSTRUCTIONS=$(abspath $(target)/debug/examples/instructions) $(CARGO) bench --bench compare -- $(CHAPTERS)
 
 installing = APXS="$(APXS)" INSTALL="$(INSTALL)" DESTDIR="$(DESTDIR)" bindir="$(bindir)" docdir="$(docdir)" \
 	libexecdir="$(libexecdir)" sysconfdir="$(sysconfdir)" statedir="$(statedir)" progname="$(progname)" \

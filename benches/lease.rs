@@ -10,7 +10,7 @@ use mod_slot::lease;
 use mod_slot::ops::tally::tally;
 use mod_slot::state::control::{Control, PAGE, WORD};
 use mod_slot::state::counts::{Counts, size};
-use mod_slot::state::os::{self, Mapping};
+use mod_slot::state::os::{self, Access, Mapping};
 use mod_slot::state::writer::publish;
 use mod_slot::state::{Dirs, create, runtime, startup};
 use mod_slot::sync::{AtomicU64, Ordering};
@@ -138,8 +138,9 @@ impl Site {
 fn flips(c: &mut Criterion) {
     let mut group = c.benchmark_group("flip");
     let site = Site::new();
-    let opened = os::open(&site.dirs.control("app"), true, os::euid());
-    let page = Mapping::of(&opened.expect("a control file").0, PAGE, true).expect("a page");
+    let opened = os::open(&site.dirs.control("app"), Access::ReadWrite, os::euid());
+    let page =
+        Mapping::of(&opened.expect("a control file").0, PAGE, Access::ReadWrite).expect("a page");
     let mut word = site.control.word;
     let mut turn = || {
         word = word.flipped(index(1 - word.active().get()));

@@ -6,9 +6,9 @@ use crate::address::{Address, ends_group};
 use crate::choose::{Set, choose};
 use crate::lease::{self, Entered};
 use crate::state::control::{Names, WORD};
-use crate::state::counts::{Counts, Row, Words};
-use crate::state::os::Mapping;
+use crate::state::counts::{Counts, Row};
 use crate::state::os::sigbus::cut::{Lost, Mark, Survival, survive};
+use crate::state::os::{Access, Mapping};
 use crate::sync::{AtomicU64, Ordering, fence};
 use crate::word::{SlotIndex, Word};
 use std::ffi::{CStr, CString};
@@ -139,7 +139,7 @@ impl Group {
     }
 
     /// Enters the active slot, and counts that in `row`: see [`lease`].
-    pub(super) fn enter(&self, row: Row<'_>) -> Entered {
+    pub(super) fn enter(&self, row: &Row) -> Entered {
         let active = |word| Some(choose(Set::of(word)));
         let in_flight = |slot| row.block(slot).in_flight();
         let entered = lease::enter(self.page.word(WORD), active, in_flight);
@@ -152,7 +152,7 @@ impl Group {
     /// Checks a word that this process has not read before: after a flip, or if the word is damaged. Instead of a
     /// damaged word, the request enters the last valid one, by the same protocol.
     #[cold]
-    fn check(&self, entered: Entered, row: Row<'_>) -> Entered {
+    fn check(&self, entered: Entered, row: &Row) -> Entered {
         let in_flight = |slot| row.block(slot).in_flight();
         if entered.word.is_valid() {
             self.seen.store(entered.word.bits(), Ordering::Relaxed);
@@ -229,7 +229,7 @@ impl Group {
             lines: self.slots.iter().chain([&None]).map(control).collect(),
             line_of: |word| Word::from_bits(word).active().get(),
         };
-        survive(&self.page, false, of_control)?;
+        survive(&self.page, Access::Read, of_control)?;
         let of_counts = Survival {
             lost: Lost::Counts,
             word: None,
@@ -237,7 +237,7 @@ impl Group {
             lines: vec![line(Message::CountsCut, &counts)],
             line_of: |_| 0,
         };
-        survive(self.counts.mapping(), true, of_counts)
+        survive(self.counts.mapping(), Access::ReadWrite, of_counts)
     }
 
     /// The identity of the control file (0 if there is no file), and the indexes that processes of this configuration
@@ -264,8 +264,8 @@ impl Group {
     }
 
     /// The row of this process in the counts.
-    pub(super) fn own_words(&self) -> &Words {
-        self.counts.own_words()
+    pub(super) fn own_row(&self) -> &Row {
+        self.counts.own_row()
     }
 
     /// The count segment.

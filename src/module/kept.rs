@@ -4,7 +4,7 @@ use super::config::SlotModule;
 use super::group::{Group, Slot};
 use super::host::{Decimal, Held, Kept, Request, Worker};
 use crate::lease::Entered;
-use crate::state::counts::{BlockWords, Words};
+use crate::state::counts::{Block, Row};
 use std::cell::Cell;
 use std::ffi::CStr;
 
@@ -60,8 +60,8 @@ pub(super) struct Pin {
     /// The generation, as text for the environment.
     pub(super) generation: Decimal,
     /// This process's row in the group's counts, and the slot's block in it.
-    pub(super) row: Kept<Words>,
-    pub(super) block: Kept<BlockWords>,
+    pub(super) row: Kept<Row>,
+    pub(super) block: Kept<Block>,
     pub(super) stay: Cell<Stay>,
 }
 

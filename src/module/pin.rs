@@ -6,7 +6,6 @@ use super::group::{Group, Slot};
 use super::host::{Decimal, Held, Kept, Message, Request};
 use super::kept::{Pin, State, Stay};
 use crate::lease;
-use crate::state::counts::{Block, Row};
 use std::cell::Cell;
 use std::ffi::CStr;
 
@@ -14,18 +13,18 @@ impl Pin {
     /// Enters the group's active slot.
     #[inline(always)]
     fn new(root: &Request, group: Kept<Group>) -> Self {
-        let row = group.part(Group::own_words);
-        let entered = group.enter(Row::of(&row));
+        let row = group.part(Group::own_row);
+        let entered = group.enter(&row);
         let slot = entered.slot;
         let (began, line) = root.head();
-        let note = Row::of(&row).note(slot, began, line);
+        let note = row.note(slot, began, line);
         Self {
             group,
             slot: group.try_part(|group| group.slot(slot)),
             entered,
             generation: Decimal::of(entered.word.generation()),
             row,
-            block: row.part(|row| Row::of(row).block_words(slot)),
+            block: row.part(|row| row.block(slot)),
             stay: Cell::new(note.map_or(Stay::Unnoted, Stay::Noted)),
         }
     }
@@ -41,11 +40,11 @@ impl Pin {
 
     fn leave(&self) {
         match self.stay.replace(Stay::Left) {
-            Stay::Noted(place) => Row::of(&self.row).strike(place),
+            Stay::Noted(place) => self.row.strike(place),
             Stay::Unnoted => {}
             Stay::Left => return,
         }
-        lease::leave(Block::of(&self.block).in_flight());
+        lease::leave(self.block.in_flight());
     }
 }
 
@@ -170,6 +169,6 @@ fn over(request: &Request) {
     let status = request.final_status();
     state.pins.iter().for_each(|pin| {
         pin.leave();
-        Block::of(&pin.block).finished(status, micros);
+        pin.block.finished(status, micros);
     });
 }

@@ -9,6 +9,7 @@ use super::tally::tally;
 use super::view::{self, Served, View};
 use crate::choose::Set;
 use crate::state::Dirs;
+use crate::state::os::Access;
 use crate::word::{SlotIndex, Word};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -55,7 +56,7 @@ pub fn until_drained(
         let indexes = slots.iter().map(|slot| view.index_of(slot));
         let indexes = indexes.collect::<Result<Vec<_>, Error>>()?;
         let in_flight = in_flight(dirs, &view, &indexes)?;
-        let after = view::open(dirs, app, false)?.1.word;
+        let after = view::open(dirs, app, Access::Read)?.control.word;
         let verdict = judge(view.control.word, in_flight, after, &indexes);
         if let (Verdict::Active(at), Active::Refuse) = (verdict, active) {
             return Err(still_active(&view, &slots[at]));

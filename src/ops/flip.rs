@@ -11,9 +11,9 @@ use super::view::{View, is_group, open, read_group};
 use crate::group::Group;
 use crate::state::actor::Actor;
 use crate::state::control::PAGE;
-use crate::state::history::Entry;
+use crate::state::history::{Action, Entry};
 use crate::state::lock::{self, Content};
-use crate::state::os::Mapping;
+use crate::state::os::{Access, Mapping};
 use crate::state::{Dirs, writer};
 use std::fs::File;
 use std::ops::Deref;
@@ -75,20 +75,20 @@ pub fn flip(
 ) -> Result<Flipped, Error> {
     // A name that cannot be a group's must not become a path.
     if !is_group(dirs, app)? {
-        open(dirs, app, false)?;
+        open(dirs, app, Access::Read)?;
     }
     refuse_untrusted(dirs)?;
     refuse_frozen(app, read_group(dirs, app)?.as_ref())?;
     let lock = change::lock(dirs, app)?;
     let path = dirs.control(app);
-    let (view, file) = View::of(dirs, app, true)?;
+    let (view, file) = View::of(dirs, app, Access::ReadWrite)?;
     refuse_frozen(app, view.group.as_ref())?;
     view.refuse_replaced(dirs)?;
     let (to, index) = view.target(slot)?;
     let changed = view.control.active() != to;
     check(&view, conditions, slot)?;
     let unreadable_lock = changed && is_locked(dirs, app, &lock, &actor)?;
-    let mapping = Mapping::of(&file, PAGE, true);
+    let mapping = Mapping::of(&file, PAGE, Access::ReadWrite);
     let mapping = mapping.map_err(|source| Error::System { path: path.clone(), source })?;
 
     let (from, before) = (view.control.active().to_owned(), view.control.word);
@@ -166,7 +166,7 @@ fn is_locked(
 }
 
 fn entry(time: String, flipped: &Flipped, actor: &Actor) -> Entry {
-    Entry::of(time, "flip", [&flipped.from, &flipped.to], flipped.generation, actor)
+    Entry::of(time, Action::Flip, [&flipped.from, &flipped.to], flipped.generation, actor)
 }
 
 fn refuse_frozen(app: &str, group: Option<&Group>) -> Result<(), Error> {

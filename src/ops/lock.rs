@@ -8,8 +8,9 @@ use super::error::{Error, Outcome, refused, unopened_other};
 use super::view::{open, owner};
 use crate::state::actor::Actor;
 use crate::state::control::Control;
-use crate::state::history::Entry;
+use crate::state::history::{Action, Entry};
 use crate::state::lock::{self as lock_file, Content, Lock};
+use crate::state::os::Access;
 use crate::state::writer;
 use crate::state::{Dirs, os};
 use jiff::{SignedDuration, Timestamp};
@@ -51,7 +52,7 @@ pub fn lock(
     actor: &Actor,
     length: Option<Duration>,
 ) -> Result<Done, Error> {
-    change(dirs, app, actor, "lock", |content| {
+    change(dirs, app, actor, Action::Lock, |content| {
         let now = Timestamp::now();
         let until = length.and_then(|length| now.checked_add(signed(length)).ok());
         let mut wanted = Lock { actor: actor.clone(), since: now, until };
@@ -76,7 +77,7 @@ pub fn lock(
 /// [`Error::Locked`] by another; [`Error::NotYours`] if this process is not root and the lock of another user was to be removed; otherwise as
 /// [`lock()`].
 pub fn unlock(dirs: &Dirs, app: &str, actor: &Actor, whose: Whose) -> Result<Done, Error> {
-    change(dirs, app, actor, "unlock", |content| {
+    change(dirs, app, actor, Action::Unlock, |content| {
         let in_force = content.in_force(Timestamp::now());
         let others = in_force.filter(|lock| !lock.actor.is(actor));
         match (others, content) {
@@ -99,7 +100,7 @@ pub fn unlock(dirs: &Dirs, app: &str, actor: &Actor, whose: Whose) -> Result<Don
 /// [`Error::Permission`], [`Error::System`].
 pub fn read(dirs: &Dirs, app: &str) -> Result<Content, Error> {
     let path = dirs.lock(app);
-    let (file, _) = match os::open(&path, false, owner(dirs)) {
+    let (file, _) = match os::open(&path, Access::Read, owner(dirs)) {
         Ok(opened) => opened,
         Err(e) if e.is_absent() => return Ok(Content::Free),
         Err(e) => return Err(unopened_other("read", &path, e)),
@@ -123,14 +124,14 @@ fn change(
     dirs: &Dirs,
     app: &str,
     actor: &Actor,
-    action: &str,
+    action: Action,
     decide: impl FnOnce(&Content) -> Decision,
 ) -> Result<Done, Error> {
     let path = dirs.lock(app);
-    open(dirs, app, false)?;
+    open(dirs, app, Access::Read)?;
     refuse_untrusted(dirs)?;
     let file = change::lock(dirs, app)?;
-    let (_, control) = open(dirs, app, false)?;
+    let control = open(dirs, app, Access::Read)?.control;
     let content = lock_file::read(&file).map_err(|e| refused("read", &path, e))?;
     let unreadable = content == Content::Unreadable;
     let decision = decide(&content)?;
@@ -151,7 +152,7 @@ fn change(
     Ok(Done { lock: after.or(before), changed: true, unreadable, unrecorded })
 }
 
-fn entry(control: &Control, action: &str, actor: &Actor) -> Entry {
+fn entry(control: &Control, action: Action, actor: &Actor) -> Entry {
     let active = control.active();
     let generation = control.word.generation();
     Entry::of(writer::now(), action, [active, active], generation, actor)

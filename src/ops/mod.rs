@@ -8,6 +8,8 @@ pub mod flip;
 pub mod lock;
 pub mod probe;
 pub mod requests;
+#[cfg(all(test, not(loom)))]
+mod starts;
 pub mod status;
 pub mod tally;
 pub mod view;

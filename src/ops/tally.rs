@@ -3,16 +3,15 @@
 use super::error::{Error, refused, unopened_other};
 use super::view::{View, has_lost, owner, read_group};
 use crate::state::Dirs;
-use crate::state::counts::{self, Block, BlockWords, CLASSES, Counts, InFlight, MAX_ROWS, rows_in};
+use crate::state::counts::{self, Block, CLASSES, Counts, InFlight, rows_in};
 use crate::state::history::{Counted, Totals};
 use crate::state::os::process::may_live;
 use crate::state::os::sigbus::cut::Lost;
-use crate::state::os::{self, Mapping};
+use crate::state::os::{self, Access, Mapping};
 use crate::sync::{AtomicU64, Ordering, fence};
 use crate::word::SlotIndex;
 use nix::errno::Errno;
 use nix::unistd::{Whence, lseek};
-use std::array;
 use std::fs::{self, File, Metadata};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -39,7 +38,7 @@ impl Tally {
     }
 
     /// Adds the finished requests of a row's block.
-    fn count(&mut self, block: Block<'_>) {
+    fn count(&mut self, block: &Block) {
         let add = |to: &mut u64, n: &AtomicU64| *to = to.saturating_add(n.load(Ordering::Relaxed));
         for (class, n) in self.classes.iter_mut().enumerate() {
             add(n, block.class(class));
@@ -60,14 +59,12 @@ impl Tally {
 /// end a writer whose flip is not recorded yet.
 pub(crate) fn totals(dirs: &Dirs, view: &View) -> Option<Counted> {
     let group = view.group.as_ref().filter(|group| group.counted)?;
-    let (file, meta) = os::open(&dirs.counts(&view.app), false, owner(dirs)).ok()?;
+    let (file, meta) = os::open(&dirs.counts(&view.app), Access::Read, owner(dirs)).ok()?;
     if !group.segment.is_none_or(|made| made.is(&meta)) {
         return None;
     }
+    counts::check(&file, &meta, view.control.identity).ok()?.ok()?;
     let rows = rows_in(meta.len() as usize);
-    if !(1..=MAX_ROWS).contains(&rows) || !counts::belongs_to(&file, view.control.identity).ok()? {
-        return None;
-    }
     let names = view.slots();
     let known: Vec<_> = names.iter().map(|name| view.control.index_of(name)).collect();
     let known: Vec<_> = known.into_iter().collect::<Option<_>>()?;
@@ -83,7 +80,7 @@ pub(crate) fn totals(dirs: &Dirs, view: &View) -> Option<Counted> {
 ///
 /// Call it after [`tally`]: if the segment is then still that of an older entry, so were the totals.
 pub fn segment_name(dirs: &Dirs, app: &str) -> Option<String> {
-    name_of(&os::open(&dirs.counts(app), false, owner(dirs)).ok()?.1)
+    name_of(&os::open(&dirs.counts(app), Access::Read, owner(dirs)).ok()?.1)
 }
 
 /// Names a file so that no other file ever has the same name: by its inode number, which may be used
@@ -104,7 +101,7 @@ fn finished(file: &File, rows: usize, slots: &[SlotIndex]) -> Option<Vec<Tally>>
         return Some(tallies);
     };
     let begin = |row| counts::block_at(row, *first);
-    let len = counts::block_at(0, *last) - begin(0) + size_of::<BlockWords>();
+    let len = counts::block_at(0, *last) - begin(0) + size_of::<Block>();
     let mut bytes = vec![0; len];
     let (mut row, mut is_empty) = (0, false);
     while row < rows {
@@ -120,11 +117,7 @@ fn finished(file: &File, rows: usize, slots: &[SlotIndex]) -> Option<Vec<Tally>>
         if row < rows {
             file.read_exact_at(&mut bytes, begin(row) as u64).ok()?;
             for (tally, slot) in tallies.iter_mut().zip(slots) {
-                let block = &bytes[counts::block_at(0, *slot) - begin(0)..];
-                let (words, _) = block.as_chunks();
-                let word = |at: usize| AtomicU64::new(u64::from_ne_bytes(words[at]));
-                let words: BlockWords = array::from_fn(word);
-                tally.count(Block::of(&words));
+                tally.count(&Block::decode(&bytes[counts::block_at(0, *slot) - begin(0)..])?);
             }
             is_empty = bytes.iter().all(|byte| *byte == 0);
         }
@@ -185,18 +178,17 @@ pub fn requests(dirs: &Dirs, app: &str, identity: u128) -> Result<Option<Vec<Req
 
 fn segment(dirs: &Dirs, app: &str, identity: u128) -> Result<Option<(Counts, File)>, Error> {
     let path = dirs.counts(app);
-    let (file, meta) = match os::open(&path, false, owner(dirs)) {
+    let (file, meta) = match os::open(&path, Access::Read, owner(dirs)) {
         Ok(opened) => opened,
         Err(e) if e.is_absent() => return Ok(None),
         Err(e) => return Err(unopened_other("read", &path, e)),
     };
-    let len = meta.len() as usize;
-    if !(1..=MAX_ROWS).contains(&rows_in(len))
-        || !counts::belongs_to(&file, identity).map_err(|e| refused("read", &path, e))?
-    {
+    let checked = counts::check(&file, &meta, identity).map_err(|e| refused("read", &path, e))?;
+    if checked.is_err() {
         return Ok(None);
     }
-    let mapping = Mapping::of(&file, len, false).map_err(|e| refused("read", &path, e))?;
+    let len = meta.len() as usize;
+    let mapping = Mapping::of(&file, len, Access::Read).map_err(|e| refused("read", &path, e))?;
     Ok(Counts::new(mapping).ok().map(|segment| (segment, file)))
 }
 
@@ -244,7 +236,7 @@ struct Alive(Option<File>);
 impl Alive {
     fn of(dirs: &Dirs) -> Result<Self, Error> {
         let path = dirs.rows();
-        match os::open(&path, false, owner(dirs)) {
+        match os::open(&path, Access::Read, owner(dirs)) {
             Ok((file, _)) => Ok(Self(Some(file))),
             Err(e) if e.is_absent() || e.is_refused() => Ok(Self(None)),
             Err(e) => Err(unopened_other("read", &path, e)),

@@ -2,8 +2,9 @@
 
 use super::error::{Error, refused, unopened};
 use crate::group::Group;
-use crate::state::control::{Control, Damage, PAGE};
+use crate::state::control::{self, Control, Opened, Unreadable};
 use crate::state::history::{self, Entry};
+use crate::state::os::Access;
 use crate::state::os::OpenError;
 use crate::state::os::process::may_live;
 use crate::state::os::sigbus::cut::{Lost, is_lost};
@@ -13,7 +14,6 @@ use crate::word::SlotIndex;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -161,13 +161,12 @@ impl View {
     ///
     /// [`Error::NoGroup`], [`Error::Permission`], [`Error::Damaged`], [`Error::System`].
     pub fn read(dirs: &Dirs, app: &str) -> Result<Self, Error> {
-        Self::of(dirs, app, false).map(|(view, _)| view)
+        Self::of(dirs, app, Access::Read).map(|(view, _)| view)
     }
 
     /// As [`View::read`]; also returns the open control file.
-    pub(crate) fn of(dirs: &Dirs, app: &str, write: bool) -> Result<(Self, File), Error> {
-        let (file, control) = open(dirs, app, write)?;
-        let inode = file.metadata().map_err(|e| refused("read", &dirs.control(app), e))?.ino();
+    pub(crate) fn of(dirs: &Dirs, app: &str, access: Access) -> Result<(Self, File), Error> {
+        let Opened { file, inode, control } = open(dirs, app, access)?;
         let group = read_group(dirs, app)?;
         let lost = has_lost(dirs, control.identity, Lost::Control)?;
         Ok((Self { app: app.into(), control, group, inode, lost }, file))
@@ -284,12 +283,12 @@ impl View {
 pub fn read_history(dirs: &Dirs, app: &str) -> Result<Vec<Entry>, Error> {
     // A name that cannot be a group's must not become a path.
     if crate::name::check_name(app).is_err() {
-        open(dirs, app, false)?;
+        open(dirs, app, Access::Read)?;
     }
     let path = dirs.history(app);
     match history::read(&path) {
         Ok(Some(entries)) => Ok(entries),
-        Ok(None) => open(dirs, app, false).map(|_| Vec::new()),
+        Ok(None) => open(dirs, app, Access::Read).map(|_| Vec::new()),
         Err(e) => Err(refused("read", &path, e)),
     }
 }
@@ -299,25 +298,21 @@ pub(crate) fn owner(dirs: &Dirs) -> u32 {
     Starter::of(dirs).uid()
 }
 
-pub(crate) fn open(dirs: &Dirs, app: &str, write: bool) -> Result<(File, Control), Error> {
+/// Opens and reads the control file of `app`.
+pub(crate) fn open(dirs: &Dirs, app: &str, access: Access) -> Result<Opened, Error> {
     let path = dirs.control(app);
-    let absent = || no_group(dirs, app);
     if crate::name::check_name(app).is_err() {
-        return Err(absent());
+        return Err(no_group(dirs, app));
     }
-    let what = if write { "change" } else { "read" };
-    let (file, meta) = os::open(&path, write, owner(dirs)).map_err(|e| match e {
-        e if e.is_absent() => absent(),
-        e => unopened(what, &path, e),
-    })?;
-    let damaged = |why: String| Error::Damaged { path: path.clone(), why };
-    if meta.len() != PAGE as u64 {
-        return Err(damaged(Damage::Size(meta.len()).to_string()));
-    }
-    let mut page = [0; PAGE];
-    file.read_exact_at(&mut page, 0).map_err(|e| refused("read", &path, e))?;
-    let control = Control::decode(&page).map_err(|damage| damaged(damage.to_string()))?;
-    Ok((file, control))
+    let what = if access == Access::Read { "read" } else { "change" };
+    control::read(&path, access, owner(dirs)).map_err(|e| match e {
+        Unreadable::Absent => no_group(dirs, app),
+        Unreadable::NotOurs(e) => unopened(what, &path, e),
+        Unreadable::Damaged(damage) => {
+            Error::Damaged { path: path.clone(), why: damage.to_string() }
+        }
+        Unreadable::System(e) => refused(what, &path, e),
+    })
 }
 
 /// Returns the error for a group `app` that is not there: it lists the groups that are.
@@ -330,7 +325,7 @@ pub fn no_group(dirs: &Dirs, app: &str) -> Error {
 /// identity.
 pub(crate) fn has_lost(dirs: &Dirs, identity: u128, what: Lost) -> Result<bool, Error> {
     let path = dirs.lost();
-    match os::open(&path, false, owner(dirs)) {
+    match os::open(&path, Access::Read, owner(dirs)) {
         Ok((file, _)) => is_lost(&file, identity, what).map_err(|e| refused("read", &path, e)),
         Err(OpenError::System(e)) if !os::is_absent(&e) => Err(refused("read", &path, e)),
         Err(_) => Ok(false),

@@ -42,8 +42,13 @@
 //! name at each moment, and after a power cut too. An entry that is damaged is skipped, unless it is
 //! the active slot's.
 
+use super::os::{self, Access, OpenError};
 use crate::name::{MAX_NAME, check_name};
 use crate::word::{MAX_SLOTS, SlotIndex, Word};
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
 
 /// The size of the file, in bytes.
 pub const PAGE: usize = 4096;
@@ -85,6 +90,64 @@ pub enum Damage {
     /// The word's check bits fail, or it names no slot of the table.
     #[error("its control word {0:#018x} is damaged")]
     Word(u64),
+}
+
+/// Why a control file was not read.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// There is none.
+    #[error("it does not exist")]
+    Absent,
+    /// The file is not one that we would have created.
+    #[error(transparent)]
+    NotOurs(OpenError),
+    /// Its content is damaged.
+    #[error(transparent)]
+    Damaged(#[from] Damage),
+    /// The system said no.
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
+/// A control file that was opened and read.
+#[derive(Debug)]
+pub struct Opened {
+    /// The file.
+    pub file: File,
+    /// The file's number in its file system.
+    pub inode: u64,
+    /// What it says.
+    pub control: Control,
+}
+
+/// Opens and reads the control file of `owner`, or of root.
+///
+/// # Errors
+///
+/// [`Unreadable`].
+pub fn read(path: &Path, access: Access, owner: u32) -> Result<Opened, Unreadable> {
+    let (file, meta) = os::open(path, access, owner).map_err(|e| match e {
+        e if e.is_absent() => Unreadable::Absent,
+        OpenError::System(e) => Unreadable::System(e),
+        e => Unreadable::NotOurs(e),
+    })?;
+    let (_, control) = read_open(&file, &meta)?;
+    Ok(Opened { file, inode: meta.ino(), control })
+}
+
+/// Reads an open control file.
+///
+/// # Errors
+///
+/// [`Unreadable::Damaged`], [`Unreadable::System`].
+pub fn read_open(file: &File, meta: &Metadata) -> Result<(Page, Control), Unreadable> {
+    if meta.len() != PAGE as u64 {
+        return Err(Damage::Size(meta.len()).into());
+    }
+    let mut page = [0; PAGE];
+    file.read_exact_at(&mut page, 0)?;
+    let control = Control::decode(&page)?;
+    Ok((page, control))
 }
 
 /// An entry of the table of names.

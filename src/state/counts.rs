@@ -1,5 +1,5 @@
-//! The count segment `APP.counts`: who is where, and how it went. Children write it on the path of
-//! a request; nothing that is decided on it is worth more than that.
+//! The count segment `APP.counts`: requests in flight and finished requests. Children write it on the path of a
+//! request. Its content is untrusted: a child may write anything.
 //!
 //! ```text
 //! offset  size
@@ -9,10 +9,10 @@
 //!     16    16  identity of the control file it belongs to
 //!   5120     *  rows, as many as the file has room for
 //!
-//! row:     0  63 × 128  notes on the requests in flight, as many as there is room for, the first last
+//! row:     0  63 × 128  notes on requests in flight, the first note last
 //!       8064     8  process id of the last owner (for people; the row's lock tells the truth)
 //!       8072     8  which notes are taken, a bit each: the lowest is the first's
-//!       8192  64 × 320  one block a slot, by slot::SlotIndex
+//!       8192  64 × 320  one block for each slot, by word::SlotIndex
 //!
 //! block:   0     8  requests in flight
 //!          8    48  finished requests by class of their status: 1xx to 5xx, others
@@ -24,88 +24,125 @@
 //!         16   112  method, space, path; cut at its first ';' or '?', filled up with zeros
 //! ```
 //!
-//! A page of memory begins 7168 bytes into each row: what most requests need, the row's head, its first
-//! 7 notes and its first 9 blocks, is in one page.
+//! A page of memory begins 7168 bytes into each row, so that one page has what most requests need: the row's
+//! owner, its first 7 notes and its first 9 blocks.
 //!
-//! All counters are 64-bit atomics in the machine's byte order, in cache lines of one process. A
-//! row belongs to the process that holds the lock on its byte of `rows.lock`; row 0 is shared by
-//! the children that found no row free. What a dead process had in flight is void; what it had
-//! finished stays in the totals.
+//! All counters are 64-bit atomics in the machine's byte order, in cache lines of one process. A row belongs
+//! to the process that holds the lock on its byte of `rows.lock`; children that found no free row share row 0.
+//! Requests in flight of a dead process do not count; its finished requests stay in the totals.
 
 mod inflight;
 
-use crate::state::os::Mapping;
+use crate::state::os::{Mapping, Shared};
 use crate::sync::{AtomicU64, Ordering};
 use crate::word::{MAX_SLOTS, SlotIndex};
-pub use inflight::InFlight;
-use std::fs::File;
+use inflight::Note;
+pub use inflight::{InFlight, MAX_TEXT};
+use std::array;
+use std::fs::{File, Metadata};
 use std::io;
+use std::mem::offset_of;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::AtomicUsize;
 
 /// The layout that this code writes and reads.
 pub const VERSION: u32 = 3;
-/// Bytes of a row.
-pub const ROW: usize = BLOCKS + MAX_SLOTS * BLOCK;
-/// How many requests in flight a process can make a note of, in each group.
+/// How many requests in flight a process can note, in each group.
 pub const MAX_NOTES: usize = 63;
-/// How many rows a segment has at most. A longer one is none of ours.
+/// The highest number of rows of a segment. A longer one is not ours.
 pub const MAX_ROWS: usize = 8192;
-/// The longest text of a note, in bytes.
-pub const MAX_TEXT: usize = NOTE - 16;
 /// Classes of answers: 1xx, 2xx, 3xx, 4xx, 5xx, others.
 pub const CLASSES: usize = 6;
 /// Buckets of the histogram of durations.
 pub const BUCKETS: usize = 32;
+/// Bytes of a row.
+pub const ROW: usize = size_of::<Row>();
 
 const MAGIC: &[u8; 8] = b"slotcnts";
+/// Rows that every process tries in the same order.
 const NEAR: usize = 64;
+/// Bytes before the first row.
 const HEADER: usize = 5120;
-const BLOCK: usize = 320;
-const CLASS: usize = 8;
-const MICROS: usize = 56;
-const HISTOGRAM: usize = 64;
-const HEAD: usize = MAX_NOTES * NOTE;
-const TAKEN: usize = HEAD + 8;
-const BLOCKS: usize = 8192;
-pub(super) const NOTE: usize = 128;
+const BLOCK: usize = size_of::<Block>();
+
+/// A row: the notes and counts of one process. Its process writes it; slotctl reads it.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Row {
+    /// The first note is the last of these.
+    notes: [Note; MAX_NOTES],
+    /// The last owner.
+    pid: AtomicU64,
+    /// Which notes are taken, a bit each: the lowest is the first's.
+    taken: AtomicU64,
+    reserved: [AtomicU64; 14],
+    blocks: [Block; MAX_SLOTS],
+}
+
+/// The counts of one slot in one row.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Block {
+    in_flight: AtomicU64,
+    classes: [AtomicU64; CLASSES],
+    micros: AtomicU64,
+    buckets: [AtomicU64; BUCKETS],
+}
+
+#[expect(unsafe_code, reason = "a promise about the struct above")]
+// SAFETY: `repr(C)`, of structs and arrays of atomic integers, without padding.
+unsafe impl Shared for Row {}
+#[expect(unsafe_code, reason = "a promise about the struct above")]
+// SAFETY: `repr(C)`, of atomic integers, without padding.
+unsafe impl Shared for Block {}
+
+/// The layout at the head of this file. loom's atomics have another size.
+#[cfg(not(loom))]
+const _: () = {
+    assert!(offset_of!(Row, notes) == 0 && size_of::<Note>() == 128);
+    assert!(offset_of!(Row, pid) == 8064 && offset_of!(Row, taken) == 8072);
+    assert!(offset_of!(Row, blocks) == 8192 && ROW == 28672);
+    assert!(offset_of!(Block, in_flight) == 0 && offset_of!(Block, classes) == 8);
+    assert!(offset_of!(Block, micros) == 56 && offset_of!(Block, buckets) == 64);
+    assert!(BLOCK == 320 && ROW.is_multiple_of(4096) && BLOCK.is_multiple_of(64));
+};
 
 /// The size of a segment of `rows` rows, in bytes.
 pub fn size(rows: usize) -> usize {
     (HEADER + rows * ROW).next_multiple_of(4096)
 }
 
-/// How many rows a segment of `len` bytes has.
+/// The number of rows of a segment of `len` bytes.
 pub fn rows_in(len: usize) -> usize {
     len.saturating_sub(HEADER) / ROW
 }
 
-/// In which order process `pid` tries the `rows` of a segment for a free one. The lowest come first, so
-/// that few pages of the file are used. Behind them each process begins elsewhere: the kernel goes
-/// through all locks of the file for each try, and with thousands of children the tries would be many.
+/// The order in which process `pid` tries the `rows` of a segment for a free one. The lowest rows come first, so
+/// that few pages of the file are used. After them, each process begins at another row: for each try, the kernel
+/// goes through all locks of the file, and thousands of children would need many tries.
 pub fn in_trying_order(rows: usize, pid: u32) -> impl Iterator<Item = usize> {
     let far = rows.min(NEAR)..rows;
     (1..far.start).chain((0..far.len()).map(move |at| far.start + (pid as usize + at) % far.len()))
 }
 
-/// Where a row begins in a segment, in bytes.
+/// The offset of a row in a segment, in bytes.
 fn row_at(row: usize) -> usize {
     HEADER + row * ROW
 }
 
-/// Where it is that a row says which notes it has, and whose it is.
+/// The offset of a row's owner and of the bits of its notes.
 pub(crate) fn head_at(row: usize) -> usize {
-    row_at(row) + HEAD
+    row_at(row) + offset_of!(Row, pid)
 }
 
-/// Where the first cache line of a slot's block is: all of it but the histogram.
+/// The offset of a slot's block in a row. Its first cache line has everything except the histogram.
 pub(crate) fn block_at(row: usize, slot: SlotIndex) -> usize {
-    row_at(row) + BLOCKS + slot.get() * BLOCK
+    row_at(row) + offset_of!(Row, blocks) + slot.get() * BLOCK
 }
 
-/// Sets all counters of a slot to zero in each row, by reading and writing the segment `file` of `len`
-/// bytes, and not through a mapping: for a slot that no process can know. Where all are zero nothing is
-/// written, so that a file in memory takes no room for it.
+/// Sets all counters of a slot to zero in each row of the segment `file` of `len` bytes, for a slot that no process
+/// can know. Reads and writes without a mapping. Skips blocks of zeros, so that a file in memory takes no room for
+/// them.
 ///
 /// # Errors
 ///
@@ -121,15 +158,41 @@ pub(crate) fn reset(file: &File, len: usize, slot: SlotIndex) -> io::Result<()> 
     Ok(())
 }
 
-/// Whether the header of a segment says that it belongs to the control file `identity`.
+/// What is wrong with a count segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Fault {
+    /// It has no room for a row.
+    #[error("it is too short")]
+    Short,
+    /// It has more than [`MAX_ROWS`] rows.
+    #[error("it is too long")]
+    Long,
+    /// Its magic, version or size of a row is another.
+    #[error("its header is damaged, or of another version of mod_slot")]
+    Header,
+    /// It belongs to another control file.
+    #[error("it belongs to another control file")]
+    Another,
+}
+
+/// Checks a segment: its length, and that its header belongs to the control file `identity`.
 ///
 /// # Errors
 ///
 /// What the system said.
-pub(crate) fn belongs_to(file: &File, identity: u128) -> io::Result<bool> {
-    let mut found = [0; 32];
+pub(crate) fn check(file: &File, meta: &Metadata, identity: u128) -> io::Result<Result<(), Fault>> {
+    match rows_in(meta.len() as usize) {
+        0 => return Ok(Err(Fault::Short)),
+        1..=MAX_ROWS => {}
+        _ => return Ok(Err(Fault::Long)),
+    }
+    let (mut found, wanted) = ([0; 32], header(identity));
     file.read_exact_at(&mut found, 0)?;
-    Ok(found == header(identity))
+    Ok(match found == wanted {
+        true => Ok(()),
+        false if found[..16] == wanted[..16] => Err(Fault::Another),
+        false => Err(Fault::Header),
+    })
 }
 
 /// The header of a segment that belongs to the control file `identity`.
@@ -147,16 +210,16 @@ pub fn header(identity: u128) -> [u8; 32] {
 pub struct Counts {
     mapping: Mapping,
     rows: usize,
-    /// Where the row of this process begins, in words.
+    /// The offset of this process's row, in words.
     own: AtomicUsize,
 }
 
 impl Counts {
-    /// Over a mapping of a segment: at least the header and row 0.
+    /// Takes a mapping of a segment: at least the header and row 0.
     ///
     /// # Errors
     ///
-    /// Gives the mapping back when it is too short.
+    /// Returns the mapping if it is too short.
     pub fn new(mapping: Mapping) -> Result<Self, Mapping> {
         match rows_in(mapping.len()) {
             0 => Err(mapping),
@@ -164,24 +227,25 @@ impl Counts {
         }
     }
 
-    /// Where it lies.
+    /// The mapping.
     pub fn mapping(&self) -> &Mapping {
         &self.mapping
     }
 
-    /// How many rows are mapped.
+    /// The number of mapped rows.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// The words of this process's row, for [`Row::of`]: the one that it has taken over last, or row 0.
-    pub fn own_words(&self) -> &Words {
-        self.mapping.words(8 * self.own.load(Ordering::Relaxed))
+    /// This process's row: the one that it took over last, or row 0.
+    pub fn own_row(&self) -> &Row {
+        // In words, so that the compiler sees the alignment: a request comes here.
+        self.mapping.at(8 * self.own.load(Ordering::Relaxed))
     }
 
     /// A row; a row beyond the mapping is row 0.
-    pub fn row(&self, row: usize) -> Row<'_> {
-        Row(self.mapping.words(self.begin_of(row)))
+    pub fn row(&self, row: usize) -> &Row {
+        self.mapping.at(self.begin_of(row))
     }
 
     fn begin_of(&self, row: usize) -> usize {
@@ -189,151 +253,116 @@ impl Counts {
     }
 
     /// The counters of a slot in a row; a row beyond the mapping is row 0.
-    pub fn block(&self, row: usize, slot: SlotIndex) -> Block<'_> {
+    pub fn block(&self, row: usize, slot: SlotIndex) -> &Block {
         self.row(row).block(slot)
     }
 
     /// The process that owns the row, or owned it last.
     pub fn pid(&self, row: usize) -> u32 {
-        self.row(row).pid().load(Ordering::Relaxed) as u32
+        self.row(row).pid.load(Ordering::Relaxed) as u32
     }
 
-    /// The notes of a row. Whatever lies there: a child may write nonsense, and may write meanwhile.
+    /// Reads the notes of a row. Untrusted: a child may write anything, even meanwhile.
     pub fn notes(&self, row: usize) -> Vec<InFlight> {
         let row = self.row(row);
-        let taken = row.taken().load(Ordering::Acquire);
+        let taken = row.taken.load(Ordering::Acquire);
         let places = (0..MAX_NOTES as u32).filter(|place| taken >> place & 1 == 1);
-        places.filter_map(|place| inflight::read(row.note_at(place))).collect()
+        places.filter_map(|place| row.note_at(place).read()).collect()
     }
 
-    /// For the new owner of `row`, which holds its lock: it is [`Counts::own_words`] from now on, and
-    /// what the last one had in flight is void. It was in one of the first `known` slots, as many as
-    /// the control file has had entries for. The blocks of others are not looked at: in a file in
-    /// memory, that alone would take pages for them.
+    /// Makes `row` the [`Counts::own_row`] of this process, which holds the row's lock, and clears the requests in
+    /// flight of its last owner. Only the first `known` slots can have some, as many as the control file has had
+    /// entries; reading the blocks of others would take pages for them in a file in memory.
     pub fn take_over(&self, row: usize, known: usize, pid: u32) {
         self.own.store(self.begin_of(row) / 8, Ordering::Relaxed);
         let row = self.row(row);
         for slot in (0..known).filter_map(SlotIndex::new) {
-            // Nothing is written where nothing was, or each child would touch all of its pages.
+            // A store only where it is needed, or each child would touch all of its pages.
             let in_flight = row.block(slot).in_flight();
             if in_flight.load(Ordering::Relaxed) != 0 {
                 in_flight.store(0, Ordering::SeqCst);
             }
         }
-        row.taken().store(0, Ordering::Relaxed);
-        row.pid().store(pid.into(), Ordering::Relaxed);
+        row.taken.store(0, Ordering::Relaxed);
+        row.pid.store(pid.into(), Ordering::Relaxed);
     }
 }
 
-/// A row, as it lies in the mapping.
-pub type Words = [AtomicU64; ROW / 8];
-
-/// A row: found once, it costs its process no more search.
-#[derive(Clone, Copy, Debug)]
-pub struct Row<'a>(&'a Words);
-
-impl<'a> Row<'a> {
-    /// The row that has these words.
-    pub fn of(words: &'a Words) -> Self {
-        Self(words)
+impl Row {
+    /// The counts of a slot.
+    pub fn block(&self, slot: SlotIndex) -> &Block {
+        &self.blocks[slot.get() % MAX_SLOTS]
     }
 
-    /// The counters of a slot.
-    pub fn block(self, slot: SlotIndex) -> Block<'a> {
-        Block(self.block_words(slot))
-    }
-
-    /// The words of a slot's block, for [`Block::of`].
-    pub fn block_words(self, slot: SlotIndex) -> &'a BlockWords {
-        part(self.0, BLOCKS + slot.get() % MAX_SLOTS * BLOCK)
-    }
-
-    /// Makes a note of a request in flight: who asks `slotctl` shall see it. `line` is the request's
-    /// first line. Returns the note's place in the row, for [`Row::strike`]; `None` when the row is
-    /// full, and the request is only counted.
-    pub fn note(self, slot: SlotIndex, began: u64, line: &[u8]) -> Option<u32> {
-        let taken = self.taken();
-        let mut seen = taken.load(Ordering::Relaxed);
+    /// Notes a request in flight, so that slotctl can list it. `line` is the request's first line. Returns the
+    /// note's place in the row, for [`Row::strike`]; `None` if the row is full, and the request is only counted.
+    pub fn note(&self, slot: SlotIndex, began: u64, line: &[u8]) -> Option<u32> {
+        let mut seen = self.taken.load(Ordering::Relaxed);
         let place = loop {
             let place = seen.trailing_ones();
             if place as usize >= MAX_NOTES {
                 return None;
             }
             let with = seen | 1 << place;
-            match taken.compare_exchange_weak(seen, with, Ordering::Acquire, Ordering::Relaxed) {
+            match self.taken.compare_exchange_weak(seen, with, Ordering::Acquire, Ordering::Relaxed)
+            {
                 Ok(_) => break place,
                 Err(now) => seen = now,
             }
         };
-        let [head, start, text @ ..] = self.note_at(place);
-        start.store(began, Ordering::Relaxed);
-        inflight::write(text, line);
-        head.store(slot.get() as u64 + 1, Ordering::Release);
+        self.note_at(place).write(slot, began, line);
         Some(place)
     }
 
     /// Takes a note back.
-    pub fn strike(self, place: u32) {
-        self.note_at(place)[0].store(0, Ordering::Relaxed);
-        self.taken().fetch_and(!(1 << (place % 64)), Ordering::Release);
+    pub fn strike(&self, place: u32) {
+        self.note_at(place).clear();
+        self.taken.fetch_and(!(1 << (place % 64)), Ordering::Release);
     }
 
-    fn pid(self) -> &'a AtomicU64 {
-        &self.0[HEAD / 8]
-    }
-
-    fn taken(self) -> &'a AtomicU64 {
-        &self.0[TAKEN / 8]
-    }
-
-    fn note_at(self, place: u32) -> &'a [AtomicU64; NOTE / 8] {
-        part(self.0, HEAD - NOTE * (1 + (place as usize).min(MAX_NOTES - 1)))
+    fn note_at(&self, place: u32) -> &Note {
+        &self.notes[MAX_NOTES - 1 - (place as usize).min(MAX_NOTES - 1)]
     }
 }
 
-/// `N` words of a row from the byte `offset` on.
-fn part<const N: usize>(words: &Words, offset: usize) -> &[AtomicU64; N] {
-    words[offset / 8..].first_chunk().expect("the layout keeps its parts within the row")
-}
-
-/// A block, as it lies in its row.
-pub type BlockWords = [AtomicU64; BLOCK / 8];
-
-/// The counters of one slot in one row.
-#[derive(Clone, Copy, Debug)]
-pub struct Block<'a>(&'a BlockWords);
-
-impl<'a> Block<'a> {
-    /// The block that has these words.
-    pub fn of(words: &'a BlockWords) -> Self {
-        Self(words)
+impl Block {
+    /// Reads a block from bytes of a segment; `None` if they are too few.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let words: &[[u8; 8]; BLOCK / 8] = bytes.as_chunks().0.first_chunk()?;
+        let word = |at: usize| AtomicU64::new(u64::from_ne_bytes(words[at]));
+        Some(Self {
+            in_flight: word(0),
+            classes: array::from_fn(|class| word(1 + class)),
+            micros: word(1 + CLASSES),
+            buckets: array::from_fn(|bucket| word(2 + CLASSES + bucket)),
+        })
     }
 
     /// Requests in flight.
-    pub fn in_flight(self) -> &'a AtomicU64 {
-        &self.0[0]
+    pub fn in_flight(&self) -> &AtomicU64 {
+        &self.in_flight
     }
 
     /// Counts a finished request: its status and its duration in microseconds.
-    pub fn finished(self, status: u32, micros: u64) {
+    pub fn finished(&self, status: u32, micros: u64) {
         self.class(class_of(status)).fetch_add(1, Ordering::Relaxed);
         self.micros().fetch_add(micros, Ordering::Relaxed);
         self.bucket(bucket_of(micros)).fetch_add(1, Ordering::Relaxed);
     }
 
     /// Finished requests of a class, an index below [`CLASSES`].
-    pub fn class(self, class: usize) -> &'a AtomicU64 {
-        &self.0[CLASS / 8 + class.min(CLASSES - 1)]
+    pub fn class(&self, class: usize) -> &AtomicU64 {
+        &self.classes[class.min(CLASSES - 1)]
     }
 
-    /// The sum of the durations of the finished, in microseconds.
-    pub fn micros(self) -> &'a AtomicU64 {
-        &self.0[MICROS / 8]
+    /// The sum of the durations of finished requests, in microseconds.
+    pub fn micros(&self) -> &AtomicU64 {
+        &self.micros
     }
 
     /// Finished requests of a bucket, an index below [`BUCKETS`].
-    pub fn bucket(self, bucket: usize) -> &'a AtomicU64 {
-        &self.0[HISTOGRAM / 8 + bucket.min(BUCKETS - 1)]
+    pub fn bucket(&self, bucket: usize) -> &AtomicU64 {
+        &self.buckets[bucket.min(BUCKETS - 1)]
     }
 }
 
@@ -345,37 +374,36 @@ fn class_of(status: u32) -> usize {
 }
 
 fn bucket_of(micros: u64) -> usize {
-    // As many as the number has bits: one more than its logarithm, and none for 0.
+    // The number of bits: one more than the logarithm, and 0 for 0.
     (2 * micros.min(1 << (BUCKETS - 2)) + 1).ilog2() as usize
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::os::Access;
 
     #[test]
-    fn rows_are_pages_and_blocks_cache_lines() {
-        assert_eq!((ROW % 4096, BLOCK % 64, HISTOGRAM + 8 * BUCKETS), (0, 0, BLOCK));
-        assert_eq!((ROW, HEADER, HEAD), (28672, 5120, 8064));
+    fn a_segment_has_as_many_rows_as_it_was_sized_for() {
         assert_eq!((rows_in(size(1)), rows_in(size(256)), rows_in(10)), (1, 256, 0));
     }
 
     #[test]
-    fn what_most_requests_need_is_in_one_page() {
+    fn the_counts_that_most_requests_need_are_in_one_page() {
         let counts = Counts::new(Mapping::anonymous(size(3)).unwrap()).unwrap();
         let at = |word: &AtomicU64| std::ptr::from_ref(word).addr();
         for row in 0..3 {
             let of = counts.row(row);
             let block = of.block(SlotIndex::new(8).unwrap());
             let last = block.bucket(BUCKETS - 1);
-            let all = [&of.note_at(6)[0], of.pid(), of.taken(), block.in_flight(), last].map(at);
+            let all = [of.note_at(6).head(), &of.pid, &of.taken, block.in_flight(), last].map(at);
             assert!(all.is_sorted() && all.iter().all(|at| at / 4096 == all[0] / 4096), "{all:?}");
-            assert_eq!(at(of.pid()) - at(&counts.mapping.words::<1>(0)[0]), head_at(row));
+            assert_eq!(at(&of.pid) - at(counts.mapping.word(0)), head_at(row));
         }
     }
 
     #[test]
-    fn each_row_but_the_shared_one_is_tried_and_not_by_all_in_one_order() {
+    fn each_row_except_the_shared_one_is_tried_in_an_order_of_the_process() {
         for rows in [1, 2, 63, 64, 65, 66, 1025] {
             let order: Vec<_> = in_trying_order(rows, 7).collect();
             let mut sorted = order.clone();
@@ -404,11 +432,11 @@ mod tests {
     }
 
     #[test]
-    fn a_note_has_the_method_and_the_path_and_nothing_behind_them() {
+    fn a_note_has_only_the_method_and_the_path() {
         let counts = Counts::new(Mapping::anonymous(size(1)).unwrap()).unwrap();
         let (row, slot) = (counts.row(0), SlotIndex::new(0).unwrap());
         let text = |line: &str| {
-            // What an earlier request has left there does not show through.
+            // Text of an earlier request must not show.
             let other = row.note(slot, 0, &[b'#'; MAX_TEXT]).unwrap();
             row.strike(other);
             let place = row.note(slot, 0, line.as_bytes()).unwrap();
@@ -430,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_row_takes_no_more_notes_and_a_new_owner_finds_none() {
+    fn a_full_row_refuses_notes_and_a_new_owner_clears_them() {
         let counts = Counts::new(Mapping::anonymous(size(2)).unwrap()).unwrap();
         let slot = SlotIndex::new(0).unwrap();
         let places: Vec<_> =
@@ -443,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn statuses_and_durations_find_their_place() {
+    fn statuses_have_a_class_and_durations_a_bucket() {
         let classes = [100, 204, 302, 404, 599, 42, 600, u32::MAX].map(class_of);
         assert_eq!(classes, [0, 1, 2, 3, 4, 5, 5, 5]);
         assert_eq!([0, 1, 2, 3, 4, u64::MAX].map(bucket_of), [0, 1, 2, 2, 3, 31]);
@@ -452,10 +480,10 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_is_reset_in_each_row_and_no_other_slot_is() {
+    fn a_reset_clears_one_slot_in_each_row() {
         let file = tempfile::tempfile().unwrap();
         file.set_len(size(5) as u64).unwrap();
-        let counts = Counts::new(Mapping::of(&file, size(5), true).unwrap()).unwrap();
+        let counts = Counts::new(Mapping::of(&file, size(5), Access::ReadWrite).unwrap()).unwrap();
         let slots = [0, 7, 8, 63].map(|at| SlotIndex::new(at).unwrap());
         for (row, slot) in (0..5).flat_map(|row| slots.map(|slot| (row, slot))) {
             counts.block(row, slot).in_flight().store(1, Ordering::Relaxed);
@@ -474,12 +502,12 @@ mod tests {
     }
 
     #[test]
-    fn a_new_owner_voids_what_was_in_flight_and_keeps_the_totals() {
+    fn a_new_owner_clears_requests_in_flight_and_keeps_totals() {
         let counts = Counts::new(Mapping::anonymous(size(2)).unwrap()).unwrap();
         let slot = SlotIndex::new(5).unwrap();
         counts.block(1, slot).in_flight().store(7, Ordering::Relaxed);
         counts.block(1, slot).finished(200, 900);
-        let own = |row| std::ptr::eq(counts.own_words(), counts.row(row).0);
+        let own = |row| std::ptr::eq(counts.own_row(), counts.row(row));
         assert!(own(0) && !own(1));
         counts.take_over(1, 6, 42);
         assert!(own(1) && !own(0));

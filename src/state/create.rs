@@ -2,7 +2,7 @@
 //! use is kept aside.
 
 use super::error::{FileError, system};
-use super::os::{self, OpenError};
+use super::os::{self, Access, OpenError};
 use super::trust::{self, Starter, Use};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -60,14 +60,22 @@ fn make(path: &Path) -> Result<(), FileError> {
     create().map_err(fail())
 }
 
-/// Temporary file, rename: whole, or not at all. What is to be `durable` is on the disk before it has its
-/// name; that the name is there too is for the caller, who fsyncs the directory. Of the runtime directory
-/// nothing has to survive a power cut.
+/// Whether a file must survive a power cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Durability {
+    /// It must. The caller fsyncs the directory, so that the name survives too.
+    Durable,
+    /// It need not, because it is in the runtime directory.
+    Volatile,
+}
+
+/// Replaces a file as a whole, or not at all: writes a temporary file and renames it. A durable file is on the
+/// disk before it has its name.
 pub(super) fn replace(
     path: &Path,
     bytes: &[u8],
     mode: u32,
-    durable: bool,
+    durability: Durability,
 ) -> Result<(), FileError> {
     let fresh = path.with_extension("new");
     match fs::remove_file(&fresh) {
@@ -80,7 +88,7 @@ pub(super) fn replace(
         let mut file = self::fresh(&fresh, mode)?;
         file.write_all(bytes)?;
         file.set_permissions(Permissions::from_mode(mode))?;
-        if durable {
+        if durability == Durability::Durable {
             file.sync_all()?;
         }
         fs::rename(&fresh, path)
@@ -91,8 +99,8 @@ pub(super) fn replace(
     })
 }
 
-pub(super) fn reopen(path: &Path, write: bool) -> Result<(File, fs::Metadata), FileError> {
-    os::open(path, write, os::euid()).map_err(|e| unopened(path, e))
+pub(super) fn reopen(path: &Path, access: Access) -> Result<(File, fs::Metadata), FileError> {
+    os::open(path, access, os::euid()).map_err(|e| unopened(path, e))
 }
 
 pub(super) fn unopened(path: &Path, why: OpenError) -> FileError {
@@ -143,7 +151,7 @@ pub(super) fn kept_file(
 ) -> Result<(File, bool), FileError> {
     let found = match fresh(path, mode) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-            match os::open(path, true, os::euid()) {
+            match os::open(path, Access::ReadWrite, os::euid()) {
                 Ok((file, _)) => Ok((file, false)),
                 // Once only: who puts things there faster than that is not to be outrun.
                 Err(e) if is_useless(&e) => {

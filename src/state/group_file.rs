@@ -1,9 +1,9 @@
 //! The group file `APP.json`: written by Apache at its start, read by slotctl.
 
 use super::Dirs;
-use super::create::{replace, sound};
+use super::create::{Durability, replace, sound};
 use super::error::FileError;
-use super::os::{self, OpenError};
+use super::os::{self, Access, OpenError};
 use super::trust::Use;
 use crate::group::Group;
 use std::collections::HashSet;
@@ -20,7 +20,7 @@ const LONGEST: u64 = 1 << 20;
 ///
 /// What the system said, or `InvalidData` when it is no group file of this version.
 pub fn read(path: &Path, owner: u32) -> io::Result<Group> {
-    let (file, _) = os::open(path, false, owner).map_err(|e| match e {
+    let (file, _) = os::open(path, Access::Read, owner).map_err(|e| match e {
         OpenError::System(e) => e,
         e => io::Error::new(io::ErrorKind::InvalidData, e),
     })?;
@@ -52,7 +52,7 @@ pub fn write(dirs: &Dirs, group: &Group) -> Result<(), FileError> {
     sound(&dirs.runtime, Use::IsLedTo)?;
     let path = dirs.group(&group.app);
     let text = serde_json::to_string_pretty(group).expect("strings and numbers make JSON");
-    replace(&path, (text + "\n").as_bytes(), 0o644, false).inspect_err(|_| {
+    replace(&path, (text + "\n").as_bytes(), 0o644, Durability::Volatile).inspect_err(|_| {
         let _ = fs::remove_file(&path);
     })
 }

@@ -20,13 +20,37 @@ const READ: u64 = 8 * LIMIT;
 // Never through a link, and a pipe in the file's place must not hold the opener.
 const FLAGS: i32 = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK;
 
-/// A change of a group.
+/// What changed a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// An operator made another slot active.
+    Flip,
+    /// Apache's start fell back to `SlotDefault`.
+    Default,
+    /// An operator locked the group. The slot is the same.
+    Lock,
+    /// An operator unlocked it. The slot is the same.
+    Unlock,
+}
+
+impl Action {
+    /// The word in the history.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Flip => "flip",
+            Self::Default => "default",
+            Self::Lock => "lock",
+            Self::Unlock => "unlock",
+        }
+    }
+}
+
+/// An entry of the history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// When, RFC 3339 in UTC.
     pub time: String,
-    /// What was done: `flip`; `default` where Apache fell back to `SlotDefault`; `lock` and
-    /// `unlock`, which change no slot.
+    /// What was done: `flip`, `default`, `lock` or `unlock`; another version may write other words.
     pub action: String,
     /// The slot that was active before.
     pub from: String,
@@ -83,14 +107,14 @@ impl Entry {
     /// A change of `slots`, from the first to the second.
     pub(crate) fn of(
         time: String,
-        action: &str,
+        action: Action,
         slots: [&str; 2],
         generation: u32,
         who: &Actor,
     ) -> Self {
         let [from, to] = slots.map(str::to_owned);
         let Actor { uid, user, sudo_user, reason } = who.clone();
-        let (action, counted) = (action.into(), None);
+        let (action, counted) = (action.word().into(), None);
         Self { time, action, from, to, generation, uid, user, sudo_user, reason, counted }
     }
 

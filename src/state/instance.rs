@@ -32,7 +32,7 @@
 use super::Dirs;
 use super::create::{directory, private_file};
 use super::error::{FileError, system};
-use super::os::{self, ByteLock, byte_owner, lock_byte, unlock_byte};
+use super::os::{self, Access, ByteLock, byte_owner, lock_byte, unlock_byte};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
@@ -160,7 +160,7 @@ pub enum Claim {
 ///
 /// Only for a process that holds no claim, which it would lose.
 pub fn look(dirs: &Dirs, own: &Instance) -> Option<Holder> {
-    let (file, _) = os::open(&dirs.instance(), false, os::euid()).ok()?;
+    let (file, _) = os::open(&dirs.instance(), Access::Read, os::euid()).ok()?;
     // A parent that decides at this moment may be writing its line.
     retried(|| Ok(byte_owner(&file, DECIDES)?.is_none())).ok()?;
     match user(&file, own).ok()? {

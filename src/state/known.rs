@@ -25,7 +25,7 @@
 use super::Dirs;
 use super::create::{private_file, reopen};
 use super::error::{FileError, system};
-use super::os;
+use super::os::{self, Access};
 use crate::word::{MAX_SLOTS, SlotIndex};
 use std::fs::File;
 use std::io;
@@ -44,17 +44,20 @@ pub struct Known {
 }
 
 impl Known {
-    /// Opens the file, which is made where `make` says so.
+    /// Opens the file, and creates it if the directory may be written to (`access`).
     ///
     /// # Errors
     ///
     /// [`FileError::System`].
-    pub fn open(dirs: &Dirs, make: bool) -> Result<Self, FileError> {
+    pub fn open(dirs: &Dirs, access: Access) -> Result<Self, FileError> {
         let path = dirs.names();
-        let made = if make { private_file(&path, None).map(drop) } else { Ok(()) };
+        let made = match access {
+            Access::Read => Ok(()),
+            Access::ReadWrite => private_file(&path, None).map(drop),
+        };
         // For reading only: what the children inherit can neither be written nor locked against others.
         // Where nothing can be written, as on a disk that became read-only, that is enough.
-        let opened = reopen(&path, false);
+        let opened = reopen(&path, Access::Read);
         let (file, meta) = opened.or_else(|e| made.and(Err(e)))?;
         let known = Self { file, inode: meta.ino() };
         // Not every file system has such locks.
@@ -144,9 +147,9 @@ mod tests {
     fn an_index_is_known_until_the_last_opening_that_claims_it_is_closed() {
         let (_dir, dirs) = dirs();
         let identity = u128::MAX - 7;
-        let old = Known::open(&dirs, true).unwrap();
+        let old = Known::open(&dirs, Access::ReadWrite).unwrap();
         old.claim(identity, &indexes(&[0, 1, 2, 5, 63])).unwrap();
-        let new = Known::open(&dirs, true).unwrap();
+        let new = Known::open(&dirs, Access::ReadWrite).unwrap();
         new.claim(identity, &indexes(&[1, 9])).unwrap();
         assert_eq!(known(&new, identity), [0, 1, 2, 5, 63]);
         assert_eq!(known(&old, identity), [1, 9]);
@@ -162,10 +165,10 @@ mod tests {
     #[test]
     fn where_locks_cannot_be_had_a_file_is_not_made_up() {
         let (_dir, dirs) = dirs();
-        assert!(Known::open(&dirs, false).is_err());
+        assert!(Known::open(&dirs, Access::Read).is_err());
         assert!(!dirs.names().exists());
         fs::create_dir(dirs.names()).unwrap();
-        assert!(Known::open(&dirs, false).is_err());
+        assert!(Known::open(&dirs, Access::Read).is_err());
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub mod control;
 pub mod counts;
 pub mod create;
 pub mod dirs;
+pub(crate) mod entry;
 pub mod error;
 pub mod group_file;
 pub mod history;

@@ -4,9 +4,11 @@
 
 use super::Dirs;
 use super::counts::{self, Counts};
-use super::create::{is_useless, kept_file, private_file, reopen, replace, sound, unopened};
+use super::create::{
+    Durability, is_useless, kept_file, private_file, reopen, replace, sound, unopened,
+};
 use super::error::{FileError, system};
-use super::os::{self, Mapping};
+use super::os::{self, Access, Mapping};
 use super::trust::Use;
 use crate::word::SlotIndex;
 use std::fs::File;
@@ -22,19 +24,16 @@ pub fn counts(dirs: &Dirs, app: &str, identity: u128, rows: usize) -> Result<Cou
     sound(&dirs.runtime, Use::Holds)?;
     let path = dirs.counts(app);
     let wanted = counts::size(rows);
-    let found = match os::open(&path, true, os::euid()) {
-        Ok((file, meta)) => Some((file, meta.len() as usize)),
+    let kept = match os::open(&path, Access::ReadWrite, os::euid()) {
+        Ok((file, meta)) => {
+            // If it cannot be read, children of an older generation may still count there.
+            let checked = counts::check(&file, &meta, identity);
+            let is_ours = checked.map_err(system("cannot read", &path))?.is_ok();
+            is_ours.then_some((file, meta.len() as usize))
+        }
         Err(e) if e.is_absent() || is_useless(&e) => None,
         Err(e) => return Err(unopened(&path, e)),
     };
-    let mut kept = None;
-    if let Some((file, len)) = found
-        && (counts::size(1)..=counts::size(counts::MAX_ROWS)).contains(&len)
-    {
-        // Where it cannot be told, children of an older generation count there, perhaps.
-        let ours = counts::belongs_to(&file, identity).map_err(system("cannot read", &path))?;
-        kept = ours.then_some((file, len));
-    }
     let (file, len) = match kept {
         Some(kept) => kept,
         None => (create_counts(&path, &counts::header(identity))?, 0),
@@ -42,7 +41,8 @@ pub fn counts(dirs: &Dirs, app: &str, identity: u128, rows: usize) -> Result<Cou
     // Rows are only ever added: children of an older generation still have theirs.
     let len = len.max(wanted);
     file.set_len(len as u64).map_err(system("cannot size", &path))?;
-    let mapping = Mapping::of(&file, len, true).map_err(system("cannot map", &path))?;
+    let mapping =
+        Mapping::of(&file, len, Access::ReadWrite).map_err(system("cannot map", &path))?;
     Counts::new(mapping).map_err(|_| system("cannot size", &path)(io::ErrorKind::Other.into()))
 }
 
@@ -54,7 +54,7 @@ pub fn counts(dirs: &Dirs, app: &str, identity: u128, rows: usize) -> Result<Cou
 /// [`FileError`]: that it is full now, as a rule.
 pub fn reserve(dirs: &Dirs, app: &str) -> Result<(), FileError> {
     let path = dirs.counts(app);
-    let (file, meta) = reopen(&path, true)?;
+    let (file, meta) = reopen(&path, Access::ReadWrite)?;
     os::reserve(&file, meta.len() as usize).map_err(system("cannot make room for", &path))
 }
 
@@ -75,15 +75,13 @@ pub(super) fn reset_counts(
     if sound(&dirs.runtime, Use::Holds).is_err() {
         return Ok(());
     }
-    let (file, meta) = match os::open(&path, true, os::euid()) {
+    let (file, meta) = match os::open(&path, Access::ReadWrite, os::euid()) {
         Ok(opened) => opened,
         Err(e) if e.is_absent() || is_useless(&e) => return Ok(()),
         Err(e) => return Err(unopened(&path, e)),
     };
     let len = meta.len() as usize;
-    if len < counts::size(1)
-        || !counts::belongs_to(&file, identity).map_err(system("cannot read", &path))?
-    {
+    if counts::check(&file, &meta, identity).map_err(system("cannot read", &path))?.is_err() {
         return Ok(());
     }
     counts::reset(&file, len, slot).map_err(system("cannot reset", &path))
@@ -114,6 +112,6 @@ pub fn lost(dirs: &Dirs) -> Result<File, FileError> {
 }
 
 fn create_counts(path: &Path, header: &[u8]) -> Result<File, FileError> {
-    replace(path, header, 0o644, false)?;
-    Ok(reopen(path, true)?.0)
+    replace(path, header, 0o644, Durability::Volatile)?;
+    Ok(reopen(path, Access::ReadWrite)?.0)
 }

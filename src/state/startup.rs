@@ -39,18 +39,21 @@
 //! be worse. slotctl applies the same rule at each flip, and refuses; so flips work again as soon as the
 //! directory is mended.
 
+use super::Dirs;
 use super::actor::Actor;
-use super::control::{Control, Damage, Names, PAGE, TOMBSTONE, WORD, encode_name, entry_offset};
+use super::control::{self, Control, Names, Opened, PAGE, Unreadable, WORD};
 use super::create::{
-    directory, keep_aside, own, private_file, private_file_or_new, reopen, replace, unopened,
+    Durability, directory, keep_aside, own, private_file, private_file_or_new, reopen, replace,
+    unopened,
 };
+use super::entry::{Before, Step, steps};
 use super::error::{FileError, system};
 use super::group_file;
+use super::history::{Action, Entry};
 use super::known::Known;
-use super::os::{self, Mapping, OpenError};
+use super::os::{self, Access, Mapping, OpenError};
 use super::runtime::reset_counts;
 use super::writer;
-use super::{Dirs, history};
 use crate::group::{Group, Segment, Slot};
 use crate::sync::{Ordering, fence};
 use crate::word::{MAX_SLOTS, SlotIndex, Word};
@@ -135,7 +138,7 @@ enum State {
 /// A group without a change.
 #[derive(Debug)]
 struct Unchanged {
-    record: Record,
+    record: Found,
     found: Group,
     notes: Vec<String>,
     /// A file was made all the same.
@@ -144,7 +147,7 @@ struct Unchanged {
 
 /// A control file that was read.
 #[derive(Clone, Debug)]
-struct Record {
+struct Found {
     control: Control,
     inode: u64,
 }
@@ -170,16 +173,17 @@ impl<'a> Startup<'a> {
     pub fn of(dirs: &'a Dirs) -> (Self, Vec<String>) {
         let mut notes = Vec::new();
         let bar = directory(&dirs.state).err().map(|e| e.to_string());
-        let known = match Known::open(dirs, bar.is_none()) {
-            Ok(known) => Some(known),
-            Err(e) if bar.is_none() => {
-                notes.push(format!(
-                    "{e}: names of slots that are configured no more keep their place"
-                ));
-                None
-            }
-            Err(_) => None,
-        };
+        let known =
+            match Known::open(dirs, if bar.is_none() { Access::ReadWrite } else { Access::Read }) {
+                Ok(known) => Some(known),
+                Err(e) if bar.is_none() => {
+                    notes.push(format!(
+                        "{e}: names of slots that are configured no more keep their place"
+                    ));
+                    None
+                }
+                Err(_) => None,
+            };
         let (patience, unsynced, is_told) = (writer::PATIENCE, None, false);
         (Self { dirs, bar, is_told, known, patience, unsynced }, notes)
     }
@@ -247,7 +251,7 @@ impl<'a> Startup<'a> {
     fn unchanged(&self, wanted: &Wanted) -> Option<Unchanged> {
         let found = self.found(wanted)?;
         let is_settled = found.frozen.is_none() && found.serves.is_none();
-        let is_current = |record: &Record| {
+        let is_current = |record: &Found| {
             wanted.is_listed(&record.control) && found.reads(record.control.identity, record.inode)
         };
         let is_known = found.names == 0 || self.trusted(Some(&found)).is_some();
@@ -301,7 +305,7 @@ impl<'a> Startup<'a> {
             return Ok(());
         }
         let _lock = self.lock(wanted)?;
-        if let Err(Unreadable::Damaged(why)) = read(&path) {
+        if let Err(why @ (Unreadable::Damaged(_) | Unreadable::NotOurs(_))) = read(&path) {
             let aside = keep_aside(&path)?;
             notes.push(format!(
                 "{} is unusable ({why}): kept as {}, and slot {:?} is active now; check that this is \
@@ -338,7 +342,7 @@ impl<'a> Startup<'a> {
     fn keep(
         &self,
         wanted: &Wanted,
-        record: Record,
+        record: Found,
         found: &Group,
         counts: impl FnOnce(u128) -> Counting,
     ) -> Result<Published, Private> {
@@ -346,7 +350,7 @@ impl<'a> Startup<'a> {
         let counting = counts(record.control.identity);
         let group = Group { names: found.names, ..group_file(wanted, &record, counting) };
         let notes = if *found == group { None } else { self.write(&group) };
-        let Record { control, inode } = record;
+        let Found { control, inode } = record;
         Ok(Published { control, mapping, inode, notes: notes.into_iter().collect() })
     }
 
@@ -359,7 +363,7 @@ impl<'a> Startup<'a> {
     ) -> Result<Published, Private> {
         let path = self.dirs.control(wanted.app());
         let found = self.found(wanted);
-        let mut record = read(&path).map_err(|e| Private::default(e.into_error(&path)))?;
+        let mut record = read(&path).map_err(|e| Private::default(unread(&path, e)))?;
         let trusted = self.trusted(found.as_ref());
         self.list(wanted, &mut record.control, trusted, notes);
         let unlisted = wanted.unlisted(&record.control).map(|missing| {
@@ -390,7 +394,7 @@ impl<'a> Startup<'a> {
         let counting = counts(identity);
         let group = Group { names, frozen, unlisted, ..group_file(wanted, &record, counting) };
         notes.extend(self.write(&group));
-        let Record { control, inode } = record;
+        let Found { control, inode } = record;
         Ok(Published { control, mapping, inode, notes: Vec::new() })
     }
 
@@ -406,10 +410,10 @@ impl<'a> Startup<'a> {
         let default = |why: &str| Private::default(why);
         let record = read(&path).map_err(|e| match e {
             Unreadable::Absent => default(&why),
-            e => Private::default(format!("{why}; {}", e.into_error(&path))),
+            e => Private::default(format!("{why}; {}", unread(&path, e))),
         })?;
-        let is_obeyed = |record: &Record| wanted.group.has(record.control.active());
-        let gone = |record: &Record| {
+        let is_obeyed = |record: &Found| wanted.group.has(record.control.active());
+        let gone = |record: &Found| {
             let active = record.control.active();
             Private::default(format!("{why}; slot {active:?} was active and is configured no more"))
         };
@@ -434,8 +438,8 @@ impl<'a> Startup<'a> {
         notes.extend(self.write(&group));
         // As the head of this file has it.
         fence(Ordering::SeqCst);
-        let now = read(&path).map_err(|e| Private::default(e.into_error(&path)))?;
-        let same = |now: &Record| {
+        let now = read(&path).map_err(|e| Private::default(unread(&path, e)))?;
+        let same = |now: &Found| {
             (now.inode, now.control.identity, &now.control.names)
                 == (record.inode, record.control.identity, &record.control.names)
         };
@@ -461,7 +465,7 @@ impl<'a> Startup<'a> {
             ));
             self.is_told = true;
         }
-        let Record { control, inode } = now;
+        let Found { control, inode } = now;
         Ok(Published { control, mapping, inode, notes })
     }
 
@@ -474,7 +478,7 @@ impl<'a> Startup<'a> {
         let control = Control { identity: 0, created: 0, names, word: Word::first(index) };
         let mapping = Mapping::anonymous(PAGE).expect("there is memory for a page");
         mapping.word(WORD).store(control.word.bits(), Ordering::Relaxed);
-        let record = Record { control, inode: 0 };
+        let record = Found { control, inode: 0 };
         let names = self.trusted(self.found(wanted).as_ref()).map_or(0, Known::inode);
         let group = Group {
             names,
@@ -511,10 +515,13 @@ impl<'a> Startup<'a> {
         let path = self.dirs.control(wanted.app());
         for name in missing {
             let Some(index) = place(wanted, control, trusted) else { return };
-            let is_free = control.names.is_free(index);
+            let before = match control.names.is_free(index) {
+                true => Before::Free,
+                false => Before::Used,
+            };
             let enter = || {
-                let (file, _) = reopen(&path, true)?;
-                for step in steps(index, name, is_free) {
+                let (file, _) = reopen(&path, Access::ReadWrite)?;
+                for step in steps(index, name, before) {
                     match step {
                         Step::Write { at, bytes } => file
                             .write_all_at(&bytes, at)
@@ -579,12 +586,12 @@ impl<'a> Startup<'a> {
 
     /// Maps the control file for the children. Where that cannot be, they serve what it says all the
     /// same.
-    fn map(&self, wanted: &Wanted, record: &Record) -> Result<Mapping, Private> {
+    fn map(&self, wanted: &Wanted, record: &Found) -> Result<Mapping, Private> {
         let path = self.dirs.control(wanted.app());
         let map = || {
             // For writing first: an overlay, as containers have it, then copies what came with the image,
             // and a mapping from before would never see a flip.
-            match os::open(&path, true, os::euid()) {
+            match os::open(&path, Access::ReadWrite, os::euid()) {
                 Ok((file, _)) => {
                     let mode = if wanted.operator.is_some() { 0o660 } else { 0o644 };
                     own(&file, wanted.operator, mode)
@@ -593,12 +600,12 @@ impl<'a> Startup<'a> {
                 Err(OpenError::System(e)) if e.kind() == io::ErrorKind::ReadOnlyFilesystem => {}
                 Err(e) => return Err(unopened(&path, e)),
             }
-            let (file, meta) = reopen(&path, false)?;
+            let (file, meta) = reopen(&path, Access::Read)?;
             if (meta.ino(), meta.len()) != (record.inode, PAGE as u64) {
                 let why = io::Error::other("it was replaced while Apache started");
                 return Err(system("cannot map", &path)(why));
             }
-            Mapping::of(&file, PAGE, false).map_err(system("cannot map", &path))
+            Mapping::of(&file, PAGE, Access::Read).map_err(system("cannot map", &path))
         };
         map().map_err(|e| {
             let slot = Some(record.control.active().to_owned());
@@ -630,7 +637,7 @@ pub fn record(
     os::sync_directory(&dirs.state).map_err(system("cannot sync", &dirs.state))?;
     let _lock = startup.lock(&wanted)?;
     let path = dirs.control(app);
-    let mut record = read(&path).map_err(|e| e.into_error(&path))?;
+    let mut record = read(&path).map_err(|e| unread(&path, e))?;
     let control = &mut record.control;
     startup.list(&wanted, control, startup.known.as_ref(), &mut notes);
     startup.claim(&wanted, control, startup.known.as_ref(), &mut notes);
@@ -639,7 +646,7 @@ pub fn record(
     }
     let mapping = startup.map(&wanted, &record);
     let mapping = mapping.map_err(|e| system("cannot map", &path)(io::Error::other(e.why)))?;
-    let Record { control, inode } = record;
+    let Found { control, inode } = record;
     Ok(Published { control, mapping, inode, notes })
 }
 
@@ -656,7 +663,7 @@ impl Private {
     }
 }
 
-fn group_file(wanted: &Wanted, record: &Record, counting: Counting) -> Group {
+fn group_file(wanted: &Wanted, record: &Found, counting: Counting) -> Group {
     Group {
         identity: format!("{:032x}", record.control.identity),
         inode: record.inode,
@@ -678,62 +685,17 @@ fn place(wanted: &Wanted, control: &Control, trusted: Option<&Known>) -> Option<
     })
 }
 
-/// A part of entering a name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Step {
-    Write {
-        at: u64,
-        bytes: Vec<u8>,
-    },
-    Sync,
-    /// The counts of the index.
-    Reset,
+fn read(path: &Path) -> Result<Found, Unreadable> {
+    let Opened { control, inode, .. } = control::read(path, Access::Read, os::euid())?;
+    Ok(Found { control, inode })
 }
 
-/// How a name is entered so that a kill or a power cut at any moment leaves the old name, none, or the new
-/// one: while its other bytes are written, the length makes the entry invalid, and it is made valid last.
-fn steps(index: SlotIndex, name: &str, is_free: bool) -> Vec<Step> {
-    let (entry, at) = (encode_name(name), entry_offset(index.get()) as u64);
-    let bury = [Step::Write { at, bytes: vec![TOMBSTONE] }, Step::Sync];
-    let enter = [
-        Step::Write { at: at + 1, bytes: entry[1..].to_vec() },
-        Step::Sync,
-        Step::Reset,
-        Step::Write { at, bytes: entry[..1].to_vec() },
-        Step::Sync,
-    ];
-    bury.into_iter().filter(|_| !is_free).chain(enter).collect()
-}
-
-enum Unreadable {
-    Absent,
-    Damaged(String),
-    System(io::Error),
-}
-
-impl Unreadable {
-    fn into_error(self, path: &Path) -> FileError {
-        system("cannot read", path)(match self {
-            Self::Absent => io::ErrorKind::NotFound.into(),
-            Self::Damaged(why) => io::Error::other(why),
-            Self::System(e) => e,
-        })
-    }
-}
-
-fn read(path: &Path) -> Result<Record, Unreadable> {
-    let (file, meta) = os::open(path, false, os::euid()).map_err(|e| match e {
-        e if e.is_absent() => Unreadable::Absent,
-        OpenError::System(e) => Unreadable::System(e),
-        e => Unreadable::Damaged(e.to_string()),
-    })?;
-    let mut page = [0; PAGE];
-    if meta.len() != PAGE as u64 {
-        return Err(Unreadable::Damaged(Damage::Size(meta.len()).to_string()));
-    }
-    file.read_exact_at(&mut page, 0).map_err(Unreadable::System)?;
-    let control = Control::decode(&page).map_err(|e| Unreadable::Damaged(e.to_string()))?;
-    Ok(Record { control, inode: meta.ino() })
+fn unread(path: &Path, why: Unreadable) -> FileError {
+    system("cannot read", path)(match why {
+        Unreadable::Absent => io::ErrorKind::NotFound.into(),
+        Unreadable::System(e) => e,
+        e => io::Error::other(e.to_string()),
+    })
 }
 
 fn create(path: &Path, wanted: &Wanted) -> Result<(), FileError> {
@@ -750,7 +712,7 @@ fn create(path: &Path, wanted: &Wanted) -> Result<(), FileError> {
         names,
         word: Word::first(active),
     };
-    replace(path, &control.encode(), 0o644, true)
+    replace(path, &control.encode(), 0o644, Durability::Durable)
 }
 
 /// The active slot is configured no more: `SlotDefault` takes its place, or, where there is no room for
@@ -765,13 +727,14 @@ fn fall_back(dirs: &Dirs, wanted: &Wanted, control: &mut Control) -> Result<Stri
     let (to, index) = found.ok_or_else(no_room)?;
     let before = control.word;
     control.word = before.flipped(index);
-    let (file, _) = reopen(&path, true)?;
-    let mapping = Mapping::of(&file, PAGE, true).map_err(system("cannot map", &path))?;
+    let (file, _) = reopen(&path, Access::ReadWrite)?;
+    let mapping =
+        Mapping::of(&file, PAGE, Access::ReadWrite).map_err(system("cannot map", &path))?;
     writer::change(&file, &mapping, before, control.word).map_err(system("cannot write", &path))?;
     let reason = Some(format!("slot {from:?} is configured no more"));
     let who = Actor { uid: os::uid(), reason, ..Actor::default() };
     let generation = control.word.generation();
-    let entry = history::Entry::of(writer::now(), "default", [&from, to], generation, &who);
+    let entry = Entry::of(writer::now(), Action::Default, [&from, to], generation, &who);
     let written = writer::append(dirs, wanted.app(), &entry);
     let unwritten = written.err().map_or(String::new(), |e| format!(" (not in the history: {e})"));
     let of = if to == default { " of SlotDefault" } else { "" };
@@ -781,6 +744,3 @@ fn fall_back(dirs: &Dirs, wanted: &Wanted, control: &mut Control) -> Result<Stri
         wanted.app()
     ))
 }
-
-#[cfg(all(test, not(loom)))]
-mod tests;

@@ -4,9 +4,9 @@
 use super::Dirs;
 use super::control::{self, SIDE_WORDS, WORD, bank};
 use super::history::{self, Entry};
-use super::os::{self, Mapping, OpenError};
+use super::os::{self, Access, Mapping, OpenError};
 use super::trust::Starter;
-use crate::sync::{Ordering, fence};
+use crate::sync::{AtomicU64, Ordering, fence};
 use crate::word::Word;
 use std::fs::{File, TryLockError};
 use std::io;
@@ -31,7 +31,8 @@ pub(crate) enum LockError {
 /// Takes the writers' lock of `app`. It is free again when the file is closed, or its owner dead.
 pub(crate) fn lock(dirs: &Dirs, app: &str) -> Result<File, LockError> {
     let path = dirs.lock(app);
-    let (file, _) = os::open(&path, true, Starter::of(dirs).uid()).map_err(LockError::Open)?;
+    let (file, _) =
+        os::open(&path, Access::ReadWrite, Starter::of(dirs).uid()).map_err(LockError::Open)?;
     match await_lock(&file, PATIENCE) {
         Ok(true) => Ok(file),
         Ok(false) => Err(LockError::Busy),
@@ -88,7 +89,7 @@ pub(crate) fn sync(mapping: &Mapping, before: Word, word: Word) -> io::Result<()
 /// [`crate::lease`] for the fence.
 pub fn publish(mapping: &Mapping, word: Word) {
     let generation = word.generation();
-    let [tag, side @ ..]: &[_; 1 + SIDE_WORDS] = mapping.words(bank(generation));
+    let [tag, side @ ..]: &[AtomicU64; 1 + SIDE_WORDS] = mapping.at(bank(generation));
     // A reader that is late by two generations must not take these words for those of its own: no tag is
     // there while they change.
     tag.store(0, Ordering::Relaxed);

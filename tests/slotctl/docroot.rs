@@ -2,7 +2,7 @@
 
 use crate::site::{Ran, Site, ran};
 use mod_slot::state::control::PAGE;
-use mod_slot::state::os::Mapping;
+use mod_slot::state::os::{Access, Mapping};
 use nix::unistd::{Gid, Uid, chroot, setgroups, setresgid, setresuid};
 use rustix::fs::{XattrFlags, setxattr};
 use rustix::io::Errno;
@@ -51,7 +51,7 @@ impl Drop for Serving {
 /// Runs as the process of a [`Serving`] until its input ends. Returns whether this process is one.
 fn serves() -> bool {
     let Some(control) = env::var_os("MOD_SLOT_CHILD") else { return false };
-    let _mapping = Mapping::of(&File::open(control).unwrap(), PAGE, false).unwrap();
+    let _mapping = Mapping::of(&File::open(control).unwrap(), PAGE, Access::Read).unwrap();
     if let Some(root) = env::var_os("MOD_SLOT_ROOT") {
         chroot(Path::new(&root)).unwrap();
         env::set_current_dir("/").unwrap();

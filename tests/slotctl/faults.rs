@@ -9,7 +9,7 @@ use crate::site::{Busy, Site};
 use crate::strace::{self, Call};
 use mod_slot::ops::lock;
 use mod_slot::state::control::{PAGE, WORD};
-use mod_slot::state::os::Mapping;
+use mod_slot::state::os::{Access, Mapping};
 use mod_slot::sync::Ordering;
 use std::fs::File;
 use std::process::Output;
@@ -118,7 +118,7 @@ impl<'a> Fault<'a> {
 /// The control word as a child of Apache sees it.
 fn word(site: &Site) -> u64 {
     let file = File::open(site.dirs.control("app")).unwrap();
-    let mapping = Mapping::of(&file, PAGE, false).unwrap();
+    let mapping = Mapping::of(&file, PAGE, Access::Read).unwrap();
     mapping.word(WORD).load(Ordering::Acquire)
 }
 

@@ -9,7 +9,7 @@ use crate::load::{Ledger, Load};
 use crate::report::{Chapter, Table};
 use crate::stats::{in_millis, median, millis, quantile};
 use mod_slot::state::control::{PAGE, WORD};
-use mod_slot::state::os::{self, Mapping};
+use mod_slot::state::os::{self, Access, Mapping};
 use mod_slot::sync::Ordering;
 use std::hint;
 use std::path::Path;
@@ -94,9 +94,9 @@ fn times(
     flips: usize,
     flip: impl Fn(usize) -> Result<(), String>,
 ) -> Result<Times, String> {
-    let opened = os::open(&root.join("state/app.slot"), false, os::euid());
+    let opened = os::open(&root.join("state/app.slot"), Access::Read, os::euid());
     let (file, _) = opened.map_err(|e| e.to_string())?;
-    let page = Mapping::of(&file, PAGE, false).map_err(|e| e.to_string())?;
+    let page = Mapping::of(&file, PAGE, Access::Read).map_err(|e| e.to_string())?;
     let word = page.word(WORD);
     let mut times = Times::default();
     for number in 1..=flips {

@@ -5,15 +5,15 @@ use super::finding::{Apache, Doctor, Operator, RESTART, Severity};
 use crate::group::Group;
 use crate::ops::change::lock;
 use crate::ops::view::has_lost;
-use crate::state::control::{Control, Damage, PAGE, Page, side_words};
+use crate::state::control::{self, Control, Damage, Page, Unreadable, side_words};
 use crate::state::counts;
 use crate::state::create::keep_aside;
 use crate::state::group_file;
 use crate::state::os::process::may_live;
 use crate::state::os::sigbus::cut::Lost;
-use std::fs::{self, File, Metadata};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 impl Doctor<'_> {
@@ -118,18 +118,18 @@ impl Doctor<'_> {
         let why = match self.file(&path, Want::record(operator)) {
             Place::Hidden => return None,
             Place::NotOurs(why) => why,
-            Place::File(file, meta) => match decode(&file, &meta) {
+            Place::File(file, meta) => match control::read_open(&file, &meta) {
                 Ok((page, control)) => {
                     self.entries(&path, &page, &control, group);
                     return Some(control);
                 }
-                Err(Damage::Version(version)) => {
+                Err(Unreadable::Damaged(Damage::Version(version))) => {
                     let what = format!("{}: nobody can flip", Damage::Version(version));
                     let way_out = "use the slotctl that came with Apache's mod_slot";
                     self.find(Severity::Error, &path, what, way_out);
                     return None;
                 }
-                Err(damage) => damage.to_string(),
+                Err(e) => e.to_string(),
             },
             Place::Absent => {
                 let default = group.map_or("that of SlotDefault", |group| &group.default);
@@ -214,10 +214,16 @@ impl Doctor<'_> {
             Place::Absent => "it is missing".to_owned(),
             Place::NotOurs(why) => why,
             Place::Hidden => return,
-            Place::File(file, meta) => match damage(&file, &meta, control, group) {
-                Some(why) => why.to_owned(),
-                None if self.has_lost(control, Lost::Counts) => REPLACED.to_owned(),
-                None => return,
+            Place::File(file, meta) => match counts::check(&file, &meta, control.identity) {
+                Err(e) => e.to_string(),
+                Ok(Err(fault)) => fault.to_string(),
+                Ok(Ok(())) => {
+                    let is_made = group.segment.is_none_or(|made| made.is(&meta));
+                    if is_made && !self.has_lost(control, Lost::Counts) {
+                        return;
+                    }
+                    "it was replaced or cut short since Apache started".to_owned()
+                }
             },
         };
         let running = matches!(apache, Apache::Running(_));
@@ -227,33 +233,4 @@ impl Doctor<'_> {
         );
         self.find(severity, &path, what, RESTART);
     }
-}
-
-const REPLACED: &str = "it was replaced or cut short since Apache started";
-
-fn decode(file: &File, meta: &Metadata) -> Result<(Page, Control), Damage> {
-    let mut page = [0; PAGE];
-    if meta.len() != PAGE as u64 || file.read_exact_at(&mut page, 0).is_err() {
-        return Err(Damage::Size(meta.len()));
-    }
-    Control::decode(&page).map(|control| (page, control))
-}
-
-fn damage(file: &File, meta: &Metadata, control: &Control, group: &Group) -> Option<&'static str> {
-    let mut header = [0; 32];
-    if counts::rows_in(meta.len() as usize) == 0 || file.read_exact_at(&mut header, 0).is_err() {
-        return Some("it is too short");
-    }
-    if counts::rows_in(meta.len() as usize) > counts::MAX_ROWS {
-        return Some("it is too long");
-    }
-    let wanted = counts::header(control.identity);
-    if header[..16] != wanted[..16] {
-        return Some("its header is damaged, or of another version of mod_slot");
-    }
-    if header != wanted {
-        return Some("it belongs to another control file");
-    }
-    let is_made = group.segment.is_none_or(|made| made.is(meta));
-    (!is_made).then_some(REPLACED)
 }

@@ -2,7 +2,7 @@
 
 use super::finding::{Doctor, Operator, Severity};
 use crate::ops::view::owner;
-use crate::state::os::{self, OpenError};
+use crate::state::os::{self, Access, OpenError};
 use std::fs::{self, File, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
@@ -72,7 +72,7 @@ impl Doctor<'_> {
             Err(e) => return self.hidden(path, &e),
         };
         // A wrong owner is a finding of its own; the content is examined all the same.
-        let (file, meta) = match os::open(path, false, found.uid()) {
+        let (file, meta) = match os::open(path, Access::Read, found.uid()) {
             Ok(opened) => opened,
             Err(OpenError::System(e)) => return self.hidden(path, &e),
             Err(e) => return Place::NotOurs(e.to_string()),

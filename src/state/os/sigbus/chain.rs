@@ -226,7 +226,7 @@ unsafe fn die(signal: c_int, info: *mut siginfo_t) {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::state::os::Mapping;
+    use crate::state::os::{Access, Mapping};
     use std::fs::File;
     use std::os::fd::AsRawFd;
     use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -272,7 +272,10 @@ mod tests {
                 let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
                 libc::setrlimit(libc::RLIMIT_CORE, &raw const none);
             }
-            TOLD.store(ptr::from_ref(shared.words::<8>(0)).cast_mut().cast(), Ordering::Relaxed);
+            TOLD.store(
+                ptr::from_ref(shared.at::<[AtomicU64; 8]>(0)).cast_mut().cast(),
+                Ordering::Relaxed,
+            );
             let code = i32::from(catch_unwind(AssertUnwindSafe(body)).is_err());
             // SAFETY: it ends this process.
             unsafe { libc::_exit(code) };
@@ -280,7 +283,8 @@ mod tests {
         let mut status = 0;
         // SAFETY: the call writes the number that it is given.
         assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-        let told = shared.words::<8>(0).each_ref().map(|word| word.load(Ordering::Relaxed));
+        let told =
+            shared.at::<[AtomicU64; 8]>(0).each_ref().map(|word| word.load(Ordering::Relaxed));
         Seen { told, status }
     }
 
@@ -322,7 +326,7 @@ mod tests {
     fn cut_page() -> usize {
         let file: File = tempfile::tempfile().unwrap();
         file.set_len(PAGE as u64).unwrap();
-        let page = Mapping::of(&file, PAGE, false).unwrap();
+        let page = Mapping::of(&file, PAGE, Access::Read).unwrap();
         file.set_len(0).unwrap();
         let at = page.base.as_ptr() as usize;
         mem::forget(page);
@@ -676,7 +680,7 @@ mod tests {
             install::<Mends>().unwrap();
             let file = FILE.get_or_init(|| tempfile::tempfile().unwrap());
             file.set_len(PAGE as u64).unwrap();
-            let page = Mapping::of(file, PAGE, false).unwrap();
+            let page = Mapping::of(file, PAGE, Access::Read).unwrap();
             file.set_len(0).unwrap();
             touch(page.base.as_ptr() as usize);
             assert!(file.as_raw_fd() >= 0);

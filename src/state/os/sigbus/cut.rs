@@ -3,7 +3,7 @@
 #![allow(unsafe_code, reason = "a signal handler, and memory that changes under its address")]
 
 use super::chain::{self, Ours};
-use crate::state::os::{Mapping, group_bits, page_size, range_lock, wide};
+use crate::state::os::{Access, Mapping, group_bits, page_size, range_lock, wide};
 use crate::sync::AtomicU64;
 use libc::{c_void, siginfo_t};
 use std::fs::File;
@@ -65,7 +65,7 @@ pub struct Survival {
 struct Kept {
     base: usize,
     len: usize,
-    writable: bool,
+    access: Access,
     survival: Survival,
     told: AtomicBool,
     next: *const Kept,
@@ -81,11 +81,11 @@ static PAGE: AtomicUsize = AtomicUsize::new(0);
 /// # Errors
 ///
 /// What `sigaction(2)` said: then it dies of it, as it would without this.
-pub fn survive(mapping: &'static Mapping, writable: bool, survival: Survival) -> io::Result<()> {
+pub fn survive(mapping: &'static Mapping, access: Access, survival: Survival) -> io::Result<()> {
     let kept = Box::new(Kept {
         base: mapping.base.as_ptr() as usize,
         len: mapping.len,
-        writable,
+        access,
         survival,
         told: AtomicBool::new(false),
         next: KEPT.load(Ordering::Acquire),
@@ -149,7 +149,7 @@ fn replace(kept: &Kept, address: usize) -> Option<()> {
     // points into, and of which the memory is no more: atomics of other values are what another
     // process could have stored. A second thread that comes at the same time does the same.
     unsafe {
-        if !kept.writable {
+        if kept.access == Access::Read {
             libc::mprotect(fresh, page, libc::PROT_READ);
         }
         let moved = libc::mremap(fresh, page, page, libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED, at);
@@ -208,14 +208,14 @@ mod tests {
             let mapping = Mapping::of(&file, bytes, write).unwrap();
             (file, mapping)
         };
-        let [(record, page), (segment, counts)] =
-            MAPPED.get_or_init(|| [mapped(4096, false), mapped(3 * 4096, true)]);
+        let [(record, page), (segment, counts)] = MAPPED
+            .get_or_init(|| [mapped(4096, Access::Read), mapped(3 * 4096, Access::ReadWrite)]);
         let last = LAST.get_or_init(|| Mapping::anonymous(8).unwrap());
         let marks = MARKS.get_or_init(|| tempfile::tempfile().unwrap());
         let mark = Mark { file: marks, identity: u128::MAX, place: u16::MAX };
         let survival = |lost, word| Survival { lost, word, mark, lines: vec![], line_of: |_| 0 };
-        survive(page, false, survival(Lost::Control, Some((64, last)))).unwrap();
-        survive(counts, true, survival(Lost::Counts, None)).unwrap();
+        survive(page, Access::Read, survival(Lost::Control, Some((64, last)))).unwrap();
+        survive(counts, Access::ReadWrite, survival(Lost::Counts, None)).unwrap();
         // Another opening of the file, as slotctl has it.
         let seen = File::open(format!("/proc/self/fd/{}", marks.as_raw_fd())).unwrap();
         let lost =

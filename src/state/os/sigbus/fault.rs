@@ -39,7 +39,7 @@ extern "C" fn on_sigbus(signal: c_int, info: *mut siginfo_t, _: *mut c_void) {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::state::os::Mapping;
+    use crate::state::os::{Access, Mapping};
     use std::os::unix::process::ExitStatusExt;
     use std::process::{Command, Output};
     use std::sync::atomic::Ordering;
@@ -75,7 +75,7 @@ mod tests {
         }
         let file = tempfile::tempfile().unwrap();
         file.set_len(4096).unwrap();
-        let page = Mapping::of(&file, 4096, true).unwrap();
+        let page = Mapping::of(&file, 4096, Access::ReadWrite).unwrap();
         file.set_len(0).unwrap();
         page.word(0).store(1, Ordering::Relaxed);
         unreachable!("the page has no block");

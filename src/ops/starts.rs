@@ -1,14 +1,23 @@
-//! Starts of Apache on files of their own, without an Apache.
+//! Tests of Apache's start together with flips, without an Apache.
 
-use super::*;
-use crate::ops::error::Error;
-use crate::ops::flip::{Conditions, flip};
-use crate::ops::view;
-use crate::state::control::{side_words, tag};
-use crate::state::create;
+use super::error::Error;
+use super::flip::{Conditions, flip};
+use super::view;
+use crate::group::{Group, Slot};
+use crate::state::actor::Actor;
+use crate::state::control::{Control, Names, PAGE, WORD, side_words, tag};
+use crate::state::entry::{Before, Step, steps};
+use crate::state::known::Known;
+use crate::state::os;
+use crate::state::startup::{Counting, Published, Startup, Wanted};
+use crate::state::{Dirs, create, group_file, writer};
+use crate::sync::Ordering;
+use crate::word::{MAX_SLOTS, SlotIndex, Word};
 use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// A place for the files of an Apache.
 struct Place {
@@ -65,38 +74,6 @@ fn index(at: usize) -> SlotIndex {
 }
 
 #[test]
-fn an_entry_is_the_old_name_or_none_or_the_new_one_after_each_step_and_each_byte() {
-    for name in ["r", &"n".repeat(48)] {
-        let old: Names = ["a", "the_old_name", "c"].into_iter().collect();
-        let word = Word::first(index(0));
-        let mut page = Control { identity: 7, created: 0, names: old, word }.encode();
-        let mut seen = Vec::new();
-        let mut look = |page: &[u8; PAGE]| {
-            let names = Control::decode(page).unwrap().names;
-            assert_eq!((names.get(index(0)), names.get(index(2))), (Some("a"), Some("c")));
-            let found = names.get(index(1)).map(str::to_owned);
-            if seen.last() != Some(&found) {
-                seen.push(found);
-            }
-        };
-        look(&page);
-        let steps = steps(index(1), name, false);
-        for (n, step) in steps.iter().enumerate() {
-            if let Step::Write { at, bytes } = step {
-                // What was written before is on the disk.
-                assert!(n == 0 || steps[n - 1] != *step && steps[..n].contains(&Step::Sync));
-                for (byte, at) in bytes.iter().zip(*at as usize..) {
-                    page[at] = *byte;
-                    look(&page);
-                }
-            }
-        }
-        assert_eq!(seen, [Some("the_old_name".into()), None, Some(name.to_owned())]);
-        assert!(matches!(steps[..], [.., Step::Sync, Step::Reset, Step::Write { .. }, Step::Sync]));
-    }
-}
-
-#[test]
 fn a_start_that_was_killed_at_any_step_is_ended_by_the_next() {
     let names: Vec<_> = (0..MAX_SLOTS).map(|n| format!("r{n}")).collect();
     let all: Vec<_> = names.iter().map(String::as_str).collect();
@@ -104,7 +81,7 @@ fn a_start_that_was_killed_at_any_step_is_ended_by_the_next() {
     drop(place.start(&all));
     place.flip("r5").unwrap();
     let before = place.page();
-    let steps = steps(index(0), "new", false);
+    let steps = steps(index(0), "new", Before::Used);
     for killed in 0..=steps.len() {
         let path = place.dirs.control("app");
         fs::write(&path, before).unwrap();
@@ -205,7 +182,7 @@ fn each_flip_fills_the_bank_of_its_generation_and_leaves_the_other() {
     }
     // Killed once the bank of the next generation is filled, and before the word is stored.
     let file = File::options().read(true).write(true).open(place.dirs.control("app")).unwrap();
-    let bank = super::super::control::bank(6) as u64;
+    let bank = crate::state::control::bank(6) as u64;
     for torn in [0, tag(6)] {
         file.write_all_at(&torn.to_ne_bytes(), bank).unwrap();
         file.write_all_at(&[0xa5; 24], bank + 8).unwrap();
