@@ -3,8 +3,8 @@
 use std::ffi::CStr;
 use std::fmt;
 
-/// The schemes that a slot's address may have: each with its default port (0: none), and with the
-/// module of Apache that speaks it.
+/// The schemes of addresses, each with its default port (0: none) and the module of Apache that
+/// speaks it.
 const SCHEMES: [(&str, u16, &CStr); 11] = [
     ("http", 80, c"mod_proxy_http.c"),
     ("https", 443, c"mod_proxy_http.c"),
@@ -24,8 +24,8 @@ const SCHEMES: [(&str, u16, &CStr); 11] = [
 pub struct Address {
     /// As it is written in the configuration.
     pub text: String,
-    /// What precedes the path in a request's URL: `http://127.0.0.1:8081`, without a slash at its
-    /// end, without the unix socket, in the form that mod_proxy brings it to.
+    /// What precedes the path in a request's URL, in mod_proxy's canonical form:
+    /// `http://127.0.0.1:8081`, without a slash at its end and without the unix socket.
     pub base: String,
     scheme: usize,
     host: String,
@@ -35,11 +35,11 @@ pub struct Address {
 }
 
 impl Address {
-    /// Reads any URL that mod_proxy could have for a backend.
+    /// Parses any backend URL of mod_proxy.
     ///
     /// # Errors
     ///
-    /// A sentence that names what is wrong with it.
+    /// A sentence that says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let bad = |why: &str| format!("{text:?} is no address of a slot: {why}");
         let (socket, url) = match split_socket(text) {
@@ -82,8 +82,8 @@ impl Address {
         Ok(Self { text: text.into(), base, scheme: known, host, port, path, socket })
     }
 
-    /// Whether requests to both would end in the same place. On a unix socket, the backend can tell one host from
-    /// another; on a port, `localhost` is the address that it nearly always stands for.
+    /// Whether both lead to the same backend. On a unix socket, a backend can distinguish host
+    /// names; on a port, `localhost` is taken for 127.0.0.1.
     pub fn is_same(&self, other: &Self) -> bool {
         let host = |address: &Self| match (&address.socket, address.host.as_str()) {
             (None, "localhost") => "127.0.0.1".to_owned(),
@@ -105,12 +105,12 @@ impl Address {
         matches!(SCHEMES[self.scheme].0, "http" | "https")
     }
 
-    /// Whether the backend is told the path of a file, and not the path of a URL.
+    /// Whether the backend gets the path of a file, and not the path of a URL.
     pub fn wants_file(&self) -> bool {
         matches!(SCHEMES[self.scheme].0, "fcgi" | "scgi" | "uwsgi")
     }
 
-    /// Whether it takes WebSockets, and nothing else.
+    /// Whether it takes only WebSockets.
     pub fn is_websocket(&self) -> bool {
         matches!(SCHEMES[self.scheme].0, "ws" | "wss")
     }
@@ -142,7 +142,7 @@ impl Address {
         self.socket.as_deref()
     }
 
-    /// What mod_proxy calls a worker for it.
+    /// The name of its worker in mod_proxy.
     pub fn worker_url(&self) -> String {
         match &self.socket {
             Some(socket) => format!("unix:{socket}|{}/", self.base),
@@ -150,7 +150,7 @@ impl Address {
         }
     }
 
-    /// The modules of Apache that speak to it, by the names of their sources.
+    /// The modules of Apache that it needs, by the names of their source files.
     pub fn modules(&self) -> [&'static CStr; 2] {
         [c"mod_proxy.c", SCHEMES[self.scheme].2]
     }
@@ -177,7 +177,7 @@ fn split_port(authority: &str, default: u16) -> Result<(&str, u16), &'static str
     }
 }
 
-/// The scheme of ours, as mod_proxy sees it.
+/// The scheme of mod_slot in mod_proxy's URLs.
 pub const SLOT: &[u8; 7] = b"slot://";
 
 /// Splits `slot://GROUP/path` into the group and the rest, which starts with a slash or is empty.
@@ -185,20 +185,20 @@ pub fn split_slot_url(url: &[u8]) -> Option<(&[u8], &[u8])> {
     strip_slot(url).map(split_group)
 }
 
-/// What is behind `slot://`.
+/// Returns what follows `slot://`.
 pub fn strip_slot(url: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = url.split_first_chunk::<7>()?;
     scheme.eq_ignore_ascii_case(SLOT).then_some(rest)
 }
 
-/// The path of a URL of any scheme, with its slash, and all that is behind it.
+/// Returns the path of a URL of any scheme, from its slash to the end of the URL.
 pub fn path_of(url: &[u8]) -> Option<&[u8]> {
     let authority = url.windows(3).position(|bytes| bytes == b"://").map_or(0, |at| at + 3);
     let path = url[authority..].iter().position(|byte| *byte == b'/')?;
     Some(&url[authority + path..])
 }
 
-/// Splits what is behind `slot://`.
+/// Splits what follows `slot://` into the group and the rest.
 pub fn split_group(url: &[u8]) -> (&[u8], &[u8]) {
     url.split_at(url.iter().position(|byte| ends_group(*byte)).unwrap_or(url.len()))
 }

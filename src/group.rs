@@ -1,5 +1,5 @@
-//! What is configured of a group and its slots. Apache writes it to `APP.json` at its start, so that
-//! httpd.conf stays the one source of truth and slotctl needs no file of its own.
+//! A group and its slots, as they are configured. Apache writes this to `APP.json` at its start, so
+//! that httpd.conf is the only source and slotctl needs no file of its own.
 
 use serde::{Deserialize, Serialize};
 use std::fs::Metadata;
@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// The form of the file.
+/// The version of the file's format.
 pub const VERSION: u32 = 1;
 
 /// A group as it is configured.
@@ -17,9 +17,10 @@ pub struct Group {
     pub version: u32,
     /// The group's name.
     pub app: String,
-    /// The control file's identity, 32 hexadecimal digits: a flip of another file reaches nobody.
+    /// The control file's identity, 32 hexadecimal digits. A flip of another file has no effect on
+    /// Apache.
     pub identity: String,
-    /// Its number in the file system: a copy of it reaches nobody either. 0 where none was kept.
+    /// The control file's inode number: a copy of the file is another file. 0 if it is unknown.
     #[serde(default)]
     pub inode: u64,
     /// The control file that Apache reads.
@@ -31,11 +32,11 @@ pub struct Group {
     /// The group of `SlotOperator`, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator: Option<String>,
-    /// The number in its file system of the file in which this Apache's processes say which indexes of
-    /// slots they may know ([`crate::state::known`]); 0 where not all that may know one have said so there.
+    /// The inode number of the file in which this Apache's processes say which indexes of slots
+    /// they may know ([`crate::state::known`]); 0 if not all of them have said so there.
     #[serde(default)]
     pub names: u64,
-    /// The slot that Apache serves where it reads no control file.
+    /// The slot that Apache serves if it reads no control file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serves: Option<String>,
     /// Why nobody can flip until Apache is started or reloaded again.
@@ -44,17 +45,17 @@ pub struct Group {
     /// Why some of the slots have no entry in the control file, so that they can't become active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unlisted: Option<String>,
-    /// Whether the requests are counted where slotctl can see it.
+    /// Whether slotctl can see the counts of requests.
     #[serde(default = "yes")]
     pub counted: bool,
     /// The count segment that Apache writes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub segment: Option<Segment>,
-    /// In the order of the configuration.
+    /// The slots, in the order of the configuration.
     pub slots: Vec<Slot>,
 }
 
-/// What tells a count segment from one that was replaced, or cut short.
+/// Identifies a count segment, so that a replaced or truncated one is noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
     /// The file's number in its file system.
@@ -64,12 +65,12 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// Of a file.
+    /// The segment of this file.
     pub fn of(file: &Metadata) -> Self {
         Self { inode: file.ino(), size: file.len() }
     }
 
-    /// Whether `file` is this one, whole.
+    /// Whether `file` is this segment, not truncated.
     pub(crate) fn is(self, file: &Metadata) -> bool {
         file.ino() == self.inode && file.len() >= self.size
     }
@@ -86,13 +87,13 @@ pub struct Slot {
     pub name: String,
     /// The backend's URL, or `-`.
     pub address: String,
-    /// Where its static files are.
+    /// The directory of its static files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub docroot: Option<String>,
 }
 
 impl Group {
-    /// What the configuration says: of the control file, the counts and the processes it says nothing.
+    /// A group with only its configured part: nothing about control file, counts and processes.
     pub fn configured(control: &Path, app: &str, default: &str, slots: Vec<Slot>) -> Self {
         Self {
             version: VERSION,
@@ -113,12 +114,12 @@ impl Group {
         }
     }
 
-    /// Whether Apache reads this very control file.
+    /// Whether Apache reads the control file with this identity and inode.
     pub(crate) fn reads(&self, identity: u128, inode: u64) -> bool {
         self.identity == format!("{identity:032x}") && (self.inode == 0 || self.inode == inode)
     }
 
-    /// Whether the configuration says the same in both.
+    /// Whether the configured parts of both are the same.
     pub(crate) fn is_configured_as(&self, other: &Self) -> bool {
         let of = |group: &Self| {
             let Self { version, app, control, default, operator, slots, .. } = group.clone();
@@ -142,7 +143,7 @@ impl Group {
         self.slots.iter().map(|slot| slot.name.as_str())
     }
 
-    /// Reads the text of a group file.
+    /// Parses the text of a group file.
     ///
     /// # Errors
     ///

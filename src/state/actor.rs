@@ -1,37 +1,38 @@
-//! Who changes something, and why.
+//! The author of a change.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Who changes something, and why. As `Display`: the person alone, harmless to a terminal.
+/// The author of a change, and the reason. `Display` shows the person only, without control
+/// characters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
     /// The user's number.
     pub uid: u32,
     /// The user's login name.
     pub user: Option<String>,
-    /// `SUDO_USER`, for those who became another by sudo.
+    /// `SUDO_USER`: the user who called sudo.
     pub sudo_user: Option<String>,
     /// `--reason`.
     pub reason: Option<String>,
 }
 
 impl Actor {
-    /// Whether both are one person: two who became root by sudo are two, and who became root is
-    /// still the user of that name. Only sudo's word is worth that: who says so without being root
-    /// is somebody else than the user he names.
+    /// Whether both are the same person. Two users who became root with sudo are two persons, and a
+    /// user who became root is still that user. Only sudo can prove this: a user who sets SUDO_USER
+    /// without being root is not the user of that name.
     pub fn is(&self, other: &Self) -> bool {
         let same = self.uid == other.uid && self.origin() == other.origin();
         same || self.was(other) || other.was(self)
     }
 
-    /// Root, by sudo, who is `plain` otherwise.
+    /// Whether this is root with sudo, called by `plain`.
     fn was(&self, plain: &Self) -> bool {
         let by_name = self.origin().is_some() && self.origin() == plain.user.as_deref();
         self.uid == 0 && plain.origin().is_none() && by_name
     }
 
-    /// Who became this user.
+    /// The user who became this one.
     fn origin(&self) -> Option<&str> {
         self.sudo_user.as_deref().filter(|origin| Some(*origin) != self.user.as_deref())
     }

@@ -1,5 +1,5 @@
-//! The control file `APP.slot`: the record of the active slot, and the shared memory that every
-//! Apache process reads it from. One page, so that the two can never drift.
+//! The control file `APP.slot`: it records the active slot, and is the shared memory from which
+//! every Apache process reads it. One page is both, so the two can never differ.
 //!
 //! ```text
 //! offset  size
@@ -27,20 +27,20 @@
 //!         8    48  name, filled up with zeros
 //! ```
 //!
-//! Header and word keep their offsets in every version of the layout. Tags and side words are in the
-//! machine's byte order, as the word is. All that a flip changes lies in the first 512 bytes: one
-//! sector of a disk, which is written as a whole.
+//! Header and word keep their offsets in every version of the layout. Tags and side words are in
+//! the machine's byte order, like the word. A flip changes only bytes of the first 512: one sector
+//! of a disk, which is written as a whole.
 //!
-//! **Side words** are what a later feature needs beside the word. The lowest bit of the generation
-//! chooses the bank. A writer fills the bank that the current word does not use, and stores the word
-//! then; killed in between, it leaves the current word with its own bank. A reader that finds another
-//! tag than its word's generation reads the word again.
+//! **Side words** have room for what later features need beside the word. The lowest bit of the
+//! generation chooses the bank. A writer fills the bank that the current word does not use, and
+//! then stores the word; if it is killed in between, the current word still has its own bank. A
+//! reader that finds another tag than its word's generation reads the word again.
 //!
-//! **Names.** A process of Apache knows a slot by the index of its entry. So an entry keeps its name as
-//! long as any process may know the index ([`super::known`]). Each byte of an entry but the length is
-//! written while the length makes the entry invalid; so an entry is the old name, no name or the new
-//! name at each moment, and after a power cut too. An entry that is damaged is skipped, unless it is
-//! the active slot's.
+//! **Names.** A process of Apache knows a slot by the index of its entry. So an entry keeps its
+//! name as long as any process may know the index ([`super::known`]). The length makes the entry
+//! invalid while its other bytes are written, so that an entry is the old name, no name or the new
+//! name at each moment, and after a power cut. A damaged entry is skipped, unless it is the active
+//! slot's.
 
 use super::os::{self, Access, OpenError};
 use crate::name::{MAX_NAME, check_name};
@@ -58,7 +58,7 @@ pub const VERSION: u32 = 2;
 pub const WORD: usize = 64;
 /// Side words of a bank.
 pub const SIDE_WORDS: usize = 3;
-/// The length of an entry that is being changed: longer than any name.
+/// The length byte of an entry that is being changed; no name is that long.
 pub const TOMBSTONE: u8 = 0xff;
 
 const MAGIC: &[u8; 8] = b"mod_slot";
@@ -69,10 +69,10 @@ const ENTRY: usize = 8 + MAX_NAME;
 /// The bytes of a whole control file.
 pub type Page = [u8; PAGE];
 
-/// Why a page is not a control file of ours.
+/// What is wrong with a control file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
-    /// The file does not have the one size that it can have.
+    /// The file has another size.
     #[error("it has {0} bytes and not {PAGE}")]
     Size(u64),
     /// The first bytes are not ours.
@@ -84,10 +84,10 @@ pub enum Damage {
     /// The header's checksum fails.
     #[error("its header is damaged")]
     Header,
-    /// The entry of the active slot is no name, or its checksum fails.
+    /// The entry of the active slot is no valid name, or its checksum fails.
     #[error("entry {0} of its table of names, that of the active slot, is damaged")]
     Name(usize),
-    /// The word's check bits fail, or it names no slot of the table.
+    /// The word's check bits fail, or its slot has no entry.
     #[error("its control word {0:#018x} is damaged")]
     Word(u64),
 }
@@ -95,7 +95,7 @@ pub enum Damage {
 /// Why a control file was not read.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
-    /// There is none.
+    /// It does not exist.
     #[error("it does not exist")]
     Absent,
     /// The file is not one that we would have created.
@@ -155,7 +155,7 @@ pub fn read_open(file: &File, meta: &Metadata) -> Result<(Page, Control), Unread
 enum Entry {
     /// Never used, or all of its bytes are zero.
     Free,
-    /// A tombstone, or damaged: it names no slot.
+    /// A tombstone, or damaged.
     Unusable,
     Name(String),
 }
@@ -196,9 +196,9 @@ impl Names {
         (0..self.0.len()).filter_map(SlotIndex::new).filter(is_unusable)
     }
 
-    /// Where a new name may go, in this order: entries that were never used, entries that name no
-    /// slot, and entries of names that `gone` gives up. Whether a process may know the index is for
-    /// the caller to find out.
+    /// Lists the entries for a new name, in this order: entries that were never used, unusable
+    /// entries, and entries whose names `gone` gives up. The caller checks whether a process may
+    /// know the index.
     pub(crate) fn places(&self, gone: impl Fn(SlotIndex, &str) -> bool) -> Vec<SlotIndex> {
         let free = (0..MAX_SLOTS).filter_map(SlotIndex::new).filter(|index| self.is_free(*index));
         let unusable = self.unusable();
@@ -206,7 +206,7 @@ impl Names {
         free.chain(unusable).chain(given_up.map(|(index, _)| index)).collect()
     }
 
-    /// Whether the entry, and each one behind it, has never been used.
+    /// Whether the entry and all entries after it have never been used.
     pub(crate) fn is_behind_all(&self, index: SlotIndex) -> bool {
         index.get() >= self.0.len()
     }
@@ -220,7 +220,7 @@ impl Names {
         self.put(index, Entry::Name(name.into()));
     }
 
-    /// Makes the entry one that names no slot.
+    /// Makes the entry unusable.
     pub(crate) fn bury(&mut self, index: SlotIndex) {
         self.put(index, Entry::Unusable);
     }
@@ -232,8 +232,7 @@ impl Names {
 }
 
 impl<S: Into<String>> FromIterator<S> for Names {
-    /// Names in the order of their indexes. Those beyond [`MAX_SLOTS`] have no place and are a
-    /// caller's error.
+    /// Takes names in the order of their indexes, at most [`MAX_SLOTS`].
     fn from_iter<I: IntoIterator<Item = S>>(names: I) -> Self {
         Self(names.into_iter().map(|name| Entry::Name(name.into())).collect())
     }
@@ -242,7 +241,7 @@ impl<S: Into<String>> FromIterator<S> for Names {
 /// What a control file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Control {
-    /// Random number of this very file: a file that was put in its place has another.
+    /// A random number of this file: a file that replaces it has another one.
     pub identity: u128,
     /// Seconds since 1970.
     pub created: u64,
@@ -263,11 +262,11 @@ impl Control {
         self.names.get(self.word.active()).expect("checked when it was read")
     }
 
-    /// Reads a page, trusting none of it.
+    /// Decodes a page, which is untrusted.
     ///
     /// # Errors
     ///
-    /// The first damage found of what a request needs: header, word, name of the active slot.
+    /// The first damage of what a request needs: header, word, name of the active slot.
     pub fn decode(page: &Page) -> Result<Self, Damage> {
         if page[..8] != *MAGIC {
             return Err(Damage::Foreign);
@@ -297,7 +296,7 @@ impl Control {
         })
     }
 
-    /// The page that says this, with the bank of the word's generation.
+    /// Encodes the page, with the bank of the word's generation.
     pub fn encode(&self) -> Page {
         let mut page = [0; PAGE];
         page[..8].copy_from_slice(MAGIC);
@@ -325,7 +324,7 @@ impl Control {
     }
 }
 
-/// Offset of the bank of a generation: its tag, behind it [`SIDE_WORDS`] words.
+/// The offset of the bank of a generation: a tag and [`SIDE_WORDS`] words.
 pub fn bank(generation: u32) -> usize {
     BANKS[generation as usize % 2]
 }
@@ -336,20 +335,20 @@ pub fn tag(generation: u32) -> u64 {
     u64::from(generation) << 32 | u64::from(check)
 }
 
-/// The side words of a generation; `None` where its bank has another tag, or a damaged one.
+/// The side words of a generation; `None` if its bank has another tag.
 pub fn side_words(page: &Page, generation: u32) -> Option<[u64; SIDE_WORDS]> {
     let bank = bank(generation);
     let word = |at: usize| u64_at(page, bank + 8 * at);
     (word(0) == tag(generation)).then(|| [word(1), word(2), word(3)])
 }
 
-/// Offset of entry `at` of the table of names.
+/// The offset of entry `at` of the table of names.
 pub fn entry_offset(at: usize) -> usize {
     assert!(at < MAX_SLOTS, "the table of names holds {MAX_SLOTS}");
     NAMES + at * ENTRY
 }
 
-/// An entry of the table of names; its first byte, the length, makes it valid.
+/// Encodes an entry of the table of names. Its first byte, the length, makes it valid.
 pub fn encode_name(name: &str) -> [u8; ENTRY] {
     let mut entry = [0; ENTRY];
     entry[0] = name.len() as u8;
@@ -372,7 +371,8 @@ fn decode_entry(page: &Page, at: usize) -> Entry {
     }
 }
 
-/// Of entries with one name, the active slot's counts, or else the first.
+/// Decodes the table. Of several entries with the same name, the active slot's is valid, or else
+/// the first.
 fn decode_names(page: &Page, active: SlotIndex) -> Names {
     let mut entries: Vec<_> = (0..MAX_SLOTS).map(|at| decode_entry(page, at)).collect();
     let order = std::iter::once(active.get()).chain(0..MAX_SLOTS);
@@ -440,7 +440,8 @@ mod tests {
             let mut broken = page;
             broken[bit / 8] ^= 1 << (bit % 8);
             let Ok(read) = Control::decode(&broken) else { continue };
-            // A name that is not the active slot's is lost alone; a free entry is free no more.
+            // Damage to the name of an idle slot affects only that slot; a damaged free entry is
+            // unusable.
             let entry = (bit / 8).checked_sub(NAMES).map(|at| at / ENTRY);
             let kept = |of: &Control| of.names.iter().eq(read.names.iter());
             assert!(kept(&sample()) || entry == Some(0) && kept(&without), "bit {bit}: {read:?}");

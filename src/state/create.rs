@@ -1,5 +1,5 @@
-//! Making files: whole or not at all, with the owner and the mode that they shall have; what is of no
-//! use is kept aside.
+//! Creating files: as a whole or not at all, with the right owner and mode; and moving unusable
+//! files aside.
 
 use super::error::{FileError, system};
 use super::os::{self, Access, OpenError};
@@ -9,8 +9,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// Makes a directory if it is not there, and refuses one that others could change files in, or put
-/// another in the place of.
+/// Creates a directory if it does not exist. Refuses one in which other users could change files,
+/// or which they could replace.
 ///
 /// # Errors
 ///
@@ -20,7 +20,7 @@ pub fn directory(path: &Path) -> Result<(), FileError> {
     sound(path, Use::Holds)
 }
 
-/// Refuses a directory that others could change files in, or put another in the place of.
+/// Refuses a directory in which other users could change files, or which they could replace.
 ///
 /// # Errors
 ///
@@ -33,8 +33,8 @@ pub(super) fn sound(path: &Path, of: Use) -> Result<(), FileError> {
     }
 }
 
-/// Makes a directory and those above it, for all to look into, whatever the umask: nothing where
-/// others could lead it elsewhere meanwhile.
+/// Creates a directory and those above it, readable for everybody whatever the umask is. Creates
+/// nothing where other users could redirect it meanwhile.
 fn make(path: &Path) -> Result<(), FileError> {
     let fail = || system("cannot create the directory", path);
     match fs::metadata(path) {
@@ -50,7 +50,7 @@ fn make(path: &Path) -> Result<(), FileError> {
     }
     let create = || {
         match DirBuilder::new().mode(0o755).create(path) {
-            // Another start has made it meanwhile. `metadata` follows a link, `create` does not.
+            // Another start has created it meanwhile. `metadata` follows a link, `create` does not.
             Err(_) if fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir()) => return Ok(()),
             created => created?,
         }
@@ -110,12 +110,13 @@ pub(super) fn unopened(path: &Path, why: OpenError) -> FileError {
     })
 }
 
-/// Whether a file is to give way to one of ours. What failed for the moment may be in use.
+/// Whether a file is to be replaced. A file that failed only for the moment may be in use.
 pub(super) fn is_useless(why: &OpenError) -> bool {
     !matches!(why, OpenError::System(_)) || why.is_refused() && os::euid() != 0
 }
 
-/// `APP.slot.damaged`, or `….damaged-2`, and so on: nothing that was kept is lost.
+/// Renames a file to `APP.slot.damaged`, or `….damaged-2` and so on, so that no earlier one is
+/// lost.
 pub(crate) fn keep_aside(path: &Path) -> Result<PathBuf, FileError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let numbered = |n: u32| match n {
@@ -130,12 +131,12 @@ pub(crate) fn keep_aside(path: &Path) -> Result<PathBuf, FileError> {
     Ok(aside)
 }
 
-/// Opens or makes a file that only writers open: root's, or the operator's group's.
+/// Opens or creates a file that only writers open: root, or the operators.
 pub(super) fn private_file(path: &Path, operator: Option<u32>) -> Result<File, FileError> {
     private_file_or_new(path, operator).map(|(file, _)| file)
 }
 
-/// As [`private_file`]; says whether it was made.
+/// As [`private_file`]; also returns whether it was created.
 pub(super) fn private_file_or_new(
     path: &Path,
     operator: Option<u32>,
@@ -143,7 +144,7 @@ pub(super) fn private_file_or_new(
     kept_file(path, operator, if operator.is_some() { 0o660 } else { 0o600 })
 }
 
-/// Opens a file, which stays as it is where it is ours, or makes it; says whether it was made.
+/// Opens a file of ours, or creates it; also returns whether it was created.
 pub(super) fn kept_file(
     path: &Path,
     group: Option<u32>,
@@ -153,7 +154,7 @@ pub(super) fn kept_file(
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
             match os::open(path, Access::ReadWrite, os::euid()) {
                 Ok((file, _)) => Ok((file, false)),
-                // Once only: who puts things there faster than that is not to be outrun.
+                // Only once: a process that keeps putting things there cannot be outrun.
                 Err(e) if is_useless(&e) => {
                     keep_aside(path)?;
                     fresh(path, mode).map(|file| (file, true))
@@ -168,7 +169,7 @@ pub(super) fn kept_file(
     Ok((file, is_new))
 }
 
-/// A new file, where there is nothing.
+/// Creates a file where none exists.
 fn fresh(path: &Path, mode: u32) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true).mode(mode);

@@ -4,20 +4,20 @@ use super::trust::Weakness;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why the files of a group cannot be used. Apache starts all the same, on the default slot.
+/// Why the files of a group cannot be used. Apache starts nevertheless, with the default slot.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// The system said no.
     #[error("{what} {}: {source}", path.display())]
     System {
-        /// What was tried, as in "cannot create".
+        /// What failed, such as "cannot create".
         what: &'static str,
-        /// On which file or directory.
+        /// The file or directory.
         path: PathBuf,
         /// What was said.
         source: io::Error,
     },
-    /// A directory that somebody else could change the files in.
+    /// A directory in which other users could change files.
     #[error("{} {} ({} mends that)", .0.path.display(), .0.why, .0.way_out())]
     Directory(Weakness),
 }

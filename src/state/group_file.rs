@@ -11,14 +11,14 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
-/// No group file is longer, in bytes: 64 slots with docroots of the longest path have room.
+/// The longest group file, in bytes: room for 64 slots with the longest docroots.
 const LONGEST: u64 = 1 << 20;
 
 /// Reads a group file of `owner`, or of root.
 ///
 /// # Errors
 ///
-/// What the system said, or `InvalidData` when it is no group file of this version.
+/// What the system said, or `InvalidData` if it is no group file of this version.
 pub fn read(path: &Path, owner: u32) -> io::Result<Group> {
     let (file, _) = os::open(path, Access::Read, owner).map_err(|e| match e {
         OpenError::System(e) => e,
@@ -27,7 +27,7 @@ pub fn read(path: &Path, owner: u32) -> io::Result<Group> {
     Group::parse(&bounded(file)?)
 }
 
-/// The text of a group file; what is too long for one is not read.
+/// Reads the text of a group file, unless it is too long.
 ///
 /// # Errors
 ///
@@ -41,9 +41,8 @@ pub(crate) fn bounded(file: File) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Writes the group file of what is configured. One that cannot be written is not left as it was:
-/// slotctl would believe it. So in a directory that others could change it is written as well, but not
-/// where a link of another's leads to.
+/// Writes a group file. If that fails, removes the old one, because slotctl would believe it.
+/// Writes even in an untrusted directory, but not where a link of another user leads.
 ///
 /// # Errors
 ///
@@ -57,12 +56,12 @@ pub fn write(dirs: &Dirs, group: &Group) -> Result<(), FileError> {
     })
 }
 
-/// Removes the group files of groups that are configured no more: the record stays, for they may come
-/// back, but Apache serves them no longer. Files of other instances are left alone.
+/// Removes the group files of groups that are no longer configured. Keeps their control files,
+/// because the groups may come back. Leaves files of other instances alone.
 ///
 /// # Errors
 ///
-/// What the system said; the others are removed all the same.
+/// What the system said; the other files are removed nevertheless.
 pub fn forget(dirs: &Dirs, configured: &[&str]) -> io::Result<()> {
     let configured: HashSet<_> = configured.iter().map(|app| dirs.group(app)).collect();
     let mut outcome = Ok(());

@@ -1,5 +1,5 @@
-//! The history `APP.history`: one line of JSON for each change, appended. What is older than the
-//! last [`LIMIT`] bytes or so is in `APP.history.1`, and what is older than that is gone.
+//! The history `APP.history`: one line of JSON for each change, appended. Entries older than about
+//! the last [`LIMIT`] bytes are in `APP.history.1`; still older ones are gone.
 
 use super::actor::Actor;
 use super::os::{OpenError, is_absent, ours, sync_directory};
@@ -10,14 +10,14 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-/// A history of this size, in bytes, is put aside before the next line.
+/// A history of this size, in bytes, is rotated before the next line.
 pub const LIMIT: u64 = 1 << 20;
 
-/// No more of a history is read, in bytes. It grows beyond [`LIMIT`] where those who flip may not
-/// put it aside.
+/// The most that is read of a history, in bytes. It grows beyond [`LIMIT`] if those who flip may
+/// not rotate it.
 const READ: u64 = 8 * LIMIT;
 
-// Never through a link, and a pipe in the file's place must not hold the opener.
+// Never through a link; and a pipe in place of the file must not block the opener.
 const FLAGS: i32 = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK;
 
 /// What changed a group.
@@ -54,22 +54,22 @@ pub struct Entry {
     pub action: String,
     /// The slot that was active before.
     pub from: String,
-    /// The slot that is active since.
+    /// The slot that is active after it.
     pub to: String,
     /// The generation that the change made.
     pub generation: u32,
     /// The user's number.
     pub uid: u32,
-    /// The user's login name, where the system knows one.
+    /// The user's login name, if the system knows one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// Who became this user by sudo.
+    /// The user who called sudo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sudo_user: Option<String>,
     /// `--reason`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What the slots had counted when the change was recorded; `None` where nobody counted.
+    /// What the slots had counted at the change; `None` without counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counted: Option<Counted>,
 }
@@ -77,24 +77,24 @@ pub struct Entry {
 /// The totals of a group's slots at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counted {
-    /// The count segment that they are of: totals of another one cannot be compared with them.
+    /// The count segment of the totals; totals of different segments cannot be compared.
     pub segment: String,
-    /// By the name of the slot.
+    /// The totals, by the name of the slot.
     pub slots: BTreeMap<String, Totals>,
 }
 
 /// Finished requests of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
-    /// All of them.
+    /// All finished requests.
     pub requests: u64,
-    /// Those that were answered with 500 to 599.
+    /// Requests answered with 500 to 599.
     #[serde(rename = "5xx")]
     pub server_errors: u64,
 }
 
 impl Totals {
-    /// Returns what was counted after `earlier`; `None` if these totals are the lower ones.
+    /// Returns what was counted after `earlier`; `None` if these totals are lower.
     pub fn since(self, earlier: Self) -> Option<Self> {
         Some(Self {
             requests: self.requests.checked_sub(earlier.requests)?,
@@ -104,7 +104,7 @@ impl Totals {
 }
 
 impl Entry {
-    /// A change of `slots`, from the first to the second.
+    /// Makes an entry; `slots` are the ones before and after it.
     pub(crate) fn of(
         time: String,
         action: Action,
@@ -118,25 +118,26 @@ impl Entry {
         Self { time, action, from, to, generation, uid, user, sudo_user, reason, counted }
     }
 
-    /// Who did it.
+    /// The author of the change.
     pub fn who(&self) -> Actor {
         let Self { uid, user, sudo_user, reason, .. } = self.clone();
         Actor { uid, user, sudo_user, reason }
     }
 
-    /// Whether another slot is active since.
+    /// Whether it changed the active slot.
     pub fn is_change(&self) -> bool {
         self.from != self.to
     }
 }
 
-/// Reads the lines of a history, oldest first. A line that is none (a torn one, after a power cut)
-/// is left out.
+/// Parses the lines of a history, oldest first. Leaves out invalid lines, such as one that a power
+/// cut tore.
 pub fn parse(text: &str) -> Vec<Entry> {
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
-/// Reads both files of the history at `path`, oldest first, the last 8 MiB of each; `None` when there is none.
+/// Reads both files of the history at `path`, oldest entry first, the last 8 MiB of each; `None` if
+/// there is none.
 ///
 /// # Errors
 ///
@@ -144,7 +145,7 @@ pub fn parse(text: &str) -> Vec<Entry> {
 pub fn read(path: &Path) -> io::Result<Option<Vec<Entry>>> {
     let newer = open(path)?;
     let older = open(&beside(path, ".1"))?;
-    // It became the older one just now: what follows it is in a new file.
+    // It was rotated just now: the next lines are in a new file.
     let moved = match (&newer, &older) {
         (Some(newer), Some(older)) => newer.metadata()?.ino() == older.metadata()?.ino(),
         _ => false,
@@ -160,7 +161,7 @@ pub fn read(path: &Path) -> io::Result<Option<Vec<Entry>>> {
     Ok(Some(entries))
 }
 
-/// The last [`READ`] bytes of a history, or all of it; a line that begins before is left out.
+/// Reads the last [`READ`] bytes of a history, without the line that begins before them.
 pub(crate) fn tail(file: &mut File) -> io::Result<Vec<u8>> {
     let len = file.metadata()?.len();
     let cut = len > READ;
@@ -193,7 +194,7 @@ pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-/// A file that is written to has to be that of `owner`, or root's, with no other name.
+/// Checks that a file to write to belongs to `owner` or root, and has no other name.
 fn checked(file: File, owner: u32) -> io::Result<File> {
     match ours(&file, owner) {
         Ok(_) => Ok(file),
@@ -208,7 +209,7 @@ pub(crate) fn append(path: &Path, entry: &Entry, owner: u32) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.read(true).append(true).create(true).mode(0o600).custom_flags(FLAGS);
     let mut file = checked(options.open(path)?, owner)?;
-    // A line that a power cut tore must not take this one with it.
+    // A torn line must not spoil this one.
     let start = if ends_a_line(&mut file)? { "" } else { "\n" };
     file.write_all(format!("{start}{line}\n").as_bytes())?;
     file.sync_data()
@@ -235,8 +236,8 @@ fn ends_a_line(file: &mut File) -> io::Result<bool> {
     Ok(last == *b"\n")
 }
 
-/// Puts a history of `limit` bytes or more aside as `….1`, in the place of the one before, and
-/// begins a new one of the same owner and mode. For the holder of the writers' lock.
+/// Rotates a history of `limit` bytes or more: renames it to `….1` and begins a new one with the
+/// same owner and mode. For the holder of the writers' lock.
 pub(crate) fn rotate(path: &Path, limit: u64, owner: u32) -> io::Result<()> {
     finish(path)?;
     let file = OpenOptions::new().read(true).custom_flags(FLAGS).open(path)?;
@@ -244,7 +245,7 @@ pub(crate) fn rotate(path: &Path, limit: u64, owner: u32) -> io::Result<()> {
     if meta.len() < limit {
         return Ok(());
     }
-    // The new file is made first: who may not make one leaves all as it is.
+    // The new file first: a user who may not create one changes nothing.
     let fresh = beside(path, ".new");
     match fs::remove_file(&fresh) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
@@ -256,7 +257,8 @@ pub(crate) fn rotate(path: &Path, limit: u64, owner: u32) -> io::Result<()> {
     file.set_permissions(Permissions::from_mode(meta.mode() & 0o666))?;
     let (older, directory) = (beside(path, ".1"), above(path));
     fs::rename(path, &older)?;
-    // Or a power cut may leave the second step without the first, and the lines without a name.
+    // Otherwise a power cut may leave the second step without the first, and the lines without a
+    // name.
     sync_directory(directory)?;
     if let Err(e) = fs::rename(&fresh, path) {
         let _ = fs::rename(&older, path);
@@ -272,8 +274,8 @@ pub(crate) fn is_unfinished(path: &Path) -> bool {
     absent && is_file(&beside(path, ".1")) && is_file(&beside(path, ".new"))
 }
 
-/// Does the second rename of a [`rotate`] that was killed: a history that is made in its place would
-/// not be the operators'. For the holder of the writers' lock.
+/// Does the second rename of a killed [`rotate`], because a newly created history would not be the
+/// operators'. For the holder of the writers' lock.
 pub(crate) fn finish(path: &Path) -> io::Result<()> {
     if is_unfinished(path) {
         fs::rename(beside(path, ".new"), path)?;

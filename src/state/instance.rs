@@ -1,7 +1,7 @@
-//! One Apache instance for one `SlotStateDir`: two of them would take each other's processes for
-//! their own, and each other's requests.
+//! One Apache instance for each `SlotStateDir`: two instances would mistake each other's processes
+//! and requests for their own.
 //!
-//! An instance is known by its PidFile, as `httpd -k` knows it. A parent that stops gracefully lives on
+//! As for `httpd -k`, an instance is known by its PidFile. A parent that stops gracefully lives on
 //! beside the next one until its last request has ended; both have the same PidFile, are the same
 //! instance, and share the directory.
 //!
@@ -12,22 +12,22 @@
 //! 1 pid:[4026531836] /run/apache2/apache2.pid
 //! ```
 //!
-//! Who uses the directory is told by locks of `fcntl(2)` on the file, which the kernel releases when
-//! their process ends:
+//! Locks of `fcntl(2)` on the file tell who uses the directory. The kernel releases them when their
+//! process ends:
 //!
 //! | byte | lock | held by |
 //! |---|---|---|
 //! | 0 | shared | each parent of the instance, until it ends |
 //! | 1 | exclusive | the parent that decides whether it may use the directory, for a moment |
 //!
-//! The decision: where no process holds byte 0, the line does not matter, and the start writes its own.
-//! Where one does and the line names the same instance, they share. Where it names another one, the start
-//! is refused. Where there is no whole line (a full disk, a file from elsewhere), nobody can tell which
-//! instance it is: Apache starts and writes its line, and the error log says so.
+//! The decision: if no process holds byte 0, the line does not matter, and the start writes its
+//! own. If one does and the line names the same instance, they share the directory. If it names
+//! another instance, the start is refused. If there is no whole line (a full disk, a copied file),
+//! the instance is unknown: Apache starts and writes its line, and the error log says so.
 //!
-//! Children don't inherit such a lock, so those that outlive a killed parent keep no Apache from starting.
-//! A process loses its locks when it closes any descriptor of the file; so the parent, which keeps the
-//! file open, never opens it again.
+//! Children don't inherit such a lock, so children that outlive a killed parent do not prevent the
+//! next start. A process loses its locks when it closes any descriptor of the file; so the parent,
+//! which keeps the file open, never opens it again.
 
 use super::Dirs;
 use super::create::{directory, private_file};
@@ -44,14 +44,14 @@ use std::time::Duration;
 
 /// The byte that each parent of the instance holds, shared.
 const USED: usize = 0;
-/// The byte that a parent holds alone while it decides.
+/// The byte that a parent holds exclusively while it decides.
 const DECIDES: usize = 1;
-/// How many times a lock that another process holds for a moment is tried, a millisecond apart.
+/// How often a start tries a lock that another process holds for a moment, once in a millisecond.
 const TRIES: u32 = 1000;
 /// The longest line: a path has at most 4096 bytes.
 const LINE: usize = 4096 + 64;
 const VERSION: &str = "1";
-/// In place of a namespace that the system does not tell.
+/// Stands for an unknown namespace.
 const UNKNOWN: &str = "-";
 
 /// An Apache instance: all parents with one PidFile.
@@ -59,7 +59,7 @@ const UNKNOWN: &str = "-";
 pub struct Instance {
     /// The absolute path of its PidFile.
     pub pid_file: PathBuf,
-    /// The namespace of its process ids, as `/proc/PID/ns/pid` names it; `-` where it is not known.
+    /// The namespace of its process ids, from `/proc/PID/ns/pid`; `-` if it is unknown.
     namespace: String,
 }
 
@@ -72,13 +72,13 @@ impl Instance {
         Self { pid_file, namespace: namespace.unwrap_or_else(|| UNKNOWN.into()) }
     }
 
-    /// Whether both are the same instance. Its PidFile need not exist. Of two paths, the directories are
-    /// compared as well, so that a symbolic link on the way makes no difference.
+    /// Whether both are the same instance. The PidFile need not exist. Compares the directories of
+    /// two paths as well, so that a symbolic link makes no difference.
     pub fn is(&self, other: &Self) -> bool {
         self.shares_ids_with(other) && (self.pid_file == other.pid_file || self.is_linked_to(other))
     }
 
-    /// Whether process ids mean the same to both, as far as it is known.
+    /// Whether process ids mean the same to both, as far as is known.
     fn shares_ids_with(&self, other: &Self) -> bool {
         let unknown = [self, other].iter().any(|one| one.namespace == UNKNOWN);
         unknown || self.namespace == other.namespace
@@ -89,7 +89,7 @@ impl Instance {
             && is_one_directory(self.pid_file.parent(), other.pid_file.parent())
     }
 
-    /// Reads the line of `.instance`; `None` where there is no whole one.
+    /// Reads the line of `.instance`; `None` if there is no whole line.
     fn read(file: &File) -> io::Result<Option<Self>> {
         let mut bytes = [0; LINE];
         let mut len = 0;
@@ -105,7 +105,7 @@ impl Instance {
     }
 
     fn parse(bytes: &[u8]) -> Option<Self> {
-        // What a longer line has left behind this one does not count.
+        // Ignore the rest of a longer line that was there before.
         let line = &bytes[..bytes.iter().position(|byte| *byte == b'\n')?];
         let mut parts = line.splitn(3, |byte| *byte == b' ');
         let version = parts.next()?;
@@ -117,7 +117,7 @@ impl Instance {
         whole.then(|| Self { pid_file: pid_file.into(), namespace: namespace.into() })
     }
 
-    /// Writes the line. If that fails, the file is left empty where possible: it must not name another
+    /// Writes the line. If that fails, empties the file if possible: it must not name another
     /// instance than the one that uses the directory.
     fn write(&self, file: &File) -> io::Result<()> {
         let mut line = format!("{VERSION} {} ", self.namespace).into_bytes();
@@ -138,27 +138,27 @@ fn is_one_directory(one: Option<&Path>, other: Option<&Path>) -> bool {
 /// The other instance that uses a state directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// The id of one of its parents; `None` where it has none here, as in another container.
+    /// The id of one of its parents; `None` if it has none here, as in another container.
     pub pid: Option<i32>,
-    /// The PidFile that it uses; `None` where that is one of another container.
+    /// Its PidFile; `None` if that is in another container.
     pub pid_file: Option<PathBuf>,
 }
 
-/// What became of the claim to a state directory.
+/// The result of a claim to a state directory.
 #[derive(Debug)]
 pub enum Claim {
     /// This process has it until it ends or closes the file.
     Ours(File),
-    /// This process had it already, by the file that it holds.
+    /// This process had it already.
     Already,
     /// Another instance has it.
     Others(Holder),
 }
 
-/// Looks whether another instance than `own` uses the state directory: the one that would have
-/// [`claim`] refused now. Changes nothing. Where the file can't be read, there is none.
+/// Finds another instance than `own` that uses the state directory, because of which [`claim`]
+/// would be refused now. Changes nothing. `None` if the file can't be read.
 ///
-/// Only for a process that holds no claim, which it would lose.
+/// A process that has a claim must not call this: it would lose its claim.
 pub fn look(dirs: &Dirs, own: &Instance) -> Option<Holder> {
     let (file, _) = os::open(&dirs.instance(), Access::Read, os::euid()).ok()?;
     // A parent that decides at this moment may be writing its line.
@@ -170,14 +170,13 @@ pub fn look(dirs: &Dirs, own: &Instance) -> Option<Holder> {
 }
 
 /// Claims the state directory for this process, a parent of the instance `own`. `held` is the file
-/// that an earlier claim of this process gave, if any. What the error log should say of a claim that is
-/// not perfect goes to `tell`.
+/// of an earlier claim of this process. Calls `tell` with remarks for the error log.
 ///
-/// Waits for a second at most, for a parent that decides at the same moment.
+/// Waits one second at most for a parent that decides at the same moment.
 ///
 /// # Errors
 ///
-/// [`FileError`] where the file can't be opened, made, read or locked: there is no claim then.
+/// [`FileError`] if the file can't be opened, created, read or locked: then there is no claim.
 pub fn claim(
     dirs: &Dirs,
     held: Option<&File>,
@@ -243,13 +242,13 @@ enum User {
     /// Another parent of this instance.
     Own,
     Another(Holder),
-    /// A process, by its id, of which the line does not tell the instance.
+    /// A process, by its id, whose instance is unknown.
     Unknown(Option<i32>),
 }
 
 fn user(file: &File, own: &Instance) -> io::Result<User> {
     let Some(pid) = byte_owner(file, USED)? else { return Ok(User::Nobody) };
-    // In another namespace of process ids it has none.
+    // A process in another namespace has no id here.
     let pid = Some(pid).filter(|pid| *pid > 0);
     Ok(match Instance::read(file)? {
         Some(named) if named.is(own) => User::Own,
@@ -261,7 +260,7 @@ fn user(file: &File, own: &Instance) -> io::Result<User> {
     })
 }
 
-/// Runs `body` while no other process is in its own.
+/// Runs `body` while no other process decides.
 fn decide<T>(file: &File, body: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     retried(|| match lock_byte(file, DECIDES, ByteLock::Alone) {
         Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(false),
@@ -306,7 +305,8 @@ mod tests {
         let longest = instance("pid:[4026531836]", &format!("/{}", "x".repeat(4094)));
         longest.write(&file).unwrap();
         assert_eq!(Instance::read(&file).unwrap(), Some(longest));
-        // A parent that was killed between its line and the file's new length.
+        // As left by a parent that was killed between writing its line and setting the file's
+        // length.
         file.write_all_at(b"1 - /short.pid\n", 0).unwrap();
         assert_eq!(Instance::read(&file).unwrap(), Some(instance(UNKNOWN, "/short.pid")));
         assert!(Instance::of(Path::new("/x")).namespace.starts_with("pid:["));

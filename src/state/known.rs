@@ -1,26 +1,30 @@
-//! Which indexes of the tables of names a process of Apache may know: locks on `SlotStateDir/.names`.
+//! Locks on `SlotStateDir/.names`: they tell which indexes of the tables of names a process of
+//! Apache may know.
 //!
-//! A process that routes by an old configuration takes the index of an active slot for the name that it
+//! A process with an old configuration understands the index of the active slot as the name that it
 //! had at that process's start. So an entry may get another name only when no process can know its
-//! index. Such processes are children of older configurations, orphans of a killed parent, children of a
-//! parent that is stopping, and forks that never became children, as mod_cgid's daemon.
+//! index. Such processes are children of older configurations, orphans of a killed parent, children
+//! of a parent that is stopping, and forks that never became children, such as mod_cgid's daemon.
 //!
-//! Each start of Apache opens the file once and shares, by that opening, one byte for each index that its
-//! configuration maps. All that it forks inherit the opening. The kernel drops the locks when the last
-//! process with the opening is gone, however it ended. A later start asks by another opening.
+//! Each start of Apache opens the file once and, with that opening, takes a shared lock on one byte
+//! for each index that its configuration maps. All of its forks inherit the opening. The kernel
+//! drops the locks when the last process with the opening is gone, however it ended. A later start
+//! asks with another opening.
 //!
 //! ```text
 //! byte: (the lowest 44 bits of the control file's identity) * 64 + index
 //! ```
 //!
-//! Two groups whose identities agree in these bits share bytes: then a name is kept longer than needed.
+//! Two groups whose identities agree in these bits share bytes: then a name is kept longer than
+//! necessary.
 //!
-//! **The second guard.** A child that was taken over can unlock what it inherited, for all that have the
-//! opening. So each child shares the same bytes as a process, too: only the process itself can end that.
-//! A child that was taken over can also share bytes that it does not need: then a name is kept, and a new
-//! slot waits, until that process ends. What remains of the first attack is the moment between a fork and the child's own locks, and a configuration whose
-//! children would hold more than [`MOST_GUARDS`] locks: the kernel goes through all of them for each new
-//! one, so they have the first guard alone.
+//! **The second guard.** A child that executes an attacker's code can unlock what it inherited, for
+//! all processes with the opening. So each child also locks the same bytes as a process: only the
+//! process itself can release those locks. Such a child can also lock bytes that it does not need:
+//! then a name is kept, and a new slot waits, until that process ends. What remains of the first
+//! attack is the moment between a fork and the child's own locks, and a configuration whose
+//! children would hold more than [`MOST_GUARDS`] locks: the kernel goes through all of them for
+//! each new lock, so those children have only the first guard.
 
 use super::Dirs;
 use super::create::{private_file, reopen};
@@ -35,8 +39,7 @@ use std::os::unix::fs::MetadataExt;
 /// The most locks of the second guard, of all children together.
 pub const MOST_GUARDS: usize = 4096;
 
-/// This start's opening of the file. It is kept for as long as a process of this start may know an
-/// index.
+/// This start's opening of the file, kept as long as a process of this start may know an index.
 #[derive(Debug)]
 pub struct Known {
     file: File,
@@ -55,8 +58,9 @@ impl Known {
             Access::Read => Ok(()),
             Access::ReadWrite => private_file(&path, None).map(drop),
         };
-        // For reading only: what the children inherit can neither be written nor locked against others.
-        // Where nothing can be written, as on a disk that became read-only, that is enough.
+        // For reading only, so that children can neither write the inherited file nor lock it
+        // against others. That is enough where nothing can be written, as on a disk that became
+        // read-only.
         let opened = reopen(&path, Access::Read);
         let (file, meta) = opened.or_else(|e| made.and(Err(e)))?;
         let known = Self { file, inode: meta.ino() };
@@ -80,7 +84,7 @@ impl Known {
         ranges.try_for_each(|range| os::share_by_opening(&self.file, bytes(identity, range)))
     }
 
-    /// Says that this very process knows them.
+    /// Says that this process itself knows them.
     ///
     /// # Errors
     ///
@@ -90,8 +94,8 @@ impl Known {
         ranges.try_for_each(|range| os::share_by_process(&self.file, bytes(identity, range)))
     }
 
-    /// Whether a process may know the index, but for those with this opening. Where the system does not
-    /// say, one may.
+    /// Whether a process with another opening may know the index. `true` if the system does not
+    /// say.
     pub fn may_be_known(&self, identity: u128, index: SlotIndex) -> bool {
         self.is_shared(identity, index.get()..index.get() + 1).unwrap_or(true)
     }
@@ -101,7 +105,7 @@ impl Known {
     }
 }
 
-/// How many locks [`Known::guard`] takes for these indexes.
+/// The number of locks that [`Known::guard`] takes for these indexes.
 pub fn locks(indexes: &[SlotIndex]) -> usize {
     ranges(indexes).len()
 }
@@ -111,7 +115,7 @@ fn bytes(identity: u128, range: Range<usize>) -> Range<u64> {
     at(range.start)..at(range.end)
 }
 
-/// Indexes in ascending order, as ranges that are as long as can be.
+/// Joins indexes in ascending order to ranges.
 fn ranges(indexes: &[SlotIndex]) -> Vec<Range<usize>> {
     let mut ranges: Vec<Range<usize>> = Vec::new();
     for index in indexes {

@@ -1,9 +1,9 @@
-//! The lock on a group's flips: one line of JSON in `APP.lock`, the file that every writer locks.
-//! Who holds that lock reads and writes it undisturbed.
+//! An operator's lock on a group: one line of JSON in `APP.lock`, the file that every writer locks.
+//! The holder of that writers' lock reads and writes it undisturbed.
 //!
-//! The file has two halves of one size, and a lock that takes another's place is written to the half
-//! where that is not, with a higher turn: a power cut leaves the one or the other. Of two that can be
-//! read, the one with the higher turn is in force. What follows a half's first line means nothing.
+//! The file has two halves of the same size. A lock that replaces another one is written to the
+//! other half, with a higher turn, so that a power cut leaves one of the two. Of two readable
+//! lines, the one with the higher turn is in force. Anything after a half's first line is ignored.
 
 use super::actor::Actor;
 use jiff::Timestamp;
@@ -15,42 +15,42 @@ use std::os::unix::fs::FileExt;
 /// The longest reason of a lock, in characters.
 pub const MAX_REASON: usize = 200;
 
-/// The size of a half, in bytes: no line is longer.
+/// The size of a half, in bytes; no line is longer.
 const HALF: usize = 4096;
 const MAX_USER: usize = 64;
 
-/// Somebody's lock: nobody else flips.
+/// A user's lock: no other user flips.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lock {
-    /// Whose it is, and why.
+    /// The user, and the reason.
     #[serde(flatten)]
     pub actor: Actor,
-    /// Since when.
+    /// When it began.
     pub since: Timestamp,
-    /// Until when; `None` is until it is taken back.
+    /// When it ends; `None` if only `unlock` ends it.
     pub until: Option<Timestamp>,
 }
 
 impl Lock {
-    /// Whether it has ended by itself.
+    /// Whether its time is over.
     pub fn is_over(&self, now: Timestamp) -> bool {
         self.until.is_some_and(|until| until <= now)
     }
 }
 
-/// What a lock file holds.
+/// The content of a lock file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
     /// Nothing.
     Free,
     /// A lock, which may have ended.
     Locked(Lock),
-    /// Something that is no lock, and bars nobody.
+    /// Something else, which locks nothing.
     Unreadable,
 }
 
 impl Content {
-    /// The lock that bars others, if there is one.
+    /// The lock that is in force, if there is one.
     pub fn in_force(&self, now: Timestamp) -> Option<&Lock> {
         match self {
             Self::Locked(lock) if !lock.is_over(now) => Some(lock),
@@ -59,7 +59,7 @@ impl Content {
     }
 }
 
-/// A lock as it is written.
+/// A lock, as it is written.
 #[derive(Debug, Serialize, Deserialize)]
 struct Line {
     #[serde(flatten)]
@@ -68,7 +68,7 @@ struct Line {
     turn: u64,
 }
 
-/// Reads what a lock file holds, trusting none of it.
+/// Reads the content of a lock file, which is untrusted.
 ///
 /// # Errors
 ///
@@ -109,7 +109,7 @@ fn half(file: &File, place: usize) -> io::Result<Half> {
     Ok(line.map_or(Half::Unreadable, Half::Line))
 }
 
-/// The line that is in force, and in which half it is.
+/// Finds the line that is in force, and its half.
 fn latest(first: Half, second: Half) -> Option<(usize, Line)> {
     let lines = [first, second].into_iter().enumerate().filter_map(|(at, half)| match half {
         Half::Line(line) => Some((at, line)),
@@ -118,8 +118,8 @@ fn latest(first: Half, second: Half) -> Option<(usize, Line)> {
     lines.max_by_key(|(_, line)| line.turn)
 }
 
-/// Writes a lock, or none, and waits until it is on the disk. For the holder of the writers' lock.
-/// Killed at any moment, the lock before it is in force, or this one.
+/// Writes a lock, or none, and waits until it is on the disk. Killed at any moment, the old or the
+/// new lock is in force. For the holder of the writers' lock.
 pub(crate) fn write(file: &File, lock: Option<&Lock>) -> io::Result<()> {
     let Some(lock) = lock else {
         file.set_len(0)?;
@@ -135,7 +135,7 @@ pub(crate) fn write(file: &File, lock: Option<&Lock>) -> io::Result<()> {
     if line.len() > HALF {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    // On zeros, so that no mixture of two lines can be taken for one.
+    // Over zeros, so that a mixture of two lines is never valid.
     file.set_len(2 * HALF as u64)?;
     let place = (at * HALF) as u64;
     file.write_all_at(&[0; HALF], place)?;

@@ -1,6 +1,6 @@
-//! Files of `SlotRuntimeDir` that Apache's parent makes at its start for its children: the counts,
-//! and the files of their locks. It reads with `pread`, never through a mapping: a file cut short
-//! must not cost the parent a SIGBUS.
+//! Files of `SlotRuntimeDir` that Apache's parent creates at its start for its children: the
+//! counts, and the files for their locks. Reads with `pread`, never through a mapping: a truncated
+//! file must not cost the parent a SIGBUS.
 
 use super::Dirs;
 use super::counts::{self, Counts};
@@ -15,7 +15,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-/// Opens or makes the count segment of `app`, with room for `rows` processes.
+/// Opens or creates the count segment of `app`, with room for `rows` processes.
 ///
 /// # Errors
 ///
@@ -38,7 +38,7 @@ pub fn counts(dirs: &Dirs, app: &str, identity: u128, rows: usize) -> Result<Cou
         Some(kept) => kept,
         None => (create_counts(&path, &counts::header(identity))?, 0),
     };
-    // Rows are only ever added: children of an older generation still have theirs.
+    // Rows are only added, because children of an older generation still have theirs.
     let len = len.max(wanted);
     file.set_len(len as u64).map_err(system("cannot size", &path))?;
     let mapping =
@@ -46,20 +46,20 @@ pub fn counts(dirs: &Dirs, app: &str, identity: u128, rows: usize) -> Result<Cou
     Counts::new(mapping).map_err(|_| system("cannot size", &path)(io::ErrorKind::Other.into()))
 }
 
-/// Has the file system give the count segment of `app` all of its room now, so that it is not full when
-/// a child needs some of it.
+/// Reserves the whole count segment of `app` on its file system, so that there is room when a child
+/// needs it.
 ///
 /// # Errors
 ///
-/// [`FileError`]: that it is full now, as a rule.
+/// [`FileError`]: usually, that the file system is full.
 pub fn reserve(dirs: &Dirs, app: &str) -> Result<(), FileError> {
     let path = dirs.counts(app);
     let (file, meta) = reopen(&path, Access::ReadWrite)?;
     os::reserve(&file, meta.len() as usize).map_err(system("cannot make room for", &path))
 }
 
-/// Sets the counters of a slot of `app` to zero in all rows, if there are counts of this control file:
-/// its index is to get another name.
+/// Resets the counters of a slot of `app` in all rows, if there are counts of this control file,
+/// because its index gets another name.
 ///
 /// # Errors
 ///
@@ -71,7 +71,7 @@ pub(super) fn reset_counts(
     slot: SlotIndex,
 ) -> Result<(), FileError> {
     let path = dirs.counts(app);
-    // In a directory that others could change, nothing is counted.
+    // Nothing is counted in an untrusted directory.
     if sound(&dirs.runtime, Use::Holds).is_err() {
         return Ok(());
     }
@@ -87,7 +87,7 @@ pub(super) fn reset_counts(
     counts::reset(&file, len, slot).map_err(system("cannot reset", &path))
 }
 
-/// Opens or makes the file of the children's locks.
+/// Opens or creates the file for the children's locks.
 ///
 /// # Errors
 ///
@@ -101,7 +101,8 @@ pub fn rows(dirs: &Dirs) -> Result<File, FileError> {
     Ok(file)
 }
 
-/// Opens or makes the file that says what children have lost sight of: for all to read.
+/// Opens or creates the file in which children say which files they no longer see. Everybody may
+/// read it.
 ///
 /// # Errors
 ///

@@ -1,43 +1,45 @@
-//! Apache's start, as far as the control files go: find or make them, list the configured slots in them,
-//! and map them for the children.
+//! Apache's start and the control files: finds or creates them, lists the configured slots in them,
+//! and maps them for the children.
 //!
 //! # The order, and why
 //!
-//! 1. A group without a change takes no lock and makes nothing: its group file says what the
-//!    configuration says, and names the control file that is there, which lists all configured slots and
-//!    has one of them active.
-//! 2. For all other groups, files that are missing are made. One fsync of the directory follows, for all
-//!    of them: no group file promises a control file whose name a power cut could take away.
-//! 3. Each of these groups is settled: writers' lock, control file, names, group file, lock released. From
-//!    the moment when the control file is read until slotctl can read what is configured now, nobody flips:
-//!    so no flip is acknowledged whose target this start has removed.
+//! 1. A group without a change takes no lock and creates nothing: its group file agrees with the
+//!    configuration and names the existing control file, which lists all configured slots and has
+//!    one of them active.
+//! 2. For all other groups, missing files are created. One fsync of the directory follows for all
+//!    of them, so that no group file names a control file whose name a power cut could remove.
+//! 3. Each of these groups is settled: take the writers' lock, read the control file, enter names,
+//!    write the group file, release the lock. Nobody flips between reading the control file and
+//!    writing what is configured now, so no flip is acknowledged whose target this start has
+//!    removed.
 //!
-//! All waits for locks together take 5 seconds at most, as one wait of slotctl does.
+//! All waits for locks together take 5 seconds at most, as long as one wait of slotctl.
 //!
 //! # Where the lock cannot be had
 //!
-//! Somebody else holds it: an operator, or a slotctl that was stopped in the middle of its flip. The
-//! recorded slot is served if it is still configured, and the group file says that nobody can flip. The two
-//! sides do not wait for each other, so each writes first and looks then:
+//! Another process has it, for example a slotctl that was stopped in the middle of its flip. Apache
+//! serves the recorded slot if it is still configured, and the group file says that nobody can
+//! flip. The two sides do not wait for each other, so each of them writes first and reads then:
 //!
 //! ```text
 //! Apache:  1  replace the group file      slotctl:  A  store the word
 //!          2  read the word                         B  read the group file
 //! ```
 //!
-//! If B comes before 1, then A is before 2: Apache sees the new word, and serves what it says, or
-//! `SlotDefault` where the new slot is no longer configured, as after any flip before a reload. If 1 comes
-//! before B, slotctl sees that flips are frozen, takes its change back and fails. Both may happen, and then
-//! Apache serves the one slot or the other, both configured, until slotctl has taken it back. 1, 2 and B are
-//! system calls, which the kernel orders by the locks of the directory and of the page cache; A is a store
-//! to the very page that 2 reads, and a SeqCst fence behind it keeps it before B.
+//! If B comes before 1, then A is before 2: Apache sees the new word and serves its slot, or
+//! `SlotDefault` if that slot is no longer configured, as after any flip before a reload. If 1
+//! comes before B, slotctl sees that flips are frozen, takes its change back and fails. Both can
+//! happen; then Apache serves one of the two slots, both configured, until slotctl has taken its
+//! change back. 1, 2 and B are system calls, which the kernel orders by the locks of the directory
+//! and of the page cache; A is a store to the page that 2 reads, and a SeqCst fence after it keeps
+//! it before B.
 //!
 //! # Where the directory is not to be trusted
 //!
-//! Then nothing is made or changed in it. A control file that is valid, has one name and belongs to root or
-//! to the user who starts Apache is obeyed all the same: to serve another slot than the recorded one would
-//! be worse. slotctl applies the same rule at each flip, and refuses; so flips work again as soon as the
-//! directory is mended.
+//! Then nothing in it is created or changed. A control file that is valid, has one name and belongs
+//! to root or to the user who starts Apache is still obeyed, because serving another slot than the
+//! recorded one would be worse. slotctl applies the same rule at each flip, and refuses; so flips
+//! work again as soon as the directory is repaired.
 
 use super::Dirs;
 use super::actor::Actor;
@@ -66,7 +68,7 @@ use std::time::{Duration, Instant};
 /// What the configuration says of a group.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// The group file as far as the configuration goes; the rest of it is not looked at.
+    /// The group file's configured part; the rest is ignored.
     pub group: Group,
     /// The number of the group of `SlotOperator`.
     pub operator: Option<u32>,
@@ -92,7 +94,7 @@ impl Wanted {
             && self.names().all(|name| control.index_of(name).is_some())
     }
 
-    /// The configured slots that have no entry, as in `"a", "b"`.
+    /// The configured slots without an entry, as `"a", "b"`.
     fn unlisted(&self, control: &Control) -> Option<String> {
         let missing = self.names().filter(|name| control.index_of(name).is_none());
         let missing: Vec<_> = missing.map(|name| format!("{name:?}")).collect();
@@ -100,10 +102,10 @@ impl Wanted {
     }
 }
 
-/// What is known of the counts of a group.
+/// The counts of a group.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counting {
-    /// Whether requests are counted where slotctl can see it.
+    /// Whether slotctl can see the counts.
     pub counted: bool,
     /// The count segment.
     pub segment: Option<Segment>,
@@ -112,19 +114,19 @@ pub struct Counting {
 /// A group, ready for the children.
 #[derive(Debug)]
 pub struct Published {
-    /// What the control file says. Where Apache reads none, the identity is 0, and the rest is what it
-    /// serves instead.
+    /// What the control file says. If Apache reads none, the identity is 0, and the rest is what
+    /// Apache serves instead.
     pub control: Control,
-    /// The control page. Read-only, through a descriptor that was opened for reading only; where Apache
-    /// reads no control file, memory of its own.
+    /// The control page, mapped read-only through a descriptor that was opened for reading only. If
+    /// Apache reads no control file, private memory.
     pub mapping: Mapping,
     /// The control file's number in its file system.
     pub inode: u64,
-    /// What an administrator should know, for the error log.
+    /// Remarks for the error log.
     pub notes: Vec<String>,
 }
 
-/// What the second step leaves to the third.
+/// The result of the second step.
 #[derive(Debug)]
 pub struct Prepared(State);
 
@@ -141,7 +143,7 @@ struct Unchanged {
     record: Found,
     found: Group,
     notes: Vec<String>,
-    /// A file was made all the same.
+    /// Whether a file was created nevertheless.
     is_new: bool,
 }
 
@@ -158,18 +160,18 @@ pub struct Startup<'a> {
     dirs: &'a Dirs,
     /// Why nothing is made or changed in the state directory.
     bar: Option<String>,
-    /// The error log has a line of that.
+    /// Whether the error log has a line about that.
     is_told: bool,
     known: Option<Known>,
-    /// How long locks are still waited for.
+    /// The time that is left for waiting for locks.
     patience: Duration,
     /// Why the names in the state directory may not survive a power cut.
     unsynced: Option<String>,
 }
 
 impl<'a> Startup<'a> {
-    /// Looks at the state directory, and makes it if it is not there. The second value is what an
-    /// administrator should know.
+    /// Examines the state directory, and creates it if it does not exist. The second value has
+    /// remarks for the error log.
     pub fn of(dirs: &'a Dirs) -> (Self, Vec<String>) {
         let mut notes = Vec::new();
         let bar = directory(&dirs.state).err().map(|e| e.to_string());
@@ -188,7 +190,7 @@ impl<'a> Startup<'a> {
         (Self { dirs, bar, is_told, known, patience, unsynced }, notes)
     }
 
-    /// The first two steps, for all groups.
+    /// Does the first two steps, for all groups.
     pub fn prepare(&mut self, wanted: &[Wanted]) -> Vec<Prepared> {
         if self.bar.is_some() {
             return wanted.iter().map(|_| Prepared(State::Barred)).collect();
@@ -213,7 +215,7 @@ impl<'a> Startup<'a> {
         prepared
     }
 
-    /// The third step, for one group. `counts` is asked once the control file is known, by its identity,
+    /// Does the third step for one group. Calls `counts` with the identity of the control file,
     /// unless Apache reads none.
     pub fn settle(
         &mut self,
@@ -242,12 +244,13 @@ impl<'a> Startup<'a> {
         Published { notes, ..published }
     }
 
-    /// This start's opening of `.names`, for as long as a process of this start lives.
+    /// Returns this start's opening of `.names`, to be kept as long as a process of this start
+    /// lives.
     pub fn known(self) -> Option<Known> {
         self.known
     }
 
-    /// What there is of the group, where nothing has to be changed.
+    /// Finds the files of a group if nothing has to be changed.
     fn unchanged(&self, wanted: &Wanted) -> Option<Unchanged> {
         let found = self.found(wanted)?;
         let is_settled = found.frozen.is_none() && found.serves.is_none();
@@ -264,7 +267,7 @@ impl<'a> Startup<'a> {
         if let Some(known) = self.known.as_ref().filter(|_| found.names != 0) {
             known.claim(first.control.identity, &indexes).ok()?;
         }
-        // What is claimed now is what this start maps: a start beside it may have changed the table.
+        // The claim must cover what this start maps: a start beside it may have changed the table.
         let record = read(&path).ok().filter(is_current)?;
         if wanted.indexes(&record.control.names) != indexes {
             return None;
@@ -288,14 +291,13 @@ impl<'a> Startup<'a> {
         group_file::read(&self.dirs.group(wanted.app()), os::euid()).ok()
     }
 
-    /// The locks of `.names`, where all processes that may know an index have theirs there.
+    /// The locks of `.names`, if every process that may know an index has its locks there.
     fn trusted(&self, found: Option<&Group>) -> Option<&Known> {
         let is_same = |known: &&Known| found.is_none_or(|found| found.names == known.inode());
         self.known.as_ref().filter(is_same)
     }
 
-    /// Makes the files of a group that are not there, and a control file in the place of one that is of
-    /// no use.
+    /// Creates the missing files of a group, and a control file in place of an unusable one.
     fn make_files(&mut self, wanted: &Wanted, notes: &mut Vec<String>) -> Result<(), FileError> {
         if let Err(e) = private_file(&self.dirs.history(wanted.app()), wanted.operator) {
             notes.push(format!("{e}: what operators change is not recorded"));
@@ -321,7 +323,7 @@ impl<'a> Startup<'a> {
         }
     }
 
-    /// Takes the writers' lock, which is made if it is not there.
+    /// Takes the writers' lock; creates the lock file if it does not exist.
     fn lock(&mut self, wanted: &Wanted) -> Result<File, FileError> {
         let path = self.dirs.lock(wanted.app());
         let file = private_file(&path, wanted.operator)?;
@@ -330,7 +332,7 @@ impl<'a> Startup<'a> {
         self.patience = self.patience.saturating_sub(began.elapsed());
         match locked.map_err(system("cannot lock", &path))? {
             true => Ok(file),
-            // As a writer that was stopped leaves it; it must not stop Apache as well.
+            // A stopped writer keeps it; it must not stop Apache as well.
             false => {
                 let why = io::Error::other("another change is under way and does not end");
                 Err(system("cannot lock", &path)(why))
@@ -338,7 +340,7 @@ impl<'a> Startup<'a> {
         }
     }
 
-    /// The group as it is.
+    /// Publishes a group without a change.
     fn keep(
         &self,
         wanted: &Wanted,
@@ -354,7 +356,7 @@ impl<'a> Startup<'a> {
         Ok(Published { control, mapping, inode, notes: notes.into_iter().collect() })
     }
 
-    /// For the holder of the writers' lock.
+    /// Changes and publishes a group. For the holder of the writers' lock.
     fn change(
         &self,
         wanted: &Wanted,
@@ -398,7 +400,8 @@ impl<'a> Startup<'a> {
         Ok(Published { control, mapping, inode, notes: Vec::new() })
     }
 
-    /// Without the writers' lock: it cannot be had (`held`), or the directory is not to be trusted.
+    /// Publishes a group without the writers' lock: another process has it (`held`), or the
+    /// directory is not to be trusted.
     fn obey(
         &mut self,
         wanted: &Wanted,
@@ -436,7 +439,7 @@ impl<'a> Startup<'a> {
         let frozen = held.as_ref().map(ToString::to_string);
         let group = Group { names, frozen, unlisted, ..group_file(wanted, &record, counting) };
         notes.extend(self.write(&group));
-        // As the head of this file has it.
+        // The order of 1 and 2 in the documentation of this file.
         fence(Ordering::SeqCst);
         let now = read(&path).map_err(|e| Private::default(unread(&path, e)))?;
         let same = |now: &Found| {
@@ -469,7 +472,7 @@ impl<'a> Startup<'a> {
         Ok(Published { control, mapping, inode, notes })
     }
 
-    /// A group that reads no control file.
+    /// Publishes a group for which Apache reads no control file.
     fn serve(&self, wanted: &Wanted, private: Private) -> Published {
         let Private { slot, why } = private;
         let slot = slot.unwrap_or_else(|| wanted.group.default.clone());
@@ -494,13 +497,13 @@ impl<'a> Startup<'a> {
         Published { control: record.control, mapping, inode: 0, notes }
     }
 
-    /// Writes the group file; says why it is not there.
+    /// Writes the group file. Returns why it was not written.
     fn write(&self, group: &Group) -> Option<String> {
         let written = group_file::write(self.dirs, group).err();
         written.map(|e| format!("{e}: slotctl does not know what is configured"))
     }
 
-    /// Enters the configured slots that are not in the table of names yet, as far as there is room.
+    /// Enters the configured slots that are missing in the table of names, as far as there is room.
     fn list(
         &self,
         wanted: &Wanted,
@@ -510,7 +513,7 @@ impl<'a> Startup<'a> {
     ) {
         let mut missing: Vec<_> =
             wanted.names().filter(|name| control.index_of(name).is_none()).collect();
-        // The one that is needed most is the first.
+        // `SlotDefault` first, because it is needed most.
         missing.sort_by_key(|name| *name != wanted.group.default);
         let path = self.dirs.control(wanted.app());
         for name in missing {
@@ -549,8 +552,8 @@ impl<'a> Startup<'a> {
         }
     }
 
-    /// Has the processes of this start be seen to know the configured slots' indexes: what the group
-    /// file says of that.
+    /// Claims the configured slots' indexes for the processes of this start. Returns what the group
+    /// file says about that.
     fn claim(
         &self,
         wanted: &Wanted,
@@ -584,13 +587,13 @@ impl<'a> Startup<'a> {
         }
     }
 
-    /// Maps the control file for the children. Where that cannot be, they serve what it says all the
-    /// same.
+    /// Maps the control file for the children. If that fails, they serve the recorded slot
+    /// nevertheless.
     fn map(&self, wanted: &Wanted, record: &Found) -> Result<Mapping, Private> {
         let path = self.dirs.control(wanted.app());
         let map = || {
-            // For writing first: an overlay, as containers have it, then copies what came with the image,
-            // and a mapping from before would never see a flip.
+            // For writing first: an overlay file system, as in containers, then copies a file of
+            // the image, and a mapping made before that would never see a flip.
             match os::open(&path, Access::ReadWrite, os::euid()) {
                 Ok((file, _)) => {
                     let mode = if wanted.operator.is_some() { 0o660 } else { 0o644 };
@@ -614,12 +617,12 @@ impl<'a> Startup<'a> {
     }
 }
 
-/// Makes or finds the control file of `app`, lists `names` in it, and maps it: a start of Apache with this
-/// group alone that writes no group file.
+/// Creates or finds the control file of `app`, lists `names` in it, and maps it: a start of Apache
+/// with this group alone, which writes no group file.
 ///
 /// # Errors
 ///
-/// Why there is none that can be used.
+/// Why there is no usable control file.
 pub fn record(
     dirs: &Dirs,
     app: &str,
@@ -652,7 +655,7 @@ pub fn record(
 
 /// Apache reads no control file.
 struct Private {
-    /// What it serves; `None` is `SlotDefault`.
+    /// The slot that it serves; `None` is `SlotDefault`.
     slot: Option<String>,
     why: String,
 }
@@ -673,8 +676,8 @@ fn group_file(wanted: &Wanted, record: &Found, counting: Counting) -> Group {
     }
 }
 
-/// Where the next name goes; `None` where there is no room. Without the locks of `.names`, only where no
-/// name has ever been.
+/// Finds the entry for the next name; `None` if there is no room. Without the locks of `.names`,
+/// only an entry that never had a name.
 fn place(wanted: &Wanted, control: &Control, trusted: Option<&Known>) -> Option<SlotIndex> {
     let active = control.word.active();
     let gone = |index, name: &str| index != active && !wanted.group.has(name);
@@ -715,8 +718,8 @@ fn create(path: &Path, wanted: &Wanted) -> Result<(), FileError> {
     replace(path, &control.encode(), 0o644, Durability::Durable)
 }
 
-/// The active slot is configured no more: `SlotDefault` takes its place, or, where there is no room for
-/// its name, the first configured slot that has one.
+/// Replaces an active slot that is no longer configured: with `SlotDefault`, or, if its name has no
+/// room, with the first configured slot that has an entry.
 fn fall_back(dirs: &Dirs, wanted: &Wanted, control: &mut Control) -> Result<String, FileError> {
     let path = dirs.control(wanted.app());
     let from = control.active().to_owned();

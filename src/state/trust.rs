@@ -1,5 +1,5 @@
-//! Whether a directory is nobody else's to change: itself, and all that leads to it. Who may write to
-//! one above it can put another in its place.
+//! Checks that other users can change neither a directory nor anything that leads to it: who can
+//! write to a directory above can replace it.
 
 use super::{Dirs, os};
 use std::fs::{self, Metadata};
@@ -7,11 +7,11 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// As many links as the kernel follows.
+/// The number of links that the kernel follows.
 pub(crate) const MAX_LINKS: u32 = 40;
 const STICKY: u32 = 0o1000;
 
-/// The user, besides root, whom files and directories of an Apache may belong to: the one who starts it,
+/// The user who, besides root, may own an Apache's files and directories: the one who starts it,
 /// never `User`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Starter {
@@ -24,13 +24,15 @@ impl Starter {
         Self { uid: os::euid() }
     }
 
-    /// Who starts the Apache that has these directories, for slotctl: the owner of the state directory. For
-    /// other callers than this owner it is root where the runtime directory is root's, because then root's
-    /// Apache made it, and the state directory was given away.
+    /// Finds the user who starts the Apache of these directories, for slotctl: the owner of the
+    /// state directory. If the runtime directory belongs to root, it is root for every caller
+    /// except this owner, because then root's Apache created it, and the state directory was given
+    /// away.
     ///
-    /// Where the state directory is root's, and its group may write there, as in images and volumes of containers, it is
-    /// who made the files, if the group is root's: only its members can have done it, and they are trusted. If the group is
-    /// another one, that holds for the caller's own files only.
+    /// If the state directory belongs to root and its group may write to it, as in images and on
+    /// volumes of containers, the starter is the user who made the files, provided that the group
+    /// is root's: only its members can have made them, and they are trusted. With another group,
+    /// this holds only for the caller's own files.
     pub fn of(dirs: &Dirs) -> Self {
         if let Some(maker) = Self::in_group(dirs) {
             return maker;
@@ -41,25 +43,25 @@ impl Starter {
         Self { uid: if is_roots && of_state != os::euid() { 0 } else { of_state } }
     }
 
-    /// Who made the files of a directory that root shares with a group. A group that is not root's may be that of
-    /// `User`: who calls then trusts nobody but itself.
+    /// The user who made the files of a directory that root shares with a group. Another group than
+    /// root's may be that of `User`, so its files are trusted only if they are the caller's own.
     fn in_group(dirs: &Dirs) -> Option<Self> {
         let (maker, gid) = Self::maker(dirs)?;
         let is_trusted = gid == 0 || maker == Self::this_process() && maker.has_group(gid);
         is_trusted.then_some(maker)
     }
 
-    /// Who made the files of a directory that root shares with a group, and that group.
+    /// The user who made the files of a directory that root shares with a group, and that group.
     fn maker(dirs: &Dirs) -> Option<(Self, u32)> {
         let dir = fs::metadata(&dirs.state).ok()?;
         let is_shared = dir.uid() == 0 && dir.mode() & 0o022 == 0o020;
-        // Of all files, Apache's parent alone writes this one.
+        // Only Apache's parent writes this file.
         let mark = fs::symlink_metadata(dirs.instance()).ok().filter(|_| is_shared)?;
         (mark.is_file() && mark.nlink() == 1).then_some((Self { uid: mark.uid() }, dir.gid()))
     }
 
-    /// The user, neither root nor this one, who may start an Apache whose state directory root shares with
-    /// a group, as on a volume of a container: slotctl works there for that user alone.
+    /// Another user than root and the caller who may start an Apache whose state directory root
+    /// shares with a group, as on a volume of a container: there slotctl works only for that user.
     pub(crate) fn elsewhere(dirs: &Dirs) -> Option<u32> {
         let (maker, _) = Self::maker(dirs).filter(|_| Self::in_group(dirs).is_none())?;
         (maker.uid != 0 && maker != Self::this_process()).then_some(maker.uid)
@@ -70,7 +72,7 @@ impl Starter {
         self.uid
     }
 
-    /// Whether the group is root's or the starter's own: its members could do the same otherwise.
+    /// Whether the group is root's or the starter's own, whose members are trusted.
     pub(crate) fn has_group(self, gid: u32) -> bool {
         gid == 0 || self.group() == Some(gid)
     }
@@ -84,38 +86,38 @@ impl Starter {
     }
 }
 
-/// What makes a directory one that others can change files in.
+/// Why other users can change files in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Weakness {
-    /// The directory itself, one above it, or a link on the way.
+    /// The directory, one above it, or a link on the way.
     pub path: PathBuf,
     /// What is wrong with it.
     pub why: &'static str,
-    /// The command that mends it, without the path.
+    /// The command that repairs it, without the path.
     command: String,
 }
 
 impl Weakness {
-    /// The command that mends it.
+    /// The command that repairs it.
     pub fn way_out(&self) -> String {
         format!("{} {}", self.command, self.path.display())
     }
 }
 
-/// Where the way is looked at for: others may make files in a sticky directory, as `/tmp` is, but
-/// not touch what is not theirs.
+/// What a directory is checked for. In a sticky directory such as `/tmp`, other users may create
+/// files but not touch ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {
-    /// Files of ours lie in it.
+    /// It holds files of ours.
     Holds,
-    /// Something of ours lies in it that is looked at for itself.
+    /// It holds a directory of ours, which is checked itself.
     LeadsTo,
-    /// It is gone to, and no link of another's may have led there.
+    /// It is used, and no link of another user may lead to it.
     IsLedTo,
 }
 
-/// What is wrong with the directory at `path`, or with what leads to it, if anything is: all of it
-/// has to be root's or the starter's, and writable by no others.
+/// Finds a fault of the directory at `path`, or of what leads to it: everything must belong to root
+/// or the starter, and be writable by no others.
 ///
 /// # Errors
 ///
@@ -137,7 +139,7 @@ fn walk(path: &Path, of: Use, starter: Starter, links: &mut u32) -> io::Result<O
             *links =
                 links.checked_sub(1).ok_or_else(|| io::Error::from_raw_os_error(libc::ELOOP))?;
             let mut target = at.parent().unwrap_or(Path::new("/")).join(fs::read_link(at)?);
-            // A slash at its end would be of no part of it.
+            // Without a slash at its end.
             target = target.components().collect();
             if let Some(found) = walk(&target, of, starter, links)? {
                 return Ok(Some(found));
@@ -147,7 +149,7 @@ fn walk(path: &Path, of: Use, starter: Starter, links: &mut u32) -> io::Result<O
     Ok(None)
 }
 
-/// What is wrong, and the command that mends it.
+/// What is wrong, and the command that repairs it.
 fn fault(meta: &Metadata, of: Use, starter: Starter) -> Option<(&'static str, String)> {
     if of == Use::IsLedTo && !meta.is_symlink() {
         return None;
@@ -185,7 +187,7 @@ mod tests {
         let found = || weakness(dir.path(), Use::Holds, starter).unwrap();
         for (mode, why) in [(0o757, "everybody"), (0o777, "everybody"), (0o775, "a group")] {
             fs::set_permissions(dir.path(), Permissions::from_mode(mode)).unwrap();
-            // The starter's own group is as good as the starter.
+            // The starter's own group is trusted.
             let Some(weak) = found() else {
                 assert_eq!(mode, 0o775);
                 continue;

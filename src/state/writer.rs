@@ -14,7 +14,7 @@ use std::os::unix::fs::FileExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long another writer is waited for.
+/// The longest wait for another writer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why the writers' lock was not taken.
@@ -22,13 +22,13 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) enum LockError {
     /// The lock file was not opened.
     Open(OpenError),
-    /// Another writer has it, and kept it for [`PATIENCE`].
+    /// Another writer kept it for [`PATIENCE`].
     Busy,
     /// `flock(2)` failed.
     System(io::Error),
 }
 
-/// Takes the writers' lock of `app`. It is free again when the file is closed, or its owner dead.
+/// Takes the writers' lock of `app`. It is released when the file is closed or its owner dies.
 pub(crate) fn lock(dirs: &Dirs, app: &str) -> Result<File, LockError> {
     let path = dirs.lock(app);
     let (file, _) =
@@ -40,7 +40,7 @@ pub(crate) fn lock(dirs: &Dirs, app: &str) -> Result<File, LockError> {
     }
 }
 
-/// Takes the lock of an open file, if it is free within `patience`: whether it was.
+/// Takes the lock of an open file. Returns whether it was free within `patience`.
 pub(crate) fn await_lock(file: &File, patience: Duration) -> io::Result<bool> {
     let deadline = Instant::now() + patience;
     loop {
@@ -53,10 +53,10 @@ pub(crate) fn await_lock(file: &File, patience: Duration) -> io::Result<bool> {
     }
 }
 
-/// Has the file system find room for a change of the control file, by writing its first byte again. A
-/// file system that copies on write may need a new block for the page; where the disk is full, this fails,
-/// while a store into the mapping would be a SIGBUS. Whatever else hinders this write, as a limit of the
-/// size of files does, does not hinder the store.
+/// Makes the file system reserve room for a change of the control file, by writing its first byte
+/// again. A copy-on-write file system may need a new block for the page: on a full disk, this write
+/// fails, while a store into the mapping would be a SIGBUS. Other errors, such as a limit on the
+/// size of files, do not affect the store and are ignored.
 pub(crate) fn make_room(file: &File) -> io::Result<()> {
     let mut first = [0];
     let written = file.read_exact_at(&mut first, 0).and_then(|()| file.write_all_at(&first, 0));
@@ -66,32 +66,31 @@ pub(crate) fn make_room(file: &File) -> io::Result<()> {
     })
 }
 
-/// Publishes `word` in the place of `before` and waits until it is on the disk, or takes it back.
+/// Publishes `word` after `before`, and waits until it is on the disk, or takes it back.
 pub(crate) fn change(file: &File, mapping: &Mapping, before: Word, word: Word) -> io::Result<()> {
     make_room(file)?;
     publish(mapping, word);
     sync(mapping, before, word)
 }
 
-/// Waits until `word`, which was published, is on the disk, or takes it back.
+/// Waits until the published `word` is on the disk, or takes it back.
 pub(crate) fn sync(mapping: &Mapping, before: Word, word: Word) -> io::Result<()> {
     mapping.sync().inspect_err(|_| {
-        // In memory it is done, on the disk perhaps not: taken back, as a change of its own.
+        // It is in memory, but may not be on the disk: take it back, with another change.
         if word != before {
             let _ = store(mapping, word.flipped(before.active()));
         }
     })
 }
 
-/// Makes `word`, of another generation than the one before, the control word, for every process at once:
-/// the moment of a flip. Its bank of side words
-/// is filled first; the word that it replaces has the other one. It is not on the disk yet. See
-/// [`crate::lease`] for the fence.
+/// Makes `word`, which has another generation than the one before, the control word for every
+/// process at once: this is the moment of a flip. Fills its bank of side words first; the current
+/// word has the other bank. The word is not on the disk yet. [`crate::lease`] explains the fence.
 pub fn publish(mapping: &Mapping, word: Word) {
     let generation = word.generation();
     let [tag, side @ ..]: &[AtomicU64; 1 + SIDE_WORDS] = mapping.at(bank(generation));
-    // A reader that is late by two generations must not take these words for those of its own: no tag is
-    // there while they change.
+    // A reader that is late by two generations must not take these words for its own, so there is
+    // no tag while they change.
     tag.store(0, Ordering::Relaxed);
     fence(Ordering::Release);
     side.iter().for_each(|word| word.store(0, Ordering::Relaxed));
@@ -111,7 +110,8 @@ pub(crate) fn store(mapping: &Mapping, word: Word) -> io::Result<()> {
 /// writers' lock.
 pub(crate) fn append(dirs: &Dirs, app: &str, entry: &Entry) -> io::Result<()> {
     let (path, owner) = (dirs.history(app), Starter::of(dirs).uid());
-    // Who may not make files in the directory keeps appending; root's next change makes room.
+    // A user who may not create files in the directory only appends; root's next change rotates the
+    // history.
     let _ = history::rotate(&path, history::LIMIT, owner);
     history::append(&path, entry, owner)
 }
