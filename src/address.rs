@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn one_place_is_one_place_however_it_is_written() {
+    fn one_address_is_the_same_in_each_spelling() {
         let same =
             |a: &str, b: &str| Address::parse(a).unwrap().is_same(&Address::parse(b).unwrap());
         assert!(same("http://localhost:80", "http://127.0.0.1/"));
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused() {
+    fn an_invalid_address_is_refused() {
         for bad in [
             "",
             "8081",

@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_group_that_says_nothing_of_counts_is_counted() {
+    fn a_group_file_without_the_field_counted_means_counted() {
         let text = |more: &str| {
             format!(
                 r#"{{"version":1,"app":"a","identity":"","control":"","pid":1,"default":"b","slots":[]{more}}}"#

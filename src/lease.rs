@@ -137,7 +137,7 @@ mod tests {
     /// What the model shows in every order of its steps, here on real processors, for the
     /// sanitizers as well.
     #[test]
-    fn nobody_is_in_a_slot_that_was_drained() {
+    fn no_request_is_in_a_drained_slot() {
         let index = |i| SlotIndex::new(i).unwrap();
         let backends = [false, true].map(|stopped| Backend(UnsafeCell::new(stopped)));
         let rows: [[AtomicU64; 2]; 3] = Default::default();

@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_near_is_offered() {
+    fn only_near_names_are_suggested() {
         let names = ["app", "shop", "shop_two", "resin", "resin_standby", "a", "b"];
         for (typed, wanted) in [
             ("ap", &["app"][..]),

@@ -262,7 +262,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     #[test]
-    fn a_look_takes_no_memory_for_what_no_child_has_used() {
+    fn reading_unused_counts_takes_no_memory() {
         // Elsewhere nothing is at stake.
         let Ok(root) = tempfile::tempdir_in("/dev/shm") else { return };
         let dirs = Dirs { state: root.path().join("state"), runtime: root.path().into() };
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_finds_the_same_totals_as_one_who_maps_the_segment() {
+    fn pread_and_a_mapping_give_the_same_totals() {
         let Ok(root) = tempfile::tempdir() else { return };
         let dirs = Dirs { state: root.path().join("state"), runtime: root.path().into() };
         create::directory(&dirs.state).unwrap();
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_dead_only_when_the_system_says_so() {
+    fn a_process_counts_as_dead_only_if_the_system_says_so() {
         let mut child = std::process::Command::new("true").spawn().unwrap();
         child.wait().unwrap();
         assert!(!may_live(child.id()));

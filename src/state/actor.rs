@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn two_who_became_root_are_two() {
+    fn two_users_who_became_root_are_two_persons() {
         let (root, alice) = (who(0, "root", None), who(1000, "alice", None));
         let sudo = |name| who(0, "root", Some(name));
         assert!(sudo("alice").is(&sudo("alice")) && !sudo("alice").is(&sudo("bob")));
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn who_feigns_to_be_another_is_not() {
+    fn a_forged_sudo_user_is_not_that_user() {
         let mallory = who(1002, "mallory", Some("alice"));
         for alice in [who(1000, "alice", None), who(0, "root", Some("alice"))] {
             assert!(!mallory.is(&alice) && !alice.is(&mallory), "{alice}");
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_person_is_shown_by_the_names_that_are_known() {
+    fn a_person_is_shown_by_the_known_names() {
         assert_eq!(who(0, "root", Some("alice")).to_string(), "alice (as root)");
         assert_eq!(who(0, "root", Some("root")).to_string(), "root");
         assert_eq!(who(7, "", None).to_string(), "uid 7");

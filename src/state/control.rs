@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_says_what_was_written() {
+    fn a_page_is_decoded_as_it_was_encoded() {
         let control = sample();
         assert_eq!(Control::decode(&control.encode()).unwrap(), control);
         assert_eq!(control.active(), "resin_standby");
@@ -424,14 +424,14 @@ mod tests {
     }
 
     #[test]
-    fn names_end_where_the_page_ends_and_the_rest_is_in_one_sector() {
+    fn the_names_fill_the_page_and_all_else_is_in_one_sector() {
         assert_eq!(entry_offset(MAX_SLOTS - 1) + ENTRY, PAGE);
         let ends = BANKS.map(|bank| bank + 8 * (1 + SIDE_WORDS));
         assert!(BANKS[0] >= WORD + 8 && BANKS[1] >= ends[0] && ends[1] <= 512 && NAMES == 512);
     }
 
     #[test]
-    fn each_flipped_bit_that_means_something_is_seen() {
+    fn each_meaningful_bit_error_of_a_page_is_detected() {
         let page = sample().encode();
         let mut without = sample();
         without.names.bury(index(0));
@@ -459,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_is_free_or_damaged_does_not_hide_those_behind_it() {
+    fn a_free_or_damaged_entry_does_not_hide_later_ones() {
         let mut control = sample();
         control.names = ["a", "b", "c", "d", "e"].into_iter().collect();
         control.names.0[0] = Entry::Free;
@@ -487,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_that_names_no_slot_is_damage() {
+    fn a_word_without_a_named_slot_is_damage() {
         let mut control = sample();
         control.word = Word::first(index(2));
         assert!(matches!(Control::decode(&control.encode()), Err(Damage::Word(_))));
@@ -496,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn another_layout_is_told_from_damage() {
+    fn another_layout_version_is_not_reported_as_damage() {
         let mut page = sample().encode();
         page[8..12].copy_from_slice(&1_u32.to_le_bytes());
         let crc = crc32fast::hash(&page[..40]);
@@ -505,7 +505,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bank_is_its_generations_alone_and_each_flipped_bit_of_its_tag_is_seen() {
+    fn a_bank_belongs_to_one_generation_and_each_bit_error_of_its_tag_is_detected() {
         let control = sample();
         let page = control.encode();
         assert_eq!(side_words(&page, 1), Some([0; SIDE_WORDS]));

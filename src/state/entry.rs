@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_the_old_name_or_none_or_the_new_one_after_each_step_and_each_byte() {
+    fn after_each_step_and_byte_an_entry_is_the_old_name_none_or_the_new_one() {
         for name in ["r", &"n".repeat(48)] {
             let old: Names = ["a", "the_old_name", "c"].into_iter().collect();
             let word = Word::first(index(0));

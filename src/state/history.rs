@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_put_aside_is_still_read_and_keeps_owner_and_mode() {
+    fn a_rotated_history_is_still_read_and_keeps_owner_and_mode() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("app.history");
         assert!(read(&path).unwrap().is_none());
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_line_costs_itself_only() {
+    fn a_torn_line_spoils_no_other_line() {
         let line = r#"{"time":"2026-01-01T00:00:00Z","action":"flip","from":"a","to":"b","generation":2,"uid":0}"#;
         let read = parse(&format!("{line}\n{}\n{line}\n", &line[..20]));
         assert_eq!(read.len(), 2);

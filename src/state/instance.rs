@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_read_as_it_was_written_whatever_was_there_before() {
+    fn a_line_is_read_as_it_was_written_over_any_older_one() {
         let file = tempfile::tempfile().unwrap();
         for pid_file in ["/run/a much longer way/apache2.pid", "/run/\u{e9} x.pid", "/x"] {
             for namespace in ["pid:[4026531836]", UNKNOWN] {
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_whole_line_names_no_instance() {
+    fn an_incomplete_line_names_no_instance() {
         let whole = b"1 pid:[4026531836] /run/apache2/apache2.pid\n";
         assert!(Instance::parse(whole).is_some());
         for len in 0..whole.len() {
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn a_look_makes_nothing_and_finds_nobody_where_nothing_is() {
+    fn a_look_at_an_empty_directory_creates_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let dirs = Dirs { state: dir.path().join("state"), runtime: dir.path().join("run") };
         let own = Instance::of(Path::new("/x"));

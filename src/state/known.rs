@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn where_locks_cannot_be_had_a_file_is_not_made_up() {
+    fn without_locks_no_file_is_created() {
         let (_dir, dirs) = dirs();
         assert!(Known::open(&dirs, Access::Read).is_err());
         assert!(!dirs.names().exists());

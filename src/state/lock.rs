@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_is_read_as_it_was_written_until_it_is_taken_back() {
+    fn a_lock_is_read_as_it_was_written_until_it_is_removed() {
         let file = tempfile::tempfile().unwrap();
         assert_eq!(read(&file).unwrap(), Content::Free);
         for lock in [lock("a longer reason"), lock("short\n{}")] {
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lock_before_is_in_force_until_the_next_is_whole() {
+    fn the_old_lock_is_in_force_until_the_new_one_is_whole() {
         let file = tempfile::tempfile().unwrap();
         for turn in 0..3 {
             write(&file, Some(&lock("before"))).unwrap();
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_lock_bars_nobody() {
+    fn an_unreadable_lock_file_locks_nothing() {
         let file = tempfile::tempfile().unwrap();
         write(&file, Some(&lock("x"))).unwrap();
         let line = bytes(&file).iter().position(|b| *b == b'\n').unwrap() as u64;

@@ -181,7 +181,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn the_command_that_is_named_mends_what_is_wrong() {
+    fn the_suggested_command_repairs_the_directory() {
         let dir = tempfile::tempdir().unwrap();
         let starter = Starter::this_process();
         let found = || weakness(dir.path(), Use::Holds, starter).unwrap();

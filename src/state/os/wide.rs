@@ -1,7 +1,9 @@
-//! Locks of bytes at 64-bit places, on every machine: those of `lost.lock` and `.names` lie up to bit 60.
+//! Locks of bytes at 64-bit offsets, on every machine: those of `lost.lock` and `.names` need up to
+//! 60 bits.
 //!
-//! glibc's `off_t`, `flock` and `fcntl` have 32 bits on a 32-bit machine, and would cut a place off without a word. There
-//! the kernel is asked directly, in the form that has 64 bits. musl has 64 bits everywhere.
+//! On a 32-bit machine, glibc's `off_t`, `flock` and `fcntl` have 32 bits and would truncate an
+//! offset silently. There this calls the kernel directly, in the form with 64 bits. musl has 64
+//! bits everywhere.
 
 use libc::{c_int, c_short};
 use std::ops::Range;
@@ -11,7 +13,7 @@ pub(super) use libc::{F_GETLK as GETLK, F_SETLK as SETLK, flock as Flock, off_t 
 #[cfg(all(target_env = "gnu", target_pointer_width = "32"))]
 pub(super) use libc::{flock64 as Flock, off64_t as Offset};
 
-/// The kernel's `F_GETLK64`; the commands `F_OFD_…` have one form only.
+/// The kernel's `F_GETLK64`; the commands `F_OFD_…` have only one form.
 #[cfg(all(target_env = "gnu", target_pointer_width = "32"))]
 pub(super) const GETLK: c_int = if cfg!(target_arch = "mips") { 33 } else { 12 };
 /// The kernel's `F_SETLK64`.

@@ -1,17 +1,18 @@
-//! SIGBUS, shared with others: our handler, and the action that was there before it, to which each
-//! SIGBUS that is not ours goes on as if we were not there.
+//! SIGBUS, shared with other modules: our handler, and the action before it, to which each SIGBUS
+//! goes that is not ours, as if we were not there.
 //!
-//! - A handler is called with what the kernel told us. Ours is installed with its mask and flags, so that
-//!   the kernel has prepared for both the same: which signals are blocked, on which stack it runs,
-//!   whether system calls go on. So it may also leave by `siglongjmp`: nothing of ours has to be undone.
-//! - The default action, and a handler of SA_RESETHAND that has had its one signal: the process dies of this
-//!   signal, with its core and its status.
-//! - Where SIGBUS was ignored, one that was sent is; a fault kills, as the kernel has it.
+//! - A handler is called with the arguments of the kernel. Our handler is installed with its mask
+//!   and flags, so that the kernel has prepared the same for both: the blocked signals, the stack,
+//!   and whether system calls restart. So it may also leave with `siglongjmp`: our handler has
+//!   nothing to undo.
+//! - The default action, or a SA_RESETHAND handler that has had its one signal: the process dies of
+//!   this signal, with its core and its status.
+//! - If SIGBUS was ignored, a sent one is ignored; a fault kills, as in the kernel.
 //!
-//! Ours stays installed through all that. A module that installs its handler later is called before
-//! ours: if it passes on what is not its own, all is well; if it does not, only [`install`] helps, which
-//! puts ours on top of it. Each time it has another number, and an action of its own to pass on to:
-//! with one for all, two handlers that pass on to each other would never end.
+//! Our handler stays installed through all that. The handler of a module that is installed later is
+//! called before ours: if it passes on what is not its own, all is well; if it does not, only
+//! [`install`] helps, which puts ours on top of it. Each time, ours has another number and another
+//! action to pass on to: with one for all, two handlers that pass on to each other would never end.
 
 use libc::{c_int, c_void, siginfo_t};
 use std::io;
@@ -20,25 +21,25 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-/// A handler as of SA_SIGINFO.
+/// A SA_SIGINFO handler.
 type Handler = unsafe extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
 
-/// How many times ours can be put on top of others' in one process.
+/// How often our handler can be put on top of others in one process.
 const LEVELS: usize = 8;
 
-/// What there was before ours was installed, by level.
+/// The action before ours, by level.
 static BEFORE: [OnceLock<Before>; LEVELS] = [const { OnceLock::new() }; LEVELS];
-/// How many levels are in use.
+/// The number of levels in use.
 static INSTALLED: Mutex<usize> = Mutex::new(0);
 
 struct Before {
     action: libc::sigaction,
-    /// It was for one signal (SA_RESETHAND), and has had it.
+    /// Whether a SA_RESETHAND handler has had its one signal.
     spent: AtomicBool,
 }
 
-/// Decides what to do about a SIGBUS: whether it was ours, and is dealt with. Called in the signal
-/// handler: it may only do what is safe there.
+/// Handles a SIGBUS if it is ours, and returns whether it was. Called in the signal handler, where
+/// only async-signal-safe calls are allowed.
 pub(super) trait Ours {
     /// # Safety
     ///
@@ -46,12 +47,12 @@ pub(super) trait Ours {
     unsafe fn handle(info: *const siginfo_t) -> bool;
 }
 
-/// Has `O` see each SIGBUS of this process first. Nothing changes if it does already; otherwise it is put
-/// on top of the action of now.
+/// Lets `O` see each SIGBUS of this process first. Changes nothing if it does already; otherwise
+/// installs our handler on top of the current action.
 ///
 /// # Errors
 ///
-/// What `sigaction(2)` said, or that this was done too often: the action is as it was.
+/// What `sigaction(2)` said, or that this was done too often; the action is unchanged.
 pub(super) fn install<O: Ours>() -> io::Result<()> {
     let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
     let now = action()?;
@@ -68,7 +69,7 @@ pub(super) fn install<O: Ours>() -> io::Result<()> {
     Ok(())
 }
 
-/// Ours, by level.
+/// Our handlers, by level.
 fn handlers<O: Ours>() -> [Handler; LEVELS] {
     [
         on_sigbus::<O, 0>,
@@ -82,12 +83,12 @@ fn handlers<O: Ours>() -> [Handler; LEVELS] {
     ]
 }
 
-/// The action that is ours, with what the kernel would prepare for the one before.
+/// Our action, with the preparations of the kernel for the one before.
 fn ours<O: Ours>(level: usize, before: &libc::sigaction) -> libc::sigaction {
     // SAFETY: as in `action`.
     let mut ours: libc::sigaction = unsafe { mem::zeroed() };
     ours.sa_sigaction = handlers::<O>()[level] as usize;
-    // Where there was no handler, no system call was ever interrupted.
+    // Without a handler, no system call was ever interrupted.
     ours.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
     if is_handler(before) {
         let prepares = libc::SA_ONSTACK | libc::SA_NODEFER | libc::SA_RESTART;
@@ -122,8 +123,8 @@ fn set(action: &libc::sigaction) -> io::Result<()> {
 
 /// # Safety
 ///
-/// Called as a handler of SIGBUS: by the kernel, or by another handler that passes on what it was given.
-/// It takes no lock and no memory of the allocator's. `siglongjmp` may leave it: neither it nor
+/// Called as a handler of SIGBUS: by the kernel, or by another handler that passes on its
+/// arguments. Takes no lock and allocates no memory. `siglongjmp` may leave it: neither it nor
 /// [`pass_on`] has anything to drop, and errno is set right before the other handler is called.
 unsafe extern "C" fn on_sigbus<O: Ours, const LEVEL: usize>(
     signal: c_int,
@@ -144,8 +145,8 @@ unsafe extern "C" fn on_sigbus<O: Ours, const LEVEL: usize>(
 
 /// # Safety
 ///
-/// As [`on_sigbus`], which is the caller. It calls the handler before, and otherwise sigaction and bare
-/// system calls only.
+/// As [`on_sigbus`], which is the caller. Calls the handler before ours, sigaction, and bare system
+/// calls only.
 unsafe fn pass_on<O: Ours>(
     level: usize,
     signal: c_int,
@@ -181,8 +182,8 @@ unsafe fn pass_on<O: Ours>(
     stay::<O>(level, before);
 }
 
-/// A handler that installs itself again each time it is called, as was usual once, has taken our
-/// place with it. What else it has set, as the default action to die of, is as it wants it.
+/// Takes our place back from a handler that installs itself again at each call, as was usual once.
+/// If it has set another action, such as the default to die of, that action stays.
 fn stay<O: Ours>(level: usize, before: &Before) {
     // SAFETY: errno is this thread's; it is as the other handler has left it.
     let errno = unsafe { *libc::__errno_location() };
@@ -194,15 +195,15 @@ fn stay<O: Ours>(level: usize, before: &Before) {
     unsafe { *libc::__errno_location() = errno };
 }
 
-/// Whether the kernel lets nobody ignore a signal of this code: a fault, which would come again at once.
-/// BUS_MCEERR_AO only tells of memory that went bad.
+/// Whether a signal of this code cannot be ignored: a fault, which would come again at once.
+/// BUS_MCEERR_AO only reports memory that went bad.
 fn is_forced(code: c_int) -> bool {
     code > 0 && code != libc::BUS_MCEERR_AO
 }
 
-/// Has this process die of the signal when the handler returns: by the default action, at the instruction
-/// that it came at. A fault would come again by itself, unless another process has mended the file
-/// meanwhile; without ours it would have been the end.
+/// Makes this process die of the signal when the handler returns: by the default action, at the
+/// instruction of the signal. A fault would come again by itself, unless another process has
+/// repaired the file meanwhile; without our handler it would have been the end.
 ///
 /// # Safety
 ///
@@ -234,14 +235,15 @@ mod tests {
 
     const PAGE: usize = 4096;
 
-    /// What a child process tells its parent, in shared memory: a number for each kind, and how it ended.
+    /// What a child process reports to its parent in shared memory: a number for each kind, and how
+    /// it ended.
     #[derive(Debug, PartialEq, Eq)]
     struct Seen {
         told: [u64; 8],
         status: c_int,
     }
 
-    // Places of `told`.
+    // Indexes of `told`.
     const CALLS: usize = 0;
     const CODE: usize = 1;
     const MASK: usize = 2;
@@ -258,7 +260,7 @@ mod tests {
         unsafe { &(*TOLD.load(Ordering::Relaxed))[place] }
     }
 
-    /// Runs `body` in a process of its own. The statics of this file are as if it were the first.
+    /// Runs `body` in a separate process, with the statics of this file as in a new one.
     fn in_child(body: impl FnOnce()) -> Seen {
         let shared = Mapping::anonymous(PAGE).unwrap();
         // SAFETY: the child has this thread alone. It runs what needs no other, and ends without a return;
@@ -296,7 +298,7 @@ mod tests {
         libc::WIFEXITED(seen.status) && libc::WEXITSTATUS(seen.status) == 0
     }
 
-    /// What is ours here: the page at this address.
+    /// The page at this address is ours in these tests.
     static OWN: AtomicUsize = AtomicUsize::new(0);
 
     enum Mine {}
@@ -314,7 +316,7 @@ mod tests {
         }
     }
 
-    /// Memory takes the place of a page.
+    /// Replaces a page by memory.
     fn mend(address: usize) {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
         let protection = libc::PROT_READ | libc::PROT_WRITE;
@@ -322,7 +324,7 @@ mod tests {
         unsafe { libc::mmap(address as *mut c_void, PAGE, protection, flags, -1, 0) };
     }
 
-    /// A page of a file that is cut short.
+    /// A page of a truncated file.
     fn cut_page() -> usize {
         let file: File = tempfile::tempfile().unwrap();
         file.set_len(PAGE as u64).unwrap();
@@ -338,7 +340,7 @@ mod tests {
         unsafe { (page as *const u8).read_volatile() };
     }
 
-    /// Our part survives a fault of its own.
+    /// Checks that our handler survives a fault of its page.
     fn ours_works() {
         let before = told(OURS).load(Ordering::Relaxed);
         let page = cut_page();
@@ -347,7 +349,7 @@ mod tests {
         assert_eq!(told(OURS).load(Ordering::Relaxed), before + 1);
     }
 
-    /// The page that the other handler knows.
+    /// The page of the other handler.
     static THEIRS: AtomicUsize = AtomicUsize::new(0);
 
     fn theirs_works() {
@@ -356,7 +358,7 @@ mod tests {
         touch(page);
     }
 
-    /// What a handler finds around it.
+    /// Reports the environment of a handler.
     fn look(code: c_int) {
         told(CALLS).fetch_add(1, Ordering::Relaxed);
         told(CODE).store(code as u64, Ordering::Relaxed);
@@ -401,13 +403,13 @@ mod tests {
         }
     }
 
-    /// SIGBUS by kill(2).
+    /// Sends SIGBUS with kill(2).
     fn send() {
         // SAFETY: no precondition.
         unsafe { libc::kill(libc::getpid(), libc::SIGBUS) };
     }
 
-    /// As the kernel tells of memory that went bad, which nobody was about to use.
+    /// Sends the signal with which the kernel reports memory that went bad before anybody used it.
     fn tell_of_memory() {
         // SAFETY: zeros are a value of the struct; the call reads it.
         unsafe {
@@ -422,8 +424,9 @@ mod tests {
     /// Whether the action of the test calls a handler.
     static CALLS_BACK: AtomicBool = AtomicBool::new(false);
 
-    /// A read of a pipe that a SIGBUS of kill(2) interrupts: what comes of it. A child of this process sends
-    /// the signal when this one waits, and ends the pipe when the signal has had its effect.
+    /// Reads a pipe while kill(2) sends SIGBUS, and reports the result. A child of this process
+    /// sends the signal when this one waits, and closes the pipe when the signal has had its
+    /// effect.
     fn interrupted() {
         let mut pipe = [0; 2];
         let parent = std::process::id();
@@ -452,7 +455,7 @@ mod tests {
                 }
                 pause();
             }
-            // What it returns to has begun to wait again, or is over.
+            // By now the read has begun to wait again, or is over.
             while is_there() && !waits() {
                 pause();
             }
@@ -470,7 +473,7 @@ mod tests {
         }
     }
 
-    /// Gives this thread a stack for signals.
+    /// Gives this thread an alternate stack for signals.
     fn signal_stack() {
         let stack = Box::leak(vec![0_u8; 1 << 16].into_boxed_slice());
         // SAFETY: the memory lasts as long as the process.
@@ -484,8 +487,8 @@ mod tests {
         }
     }
 
-    /// What happens with the action before, twice over, and of kill(2) or of a fault: with ours installed,
-    /// and without.
+    /// Reports what happens with the action before, for kill(2) or for a fault, twice in a row:
+    /// with our handler installed, and without.
     fn both(before: libc::sigaction, event: fn()) -> [Seen; 2] {
         [false, true].map(|with| {
             in_child(|| {
@@ -511,7 +514,7 @@ mod tests {
     }
 
     #[test]
-    fn with_ours_all_is_as_without_for_the_action_that_was_there_before() {
+    fn our_handler_changes_nothing_for_the_action_before_it() {
         let flags = [libc::SA_NODEFER, libc::SA_ONSTACK, libc::SA_RESTART, libc::SA_RESETHAND];
         let (informed, plain) = (informed as *const () as usize, plain as *const () as usize);
         let mut actions = vec![
@@ -529,7 +532,7 @@ mod tests {
         }
         let mut ends = std::collections::BTreeSet::new();
         for action in actions {
-            // The stack makes no difference to a system call, and the waits are long.
+            // The stack makes no difference to a system call, and these waits are long.
             let waits = action.sa_flags & libc::SA_ONSTACK == 0;
             let events = [
                 ("fault", theirs_works as fn()),
@@ -540,7 +543,7 @@ mod tests {
             for (what, event) in events.into_iter().take(3 + usize::from(waits)) {
                 let [without, mut with] = both(action, event);
                 if died_of(&without).is_some() {
-                    // It had no time to forget these.
+                    // A dead process cannot free these.
                     with.told[OURS] = 0;
                 }
                 let says = format!("{what}: {:#x} {:#x}", action.sa_sigaction, action.sa_flags);
@@ -549,15 +552,16 @@ mod tests {
                 ends.insert((lives(&with), with.told[CALLS], with.told[BEYOND], with.told[READ]));
             }
         }
-        // All that can come of it has: none, one and two calls, both ends, reads that went on or did not.
+        // Every kind of result occurred: no call, one and two calls, both ends, reads that went on
+        // or failed.
         for end in [(false, 0, 0, 0), (true, 0, 2, 0), (false, 1, 1, 0), (true, 2, 2, 0)] {
             assert!(ends.contains(&end), "{end:?}: {ends:?}");
         }
         assert!(ends.contains(&(true, 2, 2, 1)) && ends.contains(&(true, 2, 2, 1004)), "{ends:?}");
     }
 
-    /// A handler of a module that is there before us or comes after; it knows its own page, and passes on
-    /// the rest.
+    /// The handler of a module that was there before us or came later. It knows its own page, and
+    /// passes on the rest.
     static NEXT: OnceLock<libc::sigaction> = OnceLock::new();
 
     unsafe extern "C" fn passing(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
@@ -579,12 +583,12 @@ mod tests {
     }
 
     #[test]
-    fn a_handler_that_comes_later_and_passes_on_what_is_not_its_own_changes_nothing() {
+    fn a_later_handler_that_passes_signals_on_changes_nothing() {
         let seen = in_child(|| {
             set(&action_of(informed as *const () as usize, libc::SA_SIGINFO, &[])).unwrap();
             install::<Mine>().unwrap();
             install_passing();
-            // Once more: as after a reload of the configuration in the same process.
+            // Once more, as after a reload of the configuration in the same process.
             for reload in [false, true, true] {
                 if reload {
                     install::<Mine>().unwrap();
@@ -592,19 +596,19 @@ mod tests {
                 for _ in 0..2 {
                     ours_works();
                     theirs_works();
-                    // Nobody's but of the very first.
+                    // A fault that only the very first handler knows.
                     THEIRS.store(0, Ordering::Relaxed);
                     touch(cut_page());
                 }
             }
         });
         assert!(lives(&seen), "{seen:?}");
-        // Six of the later one, and six of the first one, each passed on to it once.
+        // Six faults of the later handler, and six of the first one, each passed on to it once.
         assert_eq!((seen.told[CALLS], seen.told[OURS]), (12, 6));
     }
 
     #[test]
-    fn what_is_nobodys_ends_the_process_where_two_handlers_know_each_other() {
+    fn a_foreign_fault_kills_the_process_even_with_two_handlers_that_call_each_other() {
         let seen = in_child(|| {
             set(&action_of(libc::SIG_DFL, 0, &[])).unwrap();
             install::<Mine>().unwrap();
@@ -617,9 +621,9 @@ mod tests {
     }
 
     #[test]
-    fn a_handler_that_comes_later_and_passes_nothing_on_is_below_us_after_a_reload() {
+    fn a_later_handler_that_passes_nothing_on_is_below_ours_after_a_reload() {
         let seen = in_child(|| {
-            // Another test of this program may have one.
+            // Another test of this program may have installed one.
             let most = LEVELS - *INSTALLED.lock().unwrap();
             install::<Mine>().unwrap();
             for _ in 0..most - 1 {
@@ -628,11 +632,11 @@ mod tests {
                 ours_works();
                 theirs_works();
             }
-            // Ours is there: nothing to do.
+            // Ours is installed: nothing to do.
             install::<Mine>().unwrap();
             set(&action_of(informed as *const () as usize, libc::SA_SIGINFO, &[])).unwrap();
             assert!(install::<Mine>().is_err());
-            // It is the other's then, as if we had said nothing.
+            // The other handler stays, as if we had done nothing.
             theirs_works();
             told(CALLS).fetch_sub(most as u64, Ordering::Relaxed);
             told(OURS).fetch_sub(most as u64 - 1, Ordering::Relaxed);
@@ -649,7 +653,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handler_that_installs_itself_again_each_time_does_not_take_our_place() {
+    fn a_handler_that_reinstalls_itself_does_not_replace_ours() {
         for flags in [0, libc::SA_RESETHAND, libc::SA_RESETHAND | libc::SA_NODEFER] {
             let seen = in_child(|| {
                 set(&action_of(again as *const () as usize, flags, &[])).unwrap();
@@ -664,9 +668,9 @@ mod tests {
         }
     }
 
-    /// Where its file is whole again before the fault comes back.
+    /// The file is whole again before the fault comes again.
     #[test]
-    fn a_fault_that_is_to_be_the_end_is_the_end() {
+    fn a_fault_that_nobody_handles_kills_the_process() {
         static FILE: OnceLock<File> = OnceLock::new();
         enum Mends {}
         impl Ours for Mends {

@@ -1,5 +1,6 @@
-//! A mapped file that is cut short: whoever touches a page behind its end gets a SIGBUS, and would
-//! die of it. Here a page of this process' own takes its place, and it serves on.
+//! Surviving the truncation of a mapped file: a process that touches a page beyond the end gets a
+//! SIGBUS, which would kill it. This replaces the page by private memory, so that the process goes
+//! on.
 #![allow(unsafe_code, reason = "a signal handler, and memory that changes under its address")]
 
 use super::chain::{self, Ours};
@@ -12,56 +13,57 @@ use std::os::fd::AsRawFd;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
-/// Of what a process has lost sight of.
+/// What a process no longer sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lost {
-    /// The control file: it follows no flip any more.
+    /// The control file: the process follows no flips.
     Control,
-    /// The count segment: what it counts, nobody sees.
+    /// The count segment: nobody sees what the process counts.
     Counts,
 }
 
 impl Lost {
-    /// The first of the [`PLACES`] bytes of `lost.lock` of which one is locked for it, for the group
-    /// whose control file has this identity. A lock needs no byte in the file.
+    /// The first of [`PLACES`] bytes of `lost.lock`, one of which is locked for the group whose
+    /// control file has this identity. The bytes need not exist.
     fn first_byte(self, identity: u128) -> u64 {
         (group_bits(identity) * 2 + self as u64) * PLACES
     }
 }
 
-/// How many there can be who lock a byte for the same: the openings of `lost.lock` by starts of Apache,
-/// each of which has a place.
+/// The number of places for the same loss: each start of Apache has another one, because it has its
+/// own opening of `lost.lock`.
 const PLACES: u64 = 1 << 16;
 
-/// Where a process says what it has lost sight of: `lost.lock`, opened for writing by the parent.
+/// How a process says what it no longer sees, in `lost.lock`.
 #[derive(Clone, Copy, Debug)]
 pub struct Mark {
-    /// A byte of it is locked until no process has this opening of it any more.
+    /// `lost.lock`, opened for writing by the parent. The lock lasts until no process has this
+    /// opening.
     pub file: &'static File,
-    /// That of the group's control file.
+    /// The identity of the group's control file.
     pub identity: u128,
-    /// Another one for each opening.
+    /// A different place for each opening.
     pub place: u16,
 }
 
-/// What is to be done when a mapping's file is cut short.
+/// What to do when a mapping's file is truncated.
 #[derive(Debug)]
 pub struct Survival {
-    /// What is lost then.
+    /// What the process then no longer sees.
     pub lost: Lost,
-    /// The word at this offset of each new page is that of the mapping, at offset 0; all else is
-    /// zeros.
+    /// The word at this offset of each new page is copied from offset 0 of this mapping; all other
+    /// bytes are zeros.
     pub word: Option<(usize, &'static Mapping)>,
-    /// Where everybody can see that it happened.
+    /// Where the process says so.
     pub mark: Mark,
-    /// What standard error is told, once: of the word, this makes the place of its line; the last one
-    /// where there is none.
+    /// The lines for standard error, of which one is written, once. `line_of` chooses it by the
+    /// word; the last line is for a result beyond them.
     pub lines: Vec<String>,
-    /// See `lines`.
+    /// Chooses the line.
     pub line_of: fn(u64) -> usize,
 }
 
-/// A mapping that is kept, and what for. Never freed, never moved.
+/// A mapping to survive on, in a list. Never freed, never moved.
 struct Kept {
     base: usize,
     len: usize,
@@ -71,16 +73,16 @@ struct Kept {
     next: *const Kept,
 }
 
-/// The first of a list; written in child_init, on the only thread there is.
+/// The head of the list; written in child_init, when the process has one thread.
 static KEPT: AtomicPtr<Kept> = AtomicPtr::new(ptr::null_mut());
 /// The size of a page, in bytes; 0 until it is needed.
 static PAGE: AtomicUsize = AtomicUsize::new(0);
 
-/// Has this process survive that the file of `mapping` is cut short. Once, in child_init.
+/// Makes this process survive the truncation of `mapping`'s file. Called once, in child_init.
 ///
 /// # Errors
 ///
-/// What `sigaction(2)` said: then it dies of it, as it would without this.
+/// What `sigaction(2)` said: then a truncation kills the process, as it would without this.
 pub fn survive(mapping: &'static Mapping, access: Access, survival: Survival) -> io::Result<()> {
     let kept = Box::new(Kept {
         base: mapping.base.as_ptr() as usize,
@@ -95,17 +97,17 @@ pub fn survive(mapping: &'static Mapping, access: Access, survival: Survival) ->
     chain::install::<Cut>()
 }
 
-/// What is ours of a SIGBUS.
+/// Our part of SIGBUS.
 enum Cut {}
 
 impl Ours for Cut {
-    /// Takes no lock and no memory of the allocator's, and calls only mmap, mprotect, mremap, munmap,
-    /// fcntl and write, which are bare system calls; atomics are all that it shares with the thread
-    /// that it interrupts and with others.
+    /// Takes no lock, allocates no memory, and calls only mmap, mprotect, mremap, munmap, fcntl and
+    /// write, which are bare system calls. It shares only atomics with the thread that it
+    /// interrupts and with others.
     unsafe fn handle(info: *const siginfo_t) -> bool {
         // SAFETY: the caller passes what the kernel knows of the signal.
         let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
-        // One that was sent has no address.
+        // A sent signal has no address.
         code > 0 && kept(address).is_some_and(|kept| replace(kept, address).is_some())
     }
 }
@@ -122,8 +124,8 @@ fn kept(address: usize) -> Option<&'static Kept> {
     }
 }
 
-/// Puts a page of this process' own where `address` is. First it is made known: whoever cannot say
-/// that he sees the file no more had better die.
+/// Replaces the page at `address` by private memory. Says so first, because a process that cannot
+/// say so must die rather than serve on unnoticed.
 fn replace(kept: &Kept, address: usize) -> Option<()> {
     let page = PAGE.load(Ordering::Acquire);
     set_mark(kept.survival.mark, kept.survival.lost)?;
@@ -177,15 +179,15 @@ fn set_mark(mark: Mark, lost: Lost) -> Option<()> {
     (set == 0 || unsafe { *libc::__errno_location() } == libc::EAGAIN).then_some(())
 }
 
-/// Whether a process of Apache has `lost` sight of a file of the group whose control file has this
-/// identity, as `lost.lock` tells. Only who may write that file can say so.
+/// Whether a process of Apache no longer sees a file of the group whose control file has this
+/// identity, according to `lost.lock`. Only a process that may write that file can say so.
 ///
 /// # Errors
 ///
 /// What `fcntl(2)` said.
 pub fn is_lost(file: &File, identity: u128, lost: Lost) -> io::Result<bool> {
     let first = lost.first_byte(identity);
-    // It asks for what only a writer's lock bars.
+    // A shared lock, which conflicts only with locks of writers.
     let found = range_lock(file, libc::F_OFD_GETLK, first..first + PLACES, libc::F_RDLCK)?;
     Ok(i32::from(found.l_type) != libc::F_UNLCK)
 }
@@ -195,13 +197,13 @@ mod tests {
     use super::*;
     use std::sync::OnceLock;
 
-    /// What is to last as long as the process is kept here: leaked, the leak checker would report it.
+    /// Kept here as long as the process lives, because the leak checker would report it otherwise.
     static MAPPED: OnceLock<[(File, Mapping); 2]> = OnceLock::new();
     static MARKS: OnceLock<File> = OnceLock::new();
     static LAST: OnceLock<Mapping> = OnceLock::new();
 
     #[test]
-    fn a_file_that_is_cut_short_costs_its_reader_nothing() {
+    fn a_reader_survives_a_truncated_file() {
         let mapped = |bytes: usize, write| {
             let file = tempfile::tempfile().unwrap();
             file.set_len(bytes as u64).unwrap();
@@ -216,7 +218,7 @@ mod tests {
         let survival = |lost, word| Survival { lost, word, mark, lines: vec![], line_of: |_| 0 };
         survive(page, Access::Read, survival(Lost::Control, Some((64, last)))).unwrap();
         survive(counts, Access::ReadWrite, survival(Lost::Counts, None)).unwrap();
-        // Another opening of the file, as slotctl has it.
+        // Another opening of the file, as in slotctl.
         let seen = File::open(format!("/proc/self/fd/{}", marks.as_raw_fd())).unwrap();
         let lost =
             || [Lost::Control, Lost::Counts].map(|lost| is_lost(&seen, u128::MAX, lost).unwrap());

@@ -1,19 +1,20 @@
-//! A store into a mapped file for which there is no block left, as on a full disk of a file system that copies on
-//! write, or whose page was cut off: the kernel sends a SIGBUS, and who does not expect it dies without a word.
+//! A store into a mapped file without a free block, as on a full copy-on-write file system, or
+//! beyond the end of a truncated file: the kernel sends a SIGBUS, which would kill slotctl without
+//! a word.
 #![allow(unsafe_code, reason = "a signal handler")]
 
 use libc::{c_int, c_void, siginfo_t};
 use std::mem;
 use std::ptr;
 
-/// What slotctl says of it.
+/// What slotctl writes then.
 const SENTENCE: &str = "slotctl: a file of the group could not be written or read: its disk is full or broken, or the \
     file was cut short. Look at what is active (slotctl status), mend that, and try again\n";
-/// As for every error of the system.
+/// The exit code of any error of the system.
 const EXIT_CODE: c_int = 1;
 
-/// Has this process end with a sentence at a SIGBUS of its own, not by it. A record is changed by one store, which was
-/// not made then. For slotctl alone: Apache lives on (`os::sigbus::cut`).
+/// Makes a SIGBUS of this process' own end it with a sentence. A control file is changed by one
+/// store, which was not made then. For slotctl only; Apache lives on (`os::sigbus::cut`).
 pub fn end_with_a_sentence() {
     // SAFETY: all zeros is a sigaction: no flags, an empty mask.
     let mut action: libc::sigaction = unsafe { mem::zeroed() };
@@ -26,7 +27,8 @@ pub fn end_with_a_sentence() {
 extern "C" fn on_sigbus(signal: c_int, info: *mut siginfo_t, _: *mut c_void) {
     // SAFETY: the kernel passes what it knows of the signal; write, _exit and raise may be called in a handler.
     unsafe {
-        // What another process sends says nothing of files: SA_RESETHAND has it do what it does to others.
+        // A signal from another process has nothing to do with files. SA_RESETHAND gives it its
+        // default effect.
         if (*info).si_code <= 0 {
             libc::raise(signal);
             return;
@@ -46,15 +48,15 @@ mod tests {
 
     const HOW: &str = "MOD_SLOT_TEST_FAULT";
 
-    /// This test again, in a process that meets a SIGBUS.
+    /// Runs this test again in a process that gets a SIGBUS.
     fn met(how: &str) -> Output {
         let mut child = Command::new(std::env::current_exe().unwrap());
-        let test = "state::os::sigbus::fault::tests::a_page_without_a_block_ends_with_a_sentence";
+        let test = "state::os::sigbus::fault::tests::a_store_without_a_block_ends_with_a_sentence";
         child.args(["--exact", test, "--nocapture"]).env(HOW, how).output().unwrap()
     }
 
     #[test]
-    fn a_page_without_a_block_ends_with_a_sentence() {
+    fn a_store_without_a_block_ends_with_a_sentence() {
         let Ok(how) = std::env::var(HOW) else {
             let stored = met("store");
             assert_eq!(stored.status.code(), Some(EXIT_CODE), "{stored:?}");
@@ -68,7 +70,7 @@ mod tests {
         if how == "sent" {
             // SAFETY: kill has no precondition.
             unsafe { libc::kill(libc::getpid(), libc::SIGBUS) };
-            // Another thread may take it, a moment later.
+            // Another thread may get it, a moment later.
             loop {
                 std::thread::park();
             }

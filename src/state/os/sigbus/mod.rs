@@ -1,4 +1,4 @@
-//! Surviving a SIGBUS: a mapped file that was cut short, or a store for which the disk has no room.
+//! Surviving a SIGBUS: of a truncated mapped file, or of a store for which the disk has no room.
 
 mod chain;
 pub mod cut;
