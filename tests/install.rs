@@ -1,5 +1,6 @@
-//! The build takes the headers of Apache 2.4.52 and newer. `make install` and `make uninstall` ask the apxs that APXS names, and stop when it answers nothing; the tests find
-//! an Apache by HTTPD and APXS.
+//! The build accepts the headers of Apache 2.4.52 and newer. `make install` and `make uninstall`
+//! ask the apxs that APXS names, and stop if it answers nothing. The tests find an Apache by HTTPD
+//! and APXS.
 
 #[path = "../include/layout.rs"]
 mod layout;
@@ -43,7 +44,7 @@ impl Place {
         path
     }
 
-    /// An apxs that answers `LIBEXECDIR` and its like with these.
+    /// An apxs that answers `LIBEXECDIR` and other variables with these.
     fn apxs(&self, answers: &[(&str, &str)]) -> PathBuf {
         let cases = answers.iter().map(|(name, value)| format!("{name}) echo '{value}';;\n"));
         self.script("bin/apxs", &format!("case $2 in\n{}esac", cases.collect::<String>()))
@@ -108,13 +109,13 @@ fn an_httpd_has_its_own_modules_and_not_those_of_the_apxs_in_path() {
     let httpd = place.script("sbin/httpd", &said);
     assert_eq!(find_apache(Some(httpd.clone()), None), Ok((httpd.clone(), modules)));
 
-    // With an apxs, that one says where they are; alone, it names the program too.
+    // With an apxs, its modules are used; without HTTPD, it names the program too.
     let apxs = place.apxs(&[ALL[0], ALL[1], ("SBINDIR", "/opt/httpd/bin")]);
     let there = PathBuf::from("/opt/httpd/modules");
     assert_eq!(find_apache(Some(httpd.clone()), Some(apxs.clone())), Ok((httpd, there.clone())));
     assert_eq!(find_apache(None, Some(apxs)), Ok(("/opt/httpd/bin/httpd".into(), there)));
 
-    // One that nobody knows the modules of is an error, and so is an apxs that knows nothing.
+    // A program without known modules is an error, and so is an apxs without answers.
     let bare = place.script("bare/httpd", "echo");
     let said = find_apache(Some(bare), None).unwrap_err();
     assert!(said.contains("no directory of its modules found; set APXS"), "{said}");

@@ -1,5 +1,6 @@
-//! The page of measurements is made of the figures in the tree: a part can be measured anew, and the
-//! others stay. What is said of a series of figures is true. All examples show the same site.
+//! The page of measurements is generated from the committed figures: one part can be measured
+//! again, and the others stay. Statements about series of figures are true. All examples show the
+//! same site.
 
 #[path = "../benches/compare/plot.rs"]
 mod plot;
@@ -47,7 +48,7 @@ fn measuring_one_chapter_again_keeps_the_others() {
     let old = Page::at(dir.path());
     old.keep("lease", &chapter("Leases", "lease-old")).unwrap();
     old.keep("flip", &chapter("Flips", "flip-old")).unwrap();
-    // Another program, later: it knows nothing but the folder.
+    // A later program, which knows only the folder.
     let new = Page::at(dir.path());
     let mut missed = chapter("Flips", "flip-new");
     missed.judge("at most 2", "3".into(), Verdict::of(false, false));
@@ -124,7 +125,7 @@ fn the_committed_page_matches_the_committed_figures() {
 
 #[test]
 fn equal_series_have_the_ratio_one_however_skewed() {
-    // The exponentials of evenly spread numbers, in three orders without a tie between them.
+    // Exponentials of evenly spaced numbers, in three orders without a tie between them.
     let series = |step: usize| -> Vec<f64> {
         (0..4001).map(|at| (3.0 * ((at * step + 7) % 4001) as f64 / 4001.0).exp()).collect()
     };
@@ -198,7 +199,7 @@ fn the_shipped_examples_use_only_directives_that_exist() {
     for line in texts.iter().flat_map(|text| shipped::directives(text)) {
         let word = line.split(' ').next().unwrap().trim_matches(['<', '>', '/']);
         assert!(!word.starts_with("Slot") || names.contains(&word), "{line}");
-        // Apache takes a comment at the end of a line for arguments.
+        // Apache treats a comment at the end of a line as arguments.
         assert!(!line.contains(" # "), "{line}");
         if let Some(slot) = line.strip_prefix("Slot ") {
             let more = slot.split(' ').skip(2);

@@ -1,12 +1,12 @@
-//! What `make deps` does about Rust: which packages it installs, what it says before, and what it leaves alone. The
-//! programs that it calls are stand-ins, in a PATH of their own.
+//! What `make deps` does about Rust: which packages it installs, what it announces, and what it
+//! leaves alone. The programs that it calls are stand-ins in a private PATH.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Output};
 use tempfile::TempDir;
 
-/// What the script needs of a real system.
+/// The real programs that the script needs.
 const REAL: [&str; 6] = ["sh", "sort", "sed", "paste", "readlink", "chmod"];
 
 /// A system of stand-ins.
@@ -31,7 +31,7 @@ impl System {
                 "case $2 in cargo) v={cargo};; cargo-web) v={cargo_web};; esac\necho \"  Candidate: $v+dfsg1-1\""
             ),
         );
-        // Installs programs of the version of cargo-web.
+        // Installs programs with the version of cargo-web.
         system.program(
             "apt-get",
             &format!(
@@ -53,7 +53,7 @@ impl System {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// Installs cargo and rustc of this version, of a package.
+    /// Installs cargo and rustc of this version, owned by a package.
     fn with_rust(self, version: &str) -> Self {
         for tool in ["cargo", "rustc"] {
             self.program(tool, &format!("echo '{tool} {version} (0 2025-01-01)'"));
@@ -61,7 +61,7 @@ impl System {
         self
     }
 
-    /// Both are links to `target`, of this version.
+    /// Installs both as links to `target`, with this version.
     fn with_links(self, target: &str, version: &str) -> Self {
         self.program(target, &format!("echo 'cargo {version} (0 2025-01-01)'"));
         for tool in ["cargo", "rustc"] {
@@ -75,7 +75,7 @@ impl System {
         self
     }
 
-    /// Asks for Rust 1.89: whether that succeeds, and all that is said.
+    /// Asks for Rust 1.89. Returns whether that succeeds, and all output.
     fn provide(&self, args: &[&str]) -> (bool, String) {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/.ci/provide");
         let mut command = Command::new("/bin/sh");
@@ -129,7 +129,7 @@ fn without_root_nothing_is_installed_and_the_command_is_named() {
     assert!(!done && said.contains(line) && said.contains("rustup"), "{said}");
     assert!(said.contains("apt removes these for them: cargo 1.85.1"), "{said}");
     assert!(!said.contains("apt-get update") && !said.contains("-qy"), "{said}");
-    // The same for root, if it only asks.
+    // The same for root with --say.
     let (done, said) = System::new("1.85.1", "1.96.0").provide(&["--say", "1.89"]);
     assert!(!done && said.contains("apt-get install cargo-web rustc-web\n"), "{said}");
     assert!(!said.contains("-qy"), "{said}");

@@ -19,7 +19,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A place for the files of an Apache.
+/// The files of an Apache instance.
 struct Place {
     _dir: tempfile::TempDir,
     dirs: Dirs,
@@ -42,7 +42,8 @@ impl Place {
         }
     }
 
-    /// A start of Apache: what it publishes, and what its processes hold as long as they live.
+    /// Does a start of Apache. Returns what it publishes, and what its processes keep as long as
+    /// they live.
     fn start(&self, names: &[&str]) -> (Published, Option<Known>) {
         let wanted = self.wanted("app", names);
         let (mut startup, notes) = Startup::of(&self.dirs);
@@ -115,7 +116,7 @@ fn a_group_is_named_by_release_for_ever_while_processes_of_older_starts_live() {
         for (_, _, mapped) in &living {
             let mapped: &[(SlotIndex, String); 2] = mapped;
             for (at, known) in mapped {
-                // A process of an older start takes the index for the name that it had then.
+                // A process of an older start understands the index as its old name.
                 assert_eq!(place.names().get(*at), Some(known.as_str()), "{n}");
             }
         }
@@ -150,7 +151,7 @@ fn where_all_names_may_be_known_the_recorded_slot_stays_and_the_new_one_is_told_
     assert_eq!(view::warnings(&place.dirs, "app"), [] as [String; 0]);
 }
 
-/// The file was put in the place of the one that living processes have locked.
+/// The file replaced the one that living processes have locked.
 #[test]
 fn another_file_of_locks_gives_no_name_away() {
     let place = Place::new();
@@ -180,7 +181,7 @@ fn each_flip_fills_the_bank_of_its_generation_and_leaves_the_other() {
         assert_eq!(side_words(&page, generation), Some([0; 3]));
         assert_eq!(side_words(&page, generation - 1), Some([0; 3]));
     }
-    // Killed once the bank of the next generation is filled, and before the word is stored.
+    // Killed after filling the bank of the next generation, before storing the word.
     let file = File::options().read(true).write(true).open(place.dirs.control("app")).unwrap();
     let bank = crate::state::control::bank(6) as u64;
     for torn in [0, tag(6)] {
@@ -225,7 +226,7 @@ fn with_a_lock_that_is_held_the_recorded_slot_is_served_and_frozen() {
     place.flip("b").unwrap();
     let lock = File::open(place.dirs.lock("app")).unwrap();
     lock.lock().unwrap();
-    // Nothing has changed: nobody is waited for.
+    // Nothing has changed, so nobody is waited for.
     let began = Instant::now();
     assert_eq!(place.start(&["a", "b"]).0.notes, [] as [String; 0]);
     assert!(began.elapsed() < Duration::from_secs(2));
@@ -242,7 +243,7 @@ fn with_a_lock_that_is_held_the_recorded_slot_is_served_and_frozen() {
     assert_eq!(view::served(&place.dirs, "app").unwrap().slot, "b");
     assert_eq!(place.start(&["b", "c"]).0.notes, [] as [String; 0]);
     place.flip("c").unwrap();
-    // The recorded slot is configured no more, and nobody can say so in the record.
+    // The recorded slot is no longer configured, and the control file cannot be changed.
     let lock = File::open(place.dirs.lock("app")).unwrap();
     lock.lock().unwrap();
     let (published, _) = place.start(&["a", "b"]);

@@ -1,5 +1,5 @@
-//! Only the configuration chooses: no request names a group, none makes Apache ask itself, and what belongs to one
-//! route stays with it.
+//! Only the configuration chooses: no request can name a group or make Apache proxy to itself, and
+//! parameters of one route do not reach another.
 
 use crate::backend::Backend;
 use crate::http::{Client, Message};
@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::thread;
 
-/// Two groups of which one is for nobody, and rules that hand on what a client sends.
+/// Two groups, one of which is closed to everybody, and rules that use text of the client.
 const OPEN: &str = r#"
 DocumentRoot ROOT/docs
 LogLevel rewrite:trace8
@@ -62,7 +62,8 @@ fn open_on(mpm: Mpm) -> Open {
     fs::create_dir_all(site.path().join("docs/dir")).unwrap();
     site.write("names.txt", "one public\ntwo admin\nslash public/x\n");
     site.write("whole.txt", "one slot://public/w\ntwo SLOT://public\nthree public/deep\n");
-    // `-t` refuses a rule with a map of URLs where it can see it; this one comes by an environment variable.
+    // `-t` refuses a rule with a map of URLs if it sees the map; this one comes from an environment
+    // variable.
     let lines = OPEN.replace("WHOLE", "%{ENV:WHOLE}").replace("OWN", &site.address.to_string());
     let group = |name: &str, backend: &Backend| {
         format!("<SlotGroup {name}>\nSlot only http://{}\n</SlotGroup>\n", backend.address)
@@ -128,7 +129,7 @@ fn no_text_of_a_request_names_a_group() {
         }
     }
     assert!(statuses.contains(&500), "{statuses:?}");
-    // Each request is one, and none was asked of Apache by itself without an end.
+    // Each request was logged once: Apache did not proxy to itself.
     let asked = site.access_log().lines().count();
     let sent = ways.len() * wanted.len() * hosts.len() * 2;
     assert!(asked < 4 * sent, "{asked} requests of {sent}");
@@ -144,7 +145,7 @@ fn slot_in_the_path_of_a_proxied_url_is_refused_and_logged() {
     }
     let says = "a path with \"/slot:\" in it. A slot:// URL comes from a route's own text";
     assert_eq!(site.log().matches(says).count(), 4, "{}", site.log());
-    // A query may have it, and a word that only ends so; and so may a path below a group.
+    // A query may contain it, and so may a longer word, and a path below a group.
     for path in
         ["/pub/public/x?slot://admin/", "/canon/public/timeslot:5", "/public/slot://admin/x"]
     {
@@ -167,7 +168,7 @@ fn maps_of_names_choose_among_groups() {
         let text = site.get(path).text();
         assert!(text.starts_with(seen), "{path}: {text}\n{}", site.log());
     }
-    // A key that a map does not know names no group.
+    // A key that is not in the map names no group.
     for path in ["/named/none/x", "/called/none/x", "/named/slash/x"] {
         let status = site.get(path).status();
         assert!(matches!(status, 200 | 500), "{path}: {status}");
@@ -195,7 +196,7 @@ fn assert_trace_is_of_no_use(Open { site, _backends }: &Open) {
         .collect();
     assert_eq!(shown.len(), 1, "{log}");
     for host in shown {
-        // Many times, so that the processes of prefork are asked as well.
+        // Many times, so that prefork's other processes are tried as well.
         for way in ["/to/", "/both/"].iter().cycle().take(60) {
             let answer = site.get(&format!("{way}{host}/secret"));
             assert_eq!(answer.status(), 500, "{}", answer.text());
@@ -224,7 +225,7 @@ fn a_rule_of_a_location_asks_the_backend_once() {
     assert_eq!(site.access_log().lines().count(), 2);
 }
 
-/// Every context in which SetHandler may stand, and what else sets a handler.
+/// Every context of SetHandler, and the other directives that set a handler.
 const HANDLERS: &str = r#"
 DocumentRoot ROOT/docs
 <Directory ROOT/docs>
@@ -342,7 +343,7 @@ fn htaccess_rules_name_groups_and_requests_cannot() {
         let answer = site.ask("GET", "/name.txt", &["X: app"]);
         assert_eq!(answer.status(), 500, "{rule}: {}", answer.text());
     }
-    // Without a group, a rule has none to name.
+    // Without a group, a rule cannot name one.
     site.configure(
         "DocumentRoot ROOT/docs\n<Directory ROOT/docs>\nRequire all granted\nAllowOverride All\n</Directory>\n",
     );
@@ -350,13 +351,13 @@ fn htaccess_rules_name_groups_and_requests_cannot() {
     site.restart();
     assert_eq!(site.get("/name.txt").status(), 500);
     until(|| site.log().contains("this server has no <SlotGroup>")).unwrap();
-    // None of them was asked of Apache by itself.
+    // Apache did not proxy to itself.
     let asked = || site.access_log().lines().filter(|line| line.contains("/name.txt")).count();
     until(|| asked() >= 12).unwrap();
     assert_eq!(asked(), 12);
 }
 
-/// Routes with parameters, and a path for each that takes longer than they allow.
+/// Routes with parameters, and paths of requests that take longer than these allow.
 const PARAMETERS: [(&str, &[&str]); 9] = [
     ("ProxyPass /a/ URL/a/\nProxyPass / URL/ timeout=1", &["/a/x", "/b/x"]),
     ("ProxyPass /a/ URL/a/ timeout=1\nProxyPass / URL/", &["/a/x", "/b/x"]),
@@ -409,7 +410,8 @@ fn parameters_hold_for_the_routes_that_mod_proxy_gives_them_to() {
         }
         assert!(slow > 0, "{lines}: {answers:?}");
     };
-    // A worker that timed out is put aside for a minute in the plain Apache: each has its own.
+    // Stock Apache does not use a worker for a minute after a timeout, so each case has its own
+    // Apache.
     thread::scope(|scope| {
         for case in &PARAMETERS {
             scope.spawn(|| check(case));

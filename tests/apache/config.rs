@@ -1,5 +1,5 @@
-//! `apachectl -t`: a wrong directive is refused with its line, what is wrong, and the way out; right
-//! ones pass; and neither touches a file.
+//! `apachectl -t`: it refuses a wrong directive with its line, the fault and the way out; it
+//! accepts right ones; and it touches no file.
 
 mod wrong;
 
@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use wrong::Wrong;
 
-/// Asserts that each is refused.
+/// Asserts that each line is refused.
 fn assert_refused(site: &Site, wrongs: &[Wrong<'_>]) {
     let mut faults = Vec::new();
     for (marked, words) in wrongs {
@@ -191,7 +191,7 @@ fn the_directives_are_refused_in_htaccess_files() {
     }
 }
 
-/// Every file below a directory: its bytes, inode, mode and times.
+/// Reads every file below a directory: bytes, inode, mode and times.
 fn snapshot(dir: &Path) -> BTreeMap<String, (Vec<u8>, [i64; 6])> {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(dir).unwrap().flatten() {

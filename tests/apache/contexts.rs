@@ -1,5 +1,5 @@
-//! A group in the place of a backend's address: each kind of route, in each context that it may stand in, beside
-//! an Apache without mod_slot that has the address itself. Status, body and headers are the same.
+//! A group in place of a backend's address: each kind of route in each context, compared with an
+//! Apache without mod_slot that has the address itself. Status, body and headers are the same.
 
 use crate::apache;
 use crate::backend::{Backend, ok};
@@ -13,8 +13,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::{fs, thread};
 
-/// `URL` is the group for one Apache, and the backend's address for the other; `ADDRESS` is the backend's
-/// address for both, without the path of a unix socket.
+/// Lines in which `URL` is the group for one Apache and the backend's address for the other;
+/// `ADDRESS` is the backend's address for both, without a unix socket.
 const ROUTES: &str = r#"
 DocumentRoot ROOT/docs
 <Directory ROOT/docs>
@@ -142,7 +142,7 @@ const HTACCESS: &str = "RewriteEngine On\nRewriteRule \"^file-(.*)\" \"URL/h/$1\
                         \"^pass-(.*)\" \"/pass/$1\"\n<Files \"*.hf\">\nRewriteEngine On\nRewriteRule \
                         \"([^/]*)$\" \"URL/hf/$1\" [P]\n</Files>\n";
 
-/// Paths, each with what follows all of `ENDS`.
+/// Paths, each requested with all of `ENDS`.
 const PREFIXES: [&str; 27] = [
     "/pass-enc/",
     "/pass-servlet/",
@@ -232,7 +232,7 @@ const PATHS: [&str; 36] = [
     "/%2e%2e/pass/x",
 ];
 
-/// The same to a virtual host of its own.
+/// The same in a virtual host.
 const HOSTED: [&str; 8] = [
     "/vrule/x?y",
     "/vrule/a%20b",
@@ -268,21 +268,21 @@ fn files(site: &Site, url: &str) {
 
 const MODULES: [&str; 2] = ["rewrite", "include"];
 
-/// An Apache that has the address itself.
+/// An Apache with the address itself.
 fn plain(kind: &Kind) -> Site {
     plain_after(kind, |_| String::new())
 }
 
-/// The same, with these lines before all others.
+/// The same, with these lines first.
 fn plain_after(kind: &Kind, first: impl Fn(&Site) -> String) -> Site {
     let mut site = Site::new().without_slot().with(&MODULES).with(kind.modules);
     files(&site, &kind.address);
-    // Of a rule's URL, mod_proxy knows the unix socket by itself.
+    // In a rule's URL, mod_proxy recognises a unix socket by itself.
     site.start(&format!("{}{}", first(&site), kind.lines(&kind.address)));
     site
 }
 
-/// An Apache that has a group with one slot of this address.
+/// An Apache with a group of one slot with this address.
 fn slotted(kind: &Kind, mut site: Site, first: &str) -> Site {
     files(&site, "slot://app");
     let group = format!("<SlotGroup app>\nSlot only \"{}\"\n</SlotGroup>\n", kind.address);
@@ -290,7 +290,7 @@ fn slotted(kind: &Kind, mut site: Site, first: &str) -> Site {
     site
 }
 
-/// How the backend is reached.
+/// The protocol of the backend.
 struct Kind {
     name: &'static str,
     address: String,
@@ -305,7 +305,7 @@ impl Kind {
     }
 }
 
-/// What a client gets, without what differs from one directory to the other.
+/// The answer without text that depends on the directory of the Apache.
 fn outcome(site: &Site, host: &str, path: &str) -> String {
     let answer = site.ask("GET", path, &[&format!("Host: {host}")]);
     let root = site.path().display().to_string();
@@ -316,8 +316,8 @@ fn outcome(site: &Site, host: &str, path: &str) -> String {
     let names = ["X-All", "X-Both", "X-Part", "X-Unix", "Location", "Content-Type"];
     let fields: Vec<_> = names.iter().map(shown).collect();
     let text = answer.text().replace(&root, "ROOT");
-    // A file below a directory that exists only as a path in the request has the same answer, but Apache
-    // names its port in some pages.
+    // A file in a directory that exists only in the request's path gets the same answer, except
+    // that Apache names its port in some pages.
     let text = text.replace(&site.address.port().to_string(), "PORT");
     let fields = fields.join(" ").replace(&site.address.port().to_string(), "PORT");
     format!("{} {fields}\n    {text}", answer.status())
@@ -329,7 +329,7 @@ fn compare(kind: &Kind, [plain, slot]: [&Site; 2]) {
     let paths = paths.chain(PATHS.iter().map(|path| (*path).to_owned()));
     let all = paths.map(|path| ("localhost", path));
     let all = all.chain(HOSTED.iter().map(|path| ("vhost.example", (*path).to_owned())));
-    // Before 2.4.63, a directory's rule cannot reach a unix socket, unless a slot has it.
+    // Before 2.4.63, a per-directory rule cannot reach a unix socket, unless it is a slot's.
     let is_broken = kind.name == "unix" && plain.magic() < 135;
     let least = if is_broken { 200 } else { 250 };
     let (mut differences, mut reached, mut denied, mut count) = (Vec::new(), 0, 0, 0);
@@ -360,7 +360,7 @@ fn compare(kind: &Kind, [plain, slot]: [&Site; 2]) {
     );
 }
 
-/// A backend that says what it was asked.
+/// A backend that answers with the request.
 fn backend() -> Backend {
     Backend::start(apache::free_port().unwrap(), |request: &Message| {
         let host = request.field("host").unwrap_or("-");
@@ -369,7 +369,7 @@ fn backend() -> Backend {
     })
 }
 
-/// Hands what comes to a unix socket on to a backend.
+/// Forwards connections of a unix socket to a backend.
 fn relay(path: &Path, to: SocketAddr) {
     let listener = UnixListener::bind(path).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o666)).unwrap();
@@ -417,7 +417,7 @@ fn a_group_is_a_backend_wherever_mod_slot_is_loaded() {
     };
     let first: String = late.iter().map(|name| line(name)).collect();
     let site = Site::new().with(&MODULES).without(&late);
-    // Those are loaded behind mod_slot, and what needs them comes behind that.
+    // Loaded after mod_slot; the lines that need them come after that.
     let types = "TypesConfig /dev/null\nAddType text/html .html .shtml\n";
     let slot = slotted(&kind, site.without_types(), &format!("{first}{types}"));
     compare(&kind, [&plain, &slot]);

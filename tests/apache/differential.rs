@@ -1,5 +1,5 @@
-//! What a backend sees through `slot://`, and what the client gets, is byte for byte what a plain
-//! ProxyPass to the backend's own address makes of it.
+//! What a backend receives through `slot://`, and what the client receives, is byte for byte the
+//! same as with a plain ProxyPass to the backend's address.
 
 mod cases;
 
@@ -10,9 +10,9 @@ use crate::site::{Site, until};
 use cases::{Case, answer};
 use std::collections::BTreeSet;
 
-/// One way to write a route. `URL` in the lines is `slot://app` for one Apache, and the address of
-/// the backend for the other. `POOL` and `REUSE` give that one the kept connections that a slot has
-/// anyway.
+/// A way to write a route. `URL` in the lines is `slot://app` for one Apache and the backend's
+/// address for the other. `POOL` and `REUSE` give the latter the kept connections that a slot
+/// always has.
 struct Variant {
     name: &'static str,
     lines: &'static str,
@@ -81,7 +81,7 @@ impl Variant {
         Self { name, lines, base: "" }
     }
 
-    /// With the address itself, and with a slot of this address.
+    /// One Apache with the address itself, one with a slot of this address.
     fn sites(&self, backend: &Backend) -> [Site; 2] {
         let address = format!("http://{}{}", backend.address, self.base);
         let group = format!("<SlotGroup app>\nSlot only {address}\n</SlotGroup>\n");
@@ -98,12 +98,12 @@ impl Variant {
     }
 }
 
-/// So many of the requests, at least, reach the backend.
+/// The least number of requests that reach the backend.
 const REACH: usize = 280;
 
 const COMMON: &str = "HttpProtocolOptions Unsafe\nTraceEnable Extended\n";
 
-/// What came of a request.
+/// The result of a request.
 #[derive(PartialEq, Eq)]
 struct Outcome {
     /// The bytes that the backend read.
@@ -120,7 +120,7 @@ impl Outcome {
     }
 }
 
-/// How a long body is cut into chunks depends on how fast the client sends it.
+/// The chunks of a long body depend on how fast the client sends it.
 fn joined(request: Vec<u8>) -> Vec<u8> {
     let chunked = field(&request, b"\r\nTransfer-Encoding: chunked").is_some();
     if !chunked || request.len() < 50_000 {
@@ -132,8 +132,8 @@ fn joined(request: Vec<u8>) -> Vec<u8> {
     [&request[..head], &message.body].concat()
 }
 
-/// Without what differs from one process or moment to the next: the clock may tick between the two,
-/// and the methods that Apache itself allows come in any order.
+/// Removes what differs between processes or moments: the clock may tick between the two, and the
+/// methods that Apache allows come in any order.
 fn settled(mut answer: Vec<u8>) -> Vec<u8> {
     while let Some((at, end)) = field(&answer, b"\r\nDate: ") {
         answer.drain(at..end);
@@ -153,7 +153,7 @@ fn field(answer: &[u8], name: &[u8]) -> Option<(usize, usize)> {
     Some((at, at + 2 + len))
 }
 
-/// The difference, where it begins.
+/// Shows the place where two texts begin to differ.
 fn difference(what: &str, [plain, slot]: [&[u8]; 2]) -> Option<String> {
     let same = plain.iter().zip(slot).take_while(|(a, b)| a == b).count();
     if plain == slot {
@@ -173,7 +173,7 @@ fn difference(what: &str, [plain, slot]: [&[u8]; 2]) -> Option<String> {
     ))
 }
 
-/// What differs in a variant.
+/// The parameters of a variant.
 fn compare(variant: &Variant) -> Vec<String> {
     let address = apache::free_port().unwrap();
     let backend = Backend::start(address, move |request| answer(request, address));

@@ -1,4 +1,4 @@
-//! Files below SlotDocumentRoot, beside what the core does below DocumentRoot.
+//! Files below SlotDocumentRoot, compared with the core's DocumentRoot.
 
 use crate::http::Client;
 use crate::routing::site;

@@ -1,4 +1,4 @@
-//! Drained means drained: whatever is in a slot is counted there until it is over, and not for longer.
+//! Drained means drained: every request in a slot is counted until it is over, and not longer.
 
 mod slow;
 mod truth;
@@ -18,7 +18,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 const SLOTS: [&str; 2] = ["blue", "green"];
-/// More than the kernel takes for a client that does not read.
+/// More than the kernel buffers for a client that does not read.
 const LARGE: u64 = 32 << 20;
 
 /// An Apache, and the backends of its slots.
@@ -59,7 +59,7 @@ impl Stage {
         Self { site, backends }
     }
 
-    /// Requests in blue.
+    /// The number of requests in blue.
     fn in_flight(&self) -> u64 {
         let status = self.status(&["status", "app", "--json"]);
         status["slots"][0]["in_flight"].as_u64().unwrap()
@@ -70,14 +70,14 @@ impl Stage {
         said["groups"][0].clone()
     }
 
-    /// Runs slotctl: the exit code, and all that it says.
+    /// Runs slotctl. Returns the exit code and all output.
     fn slotctl(&self, args: &[&str]) -> (i32, String) {
         let out = self.site.slotctl(args).output().unwrap();
         (out.status.code().unwrap(), text(&out))
     }
 
-    /// `begin` puts `count` requests for `path` into blue, which is then left. A drain waits for as
-    /// long as they are there, and returns when `end` has ended them.
+    /// Checks that a drain waits for `count` requests for `path`, which `begin` puts into blue
+    /// before the flip, and returns when `end` has ended them.
     fn waits_for<T, U>(
         &self,
         path: &str,
@@ -97,7 +97,7 @@ impl Stage {
         self.lists(path, count);
         thread::scope(|scope| {
             let drain = scope.spawn(|| self.slotctl(&["drain", "app", "blue", "--timeout", "20"]));
-            // What is kept, as a connection, is not waited for.
+            // A drain does not wait for what is kept, such as a connection.
             let _kept = end(held);
             let ended = Instant::now();
             let (code, said) = drain.join().unwrap();
@@ -107,7 +107,7 @@ impl Stage {
         assert_eq!(self.in_flight(), 0, "{path}");
     }
 
-    /// `status --requests` shows them.
+    /// Checks that `status --requests` shows them.
     fn lists(&self, path: &str, count: u64) {
         let listed =
             &self.status(&["status", "app", "--requests", "--json"])["in_flight"]["listed"];
@@ -123,7 +123,7 @@ impl Stage {
     }
 }
 
-/// Tells the story of each, at the same time: they mostly wait.
+/// Runs the test on each MPM at the same time, because it mostly waits.
 fn on_each(mpms: &[Mpm], story: impl Fn(Mpm) + Sync) {
     thread::scope(|scope| {
         for &mpm in mpms {
@@ -133,7 +133,7 @@ fn on_each(mpms: &[Mpm], story: impl Fn(Mpm) + Sync) {
     });
 }
 
-/// A request on a connection of its own, of which nothing is read yet.
+/// Sends a request on a new connection, and reads nothing yet.
 fn send(to: SocketAddr, request: &str) -> TcpStream {
     let mut stream = TcpStream::connect(to).unwrap();
     stream.set_nodelay(true).unwrap();
@@ -146,12 +146,12 @@ fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")
 }
 
-/// A request whose answer is awaited elsewhere.
+/// A request whose answer another thread reads.
 fn asked(to: SocketAddr, path: &'static str) -> JoinHandle<Message> {
     thread::spawn(move || Client::of(to).ask("GET", path, &[]).unwrap())
 }
 
-/// Lets a request finish that blue's backend holds.
+/// Releases a request that blue's backend holds.
 fn answered(stage: &Stage, asked: JoinHandle<Message>) {
     stage.backends[0].release(1);
     assert!(asked.join().unwrap().text().contains("slot=blue"));
@@ -179,7 +179,7 @@ fn everything_is_waited_for_on(mpm: Mpm) {
         live.say("still there").unwrap();
         live.close().unwrap();
     });
-    // A request that makes others is one.
+    // A request with sub-requests counts once.
     held("/page.shtml");
     held("/no/such");
 }

@@ -1,6 +1,6 @@
-//! The sites that README, the manual and the example files show, as they are shipped: only ports,
-//! paths and Debian's variables are replaced. The slots are two real Tomcats, and the directories of
-//! their web applications are the docroots.
+//! The sites of README, manual and example files, as they are shipped: only ports, paths and
+//! Debian's variables are replaced. The slots are two real Tomcats, and the directories of their
+//! web applications are the docroots.
 
 use crate::http::{Client, Message};
 use crate::shipped;
@@ -17,7 +17,7 @@ mod variants;
 
 const HOST: &str = "Host: app.example.com";
 
-/// What Debian's Apache has in front of every site, with all modules that could find more files.
+/// What Debian's Apache has before every site, with all modules that might serve more files.
 const DEBIAN: &str = "<Directory />\nOptions FollowSymLinks\nAllowOverride None\nRequire all \
     denied\n</Directory>\n<FilesMatch \"^\\.ht\">\nRequire all denied\n</FilesMatch>\nDirectoryIndex \
     index.html index.cgi index.pl index.php index.xhtml index.htm\n";
@@ -45,8 +45,8 @@ fn started(example: &str) -> Site {
     site
 }
 
-/// Calls a function with each shipped site, for each slot of it: before a flip, after it, and after
-/// the way back.
+/// Calls a function with each shipped site and slot: before a flip, after it, and after the way
+/// back.
 fn each(mut check: impl FnMut(&str, &Site, &Tomcat, &str)) {
     for (name, example) in shipped::sites() {
         let site = started(&example);
@@ -77,7 +77,7 @@ fn redirect(answer: &Message, what: &str) -> String {
     }
 }
 
-/// Tomcat's tags of files are weak; Apache's are not.
+/// Tomcat's ETags of files are weak; Apache's are not.
 fn is_from_apache(answer: &Message) -> bool {
     answer.field("etag").is_some_and(|tag| tag.starts_with('"'))
 }
@@ -126,7 +126,7 @@ fn a_page_answers_through_each_shipped_site_as_it_does_directly() {
                 "{what}"
             );
         }
-        // These are not there, in either of them.
+        // These do not exist in either of them.
         for path in ["/none.jsp", "/none.jsp;jsessionid=1", "/none.css", "/none/", "/name.jsp/more"]
         {
             let found = get(site, path).status();
@@ -203,7 +203,7 @@ fn the_container_is_told_the_scheme_by_apache_and_not_by_a_client() {
     let site = started(&shipped::file("apache/example-vhost.conf"));
     let answer = site.ask("GET", "/scheme.jsp", &[HOST, "X-Forwarded-Proto: https"]);
     assert_eq!(answer.text(), "http false");
-    // Where https ends in front of Apache, as the last comment of the file says.
+    // With TLS in front of Apache, as in the last comment of the file.
     drop(site);
     let https = "RequestHeader set X-Forwarded-Proto \"https\"";
     let shipped = shipped::file("apache/example-vhost.conf");
@@ -225,7 +225,7 @@ fn the_log_and_the_header_of_the_example_name_the_slot() {
             assert_eq!(get(&site, path).field("x-slot"), Some(slot), "{path}");
         }
     }
-    // A line is written after the answer.
+    // Apache writes the log line after the answer.
     let lines = |slot: &str| {
         let log = fs::read_to_string(site.path().join("app_access.log")).unwrap();
         log.matches(&format!(" slot={slot} generation=")).count()

@@ -1,6 +1,6 @@
-//! Apache starts, whatever its disks say: each system call of the parent on the files of mod_slot
-//! fails once. It serves the recorded slot or the default, says why, and slotctl never claims what
-//! is not so.
+//! Apache starts whatever its disks do: each system call of the parent on the files of mod_slot
+//! fails once. It serves the recorded slot or the default, says why, and slotctl claims nothing
+//! untrue.
 
 use crate::backend::{self, Backend};
 use crate::http::Client;
@@ -16,7 +16,7 @@ use std::thread;
 const SLOTS: [&str; 2] = ["a", "b"];
 const ERRORS: [&str; 4] = ["EIO", "ENOSPC", "EACCES", "EMFILE"];
 
-/// Those that the parent opens.
+/// The files that the parent opens.
 const FILES: [&str; 13] = [
     "state",
     "state/.instance",
@@ -37,17 +37,17 @@ fn configuration(backends: &[Backend; 2]) -> String {
     backend::group(&SLOTS, backends) + "StartServers 1\n"
 }
 
-/// An Apache that starts under strace, and what its start finds.
+/// An Apache that starts under strace, and the files that its start finds.
 struct Start {
     site: Site,
     backends: [Backend; 2],
-    /// There is a record, of slot b.
+    /// There is a control file; slot b is active.
     recorded: bool,
 }
 
 impl Start {
     fn of(recorded: bool) -> Self {
-        // Its tracer is a process of its own: Apache's parent is the one that was started.
+        // strace is a separate process: the started process is Apache's parent.
         let strace = "exec strace -D -qq -o ROOT/strace.log $(cat ROOT/strace.args)";
         let site = Site::new().with_script(strace);
         let backends = SLOTS.map(Backend::named);
@@ -71,7 +71,7 @@ impl Start {
         assert!(copied.success());
     }
 
-    /// What strace shall look at, and what shall happen.
+    /// The options of strace: what it traces and injects.
     fn trace(&self, calls: &str, inject: Option<&str>) {
         let mut args = format!("-e trace={calls}");
         for file in FILES {
@@ -83,7 +83,7 @@ impl Start {
         self.site.write("strace.args", &args);
     }
 
-    /// All is as before the start.
+    /// Restores the files from before the start.
     fn prepare(&self) {
         for dir in ["state", "run"] {
             let _ = fs::remove_dir_all(self.site.path().join(dir));
@@ -94,7 +94,7 @@ impl Start {
         let _ = fs::remove_file(self.site.path().join("error.log"));
     }
 
-    /// The names of the parent's calls on the files, in their order.
+    /// The names of the parent's calls on the files, in order.
     fn calls(&mut self) -> Vec<String> {
         self.prepare();
         self.trace("all", None);
@@ -113,7 +113,7 @@ impl Start {
         text.strip_prefix("slot=").unwrap().split(' ').next().unwrap().to_owned()
     }
 
-    /// Starts with a fault at one of the calls, and judges.
+    /// Starts with a fault at one of the calls, and checks the result.
     fn fail(&mut self, call: &str, nth: usize, error: &str) {
         let what = format!("{error} at {call} {nth}, recorded: {}", self.recorded);
         self.prepare();
@@ -161,7 +161,7 @@ impl Start {
     }
 }
 
-/// All of them with MOD_SLOT_SOAK; otherwise some of each kind.
+/// All calls with MOD_SLOT_SOAK; otherwise some of each kind.
 fn apache_starts_whatever_fails(recorded: bool) {
     let step = if crate::soak::is_long() { 1 } else { 13 };
     let mut start = Start::of(recorded);
@@ -188,7 +188,7 @@ fn a_start_serves_the_recorded_slot_or_the_default_whatever_system_call_fails() 
     apache_starts_whatever_fails(true);
 }
 
-/// As one that was stopped with Ctrl-Z has it, or an operator who wants to.
+/// A lock held by a slotctl stopped with Ctrl-Z, or by a malicious operator.
 #[test]
 fn apache_starts_while_another_process_keeps_the_writers_lock() {
     let mut site = Site::new();
@@ -198,7 +198,7 @@ fn apache_starts_while_another_process_keeps_the_writers_lock() {
     site.stop();
     let lock = File::open(site.path().join("state/app.lock")).unwrap();
     lock.lock().unwrap();
-    // Nothing has changed: no lock is taken.
+    // Nothing has changed, so no lock is taken.
     site.start_again();
     assert!(site.get("/").text().starts_with("slot=b "));
     assert!(!site.log().contains("[slot:error]"), "{}", site.log());
@@ -223,8 +223,8 @@ fn apache_starts_while_another_process_keeps_the_writers_lock() {
     until(|| site.get("/").text().starts_with("slot=a ")).unwrap();
 }
 
-/// Mounts a file system at a directory of a site for as long as `then` takes; reports a skip if it
-/// cannot be mounted.
+/// Mounts a file system at a directory of a site while `then` runs; reports a skip if it cannot be
+/// mounted.
 fn mounted(at: &Path, size: &str, then: impl FnOnce()) {
     fs::create_dir(at).unwrap();
     let options = format!("size={size},mode=755");
@@ -272,10 +272,10 @@ fn apache_serves_the_recorded_slot_from_a_read_only_disk() {
     });
 }
 
-/// Memory that is mapped, but has no room on its disk, is a SIGBUS for who touches it.
+/// Touching a mapped page without room on its disk is a SIGBUS.
 #[test]
 fn a_runtime_directory_that_is_full_costs_no_child_its_life() {
-    // The room is for a few children.
+    // Room for a few children.
     let mut site = Site::of(Mpm::Event);
     let run = site.path().join("run");
     mounted(&run.clone(), "3m", || {
@@ -291,7 +291,7 @@ fn a_runtime_directory_that_is_full_costs_no_child_its_life() {
             site.run(&["drain", "app", if slot == "a" { "b" } else { "a" }]);
         }
         assert!(!site.log().contains("signal Bus error"), "{}", site.log());
-        // Where there is no room from the start, nothing is counted, and that is said.
+        // If there is no room from the start, nothing is counted, and Apache says so.
         site.stop();
         fs::remove_file(run.join("app.counts")).unwrap();
         while filler.write_all(&[b'x'; 4096]).is_ok() {}

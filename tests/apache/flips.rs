@@ -1,5 +1,5 @@
-//! Flips under load, with two real Tomcats: nothing fails, nothing is stale, and each answer is of
-//! one slot, its static part and its included JSP alike.
+//! Flips under load with two real Tomcats: nothing fails, nothing is stale, and each answer is of
+//! one slot, including its static part and its included JSP.
 
 use crate::load::{Kind, Ledger, Load};
 use crate::site::{Mpm, Site, until};
@@ -55,9 +55,9 @@ MaxRequestsPerChild 0
     site
 }
 
-/// Flips under load until there were enough of both; `meanwhile` is called in the middle.
+/// Flips under load until there were enough flips and requests; calls `meanwhile` in the middle.
 fn flip_under_load(site: &Site, meanwhile: impl FnOnce(&Ledger, &mut dyn FnMut())) -> Arc<Ledger> {
-    // The first request of each JSP compiles it.
+    // The first request for each JSP compiles it.
     for slot in SLOTS.iter().rev() {
         site.flip(slot);
         for path in ["/name.jsp", "/echo.jsp", "/page.shtml"] {
@@ -82,7 +82,7 @@ fn flip_under_load(site: &Site, meanwhile: impl FnOnce(&Ledger, &mut dyn FnMut()
             meanwhile(&ledger, &mut flip);
         }
         if flips.get() >= FLIPS {
-            // What is missing comes between further flips.
+            // Missing requests come between further flips.
             thread::sleep(Duration::from_millis(200));
         }
     }
@@ -106,7 +106,8 @@ fn assert_nothing_lost(site: &Site, ledger: &Ledger) {
     assert_logged(site, totals.requests);
 }
 
-/// The log has each request, with its slot, which is that of the answer's header too.
+/// Checks that the log has each request with its slot, and that the answer's header names the same
+/// slot.
 fn assert_logged(site: &Site, requests: u64) {
     until(|| logged(site) >= requests + WARMING).expect("each request is logged");
     for line in served(site) {
@@ -121,7 +122,7 @@ fn assert_logged(site: &Site, requests: u64) {
     }
 }
 
-/// The lines of the log, but for those of Apache itself: it wakes its children so.
+/// The lines of the log, without those of Apache's own requests that wake its children.
 fn served(site: &Site) -> Vec<String> {
     let log = site.access_log();
     log.lines().filter(|line| !line.ends_with("OPTIONS *")).map(str::to_owned).collect()
@@ -155,11 +156,11 @@ fn fifty_flips_lose_nothing_on_prefork() {
     nothing_is_lost_on(Mpm::Prefork);
 }
 
-/// A graceful restart in the middle, with flips while children of the old generation still serve.
+/// Flips around a graceful restart, while children of the old generation still serve.
 ///
-/// Apache itself closes kept connections at a graceful restart, after an answer that has not said
-/// so, as many with mod_slot as without. Those are no failures if the request on them was not
-/// served, and is when it is sent again.
+/// At a graceful restart Apache itself closes kept connections without notice, as many with
+/// mod_slot as without. That is no failure if the request on such a connection was not served, and
+/// is served when it is sent again.
 fn restart_changes_nothing_on(mpm: Mpm) {
     let site = site(mpm);
     let ledger = flip_under_load(&site, |ledger, flip| {

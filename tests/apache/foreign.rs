@@ -1,9 +1,9 @@
-//! Beside other modules, which do with requests what Apache lets them do.
+//! Beside other modules, which may change requests in every way that Apache allows.
 
 use crate::backend::Backend;
 use crate::site::Site;
 
-/// Two groups beside a module that meddles.
+/// Two groups beside a module that changes requests.
 fn started(backends: &[Backend; 3]) -> Site {
     let mut site = Site::new();
     let module = site.build_module("tests/apache/foreign/foreign.c");
@@ -31,7 +31,7 @@ fn a_request_of_a_slot_with_a_worker_of_another_is_refused() {
     let answer = site.ask("GET", "/app/x", &[&other]);
     assert_eq!(answer.status(), 500, "{}", answer.text());
     assert!(site.log().contains("a worker that is not its slot's"), "{}", site.log());
-    // It may do so with the slot's own worker, and with requests of no slot.
+    // The module may use the slot's own worker, and change requests of no slot.
     let own = format!("X-Steal: http://{}/", backends[1].address);
     site.flip("green");
     assert!(site.ask("GET", "/app/x", &[&own]).text().starts_with("slot=green "), "{}", site.log());

@@ -1,5 +1,6 @@
-//! Somebody executes code in a child of Apache: he changes no record, reaches no parent, and ends
-//! neither the others nor `slotctl` with the nonsense that he may write.
+//! An attacker executes code in a child of Apache: the attacker cannot change a control file or
+//! reach the parent, and nonsense that the attacker writes ends neither other processes nor
+//! slotctl.
 
 use crate::backend::Backend;
 use crate::http::Client;
@@ -39,7 +40,7 @@ fn backends() -> [Backend; 2] {
     ["a", "b"].map(Backend::named)
 }
 
-/// What a child answers, as columns.
+/// The answer of a child, as columns.
 fn ask(site: &Site, query: &str) -> Vec<(String, String)> {
     let answer = site.get(&format!("/hostile?{query}"));
     assert_eq!(answer.status(), 200, "{query}: {}", site.log());
@@ -47,12 +48,12 @@ fn ask(site: &Site, query: &str) -> Vec<(String, String)> {
     answer.text().lines().map(|line| columns(line).unwrap_or((line.into(), "".into()))).collect()
 }
 
-/// The attempts that came to something.
+/// The attempts that succeeded.
 fn done(attempts: &[(String, String)]) -> Vec<&str> {
     attempts.iter().filter(|(_, said)| said == "OK").map(|(name, _)| name.as_str()).collect()
 }
 
-/// All files of a directory: name, number, mode, owners, and content.
+/// All files of a directory: name, inode, mode, owners, and content.
 fn looks(dir: &Path) -> Vec<(PathBuf, [u64; 4], Vec<u8>)> {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     let mut looks: Vec<_> = entries
@@ -94,7 +95,7 @@ fn a_child_cannot_change_a_control_file_in_any_way_that_works_on_its_own_file() 
         site.flip("a");
         assert_eq!(site.get("/name.txt").text(), "slot=a\n");
 
-        // The same on a file where it may.
+        // The same on a file that it may change.
         let own = site.path().join("own");
         fs::create_dir(&own).unwrap();
         let file = own.join("file");
@@ -104,7 +105,7 @@ fn a_child_cannot_change_a_control_file_in_any_way_that_works_on_its_own_file() 
             chown(path, Some(child_uid(&site)), None).unwrap();
         }
         let attempts = ask(&site, &format!("attack-own&{}", file.display()));
-        // The kernel keeps some for root; and not every file system can make holes.
+        // The kernel reserves some for root, and not every file system supports holes.
         let kept = |name: &str| name.starts_with("root-") || name == "madvise-remove";
         let failed: Vec<_> =
             attempts.iter().filter(|(name, said)| said != "OK" && !kept(name)).collect();
@@ -142,7 +143,7 @@ fn a_child_keeps_only_the_three_lock_files_open() {
     }
 }
 
-/// The verbs, with the codes that each may answer with.
+/// The verbs, with their possible exit codes.
 const VERBS: [(&[&str], &[i32]); 9] = [
     (&["status"], &[0]),
     (&["status", "--requests"], &[0]),
@@ -173,7 +174,7 @@ fn ask_slotctl(site: &Site, what: &str) {
     }
 }
 
-/// Ends the others' requests when this one's end, in whatever way.
+/// Ends the requests of other clients when dropped, even by a panic.
 struct Over<'a>(&'a AtomicBool);
 
 impl Drop for Over<'_> {
@@ -182,7 +183,7 @@ impl Drop for Over<'_> {
     }
 }
 
-/// Requests of others, all of which have to be served, and by the slot that is active.
+/// Requests of other clients; all must be served, by the active slot.
 fn serve(site: &Site, over: &AtomicBool, served: &AtomicU64) {
     let mut client = Client::of(site.address);
     while !over.load(Ordering::Relaxed) {
@@ -233,7 +234,7 @@ fn nonsense_in_the_counts_kills_no_process_and_misroutes_no_request() {
     }
 }
 
-/// What is in flight in a slot.
+/// The requests in flight in a slot.
 fn in_flight(site: &Site, slot: usize) -> u64 {
     let json = site.run(&["status", "app", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
@@ -250,7 +251,7 @@ fn a_restart_resets_nonsensical_counts() {
         (Mpm::Event, "&keep", false),
         (Mpm::Event, "", false),
         (Mpm::Prefork, "&keep", false),
-        // Children that find no row free have the first in common.
+        // Children that find no free row share the first one.
         (Mpm::Event, "&first", true),
     ] {
         let site = started(mpm, &backends);
@@ -285,7 +286,7 @@ impl Drop for Held {
     }
 }
 
-/// Somebody has all rows from this one on, whatever becomes of Apache.
+/// A process that locks all rows from this one on, whatever happens to Apache.
 fn hold(site: &Site, from: usize) -> Held {
     let rows = site.path().join("run/rows.lock");
     let answer = site.get(&format!("/hostile?hold&{}&{from}", rows.display())).text();
@@ -300,11 +301,11 @@ fn locking_every_row_stops_no_flip_restart_or_drain() {
         return;
     }
     let backends = backends();
-    // Even the first, which all others then share; or not that.
+    // With and without the first row, which the others would share.
     for (mpm, from) in [(Mpm::Event, 0), (Mpm::Event, 1), (Mpm::Prefork, 1)] {
         let site = started(mpm, &backends);
         let _held = hold(&site, from);
-        // Those of the new generation find no row free, and share the first.
+        // Children of the new generation find no free row, and share the first one.
         site.restart();
         site.flip("b");
         site.flip("a");

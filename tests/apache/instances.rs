@@ -26,14 +26,14 @@ fn a_second_apache_with_the_same_state_is_refused_with_the_first_ones_pid() {
     let pid = format!("in use by the Apache with pid {}", first.pid());
     assert!(refusal.contains(&pid), "{refusal}");
     assert!(refusal.contains("SlotStateDir and a SlotRuntimeDir of its own"), "{refusal}");
-    // The first one has not noticed, and its restarts are not mistaken for a second Apache.
+    // The first one goes on undisturbed, and its restarts are not mistaken for a second Apache.
     for _ in 0..3 {
         first.graceful();
     }
     first.restart();
     assert!(until(|| first.get("/name.txt").text() == "slot=green\n").is_some());
     assert!(second.try_start().is_err());
-    // Once it is gone, the state is the other's, with the slot that was active.
+    // When it is gone, the second one gets the directory, with the slot that was active.
     first.kill();
     second.start_again();
     assert_eq!(second.get("/name.txt").text(), "slot=green\n");
@@ -51,7 +51,7 @@ fn configtest_of_a_running_apache_is_not_a_second_instance() {
     assert_eq!(site.get("/name.txt").status(), 200);
 }
 
-/// A script that lists what it has of its parent, and where; then `rest`.
+/// A script that lists its inherited descriptors, and then runs `rest`.
 fn lister(site: &Site, name: &str, rest: &str) -> PathBuf {
     let list = site.path().join(format!("{name}.list"));
     let script = format!(
@@ -72,7 +72,7 @@ fn a_program_that_apache_starts_inherits_no_descriptor_of_ours() {
         lister(&site, "errors", "exec cat >/dev/null"),
         lister(&site, "map", "while read key; do echo \"$key\"; done"),
     ];
-    // The main error log tells the tests of the start: this is another server's.
+    // In another server's error log, because the tests read the main one.
     site.start(&format!(
         "{GROUP}CustomLog |ROOT/logger \"%U\"\nRewriteEngine On\nRewriteMap same prg:ROOT/map\n\
          RewriteRule ^/mapped(.*)$ ${{same:$1}}\n<VirtualHost 127.0.0.1:1>\nErrorLog \
@@ -85,7 +85,7 @@ fn a_program_that_apache_starts_inherits_no_descriptor_of_ours() {
     }
     for list in &lists {
         let said = || fs::read_to_string(list).unwrap_or_default();
-        // Those of a start and of a restart: one may have been ended before it was done.
+        // Lists of a start and of a restart; one may have been killed before it was complete.
         until(|| said().matches("listed").count() >= 2).unwrap_or_else(|| panic!("{}", said()));
         for ours in ["/state", "/run", "slot.so"] {
             assert!(!said().contains(ours), "{} inherits {ours}: {}", list.display(), said());
@@ -93,7 +93,7 @@ fn a_program_that_apache_starts_inherits_no_descriptor_of_ours() {
     }
 }
 
-/// It is a fork of the parent, and goes on as who writes no record.
+/// The daemon is a fork of the parent, and cannot write a control file.
 #[test]
 fn the_daemon_of_mod_cgid_cannot_write_a_control_file() {
     let mut site = Site::new().with(&["cgid"]);
@@ -103,19 +103,20 @@ fn the_daemon_of_mod_cgid_cannot_write_a_control_file() {
     site.flip("green");
     let state = site.path().join("state");
     let look = |pid: &i32| {
-        // A child of before the restart may end meanwhile.
+        // A child of the old generation may end meanwhile.
         let maps = fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
         let record = maps.lines().filter(|line| line.ends_with("/app.slot"));
         assert!(record.clone().all(|line| line.contains(" r--s ")), "{pid}: {maps}");
         let open = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
         let open = open.filter_map(|fd| fs::read_link(fd.path()).ok());
         let ours: Vec<_> = open.filter(|path| path.starts_with(&state)).collect();
-        // The claim is the parent's lock: a fork has the descriptor, and no lock. The names are for reading.
+        // The claim is a lock of the parent: a fork has the descriptor but not the lock. The names
+        // are open for reading.
         let is_known = |path: &PathBuf| path.ends_with(".instance") || path.ends_with(".names");
         assert!(ours.iter().all(is_known), "{pid}: {ours:?}");
         Some(())
     };
-    // The restart may still be starting them.
+    // The restart may still be starting the children.
     until(|| site.children().iter().filter_map(look).count() > 2)
         .expect("there are the children and the daemon");
     site.stop();

@@ -1,5 +1,5 @@
-//! A request through mod_slot asks no more of the kernel than one without it: no lock, no file, no
-//! clock. strace watches the child that serves a kept connection.
+//! A request through mod_slot makes no additional system call: no lock, no file, no clock. strace
+//! watches the child that serves a kept connection.
 
 use crate::backend::Backend;
 use crate::http::Client;
@@ -12,10 +12,10 @@ use std::process::{Command, Stdio};
 
 const REQUESTS: usize = 100;
 
-/// The calls that a request makes, in their order, but for those that wait.
+/// The calls of a request, in order, without those that wait.
 type Calls = Vec<String>;
 
-/// The calls that most requests make alike, and all kinds of calls that there were.
+/// The calls that most requests have in common, and all kinds of calls that occurred.
 fn watch(site: &Site, path: &str) -> (Calls, Vec<String>) {
     let mut client = Client::of(site.address);
     let mut ask = || {
@@ -61,7 +61,7 @@ fn read(trace: &str) -> (Calls, Vec<String>) {
         if name == "read" && arguments.contains("\"GET ") {
             requests.push(Vec::new());
         }
-        // Whether and how often it waits for its peers is theirs to say. The poll that strace's coming has
+        // Its peers decide whether and how often it waits. The poll that strace's attaching has
         // interrupted goes on as restart_syscall, which only the kernel makes.
         if ["poll", "restart_syscall"].contains(&name) || arguments.contains("EAGAIN") {
             continue;
@@ -71,7 +71,7 @@ fn read(trace: &str) -> (Calls, Vec<String>) {
             request.push(name.to_owned());
         }
     }
-    // The last is cut off where strace ends.
+    // The last line is cut off where strace ends.
     requests.pop();
     assert!(requests.len() > REQUESTS / 2, "{} requests in\n{trace}", requests.len());
     let mut times: HashMap<&Calls, usize> = HashMap::new();

@@ -1,6 +1,6 @@
-//! SIGKILL of anything, at any time, under load: children, parents, and slotctl in the middle of a
-//! flip. Requests die with their child, and no others; none is stale, no flip that was acknowledged
-//! is lost, and nobody waits for the dead.
+//! SIGKILL of anything at any time under load: children, parents, and slotctl in the middle of a
+//! flip. Only requests of the killed child fail; none is stale, no acknowledged flip is lost, and
+//! nobody waits for the dead.
 
 use crate::apache;
 use crate::backend::{self, Backend};
@@ -25,14 +25,13 @@ const CONNECTIONS: usize = 6;
 const ASKED: [Kind; 3] =
     [Kind::get("/fast"), Kind::get("/slow?sleep=30"), Kind::post("/slow?sleep=10", &[b'x'; 2000])];
 
-/// What a kill may cost the next flip.
+/// The longest delay that a kill may cause to the next flip.
 const PROMISE: Duration = Duration::from_millis(100);
 
-/// The same on a machine that is busy with other things: less than the five seconds for which a flip
-/// waits for a lock.
+/// The same on a busy machine: less than the five seconds for which a flip waits for a lock.
 const AT_WORST: Duration = Duration::from_secs(4);
 
-/// As many kills as are asked for in all, by each of two MPMs.
+/// The number of kills, for each of two MPMs.
 fn kills() -> usize {
     if crate::soak::is_long() { 600 } else { 20 }
 }
@@ -55,7 +54,7 @@ struct Deaths {
     children: usize,
     parents: usize,
     orphans: usize,
-    /// slotctl, before its flip took effect and after it.
+    /// slotctl, before and after the effect of its flip.
     flips: [usize; 2],
 }
 
@@ -65,26 +64,26 @@ struct Battle {
     backends: [Backend; 2],
     dice: Dice,
     deaths: Deaths,
-    /// Graceful restarts between the deaths.
+    /// Graceful restarts between the kills.
     restarts: usize,
-    /// The slot that is active.
+    /// The active slot.
     active: usize,
-    /// The generations of the flips that were acknowledged.
+    /// The generations of acknowledged flips.
     acknowledged: Vec<u64>,
-    /// How long the first flip after each kill took, and a second one behind it.
+    /// How long the first flip after each kill took, and a second one after it.
     next: Vec<Duration>,
     plain: Vec<Duration>,
     /// How long the drains took, under load and after it.
     drains: Vec<Duration>,
     requests: u64,
     died: u64,
-    /// The requests of this round that the kills can have cost: of each process that was killed, one
-    /// for each connection that it had.
+    /// The requests of this round that the kills may have broken: of each killed process, one for
+    /// each of its connections.
     explained: u64,
     explained_before: u64,
 }
 
-/// The children of a parent that was killed, and where they still listen.
+/// The children of a killed parent, and the address on which they still listen.
 struct Left {
     processes: Vec<i32>,
     address: SocketAddr,
@@ -119,8 +118,8 @@ impl Battle {
         Control::decode(&page.try_into().unwrap()).unwrap()
     }
 
-    /// Load, kills among it, the death of the parent, a second Apache beside the orphans of the
-    /// first, more kills; then silence, and drained slots.
+    /// Runs load with kills, kills the parent, starts a second Apache beside the orphans of the
+    /// first, kills more; then ends the load and drains the slots.
     fn round(&mut self, kills: usize) {
         let names = [SLOTS[self.active], SLOTS[1 - self.active]];
         let ledger = Arc::new(Ledger::new(names));
@@ -138,8 +137,8 @@ impl Battle {
         self.site.start(&configuration(&self.backends));
         let beside = Load::start(self.site.address, CONNECTIONS, &ASKED, &ledger);
         self.kill_some(kills / 2, &ledger, &mut left);
-        // Nobody takes their rows: there are enough children. Nobody listens behind them: a client may
-        // lose the request that it is at, and then has to stop.
+        // Nobody takes their rows, because there are enough children. No parent listens behind
+        // them: a client may lose its current request, and then must stop.
         load.rest();
         self.explained += CONNECTIONS as u64;
         end_all(&left.processes);
@@ -151,7 +150,7 @@ impl Battle {
         let totals = ledger.totals();
         assert_eq!(totals.stale, 0, "{:#?}", ledger.examples());
         explain(&ledger, self.explained).unwrap();
-        // A restart closes the connections that are kept: of each client one.
+        // A restart closes kept connections, one of each client.
         assert!(ledger.closed() <= ledger.restarts() * 2 * CONNECTIONS as u64);
         assert!(totals.requests > self.explained, "{} requests", totals.requests);
         self.requests += totals.requests;
@@ -188,7 +187,7 @@ impl Battle {
 
     fn kill_child(&mut self) {
         let mut children = self.site.children();
-        // The parent makes new ones at its own pace.
+        // The parent starts new children at its own pace.
         until(|| {
             children = self.site.children();
             children.len() > 1
@@ -200,7 +199,7 @@ impl Battle {
         self.deaths.children += 1;
     }
 
-    /// slotctl dies somewhere in a flip, and is called again.
+    /// Kills slotctl somewhere in a flip, and calls it again.
     fn kill_flip(&mut self, ledger: &Ledger) {
         let before = self.control().word.generation();
         let to = SLOTS[1 - self.active];
@@ -228,7 +227,7 @@ impl Battle {
         self.flip_on(ledger);
     }
 
-    /// After the death of a process of Apache: a valid slot is active, and flips go on.
+    /// After the death of a process of Apache, checks that a valid slot is active and flips go on.
     fn go_on(&mut self, ledger: &Ledger) {
         assert_eq!(self.site.active(), SLOTS[self.active]);
         let took = self.flip_on(ledger);
@@ -237,7 +236,7 @@ impl Battle {
         self.plain.push(took);
     }
 
-    /// To the other slot, by a flip that has to do it.
+    /// Flips to the other slot, which must succeed.
     fn flip_on(&mut self, ledger: &Ledger) -> Duration {
         let to = SLOTS[1 - self.active];
         let (took, changed) = ledger.flip(|| self.flip(to));
@@ -259,7 +258,8 @@ impl Battle {
         (took, changed)
     }
 
-    /// The slot that was left is empty before long, though children died with requests in it.
+    /// Checks that the slot that was left is soon empty, although children died with requests in
+    /// it.
     fn drain(&mut self) {
         let start = Instant::now();
         let left = SLOTS[1 - self.active];
@@ -267,7 +267,7 @@ impl Battle {
         self.drains.push(start.elapsed());
     }
 
-    /// After the last request, both slots are empty.
+    /// Checks that both slots are empty after the last request.
     fn assert_drained(&mut self) {
         for _ in SLOTS {
             self.drain();
@@ -314,14 +314,14 @@ impl Battle {
         );
         assert!(next <= plain + PROMISE, "{next:?} after a kill, {plain:?} otherwise");
         assert!(worst(&self.next) < AT_WORST && worst(&self.drains) < AT_WORST);
-        // Requests take 30 ms; a second more is the promise.
+        // Requests take 30 ms; one second more is allowed.
         assert!(median(&self.drains) < Duration::from_secs(1));
     }
 }
 
-/// Stops a process of Apache with all its threads, and returns how many connections to `address` it
-/// has: what a kill of it costs at most, in requests. A connection has one request at a time; one
-/// that no process has accepted yet goes to another.
+/// Stops a process of Apache with all its threads. Returns its number of connections to `address`:
+/// a kill breaks at most as many requests. A connection has one request at a time; a connection
+/// that no process has accepted yet goes to another one.
 fn freeze(pid: i32, address: SocketAddr) -> u64 {
     kill(Pid::from_raw(pid), Signal::SIGSTOP).unwrap();
     let is_stopped = |task: PathBuf| {
@@ -353,8 +353,8 @@ fn connections_of(pid: i32, address: SocketAddr) -> u64 {
     links.filter(|link| accepted.iter().any(|socket| link.as_os_str() == &**socket)).count() as u64
 }
 
-/// Whether kills that may have cost so many requests explain all that failed: those got no answer,
-/// for a kill breaks connections, and makes no answer wrong.
+/// Checks that kills which may have broken this many requests explain every failure. Broken
+/// requests got no answer, because a kill breaks connections and makes no answer wrong.
 fn explain(ledger: &Ledger, cost: u64) -> Result<(), String> {
     let totals = ledger.totals();
     if totals.failed == totals.unanswered && totals.failed <= cost {
@@ -369,7 +369,7 @@ fn explain(ledger: &Ledger, cost: u64) -> Result<(), String> {
 }
 
 fn configuration(backends: &[Backend; 2]) -> String {
-    // No process is more than is needed: Apache ends none itself, and closes no connection with it.
+    // Apache must not end idle processes itself, and close connections with them.
     let threads = format!(
         "<IfModule mpm_prefork_module>\nMaxSpareServers 250\n</IfModule>\n\
          <IfModule !mpm_prefork_module>\nMinSpareThreads {}\n</IfModule>\n",
@@ -399,8 +399,8 @@ fn kills_make_no_answer_stale_and_lose_no_flip_on_prefork() {
     whatever_is_killed_on(Mpm::Prefork);
 }
 
-/// What the bound of [`explain`] is worth: one request more than a kill can cost is found, and so is
-/// an answer that is wrong.
+/// Tests the bound of [`explain`]: one request more than the kills can have broken is found, and so
+/// is a wrong answer.
 #[test]
 fn a_failure_without_a_kill_fails_the_test() {
     let mut site = Site::new();
@@ -429,13 +429,14 @@ fn a_failure_without_a_kill_fails_the_test() {
     load.stop();
 }
 
-/// Children that find no row share one; when all of them are dead, so is what they had in flight.
+/// Children without a free row share one. When all of them are dead, their requests in flight no
+/// longer count.
 #[test]
 fn counts_of_a_shared_row_are_reset_when_its_last_user_dies() {
     let mut site = Site::new();
     let backends = SLOTS.map(Backend::named);
     site.start(&configuration(&backends));
-    // This process has all rows but the first.
+    // This process locks all rows except the first.
     let rows = File::options().read(true).write(true).open(site.path().join("run/rows.lock"));
     let rows = rows.unwrap();
     site.stop();
@@ -452,7 +453,7 @@ fn counts_of_a_shared_row_are_reset_when_its_last_user_dies() {
     let drain = ["drain", "app", "a", "--timeout", "0"];
     assert_eq!(site.slotctl(&drain).output().unwrap().status.code(), Some(124));
 
-    // The parent must not see the first die before the last has.
+    // The parent must not notice the first death before the last one.
     let parent = Pid::from_raw(site.pid() as i32);
     kill(parent, Signal::SIGSTOP).unwrap();
     end_all(&site.children());

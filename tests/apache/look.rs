@@ -1,4 +1,4 @@
-//! What slotctl says of an Apache that serves: its docroots, its counts.
+//! What slotctl reports about a running Apache: its docroots and counts.
 
 use crate::site::{Site, text, until};
 use std::fs;

@@ -1,5 +1,5 @@
-//! mod_slot in a real Apache, one file a story. Each test has an Apache of its own, in a temporary
-//! directory and on free ports of the loopback device.
+//! mod_slot in a real Apache, one file for each subject. Each test has a private Apache in a
+//! temporary directory, on free loopback ports.
 
 mod choice;
 mod config;

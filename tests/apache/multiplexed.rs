@@ -16,20 +16,20 @@ use tokio::time::{sleep, timeout};
 /// A connection.
 pub(crate) struct Connection {
     requests: SendRequest<Bytes>,
-    /// What drives it; without that, it is closed.
+    /// The task that drives it; when it is dropped, the connection is closed.
     driver: JoinHandle<()>,
 }
 
-/// A request that was begun.
+/// A request that has begun.
 pub(crate) struct Stream {
     pub(crate) body: SendStream<Bytes>,
     answer: ResponseFuture,
 }
 
-/// How long an answer may take.
+/// The longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Runs something, and all that it spawns, on this thread.
+/// Runs a future, and all that it spawns, on this thread.
 pub(crate) fn run<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
 }
@@ -44,7 +44,7 @@ impl Connection {
         Ok(Self { requests, driver })
     }
 
-    /// Begins a request; that of a POST still lacks its body.
+    /// Begins a request; the body of a POST is sent later.
     pub(crate) async fn begin(
         &self,
         method: Method,
@@ -63,19 +63,19 @@ impl Connection {
         Ok(Stream { body, answer })
     }
 
-    /// The end, without a word: the peer sees a closed connection.
+    /// Closes the connection without a GOAWAY.
     pub(crate) fn drop_it(self) {
         self.driver.abort();
     }
 }
 
 impl Stream {
-    /// The rest of a body.
+    /// Sends the rest of a body.
     pub(crate) fn send(&mut self, body: &Bytes, end: bool) -> Result<(), h2::Error> {
         self.body.send_data(body.clone(), end)
     }
 
-    /// The whole answer.
+    /// Reads the whole answer.
     pub(crate) async fn answer(self, sent: Option<usize>) -> Result<Answer, String> {
         let whole = async {
             let (head, mut stream) = self.answer.await?.into_parts();
@@ -100,7 +100,7 @@ impl Stream {
     }
 }
 
-/// A load: `streams` requests at once, all on one connection, which is opened once.
+/// Runs load: `streams` requests at once on one connection, which is opened once.
 pub(crate) fn drive(server: SocketAddr, streams: usize, ledger: &Arc<Ledger>) {
     run(async {
         ledger.connects();

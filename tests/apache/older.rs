@@ -1,15 +1,15 @@
-//! An Apache that is older than the one whose headers the module was built with. A module of the tests makes today's
-//! look like it.
+//! An Apache that is older than the headers of the module's build. A test module makes today's
+//! Apache look like it.
 
 use crate::backend::Backend;
 use crate::routing;
 use crate::site::Site;
 
-/// Lines that make Apache look like one of this minor module magic number, in which mod_proxy's fixups come before
-/// those of mod_rewrite if `early_fixups`.
+/// Lines that make Apache look like one with this minor module magic number, in which mod_proxy's
+/// fixups run before mod_rewrite's if `early_fixups`.
 pub(crate) fn lines(site: &Site, magic: u32, early_fixups: bool) -> String {
     let module = site.build_module("tests/apache/older/older.c");
-    // An older Apache has that order itself, and cannot look like a newer one.
+    // An older Apache has that order, and cannot look like a newer one.
     let fixups = if early_fixups && site.magic() >= 135 { "On" } else { "Off" };
     let magic = magic.min(site.magic());
     format!(
@@ -33,7 +33,7 @@ fn an_apache_before_2_4_52_is_refused_with_its_version() {
     assert!(passed, "{said}");
 }
 
-/// A directory's rule takes a request out of its slot, or into one.
+/// A per-directory rule takes a request out of its slot, or into one.
 const RULES: &str = r#"
 ProxyPass "/pass/" "slot://app/"
 <Location "/pass/out/">
@@ -51,7 +51,8 @@ ProxyPass "/pass/" "slot://app/"
 
 #[test]
 fn a_rule_or_a_handler_leads_to_one_backend_in_each_version() {
-    // Each step is one in which something came: with the newer order of fixups too, as distributions patch it in.
+    // Each step is a version that added something; also with the newer order of fixups, which
+    // distributions backport.
     for (magic, early) in [(121, true), (121, false), (129, true), (134, true), (142, false)] {
         let other = Backend::named("other");
         let site = Site::new().with(&["rewrite"]);

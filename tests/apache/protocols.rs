@@ -141,7 +141,7 @@ fn tomcat_is_asked_by_ajp() {
         let echoed = Client::of(site.address).ask("POST", "/echo.jsp", &body).unwrap().text();
         assert_eq!(echoed, format!("slot={slot} bytes=30000"));
     }
-    // What is under way ends where it began.
+    // A request under way ends in the slot in which it began.
     site.flip("resin");
     let pending = Pending::of(&site);
     site.flip("resin_standby");
@@ -181,7 +181,7 @@ fn a_slot_speaks_scgi() {
             let mut stream = BufReader::new(stream);
             let mut length = Vec::new();
             stream.read_until(b':', &mut length).unwrap();
-            // A flip looks whether somebody listens, and says nothing.
+            // A flip only checks for a listener, and sends nothing.
             if length.pop().is_none() {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! Restarts leave nothing behind: no descriptor, no mapping, no memory, no file.
+//! Restarts leak nothing: no descriptor, no mapping, no memory, no file.
 
 use crate::backend::Backend;
 use crate::site::{Site, until};
@@ -6,18 +6,18 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::Instant;
 
-/// Restarts of each kind; the first quarter is for what is only had once.
+/// Restarts of each kind. The first quarter is for one-time allocations.
 fn rounds() -> usize {
     if crate::soak::is_long() { 200 } else { 48 }
 }
 
-/// What a parent has.
+/// The resources of a parent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Had {
     descriptors: BTreeMap<String, usize>,
     mappings: usize,
     files: usize,
-    /// KiB of no file, shared with its children or not.
+    /// KiB of anonymous memory, shared or private.
     memory: usize,
 }
 
@@ -27,7 +27,7 @@ impl Had {
         let mut descriptors = BTreeMap::new();
         for fd in fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten() {
             let Ok(target) = fs::read_link(fd.path()) else { continue };
-            // Pipes and sockets have a number that changes.
+            // The names of pipes and sockets have a changing number.
             let name = target.display().to_string();
             let kind = name.split(":[").next().unwrap_or_default().to_owned();
             *descriptors.entry(kind).or_default() += 1;
@@ -55,11 +55,11 @@ fn groups(names: &[&str]) -> String {
     format!("{groups}SlotDocumentRoot app\nProxyPass /api/ slot://app/\n{FILES}")
 }
 
-/// What one restart of a kind is, of a site that was started with the lines.
+/// One restart of a kind.
 struct Kind {
     name: &'static str,
     restart: fn(&Site),
-    /// The lines, in turn.
+    /// The configurations, in turn.
     lines: [String; 2],
 }
 
@@ -72,7 +72,7 @@ fn kinds() -> [Kind; 3] {
     ]
 }
 
-/// What the parent has after a quarter of the restarts, and after all.
+/// The parent's resources after a quarter of the restarts, and after all.
 fn restarted(mut site: Site, kind: &Kind, turn: impl Fn(&Site, usize)) -> [Had; 2] {
     site.docroots(&["a", "b"]);
     site.start(&kind.lines[0]);
@@ -110,7 +110,7 @@ fn assert_nothing_left(kind: &Kind) {
     assert_eq!(late.descriptors, early.descriptors, "{name}");
     assert_eq!(late.files, early.files, "{name}");
 
-    // Apache and its libraries have a growth of their own.
+    // Apache and its libraries grow a little themselves.
     let ours = |line: &str| ["Slot", "slot", "ProxyPass"].iter().any(|word| line.contains(word));
     let plain = |lines: &String| {
         let kept = lines.lines().filter(|line| !ours(line)).map(|line| format!("{line}\n"));
@@ -133,10 +133,10 @@ fn assert_nothing_left(kind: &Kind) {
         without[0].memory,
         without[1].memory
     );
-    // The heap may be one mapping more.
+    // The heap may need one more mapping.
     let mappings = growth(&ours, |had| had.mappings);
     assert!(mappings <= growth(&without, |had| had.mappings) + 2, "{name}: {ours:?}");
-    // A page for each restart would be more.
+    // One leaked page for each restart would be more.
     let memory = growth(&ours, |had| had.memory);
     let allowed = growth(&without, |had| had.memory) + 96;
     assert!(memory <= allowed, "{name}: {memory} KiB, {allowed} allowed: {ours:?}");
@@ -152,7 +152,7 @@ fn the_first_group_and_the_first_root_come_and_go_with_a_restart() {
         backend.address
     );
     let root = "SlotDocumentRoot app\n";
-    // What answers of the slot: the backend, the docroot.
+    // Answers that name the slot: of the backend, of the docroot.
     let steps = [
         ("", [false, false]),
         (&*group, [true, false]),
@@ -166,8 +166,8 @@ fn the_first_group_and_the_first_root_come_and_go_with_a_restart() {
         site.configure(&format!("{lines}{FILES}"));
         let old = site.children();
         site.graceful();
-        // A child of the old configuration takes connections until it ends; and one that came later than
-        // this would be unknown as such to the next step.
+        // A child of the old configuration takes connections until it ends; the next step would not
+        // recognise one that started later.
         let are_new = |now: &[i32]| now.len() >= 2 && !now.iter().any(|pid| old.contains(pid));
         until(|| are_new(&site.children()))
             .expect("two new children take the place of all old ones");

@@ -1,4 +1,4 @@
-//! Each way into a group, and what mod_proxy does around it.
+//! Each kind of route to a group, and mod_proxy's features for routes.
 
 use crate::backend::{Backend, ok};
 use crate::http::Client;
@@ -176,7 +176,7 @@ fn proxypassreverse_maps_the_path_of_each_slots_address() {
 #[test]
 fn an_explicit_retry_works_as_without_slots() {
     let started = |lines: &str, mut site: Site| {
-        // One process, so that each request meets what the one before it left.
+        // One process, so that each request meets the state that the one before it left.
         let shape = "StartServers 1\nServerLimit 1\nMaxRequestWorkers 32\nMaxSpareThreads 32\n";
         site.start(&format!("{shape}{lines}\n"));
         site
@@ -221,7 +221,7 @@ fn parameters_of_addresses_and_of_routes_are_obeyed() {
     site.flip("green");
     assert_eq!(slow("/"), 200, "the other address has none");
     assert!(matches!(slow("/route/"), 502 | 504), "the route's parameters");
-    // A timeout is not the backend's end: the next request is answered.
+    // A timeout does not disable the backend: the next request is answered.
     assert_eq!(site.get("/route/x").status(), 200);
 }
 

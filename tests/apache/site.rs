@@ -1,4 +1,4 @@
-//! A private Apache with mod_slot, its files, and slotctl told of them.
+//! A private Apache with mod_slot, its files, and slotctl for them.
 
 use crate::apache::{self, Apache, Parts};
 use crate::http::{Client, Message};
@@ -92,12 +92,12 @@ impl Site {
         self
     }
 
-    /// Has Apache start with this umask.
+    /// Starts Apache with this umask.
     pub(crate) fn with_umask(self, umask: &str) -> Self {
         self.with_script(&format!("umask {umask}\nexec"))
     }
 
-    /// Has a shell's script start Apache: `words` come before its command. `ROOT` in them is the
+    /// Starts Apache by a shell script, with `words` before its command. `ROOT` in them is the
     /// directory.
     pub(crate) fn with_script(mut self, words: &str) -> Self {
         let words = words.replace("ROOT", self.path().to_str().unwrap());
@@ -107,7 +107,7 @@ impl Site {
         self
     }
 
-    /// Writes the configuration: `lines` after what all need. `ROOT` in them is the directory.
+    /// Writes the configuration: `lines` after the common ones. `ROOT` in them is the directory.
     pub(crate) fn configure(&self, lines: &str) {
         let root = self.path().display();
         let most = 6 * THREADS;
@@ -146,24 +146,24 @@ impl Site {
         self.start_again();
     }
 
-    /// Starts on the configuration that is there.
+    /// Starts with the existing configuration.
     pub(crate) fn start_again(&mut self) {
         self.try_start().unwrap();
     }
 
-    /// The same; gives what Apache said when it did not start.
+    /// The same; returns Apache's output if it does not start.
     pub(crate) fn try_start(&mut self) -> Result<(), String> {
         assert!(self.apache.is_none(), "it runs");
         self.apache = Some(Apache::start(&self.parts, self.path(), self.address)?);
         Ok(())
     }
 
-    /// SIGTERM, and the end.
+    /// Sends SIGTERM, and waits for the end.
     pub(crate) fn stop(&mut self) {
         self.end(Signal::SIGTERM);
     }
 
-    /// SIGKILL for the parent and its children.
+    /// Kills the parent and its children.
     pub(crate) fn kill(&mut self) {
         let apache = self.apache.as_ref().expect("it runs");
         let children = children(apache.pid());
@@ -172,7 +172,7 @@ impl Site {
         self.end(Signal::SIGKILL);
     }
 
-    /// SIGKILL for the parent alone. Its children live on, as long as what this returns.
+    /// Kills only the parent. Its children live until the returned value is dropped.
     pub(crate) fn orphan(&mut self) -> Orphans {
         let processes = self.children();
         let mut apache = self.apache.take().expect("it runs");
@@ -219,12 +219,12 @@ impl Site {
         &self.parts.httpd
     }
 
-    /// Runs Apache's program on the configuration that is there, as `apachectl` does: its exit code and
-    /// what it says.
+    /// Runs Apache's program with the existing configuration, as `apachectl` does. Returns its exit
+    /// code and output.
     pub(crate) fn httpd(&self, args: &[&str]) -> (Option<i32>, String) {
         let mut command = Command::new(&self.parts.httpd);
         command.args(args).arg("-f").arg(self.path().join("httpd.conf"));
-        // Not by a pipe: a daemon would hold it open.
+        // Not through a pipe, which a daemon would keep open.
         let said = self.path().join("httpd.said");
         let file = fs::File::create(&said).unwrap();
         command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
@@ -268,7 +268,7 @@ impl Site {
         built
     }
 
-    /// A file below the directory, with the directories above it.
+    /// Writes a file below the directory, and creates the directories above it.
     pub(crate) fn write(&self, name: &str, content: &str) -> PathBuf {
         let path = self.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -276,7 +276,7 @@ impl Site {
         path
     }
 
-    /// A docroot for each slot, whose `index.html` and `name.txt` name it.
+    /// Creates a docroot for each slot, whose `index.html` and `name.txt` name the slot.
     pub(crate) fn docroots(&self, slots: &[&str]) {
         for slot in slots {
             self.write(&format!("{slot}/name.txt"), &format!("slot={slot}\n"));
@@ -294,7 +294,7 @@ impl Site {
         fs::read_to_string(self.path().join("access.log")).unwrap_or_default()
     }
 
-    /// One request on a connection of its own.
+    /// Sends one request on a new connection.
     pub(crate) fn get(&self, path: &str) -> Message {
         self.ask("GET", path, &[])
     }
@@ -314,7 +314,7 @@ impl Site {
         command
     }
 
-    /// Runs slotctl, which has to succeed; returns what it says.
+    /// Runs slotctl, which must succeed. Returns its output.
     pub(crate) fn run(&self, args: &[&str]) -> String {
         let out = self.slotctl(args).output().unwrap();
         assert!(out.status.success(), "slotctl {args:?}: {}", text(&out));
@@ -338,16 +338,17 @@ pub(crate) struct Orphans {
     _apache: Apache,
 }
 
-/// More than any load here has connections: the event MPM closes a kept connection, and a request on it
-/// is lost, when its child has no thread free. All of them may come to one child.
+/// More threads than any load here has connections. The event MPM closes a kept connection, and
+/// loses a request on it, if its child has no free thread; and all connections may come to one
+/// child.
 pub(crate) const THREADS: usize = 32;
 
-/// All that a command said.
+/// The output of a command.
 pub(crate) fn text(out: &Output) -> String {
     String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr)
 }
 
-/// SIGKILL for each; returns when they have let go of all that they had.
+/// Kills each process; returns when their resources are released.
 pub(crate) fn end_all(processes: &[i32]) {
     for &pid in processes {
         let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);

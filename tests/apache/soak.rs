@@ -1,8 +1,8 @@
-//! Thousands of flips under requests of all kinds at once: nothing is lost, nothing is stale, and the
-//! log has each request once, with its slot.
+//! Thousands of flips under requests of all kinds at once: nothing is lost, nothing is stale, and
+//! the log has each request once, with its slot.
 //!
-//! The tests have a short form, and a long one where `MOD_SLOT_SOAK` is set: 5,000 flips, or as many
-//! as `SOAK_FLIPS` says, under a hundred requests for each.
+//! The tests have a short form, and a long one with `MOD_SLOT_SOAK`: 5,000 flips, or `SOAK_FLIPS`,
+//! with a hundred requests for each.
 
 use crate::backend::Backend;
 use crate::load::{Kind, Ledger, Load};
@@ -28,15 +28,15 @@ const UPLOADS: [Kind; 2] = [
     Kind::post("/api/upload", &[b'v'; 1 << 20]).called("1 MB"),
 ];
 
-/// Whether the long forms are asked for.
+/// Whether to run the long forms.
 pub(crate) fn is_long() -> bool {
     env::var_os("MOD_SLOT_SOAK").is_some()
 }
 
-/// How long the load lasts.
+/// The duration of the load.
 struct Length {
     flips: usize,
-    /// Requests for each of them, at least.
+    /// The least number of requests for each flip.
     requests: u64,
 }
 
@@ -92,7 +92,7 @@ fn nothing_is_lost_on(mpm: Mpm) {
             websocket::drive(to, 5, Duration::from_millis(pause), ledger);
         });
     }
-    // Connections that last: of HTTP/1.1, and of HTTP/2.
+    // Long-lived connections of HTTP/1.1 and HTTP/2.
     let mut kept = 10;
     if mpm != Mpm::Prefork {
         load = load.and_run(move |ledger| multiplexed::drive(to, 16, ledger));
@@ -143,11 +143,11 @@ fn report(mpm: Mpm, flips: usize, ledger: &Ledger, took: Duration) {
     );
 }
 
-/// The log has each request once, and its slot is that of the answer.
+/// Checks that the log has each request once, with the slot of its answer.
 fn assert_logged(site: &Site, ledger: &Ledger) {
     let served = ledger.served();
     let read = || std::fs::read_to_string(site.path().join("soak.log")).unwrap_or_default();
-    // A line is written when the answer is out.
+    // Apache writes the line after the answer.
     let _ = until(|| read().lines().count() >= served.len());
     let mut logged = vec![0; served.len()];
     for line in read().lines() {

@@ -1,5 +1,5 @@
-//! The record of the active slot outlives everything: restarts, kills, other configurations, and
-//! the processes of older ones follow it too.
+//! The recorded slot survives everything: restarts, kills, other configurations; and processes of
+//! older configurations follow it too.
 
 mod cut;
 mod damage;
@@ -23,7 +23,7 @@ use std::{fs, thread};
 /// All slots of these tests.
 const SLOTS: [&str; 3] = ["a", "b", "c"];
 
-/// A group of docroots that are named as its slots, the first of them the default, served on `/`.
+/// A group whose docroots are named like its slots, with the first one as default, served on `/`.
 fn group(slots: &[&str]) -> String {
     let lines: String = slots.iter().map(|s| format!("Slot {s} - docroot=ROOT/{s}\n")).collect();
     format!(
@@ -46,7 +46,7 @@ fn started(slots: &[&str]) -> Site {
     site
 }
 
-/// Changes the configuration and makes it Apache's: at once, with no child of the older one left.
+/// Changes the configuration and restarts Apache, so that no child of the old one is left.
 fn change(site: &Site, lines: &str) {
     site.configure(lines);
     site.restart();
@@ -106,7 +106,7 @@ fn apache_starts_with_the_slot_flipped_to_while_it_was_stopped() {
     site.flip("b");
     site.start_again();
     assert_serves(&site, "b");
-    // After a boot, the runtime directory is empty as well.
+    // After a boot, the runtime directory is empty.
     site.kill();
     fs::remove_dir_all(site.path().join("run")).unwrap();
     assert!(site.run(&["flip", "app", "a"]).contains("its next start begins there"));
@@ -171,7 +171,7 @@ fn the_default_replaces_an_active_slot_that_is_no_longer_configured() {
     }
     assert_eq!(entry["generation"], 3);
     assert!(site.run(&["history", "app"]).contains("default"), "{}", site.run(&["history", "app"]));
-    // It comes back, and is a slot as any other.
+    // It comes back, and is a normal slot.
     change(&site, &group(&["a", "b", "c"]));
     assert_serves(&site, "c");
     assert_eq!(history(&site).len(), 2);
@@ -194,19 +194,19 @@ fn a_group_that_is_removed_and_comes_back_is_where_it_was() {
     assert_serves(&site, "b");
 }
 
-/// A request of which the first half is sent, so that the child that has it has to finish it.
+/// The first half of a request, so that its child must wait for the rest.
 struct Half {
     stream: TcpStream,
 }
 
 impl Half {
-    /// After a whole one on the same connection, which tells the child.
+    /// Sends it after a whole request on the same connection, whose log line names the child.
     fn of(site: &Site) -> (Self, i32) {
         let half = Self::in_slot(site, "a");
         (half, servers(site, 1)[0])
     }
 
-    /// After a whole one on the same connection, which is answered by the slot.
+    /// Sends it after a whole request on the same connection, which the slot answers.
     fn in_slot(site: &Site, slot: &str) -> Self {
         let mut stream = TcpStream::connect(site.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -219,7 +219,7 @@ impl Half {
             answer.extend_from_slice(&part[..len]);
         }
         stream.write_all(b"GET /name.txt HTTP/1.1\r\nHost: local").unwrap();
-        // Until a thread reads it; there is nothing to be seen of that.
+        // Time for a thread to read it, which cannot be observed.
         thread::sleep(Duration::from_millis(200));
         Self { stream }
     }
@@ -232,7 +232,7 @@ impl Half {
     }
 }
 
-/// The processes that served so many requests, all until now.
+/// The processes that served these requests, all until now.
 fn servers(site: &Site, requests: usize) -> Vec<i32> {
     let log = || fs::read_to_string(site.path().join("process.log")).unwrap_or_default();
     until(|| log().lines().count() == requests).unwrap_or_else(|| panic!("{}", log()));
@@ -266,7 +266,7 @@ fn children_of_an_older_configuration_answer_503_rather_than_from_a_wrong_slot()
     assert_eq!(servers(&site, 2), [child, child], "the old child was to serve it");
     let says = "is not in the configuration that this process was started with";
     assert!(site.log().contains(says), "{}", site.log());
-    // Until the last of them is gone.
+    // Until the last old child is gone.
     until(|| site.get("/name.txt").text() == "slot=c\n").unwrap();
 }
 
@@ -292,7 +292,7 @@ fn children_without_a_parent_follow_a_flip() {
     let (parent, orphans) = (site.pid(), site.children());
     kill(Pid::from_raw(parent as i32), Signal::SIGKILL).unwrap();
     until(|| children(parent).is_empty()).unwrap();
-    // So many that each of them has some.
+    // Enough requests for each child.
     for slot in ["a", "b"] {
         site.flip(slot);
         for _ in 0..20 {

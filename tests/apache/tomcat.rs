@@ -15,10 +15,10 @@ use std::{env, fs};
 /// The names of the slots.
 pub(crate) const SLOTS: [&str; 2] = ["resin", "resin_standby"];
 
-/// A word in every file that no client may read, JSPs excepted: those are known by their tags.
+/// A word in every file that no client may read; JSPs are recognised by their tags.
 pub(crate) const CANARY: &str = "not-to-be-seen";
 
-/// One of them, with its files. The keeper ends it when this program has ended.
+/// One Tomcat with its files. The keeper ends it when this program has ended.
 pub(crate) struct Tomcat {
     pub(crate) http: SocketAddr,
     pub(crate) ajp: SocketAddr,
@@ -31,11 +31,11 @@ pub(crate) struct Tomcat {
 
 const SECRET: &str = "secret-of-the-tests";
 
-/// Both, started by who asks first.
+/// Both, started at the first call.
 pub(crate) fn pair() -> &'static [Tomcat; 2] {
     static PAIR: OnceLock<[Tomcat; 2]> = OnceLock::new();
     PAIR.get_or_init(|| {
-        // The keepers remove it.
+        // The keepers remove the directory.
         let root = apache::directory("mod_slot-tomcat-").unwrap().keep();
         let start = |(slot, app)| Tomcat::start(&root, slot, app);
         let pair = [(SLOTS[0], "app"), (SLOTS[1], "app_standby")].map(start);
@@ -48,15 +48,15 @@ pub(crate) fn pair() -> &'static [Tomcat; 2] {
     })
 }
 
-/// A request that is at work in a Tomcat until it is told to finish, for half a minute at most.
+/// A request at work in a Tomcat until [`finish`] or half a minute later.
 pub(crate) struct Pending {
-    /// The JSP makes it, and answers when it is gone.
+    /// The JSP creates this file, and answers when it is removed.
     file: PathBuf,
     answer: JoinHandle<String>,
 }
 
 impl Pending {
-    /// Returns when it is at work.
+    /// Returns when the request is at work.
     pub(crate) fn of(site: &Site) -> Self {
         let (address, file) = (site.address, site.path().join("pending"));
         let path = format!("/hold.jsp?file={}", file.display());
@@ -66,14 +66,14 @@ impl Pending {
         Self { file, answer }
     }
 
-    /// What it answers.
+    /// Its answer.
     pub(crate) fn finish(self) -> String {
         fs::remove_file(self.file).expect("it is at work until now");
         self.answer.join().unwrap()
     }
 }
 
-/// The secret that AJP asks for.
+/// The secret of AJP.
 pub(crate) fn secret() -> &'static str {
     SECRET
 }
@@ -114,8 +114,8 @@ impl Tomcat {
     }
 }
 
-/// Writes Tomcat's own configuration. Beside the application it serves one below `/shop`, and a console
-/// that no example routes to.
+/// Writes Tomcat's configuration. Beside the application it serves one below `/shop`, and a console
+/// to which no example has a route.
 fn lay_out(base: &Path, docroot: &Path, http: SocketAddr, ajp: SocketAddr) {
     for dir in ["conf", "logs", "temp", "work", "webapps", "console"] {
         fs::create_dir_all(base.join(dir)).unwrap();
@@ -199,7 +199,7 @@ const PAGES: [(&str, &str); 12] = [
         "session.jsp",
         r#"<%@ page contentType="text/plain" %><% Integer n = (Integer) session.getAttribute("n"); n = n == null ? 1 : n + 1; session.setAttribute("n", n); %>slot=SLOT n=<%= n %> id=<%= session.getId() %>"#,
     ),
-    // A redirect to the address that Tomcat itself has.
+    // A redirect to Tomcat's own address.
     (
         "own.jsp",
         r#"<% response.sendRedirect("http://" + request.getLocalAddr() + ":" + request.getLocalPort() + "/name.jsp"); %>"#,
@@ -292,7 +292,7 @@ fn write_application(docroot: &Path, slot: &str) {
     for name in HIDDEN {
         write(name, format!("{CANARY} <%= \"of {slot}\" %>\n").as_bytes());
     }
-    // An archive without files, for Tomcat reads it; the comment is what is hidden.
+    // An empty archive, because Tomcat reads it; the comment is the secret.
     let jar = [b"PK\x05\x06".as_slice(), &[0; 16], &[CANARY.len() as u8, 0], CANARY.as_bytes()];
     for name in ["WEB-INF/lib/app.jar", "app.jar"] {
         write(name, &jar.concat());

@@ -1,5 +1,5 @@
-//! WebSockets through a slot: opened anew again and again, and each message is answered by the slot
-//! that its connection began in.
+//! WebSockets through a slot: opened again and again; the slot in which a connection began answers
+//! each of its messages.
 
 use crate::load::{Answer, Ledger};
 use std::net::{SocketAddr, TcpStream};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tungstenite::client::IntoClientRequest;
 use tungstenite::{Message, WebSocket};
 
-/// An open one, and what it was answered with.
+/// An open WebSocket.
 pub(crate) struct Live {
     socket: WebSocket<TcpStream>,
     /// The slot that it is in.
@@ -16,7 +16,7 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    /// Opens one; the answer is that to its request.
+    /// Opens a WebSocket. Returns the answer to its request as well.
     pub(crate) fn open(server: SocketAddr, number: usize) -> Result<(Self, Answer), String> {
         let mut request = format!("ws://{server}/live/chat").into_client_request().unwrap();
         request.headers_mut().insert("X-Request", number.into());
@@ -34,7 +34,7 @@ impl Live {
         Ok((Self { socket, slot }, Answer { status, header: field("x-slot"), text, sent: None }))
     }
 
-    /// Sends a message, and hears it back.
+    /// Sends a message, and reads its echo.
     pub(crate) fn say(&mut self, text: &str) -> Result<(), String> {
         self.socket.send(text.into()).map_err(|e| e.to_string())?;
         let back = self.socket.read().map_err(|e| e.to_string())?;
@@ -42,7 +42,7 @@ impl Live {
         if back == Message::text(&right) { Ok(()) } else { Err(format!("{right:?}: {back:?}")) }
     }
 
-    /// Ends it, as both sides should.
+    /// Closes it with a handshake.
     pub(crate) fn close(mut self) -> Result<(), String> {
         self.socket.close(None).map_err(|e| e.to_string())?;
         loop {
@@ -55,7 +55,8 @@ impl Live {
     }
 }
 
-/// A load of them, one after the other: a request each, and `messages` with a pause between.
+/// Runs a load of WebSockets one after another, each with `messages` messages and a pause between
+/// them.
 pub(crate) fn drive(server: SocketAddr, messages: usize, pause: Duration, ledger: &Ledger) {
     while !ledger.is_over() {
         let sent = ledger.sends("WebSocket");

@@ -1,9 +1,9 @@
-//! Wrong lines, each with what its message has to say; and right ones.
+//! Wrong lines, each with words of its message; and right lines.
 
-/// Lines, of which the wrong one begins with `!`; words that the message has, between `|`.
+/// Lines, the wrong one of which begins with `!`; and words of the message, separated by `|`.
 pub(super) type Wrong<'a> = (&'a str, &'a str);
 
-/// Groups that are right, before all lines.
+/// Right groups, before all lines.
 pub(super) const GROUPS: &str = "<SlotGroup app>\n\
     Slot a http://127.0.0.1:8081 docroot=/srv/no/a\n\
     Slot b http://127.0.0.1:8082 docroot=/srv/no/b\n\
@@ -16,7 +16,7 @@ const NO_BACKEND: &str =
     "slot://files: slot \"blue\" has no backend|give it one, or take the path out";
 const CHOOSES: &str = "a request would choose the group";
 const NO_URL: &str = "URL must be absolute";
-/// The words of a newer mod_proxy, or else ours.
+/// The words of a newer mod_proxy, or ours.
 const NO_GROUP: &str = "URL must be absolute or else it names no group; write it as in slot://app/";
 const NO_ROOT: &str = "SlotDocumentRoot takes the name of a group";
 const NAME: &str = "letters, digits, '_', '-' and '.' only";
@@ -26,7 +26,7 @@ const ONE_NAME: &str = "<SlotGroup> takes one name, as in <SlotGroup app>";
 const OTHER: &str = "use another name";
 const DIRECTORY: &str = "takes the path of a directory";
 
-/// Where a route names a group.
+/// The places where a route names a group.
 pub(super) const ROUTES: [Wrong<'static>; 63] = [
     (
         "<SlotGroup g>\n!Slot c balancer://nosuch\n</SlotGroup>",
@@ -102,7 +102,7 @@ pub(super) const ROUTES: [Wrong<'static>; 63] = [
     ("<Location />\n!SlotDocumentRoot app\n</Location>", "not allowed in <Location> context"),
 ];
 
-/// Directives that know no `slot://`; each is told with a URL.
+/// Directives that do not accept `slot://`, each with a URL.
 pub(super) const ELSEWHERE: [&str; 12] = [
     "<Proxy balancer://b>\n!BalancerMember slot://app\n</Proxy>",
     "<Proxy balancer://b>\n!BalancerMember \"SLOT://app\" route=1\n</Proxy>",
@@ -118,7 +118,7 @@ pub(super) const ELSEWHERE: [&str; 12] = [
     "!FallbackResource slot://app/",
 ];
 
-/// Sections, and what stands inside or outside of the wrong one.
+/// Sections, and directives in a wrong place.
 pub(super) const SECTIONS: [Wrong<'static>; 34] = [
     (
         "!<SlotGroup app>\nSlot c http://127.0.0.1:4\n</SlotGroup>",
@@ -193,7 +193,7 @@ const NO_SLOT: &str = "<SlotGroup g> has no such slot; it has one";
 const DEFAULT: &str = "SlotDefault takes the name of a slot";
 const OPERATOR: &str = "SlotOperator takes group=name, the name of a group of this system";
 
-/// Lines in a group that has `Slot one http://127.0.0.1:8` already.
+/// Lines in a group that already has `Slot one http://127.0.0.1:8`.
 pub(super) const MEMBERS: [Wrong<'static>; 64] = [
     ("!Slot", WORDS),
     ("!Slot c", WORDS),

@@ -33,8 +33,8 @@ fn case(line: &str, fields: &[&str], body: &[u8]) -> Case {
 
 const HOST: &str = "Host: www.example.com";
 
-/// Each is asked for by GET. Those with `.jsp` or `/p/` are for the pattern, those with `/a/` for
-/// the mapped prefix.
+/// Each is requested with GET. Paths with `.jsp` or `/p/` match the pattern, those with `/a/` the
+/// mapped prefix.
 const PATHS: [&str; 83] = [
     "/",
     "/index.html",
@@ -129,7 +129,7 @@ fn paths() -> impl Iterator<Item = Case> {
         format!("/p/{}", "x".repeat(9000)),
     ];
     let get = |path: &str| case(&format!("GET {path} HTTP/1.1"), &[HOST], b"");
-    // Each byte by itself, among others that need no encoding.
+    // Each byte, among others that need no encoding.
     let marks = (1..=128u8).filter(|byte| !byte.is_ascii_alphanumeric());
     let marked = marks.map(|byte| format!("/p/a%{byte:02x}b"));
     PATHS.map(get).into_iter().chain(marked.chain(long).map(move |path| get(&path)))
@@ -262,7 +262,7 @@ fn fields() -> impl Iterator<Item = Case> {
     with_host.chain(HOSTS.iter().map(move |fields| case(line, fields, b"")))
 }
 
-/// Named by the query of a request.
+/// An answer that the query of a request asks for.
 const ANSWERS: [(&str, &str); 25] = [
     (
         "plain",
@@ -363,7 +363,7 @@ fn raw() -> Vec<Case> {
     ]
 }
 
-/// What the backend answers: what the query asks for, or what it was asked.
+/// The backend's answer: the one that the query asks for, or the request itself.
 pub(super) fn answer(request: &Message, own: SocketAddr) -> Vec<u8> {
     let method = request.start.split(' ').next().unwrap_or_default();
     let asked = request.start.split_once("answer=").map(|(_, rest)| rest);

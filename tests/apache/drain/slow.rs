@@ -1,4 +1,5 @@
-//! Clients that take their answer slowly, or not at all, and those that ask before they have it.
+//! Clients that read their answer slowly or not at all, and clients that send the next request
+//! before they have it.
 
 use super::*;
 
@@ -12,7 +13,7 @@ fn begun(stream: TcpStream) -> BufReader<TcpStream> {
     from
 }
 
-/// Reads `len` bytes and throws them away; less at the end.
+/// Reads `len` bytes and drops them; fewer at the end.
 fn take(from: &mut BufReader<TcpStream>, len: u64) -> u64 {
     std::io::copy(&mut from.take(len), &mut std::io::sink()).unwrap()
 }
@@ -38,7 +39,7 @@ fn a_drain_waits_for_a_slow_client_and_not_for_an_idle_connection() {
     on_each(&[Mpm::Event, Mpm::Prefork], a_slow_client_is_waited_for_on);
 }
 
-/// The strictest that can be asked: Apache itself is not needed any more for what was drained.
+/// The strictest check: after the drain, not even Apache is needed for the answer.
 #[test]
 fn an_uncounted_answer_has_left_apache() {
     for (mpm, path) in [(Mpm::Event, PATHS[1]), (Mpm::Event, PATHS[0]), (Mpm::Prefork, PATHS[1])] {
@@ -64,7 +65,7 @@ fn each_request_of_a_kept_connection_follows_the_flip() {
         let mut from = BufReader::new(send(stage.site.address, &both));
         until(|| stage.backends[0].busy() == 1).unwrap();
         stage.site.flip("green");
-        // Apache keeps the first answer back until it has the second as well.
+        // Apache buffers the first answer until it has the second.
         stage.backends.iter().for_each(|backend| backend.release(1));
         let mut answer = || Message::read(&mut from).unwrap().unwrap().text();
         assert!(answer().starts_with("slot=blue GET /api/first"));

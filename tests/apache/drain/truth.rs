@@ -1,5 +1,5 @@
-//! What a drain says, against what the backends know: a slot that was drained is idle, nobody comes
-//! in until it is active again, and its backend may be killed.
+//! Compares drains with what the backends know: a drained slot is idle, no request enters it until
+//! it is active again, and its backend may be killed.
 
 use super::*;
 use crate::load::{Kind, Ledger, Load};
@@ -15,7 +15,7 @@ const ASKED: [Kind; 4] = [
         .called("upload in pieces"),
 ];
 
-/// Each so many rounds the backend of the drained slot is killed, and another one started.
+/// After this many rounds, the backend of the drained slot is killed and replaced.
 const KILLED: usize = 5;
 
 fn a_drained_slot_is_idle_on(mpm: Mpm) {
@@ -38,7 +38,7 @@ fn a_drained_slot_is_idle_on(mpm: Mpm) {
             ledger.flip(|| stage.slotctl(&["flip", "app", new, "--drain-timeout", "20"]))
         };
         let backend = &stage.backends[(round - 1) % 2];
-        // What it would take to notice that it was not so, before anything else is done.
+        // Enough time to notice a request that should not be there.
         backend.close(true);
         assert_eq!((code, backend.busy()), (0, 0), "round {round}: {said}");
         if round % KILLED == 0 {
@@ -62,7 +62,7 @@ fn a_drained_slot_is_idle_on(mpm: Mpm) {
     assert!(totals.requests > 10 * rounds as u64);
 }
 
-/// Kills a backend, lets the load go on for a while, and has another one in its place.
+/// Kills a backend, lets the load go on for a while, and starts another one in its place.
 fn restart(backend: &mut Backend, name: &'static str) {
     let address = backend.address;
     let elsewhere = Backend::named(name);

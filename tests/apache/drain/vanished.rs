@@ -1,4 +1,4 @@
-//! Clients and backends that vanish: nothing stays counted, and nothing is forgotten before its time.
+//! Clients and backends that vanish: no count stays, and none ends too early.
 
 use super::*;
 use crate::backend::ok;
@@ -13,12 +13,12 @@ fn settled(stage: &Stage) {
 
 fn clients_vanish_on(mpm: Mpm) {
     let stage = Stage::of(mpm);
-    // Half a head is no request yet.
+    // Half of a head is not a request yet.
     let half = send(stage.site.address, "GET /api/x HTTP/1.1\r\nHost: loc");
     thread::sleep(Duration::from_millis(100));
     assert_eq!(stage.in_flight(), 0);
     drop(half);
-    // Half a body.
+    // Half of a body.
     stage.waits_for(
         "/api/upload",
         1,
@@ -28,11 +28,11 @@ fn clients_vanish_on(mpm: Mpm) {
             settled(&stage);
         },
     );
-    // An answer that has come in part: to close then is a reset.
+    // A partly received answer: closing the connection is a reset.
     for path in ["/api/large?size=33554432", "/large.bin"] {
         stage.waits_for(path, 1, |to| send(to, &get(path)), drop);
     }
-    // The backend works on, and Apache waits for it.
+    // The backend goes on working, and Apache waits for it.
     stage.waits_for(
         SLOW,
         1,
@@ -44,7 +44,7 @@ fn clients_vanish_on(mpm: Mpm) {
             stage.backends[0].release(1);
         },
     );
-    // Without a word of good-bye.
+    // Without a GOAWAY.
     stage.waits_for(
         "/live/chat",
         1,
@@ -73,13 +73,13 @@ fn a_client_that_never_reads_is_counted_until_apaches_timeout() {
 
 #[derive(Clone, Copy, PartialEq)]
 enum End {
-    /// Of the second of three streams.
+    /// Resets the second of three streams.
     Reset,
-    /// Of the connection.
+    /// Closes the connection.
     Dropped,
 }
 
-/// Three streams of one connection, of which the backend works on each.
+/// Three streams of one connection; the backend works on each.
 fn streams(stage: &Stage, end: End) {
     multiplexed::run(async {
         let connection = Connection::open(stage.site.address).await.unwrap();
@@ -101,7 +101,7 @@ fn streams(stage: &Stage, end: End) {
             End::Dropped => connection.drop_it(),
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
-        // The backend knows nothing of that.
+        // The backend does not notice.
         assert_eq!(counts(), (3, 3));
         stage.backends[0].release(3);
         for (number, stream) in streams.into_iter().enumerate() {
@@ -128,7 +128,7 @@ fn streams_of_a_closed_connection_are_counted_until_their_backends_answer() {
 fn a_backend_that_vanishes_leaves_nothing_behind() {
     on_each(&[Mpm::Event, Mpm::Prefork], |mpm| {
         let mut stage = Stage::of(mpm);
-        // In the middle of its thoughts.
+        // While it computes the answer.
         let asked = asked(stage.site.address, SLOW);
         until(|| stage.backends[0].busy() == 1).unwrap();
         stage.site.flip("green");
@@ -136,7 +136,7 @@ fn a_backend_that_vanishes_leaves_nothing_behind() {
         let address = blue.address;
         blue.kill();
         assert_eq!(asked.join().unwrap().status(), 502);
-        // In the middle of its answer.
+        // While it sends the answer.
         let cut = |_: &Message| {
             let whole = String::from_utf8(ok(&"x".repeat(9000))).unwrap();
             let whole = whole.replacen("\r\n", "\r\nConnection: close\r\n", 1);
@@ -179,7 +179,7 @@ fn an_idle_connection_of_http_2_is_in_no_slot() {
     });
 }
 
-/// It is read from the docroot for as long as the client takes it.
+/// Apache reads the file from the docroot as long as the client receives it.
 #[test]
 fn a_file_over_http_2_is_waited_for_until_the_client_has_it() {
     on_each(&[Mpm::Event, Mpm::Worker], |mpm| {

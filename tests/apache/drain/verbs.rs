@@ -1,10 +1,10 @@
-//! `flip --wait`, `wait` and their exit codes, with requests that are really there.
+//! `flip --wait`, `wait` and their exit codes, with real requests.
 
 use super::*;
 
 const SLOW: &str = "/api/slow?held";
 
-/// With a request in blue, which is active.
+/// With a request in the active slot blue.
 fn begun() -> (Stage, JoinHandle<Message>) {
     let stage = Stage::of(Mpm::Event);
     let asked = asked(stage.site.address, SLOW);
@@ -39,7 +39,7 @@ fn a_flip_holds_when_its_drain_times_out() {
     assert!(!asked.is_finished());
     assert!(stage.site.get("/api/x").text().starts_with("slot=green"));
     answered(&stage, asked);
-    // To ask once more is to wait for what is left.
+    // Repeating the command waits for the rest.
     let (code, said) = stage.slotctl(&["flip", "app", "green", "--drain-timeout", "20"]);
     assert_eq!((code, stage.in_flight()), (0, 0), "{said}");
 }

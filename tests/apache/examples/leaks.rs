@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// Ways to write the path of a file, in which `/PATH` is that path. Apache and a container do not
-/// agree on what each of them means.
+/// Spellings of a file's path, in which `/PATH` is that path. Apache and a container understand
+/// some of them differently.
 const WAYS: [&str; 58] = [
     "/PATH",
     "/PATH?x",
@@ -65,7 +65,7 @@ const WAYS: [&str; 58] = [
     "/.well-known/..;/PATH",
 ];
 
-/// Returns every file that no client may have, in every way to ask for it.
+/// Returns every file that no client may have, in every spelling.
 fn questions() -> Vec<String> {
     let hidden = tomcat::hidden();
     let mut questions: BTreeSet<_> = hidden
@@ -146,7 +146,7 @@ fn a_sitewide_grant_of_the_administrator_opens_nothing() {
         assert_eq!(get(&site, "/name.jsp").status(), 200, "{name}");
         let found = leaking(&site, &["GET"]);
         assert_eq!(found, Vec::<String>::new(), "{name}");
-        // Such a rule replaces those in front of it, which is why the walls are none of that kind.
+        // Such a rule replaces those before it, so the protections do not rely on it.
         let site = started(&example.replace("Redirect 404 \"/\"", "Require all denied"));
         let found = leaking(&site, &["GET"]);
         assert!(found.contains(&"200 GET /WEB-INF/web.xml".into()), "{name}: {found:#?}");
@@ -194,7 +194,7 @@ fn each_protection_of_a_shipped_site_is_needed() {
     leaking(example.replace("^[^;]*\\.jspx?", "\\.jspx?"), &["/dump.sql;.jsp"]);
     leaking(example.replace("^[^;]*(/|", "(/|"), &["/dump.sql;.css;x"]);
     leaking(example.replace("Options None", ""), &["/link.txt"]);
-    // Without both walls, and as it was shown before.
+    // Without both protections, and without each of them.
     let open = without("LocationMatch", &without("FilesMatch", &example));
     leaking(
         open.replace("([/;]|$)", "$"),

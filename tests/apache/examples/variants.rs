@@ -41,7 +41,7 @@ fn fpm(name: &'static str, socket: &Path) {
             let mut parameters = Vec::new();
             loop {
                 let mut head = [0; 8];
-                // A flip looks whether somebody listens, and says nothing.
+                // A flip only checks for a listener, and sends nothing.
                 if stream.read_exact(&mut head).is_err() {
                     break;
                 }
@@ -157,7 +157,7 @@ fn a_site_with_php_fpm_runs_scripts_and_shows_none() {
             assert!(matches!(answer.status(), 403 | 404), "{path}: {answer:?}");
             assert!(!answer.text().contains("<?php"), "{path}");
         }
-        // A picture is no script, whatever follows its name.
+        // An image is no script, whatever follows its name.
         for path in ["/photo.jpg/x.php", "/photo.jpg%00.php"] {
             assert!(!get(path).text().contains(" runs "), "{path}");
         }

@@ -14,7 +14,7 @@ use std::process::Command;
 use std::thread;
 
 const PID: &str = "httpd.pid";
-/// What `httpd` makes of a configuration before anything else.
+/// Runs `httpd` with a configuration.
 const COMMANDS: [&[&str]; 5] =
     [&["-k", "start"], &["-t"], &["-k", "graceful"], &["-k", "restart"], &["-DFOREGROUND"]];
 
@@ -29,7 +29,7 @@ fn of(other: &Site) -> String {
     format!("{GROUP}SlotStateDir {}/state\n", other.path().display())
 }
 
-/// All of a directory's files: path, content, and when they were changed.
+/// All files of a directory: path, content, and time of change.
 fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>, std::time::SystemTime)> {
     let mut files: Vec<_> = fs::read_dir(dir)
         .unwrap()
@@ -43,7 +43,7 @@ fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>, std::time::SystemTime)> {
     files
 }
 
-/// Each command is refused with these words, and a code that a script sees.
+/// Checks that each command is refused with these words and exit code 1.
 #[track_caller]
 fn refuses(site: &Site, words: &[&str]) {
     for command in COMMANDS {
@@ -56,7 +56,7 @@ fn refuses(site: &Site, words: &[&str]) {
     }
 }
 
-/// The parent reads its configuration again, without a look at it by `httpd -k` before.
+/// Restarts the parent with a signal, without the check by `httpd -k`.
 #[track_caller]
 fn signal_graceful(site: &Site, daemon: &Daemon) {
     let serves = || site.log().matches(crate::apache::SERVES).count();
@@ -86,26 +86,27 @@ fn another_instance_is_refused_on_the_terminal_and_touches_nothing() {
     for made in [PID, "run", "error.log"] {
         assert!(!second.path().join(made).exists(), "{made}");
     }
-    // What only shows the configuration is not refused.
+    // Commands that only show the configuration are not refused.
     for shows in ["-S", "-M", "-L"] {
         assert_eq!(second.httpd(&[shows]).0, Some(0), "{shows}");
     }
-    // The first one's own commands are not mistaken for another's.
+    // Commands for the first Apache itself are not refused.
     assert_eq!(first.httpd(&["-t"]), (Some(0), "Syntax OK\n".into()));
     running.graceful(&first);
     let (code, said) = first.httpd(&["-k", "start"]);
     assert!(code == Some(0) && said.contains("already running"), "{said}");
     assert_eq!(first.get("/name.txt").text(), "slot=green\n");
-    // With a directory of its own, the second serves.
+    // With another directory, the second Apache serves.
     second.configure(GROUP);
     let other = Daemon::start(&second, PID);
     assert_eq!(second.get("/name.txt").text(), "slot=blue\n");
 
-    // Its configuration is edited under it: no command of httpd's does it, and it serves on.
+    // The PidFile is edited in the configuration of a running Apache: commands of httpd are
+    // refused, and Apache serves on.
     second.configure(&of(&first));
     refuses(&second, &[&in_use, &own]);
     assert_eq!(second.get("/name.txt").text(), "slot=blue\n");
-    // The restart of a running parent is not refused: it says so.
+    // The restart of a running parent is not refused, but logged.
     signal_graceful(&second, &other);
     assert!(second.log().contains(&in_use), "{}", second.log());
     assert_eq!(second.get("/name.txt").status(), 200);
@@ -120,7 +121,7 @@ fn an_instance_is_known_by_the_pid_file_it_really_uses() {
     site.configure(GROUP);
     let running = Daemon::start(&site, PID);
     let root = site.path().display();
-    // It has not read this yet.
+    // The parent has not read the new configuration yet.
     site.configure(&format!("{GROUP}PidFile edited.pid\n"));
     let uses = format!(
         "pid {} and PidFile {root}/{PID}, and this one has PidFile {root}/edited.pid",
@@ -129,7 +130,7 @@ fn an_instance_is_known_by_the_pid_file_it_really_uses() {
     refuses(&site, &[&uses, "or give it the same PidFile if it is the same Apache"]);
     assert_eq!(site.get("/name.txt").text(), "slot=blue\n");
     assert!(!site.path().join("edited.pid").exists());
-    // Now it has, and its old one is another's.
+    // Now it has, and the old PidFile belongs to another instance.
     signal_graceful(&site, &running);
     assert!(!site.log().contains("is in use"), "{}", site.log());
     assert_eq!(site.httpd(&["-t"]), (Some(0), "Syntax OK\n".into()));
@@ -137,7 +138,7 @@ fn an_instance_is_known_by_the_pid_file_it_really_uses() {
     site.configure(GROUP);
     let uses = format!("PidFile {root}/edited.pid, and this one has PidFile {root}/{PID}");
     refuses(&site, &[&uses]);
-    // When it has ended, whatever it had does not matter.
+    // After its end, its PidFile does not matter.
     drop(running);
     let next = Daemon::start(&site, PID);
     assert!(!site.log().contains("does not say"), "{}", site.log());
@@ -168,7 +169,8 @@ fn a_pid_file_is_the_same_by_each_of_its_paths() {
     assert_eq!(site.httpd(&["-t"]).0, Some(0));
 }
 
-/// The same path in another namespace of process ids is another file, as a rule, and its number means nothing.
+/// The same path in another namespace of process ids is usually another file, and its process
+/// number means nothing.
 #[test]
 fn the_apache_of_another_container_is_another_one() {
     if !geteuid().is_root() {
@@ -225,8 +227,8 @@ fn exactly_one_of_several_simultaneous_starts_wins() {
     }
 }
 
-/// The same with the decision drawn out, so that they do meet: each has looked before one has made the
-/// directory, and asks who uses it before one has locked anything.
+/// The same with a delayed decision, so that they really meet: each has looked before one of them
+/// has created the directory, and asks who uses it before one has locked anything.
 #[test]
 fn exactly_one_of_two_simultaneous_claims_wins() {
     let shared = site();
@@ -264,12 +266,12 @@ fn apachectl_t_creates_and_changes_no_file() {
     assert!(!site.path().join("state").exists() && !site.path().join("run").exists());
     site.start_again();
     site.stop();
-    // What it left names it, and is nobody's.
+    // Its old file still names it, but nobody uses the directory.
     let before = files(&site.path().join("state"));
     site.configure(&format!("{GROUP}PidFile other.pid\n"));
     assert_eq!(site.httpd(&["-t"]), (Some(0), "Syntax OK\n".into()));
     assert_eq!(files(&site.path().join("state")), before);
-    // A file that is none of ours is left as it is, and is for the start to judge.
+    // A foreign file is left as it is; the start decides about it.
     let path = site.path().join("state/.instance");
     fs::remove_file(&path).unwrap();
     symlink("/etc/passwd", &path).unwrap();
@@ -277,7 +279,7 @@ fn apachectl_t_creates_and_changes_no_file() {
     assert_eq!(fs::read_link(&path).unwrap(), Path::new("/etc/passwd"));
 }
 
-/// With `httpd -X` the parent serves, and keeps its claim.
+/// With `httpd -X` the parent itself serves, and keeps its claim.
 #[test]
 fn apache_with_one_process_claims_its_directory() {
     let one = site();

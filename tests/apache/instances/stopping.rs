@@ -1,5 +1,5 @@
-//! `httpd -k graceful-stop`, then `httpd -k start`, while a request is still under way: the next Apache
-//! serves at once beside the parent that is stopping.
+//! `httpd -k graceful-stop` and then `httpd -k start` while a request is still under way: the next
+//! Apache serves at once, beside the parent that is stopping.
 
 use crate::apache;
 use crate::backend::{self, Backend};
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 const PID: &str = "httpd.pid";
 
-/// Backends that hold each request to `/held` until they are told to let it go.
+/// Backends that hold each request to `/held` until the test releases it.
 struct Held {
     backends: Vec<Backend>,
     free: Arc<AtomicBool>,
@@ -56,7 +56,7 @@ impl Held {
         )
     }
 
-    /// A request to the first slot, which is then the only one under way there, or one of `number`.
+    /// Sends a request that the first slot holds, as the only one there, or as one of `number`.
     fn ask(&self, site: &Site, number: usize) -> JoinHandle<Message> {
         let address = site.address;
         let asked =
@@ -89,7 +89,7 @@ fn serves(site: &Site, slot: &str) {
     assert!(answer.starts_with(&format!("slot={slot} ")), "{answer}: {}", site.log());
 }
 
-/// What slotctl counts in a slot.
+/// The number in flight in a slot, from slotctl.
 fn in_flight(site: &Site, slot: &str) -> u64 {
     let status: serde_json::Value =
         serde_json::from_str(&site.run(&["status", "app", "--json"])).unwrap();
@@ -112,8 +112,8 @@ fn drains(site: &Site, slot: &str, code: i32) {
     assert_eq!(out.status.code(), Some(code), "{slot}: {}", text(&out));
 }
 
-/// The files of both directories: path, number, length, times, and content of all but the counts, which
-/// children write.
+/// The files of both directories: path, inode, length, times, and content of all except the counts,
+/// which children write.
 fn files(site: &Site) -> Vec<(PathBuf, [i64; 4], Vec<u8>)> {
     let dirs = ["state", "run"].map(|dir| fs::read_dir(site.path().join(dir)).unwrap());
     let look = |path: PathBuf| {
@@ -140,7 +140,7 @@ fn the_next_apache_serves_at_once_beside_a_parent_that_is_stopping() {
         let old = Daemon::start(&site, PID);
         serves(&site, "a");
         let request = held.ask(&site, 1);
-        // One more is half sent: an old child will choose its slot when the rest comes.
+        // Half of another request: an old child chooses its slot when the rest comes.
         let mut half = TcpStream::connect(site.address).unwrap();
         half.write_all(b"GET /name.txt HTTP/1.1\r\n").unwrap();
         thread::sleep(Duration::from_millis(200));
@@ -179,7 +179,7 @@ fn the_next_apache_serves_at_once_beside_a_parent_that_is_stopping() {
         until(|| !old.lives()).unwrap_or_else(|| panic!("{mpm:?}: {}", site.log()));
         assert_eq!(files(&site), before, "{mpm:?}: a parent that stops changes nothing");
 
-        // The claim of the new one is unharmed: another instance is refused.
+        // The claim of the new Apache is intact: another instance is refused.
         assert!(new.lives());
         serves(&site, "b");
         new.graceful(&site);
@@ -196,12 +196,12 @@ fn the_next_apache_serves_at_once_beside_a_parent_that_is_stopping() {
     }
 }
 
-/// Room for so many processes makes more rows than the least, or just as many.
+/// Numbers of processes that need more rows than the minimum, or exactly as many.
 const MANY: &str = "ServerLimit 40\nMaxRequestWorkers 1280\n";
 
 #[test]
 fn the_next_apache_may_have_other_slots_and_other_limits() {
-    // The third slot has come, or the one that is active has gone.
+    // The third slot was added, or the active one removed.
     for (limits, now, then, rest) in [
         (["", MANY], ["a", "b", "c"], "a", "c"),
         ([MANY, ""], ["", "b", "c"], "b", "c"),
@@ -233,7 +233,7 @@ fn the_next_apache_may_have_other_slots_and_other_limits() {
             site.flip(rest);
         }
         serves(&site, rest);
-        // A process of the new one that has taken over a row has not taken the old one's.
+        // A process of the new Apache does not take over a row of the old one.
         for _ in 0..2 {
             new.graceful(&site);
             drains(&site, "a", 124);
@@ -300,7 +300,7 @@ fn several_parents_may_be_stopping_at_once() {
     assert_eq!(site.httpd(&["-t"]).0, Some(1));
 }
 
-/// What is no line of an instance.
+/// Contents that are no valid line.
 const FOREIGN: [&[u8]; 6] = [
     b"",
     b"1 pid:[4026531836] /run/apache2/apa",
@@ -343,7 +343,7 @@ fn apache_starts_with_a_damaged_instance_file() {
         new.graceful(&site);
         old = new;
     }
-    // A restart mends it as well, in silence.
+    // A restart repairs it as well, without a log line.
     fs::write(&path, "x").unwrap();
     old.graceful(&site);
     assert_eq!(fs::read(&path).unwrap(), whole);

@@ -1,4 +1,4 @@
-//! Files that are damaged while Apache serves: its processes live, and nobody is told a lie.
+//! Files that are damaged while Apache serves: its processes live, and nobody gets a wrong answer.
 
 use super::{assert_serves, control, group, started};
 use crate::site::{Mpm, Site, end_all, text, until};
@@ -8,10 +8,10 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// A whole word, of a slot that the configuration has not.
+/// A valid word with a slot that is not configured.
 const OF_NO_SLOT: u64 = 0x0123_4567_89ab_cdef;
 
-/// As `> app.slot` does it, and `cp backup app.slot` at first.
+/// As `> app.slot` does, and `cp backup app.slot` at its beginning.
 fn cut(path: &Path, len: u64) {
     File::options().write(true).open(path).unwrap().set_len(len).unwrap();
 }
@@ -20,7 +20,7 @@ fn counts(site: &Site) -> PathBuf {
     site.path().join("run/app.counts")
 }
 
-/// So many requests are answered by the slot, and none of the processes has ended.
+/// Checks that the slot answers this many requests, and that no process has ended.
 #[track_caller]
 fn serves_on(site: &Site, slot: &str, children: &[i32]) {
     for n in 0..20 {
@@ -32,7 +32,7 @@ fn serves_on(site: &Site, slot: &str, children: &[i32]) {
     assert!(!site.log().contains("Bus error"), "{}", site.log());
 }
 
-/// slotctl fails with this code and these words.
+/// Checks that slotctl fails with this code and these words.
 #[track_caller]
 fn refuses(site: &Site, args: &[&str], code: i32, words: &str) {
     let out = site.slotctl(args).output().unwrap();
@@ -51,7 +51,7 @@ fn truncating_the_control_file_kills_no_process() {
         cut(&control(&site), len);
         serves_on(&site, slot, &children);
         let log = site.log().split_off(logged);
-        // Of a page that begins before the end, the rest is zeros: no fault, but perhaps no word.
+        // The rest of a page that begins before the end is zeros: no fault, but perhaps no word.
         let says = format!(
             "SLOT0020: group \"app\": app.slot was cut short; this process serves slot {slot:?}"
         );
@@ -61,7 +61,7 @@ fn truncating_the_control_file_kills_no_process() {
         refuses(&site, &["doctor"], 1, &format!("it has {len} bytes and not 4096"));
         assert_eq!(log.contains("the control word 0x"), len == 10, "{log}");
 
-        // What comes back is not what those processes see.
+        // Those processes do not see the restored file.
         fs::write(control(&site), &backup).unwrap();
         serves_on(&site, slot, &children);
         if len == 0 {
@@ -101,7 +101,7 @@ fn truncating_the_counts_kills_no_process_and_falsifies_no_count() {
         serves_on(&site, "a", &children);
         refuses(&site, &["drain", "app", "b"], 1, "are not counted where slotctl can see it");
         refuses(&site, &["doctor"], 1, "app.counts");
-        // A process that begins now finds them as they are.
+        // A new process sees the file as it is now.
         let (first, children) = (children[0], &children[1..]);
         end_all(&[first]);
         until(|| site.children().len() > children.len()).unwrap();
@@ -109,7 +109,7 @@ fn truncating_the_counts_kills_no_process_and_falsifies_no_count() {
         // Flips need no counts.
         site.flip("b");
         serves_on(&site, "b", children);
-        // Of its old length again: what the processes count is not there all the same.
+        // Of its old length again, but without what the processes count.
         cut(&counts(&site), whole);
         serves_on(&site, "b", children);
         refuses(&site, &["drain", "app", "a"], 1, "are not counted where slotctl can see it");
@@ -139,7 +139,7 @@ fn damaging_the_control_file_in_place_kills_no_process() {
     let children = site.children();
     let whole = fs::read(control(&site)).unwrap();
     let file = File::options().write(true).open(control(&site)).unwrap();
-    // A bit of each field but the word: the processes look at that alone.
+    // One bit of each field except the word: processes read only the word.
     for at in [0, 8, 12, 16, 32, 40, 568, 572, 575, 576] {
         file.write_all_at(&[whole[at] ^ 1], at as u64).unwrap();
         serves_on(&site, "b", &children);
@@ -147,14 +147,14 @@ fn damaging_the_control_file_in_place_kills_no_process() {
         refuses(&site, &["doctor"], 1, "app.slot");
         file.write_all_at(&whole, 0).unwrap();
     }
-    // Words of no slot, of a slot that is not, and of the other one, but for a bit.
+    // Words of no slot, of a missing slot, and of the other slot with one wrong bit.
     let right = u64::from_ne_bytes(whole[64..72].try_into().unwrap());
     for word in [0, u64::MAX, 63 << 26 | 5, 0x0123_4567_89ab_cdee, right ^ 1 << 26] {
         file.write_all_at(&word.to_ne_bytes(), 64).unwrap();
         serves_on(&site, "b", &children);
         refuses(&site, &["flip", "app", "a"], 1, "its control word");
     }
-    // What may be the slot of a newer configuration: none is better than a wrong one.
+    // It may be the slot of a newer configuration: no slot is better than a wrong one.
     file.write_all_at(&OF_NO_SLOT.to_ne_bytes(), 64).unwrap();
     assert_eq!(site.get("/name.txt").status(), 503);
     let told = site.log().matches("the control word 0x").count();
@@ -163,7 +163,7 @@ fn damaging_the_control_file_in_place_kills_no_process() {
     serves_on(&site, "b", &children);
     site.flip("a");
     serves_on(&site, "a", &children);
-    // Gone, or another in its place: the processes have the one that they had.
+    // Removed or replaced: the processes keep the file that they had.
     fs::rename(control(&site), site.path().join("aside")).unwrap();
     serves_on(&site, "a", &children);
     refuses(&site, &["flip", "app", "b"], 7, "no group");
@@ -184,8 +184,8 @@ fn a_foreign_bus_error_ends_the_process_as_without_the_module() {
     end_all(&[child]);
 }
 
-/// A module that recovers from its own SIGBUS by `siglongjmp` answers so to this many requests, in
-/// all processes, and can be interrupted by the next.
+/// Checks that a module which recovers from its own SIGBUS with `siglongjmp` answers so to this
+/// many requests, in all processes, and can be interrupted again.
 #[track_caller]
 fn recovers(site: &Site, how: &str) {
     for n in 0..40 {
@@ -196,14 +196,15 @@ fn recovers(site: &Site, how: &str) {
 
 #[test]
 fn two_modules_can_recover_from_bus_errors_in_one_process() {
-    // Its handler was there before ours, came later and passes on, or comes and goes.
+    // Its handler was installed before ours, or later and passes signals on, or is installed for a
+    // moment.
     for mpm in [Mpm::Event, Mpm::Prefork] {
         for how in ["early", "late", "once"] {
             let mut site = Site::of(mpm);
             site.docroots(&super::SLOTS);
             let module = site.build_module("tests/apache/hostile/sigbus.c");
             let lines = format!("LoadModule sigbus_module {}\n", module.display());
-            // As many as there are now stay.
+            // The number of children stays the same.
             let stay = if mpm == Mpm::Prefork { "MaxSpareServers 30\n" } else { "" };
             site.start(&(lines + &group(&["a", "b"]) + stay));
             site.flip("b");
@@ -220,7 +221,7 @@ fn two_modules_can_recover_from_bus_errors_in_one_process() {
             let lost = format!("this process serves slot {:?}", "b");
             assert!(site.log().contains(&lost), "{mpm:?} {how}: {}", site.log());
 
-            // What is nobody's ends the process that it comes to, and no other.
+            // A foreign SIGBUS ends its process, and no other.
             let mut client = crate::http::Client::of(site.address);
             assert!(client.ask("GET", "/sigbus?nobody", b"").is_err(), "{mpm:?} {how}");
             let ended = || site.log().matches("exit signal Bus error").count();

@@ -1,4 +1,4 @@
-//! Whatever lies where a file or a directory of ours should, Apache starts, and says what it found.
+//! Apache starts with anything in place of a file or directory of mod_slot, and says what it found.
 
 use super::{assert_serves, change, control, group, history, page, started};
 use crate::site::{Site, text, until};
@@ -9,10 +9,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::path::Path;
 use std::process::Command;
 
-/// What may come to lie in a file's place, or become of it.
+/// Kinds of damage to a file.
 type Harm = fn(&Path);
 
-/// A file outside that must stay as it is.
+/// A file outside that must not change.
 fn outside(beside: &Path) -> std::path::PathBuf {
     beside.parent().unwrap().parent().unwrap().join("outside")
 }
@@ -43,7 +43,7 @@ fn nobody() -> u32 {
     User::from_name("nobody").unwrap().expect("there is a nobody").uid.as_raw()
 }
 
-/// What becomes of the control file, and what Apache then says of it.
+/// Kinds of damage to the control file, and what Apache then logs.
 const HARMS: [(&str, Harm, &str); 15] = [
     ("empty", |path| drop(File::create(path)), "it has 0 bytes and not 4096"),
     (
@@ -113,7 +113,7 @@ fn a_damaged_control_file_is_moved_aside_and_the_default_serves() {
     assert_eq!(flips, if geteuid().is_root() { HARMS.len() } else { HARMS.len() - 1 });
 }
 
-/// What it is, whose, and its bytes.
+/// Kind, owner and content of a file.
 fn look(path: &Path) -> (u64, u32, u32, Option<Vec<u8>>) {
     let meta = fs::symlink_metadata(path).unwrap();
     let content = meta.is_file().then(|| fs::read(path).unwrap());
@@ -133,7 +133,7 @@ fn a_writable_control_file_is_closed_to_others_and_obeyed() {
     }
 }
 
-/// All other files, and one that a killed start may have left.
+/// All other files, and a leftover of a killed start.
 const OTHERS: [&str; 8] = [
     "state/app.lock",
     "state/app.history",
@@ -165,7 +165,7 @@ fn apache_serves_the_recorded_slot_with_anything_in_place_of_its_other_files() {
             let served = site.get("/name.txt").text();
             assert_eq!(served, "slot=b\n", "{file}: {name}: {}", site.log());
             assert_eq!(page(&outside), before, "{file}: {name}");
-            // Nothing of it has to be there for the next.
+            // The next case begins with a new directory.
             let path = site.path().join(file);
             if path.is_dir() {
                 fs::remove_dir_all(path).unwrap();
@@ -180,7 +180,7 @@ fn apache_serves_the_recorded_slot_with_anything_in_place_of_its_other_files() {
     assert_serves(&site, "a");
 }
 
-/// slotctl, and what it says on its two outputs.
+/// Runs slotctl. Returns both outputs.
 fn says(site: &Site, args: &[&str]) -> (Option<i32>, String, String) {
     let out = site.slotctl(args).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -238,7 +238,7 @@ fn an_unsafe_state_directory_is_obeyed_and_not_flipped() {
                 assert!(err.contains(&way_out), "{args:?}: {err}");
             }
             assert_eq!(site.get("/name.txt").text(), "slot=b\n");
-            // It is mended as it says, and no restart is needed.
+            // The suggested command repairs it, and no restart is needed.
             let command = format!("{mend}{}", state.display());
             assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success());
             site.flip("a");
@@ -267,7 +267,7 @@ fn a_new_slot_waits_until_the_unsafe_directory_is_repaired() {
     site.graceful();
     site.flip("c");
     until(|| site.get("/name.txt").text() == "slot=c\n").unwrap();
-    // What is configured no more can't be recorded there.
+    // The fallback to the default cannot be recorded there.
     fs::set_permissions(&state, Permissions::from_mode(0o777)).unwrap();
     change(&site, &group(&["a", "b"]));
     assert_eq!(site.get("/name.txt").text(), "slot=a\n", "{}", site.log());
@@ -287,7 +287,7 @@ fn a_new_slot_waits_until_the_unsafe_directory_is_repaired() {
     assert_serves(&site, "b");
 }
 
-/// State directories that cannot be used, made at a path, and what Apache says of them.
+/// Unusable state directories, created at a path, and what Apache logs.
 const PLACES: [(&str, Harm, &str); 6] = [
     ("a file", |path| fs::write(path, "a file\n").unwrap(), "cannot create the directory"),
     ("a pipe", replace_by_pipe, "cannot create the directory"),
@@ -341,7 +341,7 @@ fn without_a_state_directory_apache_serves_the_default_and_says_so() {
             site
         };
         assert_stuck(&site, why, &[]);
-        // Once it is gone, a restart is enough.
+        // After its removal, a restart is enough.
         let state = site.path().join("state");
         fs::remove_file(&state).or_else(|_| fs::remove_dir_all(&state)).unwrap();
         site.restart();
@@ -418,7 +418,7 @@ fn a_runtime_directory_that_others_could_change_counts_nothing() {
         assert_eq!(elsewhere.into_iter().flatten().count(), 0, "{name}");
         assert!(!run.join("app.counts").exists() && !run.join("rows.lock").exists(), "{name}");
         let out = site.slotctl(&["drain", "app", "a"]).output().unwrap();
-        // Where a link of his leads to, Apache says nothing at all.
+        // Apache writes nothing where the attacker's link leads.
         let code = if name.contains("link") { 7 } else { 1 };
         assert_eq!(out.status.code(), Some(code), "{name}: {}", text(&out));
     }
@@ -428,7 +428,7 @@ fn a_runtime_directory_that_others_could_change_counts_nothing() {
 fn a_replaced_control_file_is_not_flipped() {
     let site = started(&["a", "b"]);
     let (path, aside) = (control(&site), site.path().join("aside"));
-    // From a backup, made a moment ago.
+    // From a fresh backup.
     fs::copy(&path, &aside).unwrap();
     fs::rename(&aside, &path).unwrap();
     let out = site.slotctl(&["flip", "app", "b"]).output().unwrap();
@@ -453,7 +453,7 @@ fn a_replaced_control_file_is_not_flipped() {
 pub(super) struct Mount(std::path::PathBuf);
 
 impl Mount {
-    /// Mounts at `at`, which it makes; reports a skip and returns `None` if that fails.
+    /// Mounts at `at`, which it creates; reports a skip and returns `None` if that fails.
     pub(super) fn new(at: &Path, args: &[&str]) -> Option<Self> {
         fs::create_dir_all(at).unwrap();
         let mounted = Command::new("mount").args(args).arg(at).status();

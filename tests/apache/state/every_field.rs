@@ -1,5 +1,6 @@
-//! One start of Apache on many records, each damaged in a way of its own: it starts, says of each
-//! what it found, and serves the recorded slot where the damage means nothing, and else the default.
+//! One start of Apache with many control files, each damaged differently: Apache starts, says what
+//! it found in each, and serves the recorded slot if the damage does not matter, and otherwise the
+//! default.
 
 use super::site;
 use mod_slot::ops::flip::{Conditions, flip};
@@ -8,7 +9,7 @@ use mod_slot::state::actor::Actor;
 use mod_slot::state::control::{Control, PAGE, entry_offset};
 use std::fs;
 
-/// What becomes of a record.
+/// Damage to a control file.
 #[derive(Clone, Copy, Debug)]
 enum Damage {
     Length(usize),
@@ -26,8 +27,8 @@ impl Damage {
     }
 }
 
-/// Each length at which a field begins or ends, and longer ones; a bit of each byte of the header;
-/// each bit of the word; bits of each part of the names, of what lies between, and of the rest.
+/// Each length at which a field begins or ends, and longer ones; one bit of each byte of the
+/// header; each bit of the word; bits of each part of the names, of the gaps, and of the rest.
 fn damages() -> Vec<Damage> {
     let (first, second) = (entry_offset(0), entry_offset(1));
     let lengths = [0, 1, 8, 12, 16, 32, 40, 44, 64, 68, 72, first, first + 9, second, 4095];
@@ -91,7 +92,7 @@ fn apache_starts_with_any_field_of_a_control_file_damaged() {
     for (app, damage, _, means_nothing) in &found {
         let says = format!("{app}.slot is unusable");
         assert_eq!(status.matches(&says).count(), usize::from(!means_nothing), "{app}: {damage:?}");
-        // Where only the name of the slot that is not active is lost, a flip to it has to wait for a start.
+        // If only the name of the idle slot is lost, a flip to it must wait for a start.
         let page = fs::read(dirs.control(app)).unwrap();
         let read = page.try_into().ok().and_then(|page| Control::decode(&page).ok());
         let is_lost = read.is_none_or(|control| control.index_of("a").is_none());

@@ -1,4 +1,4 @@
-//! A start that does not wait for who holds the writers' lock, and one that has nothing to wait for.
+//! A start that cannot get the writers' lock, and one that does not need it.
 
 use super::{assert_serves, control, group, started};
 use crate::site::{Site, text, until};
@@ -19,7 +19,7 @@ fn said(site: &Site, args: &[&str]) -> (Option<i32>, String) {
     (out.status.code(), text(&out))
 }
 
-/// `slotctl flip app SLOT`, which is stopped once it is at a call on a file, and its own process.
+/// Runs `slotctl flip app SLOT`, stopped when it makes a call on a file. Returns its process.
 fn stopped_at(site: &Site, slot: &str, file: &str, call: &str, nth: usize) -> (Child, Pid) {
     let slotctl = site.slotctl(&["flip", "app", slot]);
     let log = site.path().join("slotctl.strace");
@@ -44,8 +44,8 @@ fn go_on((child, pid): (Child, Pid)) -> (Option<i32>, String) {
 
 #[test]
 fn a_flip_stopped_during_a_reload_that_removes_its_target_fails() {
-    // With the lock, before it reads anything; before the store; behind it; and before it says that it is
-    // done. At a call, it has opened the file that is replaced then, and has not read it yet.
+    // With the lock, before it reads anything; before the store; after it; and before it reports
+    // success. At a call, it has opened the file that is then replaced, and has not read it yet.
     for (file, call, nth, is_stored) in [
         ("state/app.lock", "flock", 1, false),
         ("run/app.json", "openat", 3, false),
@@ -113,7 +113,7 @@ fn a_flip_during_a_reload_that_removes_its_target_leaves_a_configured_slot_activ
     assert!(made > 0 && refused > 0, "{made} made, {refused} refused");
 }
 
-/// So many groups, of these slots.
+/// This many groups with these slots.
 fn many(count: usize, slots: &[&str]) -> String {
     let lines: String = slots.iter().map(|s| format!("Slot {s} - docroot=ROOT/{s}\n")).collect();
     (0..count).map(|n| format!("<SlotGroup g{n}>\n{lines}</SlotGroup>\n")).collect()
@@ -159,7 +159,7 @@ fn a_held_lock_delays_only_reloads_that_change_a_group() {
     until(|| site.get("/name.txt").text() == "slot=c\n").unwrap();
 }
 
-/// The calls of Apache's parent since the last one was looked at.
+/// The calls of Apache's parent since the last look.
 fn calls(site: &Site, seen: &mut usize) -> Vec<String> {
     let log = fs::read_to_string(site.path().join("strace.log")).unwrap_or_default();
     let lines: Vec<_> = log.lines().map(str::to_owned).collect();

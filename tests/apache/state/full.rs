@@ -1,5 +1,5 @@
-//! Where the runtime directory's file system has no room for the counts, requests are served, slots
-//! flip, and slotctl lives.
+//! Without room for the counts on the runtime directory's file system, requests are served, slots
+//! flip, and slotctl works.
 
 use super::damage::Mount;
 use super::{assert_serves, group};
@@ -7,7 +7,7 @@ use crate::site::{Site, text};
 use std::fs;
 use std::process::Command;
 
-/// A site whose runtime directory has so much room, if one can be had.
+/// A site whose runtime directory has this much room, if it can be mounted.
 fn started(size: &str) -> Option<(Site, Mount)> {
     let mut site = super::site();
     let tmpfs = ["-t", "tmpfs", "tmpfs", "-o", &format!("mode=755,size={size}")];
@@ -16,7 +16,7 @@ fn started(size: &str) -> Option<(Site, Mount)> {
     Some((site, mount))
 }
 
-/// Until nothing more fits.
+/// Fills the file system.
 fn fill(site: &Site) {
     let filled = fs::write(site.path().join("run/filled"), vec![0; 64 << 20]);
     assert!(filled.is_err(), "there was room for all");
@@ -40,7 +40,7 @@ fn without_room_for_the_counts_apache_says_so_and_serves() {
     drop(mount);
 }
 
-/// So many groups do not take the memory of all their rows at the start.
+/// Many groups do not take memory for all their rows at the start.
 #[test]
 fn unused_counts_take_no_memory_and_a_full_disk_stops_no_request() {
     let mut site = super::site();

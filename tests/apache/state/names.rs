@@ -1,5 +1,5 @@
-//! A group that is named by release, with a reload for each: names come and go for ever, and no process
-//! ever takes the index of a new one for the slot that it had there.
+//! A group with slots named by release, and a reload for each: names come and go for ever, and no
+//! process takes the index of a new name for its old slot.
 
 use super::{Half, assert_serves, group, site};
 use crate::site::{Site, until};
@@ -12,7 +12,7 @@ fn release(n: usize) -> String {
     format!("r{n}")
 }
 
-/// The site with a docroot for each release, and a configuration of these.
+/// A site with a docroot for each release, and the lines of a group of these releases.
 fn releases() -> (Site, impl Fn(&[usize]) -> String) {
     let site = site();
     let names: Vec<_> = (0..=RELEASES).map(release).collect();
@@ -47,10 +47,10 @@ fn slots_can_be_named_by_release_for_ever() {
         }
         site.flip(&new);
         assert_eq!(site.active(), new);
-        // A process of the configuration before may have the connection, until it ends.
+        // A child of the old configuration may have the connection, until it ends.
         until(|| site.get("/name.txt").text() == format!("slot={new}\n"))
             .unwrap_or_else(|| panic!("{n}: {}", site.log()));
-        // The table is full. What has another index than one of theirs, they don't know.
+        // The table is full. They do not know a slot with another index than theirs.
         if n > 66
             && let Some(half) = old.pop()
         {
@@ -67,7 +67,7 @@ fn slots_can_be_named_by_release_for_ever() {
         assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     }
     assert!(!site.log().contains("[slot:error] [pid") || !site.log().contains("no room"));
-    // The way back to a release whose name is gone.
+    // Back to a release whose name is gone.
     site.configure(&lines(&[3, RELEASES]));
     site.graceful();
     site.flip("r3");
@@ -97,7 +97,7 @@ fn a_new_slot_waits_while_old_processes_know_all_indexes() {
     until(|| site.get("/name.txt").text() == "slot=r62\n").unwrap();
     let answer = half.finish();
     assert!(answer.ends_with("slot=r62\n"), "the old process knows it: {answer}");
-    // Its process has ended soon.
+    // Its process ends soon.
     until(|| {
         site.graceful();
         site.slotctl(&["flip", "app", "r64"]).output().unwrap().status.success()
@@ -107,7 +107,7 @@ fn a_new_slot_waits_while_old_processes_know_all_indexes() {
     assert_eq!(site.active(), "r64");
 }
 
-/// They have no parent that could tell of them.
+/// No parent knows of them.
 #[test]
 fn a_name_known_to_an_orphan_keeps_its_index() {
     let (mut site, lines) = releases();

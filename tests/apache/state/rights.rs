@@ -1,4 +1,4 @@
-//! Who owns what, and who may what.
+//! Owners, modes and permissions.
 
 use super::{assert_serves, change, control, group, site, started};
 use crate::site::{Site, text, until};
@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-/// A group of every system; its members are the operators.
+/// Every system has this group; its members are the operators.
 const OPERATORS: &str = "daemon";
 
 fn gid(name: &str) -> u32 {
@@ -21,7 +21,7 @@ fn user(name: &str) -> User {
     User::from_name(name).unwrap().expect("the user is there")
 }
 
-/// As the manual's table of files has it.
+/// The files, owners and modes of the manual's table.
 fn assert_files(site: &Site, record: u32, private: u32, operators: u32) {
     let root = geteuid().as_raw();
     let own = getegid().as_raw();
@@ -82,10 +82,10 @@ fn the_umask_changes_no_mode() {
     }
 }
 
-/// slotctl, as another user and group, with no other groups.
+/// Runs slotctl as another user and group, without other groups.
 fn run_as(site: &Site, uid: u32, gid: u32, args: &[&str]) -> Output {
-    // Where it was built may not be open to all. A process of its own makes the copy: a file that
-    // this one has open for writing could not be executed meanwhile.
+    // The target directory may be closed to other users. A separate process makes the copy, because
+    // a file that this process has open for writing cannot be executed.
     let program = site.path().join("slotctl");
     if !program.exists() {
         let mut copy = std::process::Command::new("cp");
@@ -142,7 +142,7 @@ fn an_operator_flips_one_group_and_others_none() {
     assert_eq!(super::history(&site)[0]["user"], "nobody");
 }
 
-/// What a process has mapped of a file: the permissions.
+/// The permissions of a process's mappings of a file.
 fn mapped(pid: i32, file: &str) -> Vec<String> {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
     let of_file = maps.lines().filter(|line| line.ends_with(file));
@@ -180,7 +180,7 @@ fn no_process_of_apache_can_write_a_control_file() {
         });
         guards.count()
     };
-    // One that was just forked has no lock yet, and one of before may be about to end.
+    // A newly forked child has no lock yet, and an old one may be about to end.
     let mut children = Vec::new();
     let settled = until(|| {
         children = site.children();
@@ -197,7 +197,8 @@ fn no_process_of_apache_can_write_a_control_file() {
         assert!(counts.iter().any(|how| how == "rw-s"), "{pid}: {counts:?}");
         let opened = opened(pid);
         assert!(opened.iter().any(|(path, write)| *write && path.ends_with("error.log")));
-        // The parent has its claim to the directory; all have the locks of names, for reading only.
+        // The parent has its claim to the directory; all processes have the file of names, for
+        // reading only.
         let claim = |path: &Path| pid == site.pid() as i32 && path.ends_with(".instance");
         let names = |path: &Path, write: bool| path.ends_with(".names") && !write;
         let mut of_state = opened.iter().filter(|(path, _)| path.starts_with(&state));
@@ -213,10 +214,10 @@ fn no_process_of_apache_can_write_a_control_file() {
     }
 }
 
-/// A user whom no file of the system names, as containers have them.
+/// A user without a name, as in containers.
 const ANY: u32 = 64_990;
 
-/// An Apache of `ANY` and `gid`, whose directories are root's and `gid`'s to write.
+/// An Apache of `ANY` and `gid`, whose directories belong to root and are writable by `gid`.
 fn site_of_any(gid: u32) -> Site {
     let site =
         site().with_script(&format!("exec setpriv --reuid {ANY} --regid {gid} --clear-groups"));
@@ -255,7 +256,7 @@ fn an_apache_of_any_user_works_where_its_group_may_write() {
         site.restart();
         assert_eq!(site.get("/name.txt").text(), "slot=b\n");
         assert!(!site.log().contains("[slot:error]"), "{}", site.log());
-        // Another group may be that of `User`: root does not follow it.
+        // Another group may be that of `User`, so root does not trust it.
         let by_root = run_as(&site, 0, 0, &["flip", "app", "a"]);
         assert_eq!(by_root.status.success(), gid == 0, "{}", text(&by_root));
         let served = site.get("/name.txt").text();

@@ -1,4 +1,5 @@
-//! A private Apache: its files in a temporary directory, gone when this program ends in any way.
+//! A private Apache with its files in a temporary directory, which is removed when this program
+//! ends in any way.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Group, Pid, User, geteuid};
@@ -14,16 +15,16 @@ use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 use tempfile::TempDir;
 
-/// What Apache's error log says when all is ready, after a start and after a restart.
+/// The line of Apache's error log when everything is ready, after a start and after a restart.
 pub const SERVES: &str = "resuming normal operations";
 
-/// Where free ports are looked for.
+/// The range of ports to choose from.
 const PORTS: Range<u16> = 12_000..32_000;
 
 /// How Apache divides its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mpm {
-    /// Threads, with one that looks after idle connections.
+    /// Threads, one of which handles idle connections.
     Event,
     /// Threads.
     Worker,
@@ -57,7 +58,7 @@ impl Mpm {
     }
 }
 
-/// Where the parts are.
+/// The programs and modules under test.
 pub struct Parts {
     /// Apache's program.
     pub httpd: PathBuf,
@@ -68,8 +69,8 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Apache's program from `HTTPD`, that of `APXS`, or the one in the usual places; its modules from `APXS`, or its
-    /// own; ours from `MOD_SLOT`, or as cargo builds it.
+    /// Finds Apache's program: `HTTPD`, the one of `APXS`, or the one in the usual places; its
+    /// modules, from `APXS` or itself; and our module, `MOD_SLOT` or the one that cargo builds.
     pub fn find() -> Result<Self, String> {
         let (httpd, modules) = find_apache(named("HTTPD"), named("APXS"))?;
         let module = named("MOD_SLOT").unwrap_or_else(built_module);
@@ -78,7 +79,7 @@ impl Parts {
         Ok(Self { httpd, modules, module })
     }
 
-    /// LoadModule for each of `names`, but for what is built in.
+    /// LoadModule lines for `names`, except for modules that are built in.
     pub fn load(&self, names: &[&str]) -> String {
         let line = |name: &&str| {
             let path = self.modules.join(format!("mod_{name}.so"));
@@ -91,25 +92,25 @@ impl Parts {
     }
 }
 
-/// `cargo test` makes the module beside its program, and nowhere else.
+/// `cargo test` builds the module only beside its program.
 fn built_module() -> PathBuf {
     let beside = env::current_exe().unwrap_or_default().with_file_name("libmod_slot.so");
     if beside.exists() { beside } else { built("libmod_slot.so") }
 }
 
-/// What cargo built in the profile of this example.
+/// A file that cargo built in the profile of this program.
 pub fn built(name: &str) -> PathBuf {
     let own = env::current_exe().unwrap_or_default();
     own.ancestors().nth(2).unwrap_or(Path::new("target/debug")).join(name)
 }
 
-/// What a variable of the environment names, if it is set and not empty.
+/// The path in an environment variable, if it is set and not empty.
 fn named(variable: &str) -> Option<PathBuf> {
     env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
-/// Apache's program, and the directory of its modules, where `HTTPD` and `APXS` name an installation, one of them, or
-/// neither.
+/// Finds Apache's program and the directory of its modules, if `HTTPD` and `APXS` name an
+/// installation, one of them does, or neither.
 pub fn find_apache(
     httpd: Option<PathBuf>,
     apxs: Option<PathBuf>,
@@ -135,7 +136,7 @@ pub fn find_apache(
     }
 }
 
-/// What `apxs` says of its Apache.
+/// Asks `apxs` about its Apache.
 pub fn ask_apxs(apxs: &Path, variable: &str) -> Result<String, String> {
     let out = Command::new(apxs).args(["-q", variable]).output();
     let out = out.map_err(|e| format!("{}: {e}; does APXS name an apxs?", apxs.display()))?;
@@ -158,22 +159,23 @@ pub fn apxs() -> PathBuf {
     named("APXS").or_else(beside).unwrap_or_else(|| "apxs".into())
 }
 
-/// What a program says of how it was built.
+/// Asks a program how it was built.
 fn ask_httpd(httpd: &Path) -> Result<String, String> {
     let out = Command::new(httpd).args(["-V", "-f", "/dev/null"]).output();
     let out = out.map_err(|e| format!("{}: {e}; does HTTPD name an httpd?", httpd.display()))?;
     Ok(String::from_utf8_lossy(&out.stdout).into_owned())
 }
 
-/// The minor module magic number of a program, which grows with each addition to what modules see.
+/// The minor module magic number of a program, which grows with each addition to the API of
+/// modules.
 pub fn magic(httpd: &Path) -> u32 {
     let said = ask_httpd(httpd).unwrap_or_default();
     let number = said.lines().find_map(|line| line.strip_prefix("Server's Module Magic Number:"));
     number.and_then(|n| n.rsplit_once(':')?.1.trim().parse().ok()).unwrap_or(0)
 }
 
-/// The modules that belong to a program: below its ServerRoot, or where distributions put them. It may be a script
-/// that starts the program.
+/// The modules of a program: below its ServerRoot, or where distributions put them. The program may
+/// be a script that starts the real one.
 fn own_modules(httpd: &Path) -> Result<PathBuf, String> {
     let said = ask_httpd(httpd)?;
     let root = said.lines().find_map(|line| line.trim().strip_prefix("-D HTTPD_ROOT="));
@@ -181,7 +183,7 @@ fn own_modules(httpd: &Path) -> Result<PathBuf, String> {
     let program = fs::canonicalize(httpd).unwrap_or_else(|_| httpd.into());
     let prefix = program.parent().and_then(Path::parent).unwrap_or(Path::new("/usr"));
     let mut places = vec![root.join("modules")];
-    // A script may stand anywhere. What it starts is Debian's if this is its root.
+    // A script may be anywhere. With this root, it starts Debian's Apache.
     for prefix in [prefix, Path::new("/usr")] {
         if prefix != Path::new("/usr") || root.starts_with("/etc") {
             let below =
@@ -195,15 +197,15 @@ fn own_modules(httpd: &Path) -> Result<PathBuf, String> {
     })
 }
 
-/// A directory that Apache's children can read: they run as another user when we are root.
+/// A directory that Apache's children can read, because as root they run as another user.
 pub fn directory(name: &str) -> io::Result<TempDir> {
     let root = tempfile::Builder::new().prefix(name).tempdir()?;
     fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755))?;
     Ok(root)
 }
 
-/// A port of the loopback device that nobody listens on, and that this program has not had before.
-/// It is below those that the system gives to clients, so that nobody takes it by chance.
+/// A free loopback port that this program has not had before. It is below the ports that the system
+/// gives to clients, so that no client takes it by chance.
 pub fn free_port() -> io::Result<SocketAddr> {
     static ASKED: AtomicU32 = AtomicU32::new(0);
     let first = std::process::id().wrapping_mul(257);
@@ -211,7 +213,7 @@ pub fn free_port() -> io::Result<SocketAddr> {
         let number = first.wrapping_add(ASKED.fetch_add(1, Ordering::Relaxed));
         let port = PORTS.start + (number % PORTS.len() as u32) as u16;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        // Not by binding it: a process that is forked meanwhile would have the port for a moment.
+        // Not by binding it: a process forked meanwhile would keep the port for a moment.
         if TcpStream::connect(address).is_err() {
             return Ok(address);
         }
@@ -234,7 +236,7 @@ pub fn preamble(root: &Path, listen: SocketAddr) -> String {
     )
 }
 
-/// Waits until somebody listens at `address`, for as long as `alive` and a minute allow.
+/// Waits until `address` has a listener, for a minute at most, as long as `alive`.
 pub fn await_port(address: SocketAddr, mut alive: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + Duration::from_secs(60);
     while TcpStream::connect(address).is_err() {
@@ -254,8 +256,8 @@ pub struct Apache {
 }
 
 impl Apache {
-    /// Starts it on the `httpd.conf` in `root`, and waits until it serves at `address`: it listens
-    /// before it has readied all, and hears signals last of all.
+    /// Starts it with the `httpd.conf` in `root`, and waits until it serves at `address`: it
+    /// listens before everything is ready, and handles signals last.
     pub fn start(parts: &Parts, root: &Path, address: SocketAddr) -> Result<Self, String> {
         let starts = || {
             let log = fs::read_to_string(root.join("error.log")).unwrap_or_default();
@@ -263,7 +265,8 @@ impl Apache {
         };
         let before = starts();
         let log = fs::File::create(root.join("start.log")).map_err(|e| e.to_string())?;
-        // A group of its own: Ctrl-C is for this program, which ends Apache in its own time.
+        // In a separate process group, because Ctrl-C is for this program, which ends Apache
+        // itself.
         let server = Command::new(&parts.httpd)
             .args(["-DFOREGROUND", "-f"])
             .arg(root.join("httpd.conf"))
@@ -287,7 +290,7 @@ impl Apache {
         Err(format!("Apache did not start:\n{}", apache.logs()))
     }
 
-    /// What it wrote on its start, and its error log.
+    /// Its output at the start, and its error log.
     pub fn logs(&self) -> String {
         let read = |name| fs::read_to_string(self.root.join(name)).unwrap_or_default();
         read("start.log") + &read("error.log")
@@ -298,7 +301,7 @@ impl Apache {
         self.server.id()
     }
 
-    /// Sends a signal to the parent alone.
+    /// Sends a signal to the parent only.
     pub fn signal(&self, signal: Signal) {
         let _ = kill(Pid::from_raw(self.server.id() as i32), signal);
     }
@@ -317,9 +320,9 @@ impl Drop for Apache {
     }
 }
 
-/// Ends the process `of`, its group if it has one of its own, when this program is gone, by Ctrl-C and
-/// by `kill -9` too: the keeper's standard input ends then. What is at `root` goes as well, if this
-/// program cannot remove it itself any more.
+/// Ends the process `of`, and its process group, when this program is gone, even by Ctrl-C or `kill
+/// -9`: then the keeper's standard input ends. Also removes `root` if this program can no longer do
+/// it.
 pub fn keeper(root: &Path, of: u32) -> io::Result<Child> {
     const SCRIPT: &str = r#"
         trap '' INT TERM HUP

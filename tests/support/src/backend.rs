@@ -1,4 +1,4 @@
-//! Backends that misbehave on cue, or remember what they were sent.
+//! Backends that misbehave on cue, or remember what they received.
 
 use crate::apache;
 use crate::http::Message;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use tungstenite::handshake::derive_accept_key;
 use tungstenite::protocol::{Role, WebSocket};
 
-/// A backend that answers each request as a closure says, a thread for each connection.
+/// A backend that answers each request with a closure, in one thread for each connection.
 pub struct Backend {
     /// Where it listens.
     pub address: SocketAddr,
@@ -25,9 +25,9 @@ pub struct Backend {
 
 #[derive(Default)]
 struct State {
-    /// What its WebSockets call themselves; those of a backend without a name echo bytes.
+    /// The name that its WebSockets send; without a name they echo bytes.
     name: Option<&'static str>,
-    /// What came in, byte for byte, a connection after the other; the first [`RECORDED`] bytes.
+    /// The received bytes, connection by connection; the first [`RECORDED`] bytes.
     received: Mutex<Vec<u8>>,
     connections: AtomicUsize,
     /// The connections that are open, by the order in which they were accepted.
@@ -54,7 +54,7 @@ struct Held {
 }
 
 impl Gate {
-    /// Returns when it is opened the next time, after a minute at most.
+    /// Waits until it is opened, for a minute at most.
     fn wait(&self) {
         let mut held = self.held.lock().unwrap();
         let before = held.opened;
@@ -66,7 +66,7 @@ impl Gate {
         held.waiting -= usize::from(waited.timed_out());
     }
 
-    /// Lets all go as soon as `count` wait; false if they do not come within 20 seconds.
+    /// Releases all requests as soon as `count` wait; false if they do not within 20 seconds.
     fn open(&self, count: usize) -> bool {
         let held = self.held.lock().unwrap();
         let missing = |held: &mut Held| held.waiting < count;
@@ -79,7 +79,7 @@ impl Gate {
     }
 }
 
-/// In the path of a request, this has the backend hold it until [`Backend::release`].
+/// In the path of a request, this makes the backend hold it until [`Backend::release`].
 const HELD: &str = "?held";
 
 const RECORDED: usize = 1 << 20;
@@ -90,8 +90,8 @@ impl Backend {
         Self::at(apache::free_port().unwrap(), name)
     }
 
-    /// The same at an address. `sleep=MILLIS` in the path makes it think, `size=BYTES` talkative; a
-    /// WebSocket hears each message back behind the name.
+    /// The same at an address. `sleep=MILLIS` in the path delays the answer, `size=BYTES` lengthens
+    /// it; a WebSocket returns each message after the name.
     pub fn at(address: SocketAddr, name: &'static str) -> Self {
         Self::serving(address, Some(name), move |request| {
             let (method, path) = request.method_and_path();
@@ -111,8 +111,8 @@ impl Backend {
         })
     }
 
-    /// On a free port, answering as [`Backend::named`] does. It thinks for `pause` about a GET, four times as long
-    /// about a POST, and not at all about a path that ends in `/now`.
+    /// On a free port, answering as [`Backend::named`] does: after `pause` for a GET, four times as
+    /// long for a POST, and at once for a path that ends in `/now`.
     ///
     /// # Errors
     ///
@@ -128,7 +128,7 @@ impl Backend {
         }))
     }
 
-    /// At an address, answering with what `answer` returns, whole.
+    /// At an address, answering with the whole result of `answer`.
     pub fn start(
         address: SocketAddr,
         answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static,
@@ -141,7 +141,7 @@ impl Backend {
         name: Option<&'static str>,
         answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static,
     ) -> Self {
-        // A process that is forked this moment may still hold the listener of the one before.
+        // A process that is just being forked may still have the listener of the backend before.
         let mut listener = None;
         until(|| TcpListener::bind(address).map(|bound| listener = Some(bound)).is_ok());
         let listener = listener.unwrap_or_else(|| panic!("{address} is in use"));
@@ -165,7 +165,7 @@ impl Backend {
         Self { address, slot: name.unwrap_or_default(), state, listener: Some(listener) }
     }
 
-    /// What came in since the last time this was asked.
+    /// Takes the bytes received since the last call.
     pub fn received(&self) -> Vec<u8> {
         std::mem::take(&mut self.state.received.lock().unwrap())
     }
@@ -175,35 +175,34 @@ impl Backend {
         self.state.connections.load(SeqCst)
     }
 
-    /// How many requests it is at work on: from their heads on, and until the answer is about to be
-    /// sent.
+    /// The number of requests at work: from their heads until their answers are about to be sent.
     pub fn busy(&self) -> usize {
         self.state.busy.load(SeqCst)
     }
 
-    /// Whether nobody may come in.
+    /// Declares that no request may come in, or that requests may come in again.
     pub fn close(&self, closed: bool) {
         self.state.closed.store(closed, SeqCst);
     }
 
-    /// How many came all the same.
+    /// The number of requests that came nevertheless.
     pub fn strays(&self) -> usize {
         self.state.strays.load(SeqCst)
     }
 
-    /// Lets the requests finish that are held, whose paths have `?held`, as soon as there are `count`.
+    /// Releases the held requests, whose paths have `?held`, as soon as there are `count`.
     pub fn release(&self, count: usize) {
         assert!(self.state.gate.open(count), "fewer than {count} requests are held");
     }
 
-    /// As SIGKILL for a backend's process: nobody listens, and all connections are closed.
+    /// Acts as if its process were killed: closes the listener and all connections.
     pub fn kill(mut self) {
         self.leave();
         self.listener.take().map(JoinHandle::join);
         for stream in self.state.open.lock().unwrap().values() {
             let _ = stream.shutdown(Shutdown::Both);
         }
-        // They find their connections closed.
+        // Held requests find their connections closed.
         self.state.gate.open(0);
     }
 
@@ -221,7 +220,7 @@ impl Drop for Backend {
     }
 }
 
-/// The group `app`, a slot for each backend, which takes all requests.
+/// The lines of a group `app` with a slot for each backend, and a route for all requests.
 pub fn group(slots: &[&str], backends: &[Backend]) -> String {
     let slot =
         |(name, backend): (&&str, &Backend)| format!("Slot {name} http://{}\n", backend.address);
@@ -307,7 +306,7 @@ fn serve(stream: TcpStream, state: &State, answer: &dyn Fn(&Message) -> Vec<u8>)
     }
 }
 
-/// What can be read and written.
+/// Both directions of a connection.
 struct Both<'a> {
     from: BufReader<Recorder<'a>>,
     to: TcpStream,
@@ -346,7 +345,7 @@ fn converse(name: &str, stream: Both<'_>, work: Work<'_>) -> Option<()> {
     }
 }
 
-/// What a WebSocket's backend does with frames, as far as a proxy can tell.
+/// Echoes bytes, which for a proxy looks like a WebSocket.
 fn echo(from: &mut impl BufRead, to: &mut impl Write) -> Option<()> {
     loop {
         let bytes = from.fill_buf().ok()?;

@@ -1,4 +1,4 @@
-//! As much of HTTP/1.1 as backends, load and tests need: one message after the other on a kept
+//! As much of HTTP/1.1 as backends, load and tests need: one message after another on a kept
 //! connection.
 
 use std::io::{self, BufRead, BufReader, Write};
@@ -12,25 +12,26 @@ pub struct Message {
     pub start: String,
     /// The header's fields, as they came.
     pub fields: Vec<(String, String)>,
-    /// The body, whether it came by Content-Length, in chunks, or up to the end.
+    /// The body, by Content-Length, in chunks, or up to the end of the connection.
     pub body: Vec<u8>,
-    /// Whether the peer ends the connection after it.
+    /// Whether the peer closes the connection after it.
     pub close: bool,
 }
 
 impl Message {
-    /// The next request, or `None` when the peer has closed the connection between two.
+    /// Reads the next message; `None` if the peer has closed the connection before it.
     pub fn read(from: &mut impl BufRead) -> io::Result<Option<Self>> {
         let Some(mut message) = Self::read_head(from)? else { return Ok(None) };
         message.read_body(from)?;
         Ok(Some(message))
     }
 
-    /// The start line and the fields; `None` when the peer has closed the connection before them.
+    /// Reads the start line and the fields; `None` if the peer has closed the connection before
+    /// them.
     ///
     /// # Errors
     ///
-    /// What the connection said, or `InvalidData` where this is no HTTP/1.
+    /// The error of the connection, or `InvalidData` if this is no HTTP/1.
     pub fn read_head(from: &mut impl BufRead) -> io::Result<Option<Self>> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") && !head.ends_with(b"\n\n") {
@@ -64,7 +65,7 @@ impl Message {
         Ok(Some(message))
     }
 
-    /// What follows them.
+    /// Reads the body.
     pub fn read_body(&mut self, from: &mut impl BufRead) -> io::Result<()> {
         if self.field("transfer-encoding").is_some() {
             loop {
@@ -106,7 +107,7 @@ impl Message {
         self.start.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0)
     }
 
-    /// The body, or as much of it as is text.
+    /// The body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
@@ -121,7 +122,7 @@ fn line(from: &mut impl BufRead) -> io::Result<String> {
     Ok(line)
 }
 
-/// Sends `bytes` on a connection of their own, and returns all that comes back, to its end.
+/// Sends `bytes` on a new connection, and returns everything that comes back.
 pub fn exchange(server: SocketAddr, bytes: &[u8]) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(server)?;
     stream.set_nodelay(true)?;
@@ -130,7 +131,7 @@ pub fn exchange(server: SocketAddr, bytes: &[u8]) -> io::Result<Vec<u8>> {
     let mut answer = Vec::new();
     std::thread::scope(|scope| {
         scope.spawn(move || {
-            // Who refuses a body may close before it has come.
+            // A server that refuses a body may close the connection before it has come.
             let sent = (&sender).write_all(bytes);
             sent.and_then(|()| sender.shutdown(Shutdown::Write))
         });
@@ -171,8 +172,8 @@ impl Client {
         self.stream.is_some()
     }
 
-    /// Sends one request and waits for its answer. Nothing is ever sent twice: a connection that
-    /// the server dropped is an error, and the next request opens another.
+    /// Sends one request and waits for its answer. Never sends anything twice: a connection that
+    /// the server dropped is an error, and the next request opens a new one.
     pub fn ask(&mut self, method: &str, path: &str, body: &[u8]) -> io::Result<Message> {
         self.ask_with(method, path, &[], body)
     }
@@ -214,7 +215,7 @@ impl Client {
         })
     }
 
-    /// Sends what may be no valid request, and reads one answer.
+    /// Sends bytes that need not be a valid request, and reads one answer.
     pub fn send(&mut self, request: &[u8]) -> io::Result<Message> {
         self.exchange(request.starts_with(b"HEAD "), |stream| stream.write_all(request))
     }
@@ -260,7 +261,7 @@ impl Client {
         Ok(answer)
     }
 
-    /// The connection, for what follows an upgrade.
+    /// The connection, for use after an upgrade.
     pub fn into_stream(self) -> Option<BufReader<TcpStream>> {
         self.stream
     }

@@ -1,5 +1,5 @@
-//! What tests, benches, the demo and the counting of instructions share: a private Apache, a client, a
-//! backend, and load. Not shipped.
+//! Shared by tests, benches, the demo and the counting of instructions: a private Apache, a client,
+//! a backend, and load. Not shipped.
 #![forbid(unsafe_code)]
 
 pub mod apache;

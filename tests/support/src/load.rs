@@ -12,15 +12,15 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// What is asked for, again and again. Every answer names its slot, once or more, as `slot=NAME`,
-/// and to a POST also says `bytes=N`, the length of the body that arrived.
+/// A request that is sent again and again. Every answer names its slot, once or more, as
+/// `slot=NAME`; the answer to a POST also says `bytes=N`, the length of the received body.
 #[derive(Clone, Copy, Debug)]
 pub struct Kind {
     name: &'static str,
     method: &'static str,
     path: &'static str,
     body: &'static [u8],
-    /// Where the body comes in pieces: how many, and the pause between two.
+    /// For a body in pieces: their number, and the pause between them.
     pieces: Option<(usize, Duration)>,
 }
 
@@ -41,7 +41,7 @@ impl Kind {
         self
     }
 
-    /// Under another name in the ledger than that of its method.
+    /// Sets its name in the ledger, which is otherwise its method.
     pub const fn called(mut self, name: &'static str) -> Self {
         self.name = name;
         self
@@ -77,12 +77,12 @@ pub struct Load {
 }
 
 impl Load {
-    /// None yet.
+    /// Starts no connection yet.
     pub fn of(ledger: &Arc<Ledger>) -> Self {
         Self { ledger: Arc::clone(ledger), rests: Arc::default(), threads: Vec::new() }
     }
 
-    /// `connections` of them, each kept for as long as the server keeps it.
+    /// Starts `connections`, each kept as long as the server keeps it.
     pub fn start(
         server: SocketAddr,
         connections: usize,
@@ -92,7 +92,7 @@ impl Load {
         Self::of(ledger).and(server, connections, kinds)
     }
 
-    /// Some more, which ask for something else.
+    /// Starts more connections, with other requests.
     pub fn and(mut self, server: SocketAddr, connections: usize, kinds: &'static [Kind]) -> Self {
         for first in 0..connections {
             let rests = Arc::clone(&self.rests);
@@ -101,14 +101,14 @@ impl Load {
         self
     }
 
-    /// Another client, which ends soon after the ledger is over.
+    /// Starts another client, which ends soon after [`Ledger::end`].
     pub fn and_run(mut self, client: impl FnOnce(&Arc<Ledger>) + Send + 'static) -> Self {
         let ledger = Arc::clone(&self.ledger);
         self.threads.push(thread::spawn(move || client(&ledger)));
         self
     }
 
-    /// Lets these connections begin no more requests; other loads of the same ledger go on.
+    /// Stops new requests of these connections; other loads of the same ledger go on.
     pub fn rest(&self) {
         self.rests.store(true, SeqCst);
     }
@@ -124,7 +124,7 @@ impl Load {
 
 fn drive(server: SocketAddr, first: usize, kinds: &[Kind], ledger: &Ledger, rests: &AtomicBool) {
     let mut client = Client::of(server);
-    // As many as there had been when the connection was opened.
+    // The number of restarts when the connection was opened.
     let mut restarts = 0;
     for kind in kinds.iter().cycle().skip(first % kinds.len()) {
         if ledger.is_over() || rests.load(SeqCst) {

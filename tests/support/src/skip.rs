@@ -1,15 +1,16 @@
-//! Tests that cannot run here, or not wholly: each says so in one line, which libtest does not capture. Under `CI`
-//! it fails instead, unless `.ci/may-skip` lists it with a reason.
+//! Skipped tests: a test that cannot run here, or only in part, says so in one line that libtest
+//! does not capture. With `CI` it fails instead, unless `.ci/may-skip` lists it with a reason.
 
 use std::io::Write;
 use std::path::Path;
 use std::{env, fs, thread};
 
-/// The list of tests that may be skipped under `CI`: a line for each, `crate::module::test: reason`.
+/// The tests that may be skipped with `CI`, a line for each: `crate::module::test: reason`.
 const MAY_SKIP: &str = include_str!("../../../.ci/may-skip");
 
-/// Reports that the test which calls this, on its own thread, leaves out all or a part of itself: `why` says what is
-/// missing, and what to do. The file that `MOD_SLOT_SKIPPED` names gets the same line.
+/// Reports that the calling test leaves out all or a part of itself: `why` says what is missing,
+/// and what to do. Call it on the test's own thread. Also appends the line to the file that
+/// `MOD_SLOT_SKIPPED` names.
 ///
 /// # Panics
 ///
@@ -19,14 +20,14 @@ pub fn skip(why: &str) {
     let test = format!("{}::{}", program(), thread::current().name().unwrap_or("?"));
     let is_ci = env::var_os("CI").is_some_and(|ci| !ci.is_empty());
     let line = report(&test, why, is_ci.then_some(MAY_SKIP)).unwrap_or_else(|why| panic!("{why}"));
-    // Not by println!, which libtest captures.
+    // Not with println!, which libtest captures.
     let _ = std::io::stderr().write_all(line.as_bytes());
     if let Some(list) = env::var_os("MOD_SLOT_SKIPPED").filter(|list| !list.is_empty()) {
         append(Path::new(&list), &line);
     }
 }
 
-/// The name of the test program, without the hash that cargo puts behind it.
+/// The name of the test program, without cargo's hash.
 fn program() -> String {
     let path = env::current_exe().unwrap_or_default();
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
@@ -39,7 +40,7 @@ fn append(list: &Path, line: &str) {
         .unwrap_or_else(|e| panic!("{}: {e}", list.display()));
 }
 
-/// The line that says so; `Err` if `may_skip` is a list that does not have the test.
+/// The line to report; `Err` if `may_skip` does not list the test.
 fn report(test: &str, why: &str, may_skip: Option<&str>) -> Result<String, String> {
     match may_skip.map(|list| reason(list, test)) {
         None => Ok(format!("SKIPPED {test}: {why}\n")),
@@ -50,7 +51,7 @@ fn report(test: &str, why: &str, may_skip: Option<&str>) -> Result<String, Strin
     }
 }
 
-/// The reason for which a list lets a test be skipped; a line without one counts for nothing.
+/// The reason that a list gives for skipping a test; a line without a reason is ignored.
 fn reason<'a>(list: &'a str, test: &str) -> Option<&'a str> {
     let lines = list.lines().filter(|line| !line.starts_with('#'));
     let listed = lines.filter_map(|line| line.split_once(": "));
@@ -60,7 +61,7 @@ fn reason<'a>(list: &'a str, test: &str) -> Option<&'a str> {
         .map(|(_, reason)| reason)
 }
 
-/// Whether this is root; otherwise reports the skip of a test that needs it.
+/// Whether this is root; otherwise reports a skip.
 #[track_caller]
 pub fn is_root(why: &str) -> bool {
     let root = nix::unistd::geteuid().is_root();
@@ -86,7 +87,7 @@ mod tests {
         }
     }
 
-    /// The test's name is that of its thread: a helper has no other way to know which test called it.
+    /// A test's thread has its name: a helper function cannot know the calling test in another way.
     #[test]
     fn a_test_knows_its_name() {
         let name = thread::current().name().unwrap().to_owned();

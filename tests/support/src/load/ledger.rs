@@ -1,4 +1,4 @@
-//! The ledger: what was asked, what came back, and whether that is as it should be.
+//! The ledger: counts requests and answers, and checks each answer.
 
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-/// What the load found, and which slot it is to expect.
+/// The results of a load, and the slot that it must expect.
 pub struct Ledger {
     slots: [&'static str; 2],
     begun: AtomicUsize,
@@ -21,7 +21,7 @@ pub struct Ledger {
 
 #[derive(Default)]
 struct Book {
-    /// The slot of each right answer, by the number of its request.
+    /// The slot of each right answer, by request number.
     served: Vec<Option<usize>>,
     kinds: BTreeMap<&'static str, Figures>,
     right: u64,
@@ -34,7 +34,7 @@ struct Book {
     took: Took,
 }
 
-/// How long all took, right or not, in microseconds.
+/// The durations of all requests, in microseconds.
 struct Took(Histogram<u64>);
 
 impl Default for Took {
@@ -45,17 +45,17 @@ impl Default for Took {
 
 /// Its figures at one moment.
 pub struct Totals {
-    /// Requests that are over.
+    /// Finished requests.
     pub requests: u64,
-    /// Those that got no answer, or not the one they should have.
+    /// Requests without the right answer.
     pub failed: u64,
-    /// Those of the failed that got no answer, or not a whole one: their connection broke.
+    /// Failed requests without a whole answer, because their connection broke.
     pub unanswered: u64,
-    /// Those served by a slot that was not active any more when they were sent.
+    /// Requests served by a slot that was no longer active when they were sent.
     pub stale: u64,
 }
 
-/// What one kind of request came to.
+/// The results of one kind of request.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Figures {
     pub right: u64,
@@ -65,15 +65,15 @@ pub struct Figures {
 /// A request that is about to be sent.
 #[derive(Debug)]
 pub struct Sent {
-    /// From 0 on, each number once.
+    /// The request's number, from 0.
     pub number: usize,
     kind: &'static str,
-    /// Flips that were done by then.
+    /// The number of finished flips when it was sent.
     flips: usize,
     at: Instant,
 }
 
-/// What came back, whatever the protocol.
+/// An answer, of any protocol.
 #[derive(Debug)]
 pub struct Answer {
     /// The status, as a number.
@@ -82,12 +82,12 @@ pub struct Answer {
     pub header: Option<String>,
     /// The body. It names the slot, once or more, as `slot=NAME`.
     pub text: String,
-    /// The length of the body that was sent, which the answer's says as `bytes=N`.
+    /// The length of the sent body, which the answer must contain as `bytes=N`.
     pub sent: Option<usize>,
 }
 
 impl Ledger {
-    /// The first of `slots` is active, and each flip goes to the other.
+    /// Begins with the first of `slots` as the active one; each flip goes to the other.
     pub fn new(slots: [&'static str; 2]) -> Self {
         Self {
             slots,
@@ -102,8 +102,8 @@ impl Ledger {
         }
     }
 
-    /// Does a flip: `change` returns when it is done. Until then both slots may answer, from then
-    /// on only the new one.
+    /// Does a flip: `change` returns when it is done. During it both slots may answer, after it
+    /// only the new one.
     pub fn flip<T>(&self, change: impl FnOnce() -> T) -> T {
         self.book.lock().unwrap().first = (self.begun.fetch_add(1, SeqCst) + 1, None);
         let result = change();
@@ -123,8 +123,7 @@ impl Ledger {
         Totals { requests: right + failed + stale, failed, unanswered, stale }
     }
 
-    /// How long it took at most until a request was over, of this share of them: 0.5 is the median, 1
-    /// the slowest.
+    /// The longest duration of this share of the requests: 0.5 is the median, 1 the slowest.
     pub fn took(&self, share: f64) -> Duration {
         Duration::from_micros(self.book.lock().unwrap().took.0.value_at_quantile(share))
     }
@@ -134,7 +133,7 @@ impl Ledger {
         self.book.lock().unwrap().kinds.clone()
     }
 
-    /// The name of the slot that answered each request, by its number; none for what failed.
+    /// The slot that answered each request, by request number; `None` for failures.
     pub fn served(&self) -> Vec<Option<&'static str>> {
         let book = self.book.lock().unwrap();
         book.served.iter().map(|slot| slot.map(|at| self.slots[at])).collect()
@@ -145,23 +144,23 @@ impl Ledger {
         self.connections.load(SeqCst)
     }
 
-    /// Another one is opened.
+    /// Counts an opened connection.
     pub fn connects(&self) {
         self.connections.fetch_add(1, SeqCst);
     }
 
-    /// No more requests shall be sent.
+    /// Ends the load.
     pub fn end(&self) {
         self.stop.store(true, SeqCst);
     }
 
-    /// Whether that is so.
+    /// Whether the load has ended.
     pub fn is_over(&self) -> bool {
         self.stop.load(SeqCst)
     }
 
-    /// Does a restart of the server: `restart` returns when it is over. A connection that was opened
-    /// before that may be closed instead of answering, and its request is then sent again, once.
+    /// Does a restart of the server: `restart` returns when it is over. A connection opened before
+    /// it may be closed instead of answered; its request is then sent again, once.
     pub fn restart(&self, restart: impl FnOnce()) {
         self.forgiving.store(true, SeqCst);
         restart();
@@ -169,29 +168,30 @@ impl Ledger {
         self.forgiving.store(false, SeqCst);
     }
 
-    /// Restarts that are over.
+    /// The number of finished restarts.
     pub fn restarts(&self) -> u64 {
         self.restarts.load(SeqCst)
     }
 
-    /// Whether a restart may close a connection that is as old as `restarts`; it is counted.
+    /// Whether a restart may have closed a connection that was opened after `restarts` restarts;
+    /// counts it.
     pub fn forgives(&self, restarts: u64) -> bool {
         let forgives = self.forgiving.load(SeqCst) || self.restarts() > restarts;
         self.closed.fetch_add(u64::from(forgives), SeqCst);
         forgives
     }
 
-    /// How many times that was so.
+    /// The number of such connections.
     pub fn closed(&self) -> u64 {
         self.closed.load(SeqCst)
     }
 
-    /// The first few things that went wrong.
+    /// The first few failures.
     pub fn examples(&self) -> Vec<String> {
         self.book.lock().unwrap().examples.clone()
     }
 
-    /// To be called before the first byte of a request is sent.
+    /// Call this before sending the first byte of a request.
     pub fn sends(&self, kind: &'static str) -> Sent {
         let mut book = self.book.lock().unwrap();
         book.served.push(None);
@@ -199,9 +199,10 @@ impl Ledger {
         Sent { number, kind, flips: self.done.load(SeqCst), at: Instant::now() }
     }
 
-    /// Judges an answer, which has come as a whole.
+    /// Checks an answer that was received as a whole.
     pub fn judge(&self, sent: &Sent, answer: Result<Answer, String>) {
-        // Active at any time between the first byte of the request and the last of the answer.
+        // Right if the slot was active at any time between the first byte of the request and the
+        // last byte of the answer.
         let begun = self.begun.load(SeqCst);
         let unanswered = answer.is_err();
         let verdict = answer.and_then(|answer| self.slot_of(&answer));
@@ -229,7 +230,7 @@ impl Ledger {
         }
     }
 
-    /// Notes something that is no request of its own: `Err` is a failure.
+    /// Counts an event that is not a request; `Err` is a failure.
     pub fn observe(&self, kind: &'static str, since: Instant, what: Result<(), String>) {
         let mut book = self.book.lock().unwrap();
         match what {
@@ -238,7 +239,7 @@ impl Ledger {
         }
     }
 
-    /// The slot that an answer is of, if it is a right one, and of one slot.
+    /// The slot of an answer, if the answer is right and of one slot.
     fn slot_of(&self, answer: &Answer) -> Result<usize, String> {
         let text = &answer.text;
         if !matches!(answer.status, 101 | 200) {
@@ -280,7 +281,7 @@ impl Book {
     }
 }
 
-/// The first word of a text, up to what cannot be in a slot's name.
+/// The first word of a text that can be a slot's name.
 fn word(text: &str) -> &str {
     let end = text.find(|c: char| !c.is_alphanumeric() && !"_-.".contains(c));
     &text[..end.unwrap_or(text.len())]
