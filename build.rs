@@ -26,6 +26,7 @@ mod module {
     use std::{env, fs};
 
     const HEADER: &str = "include/httpd_api.h";
+    const SHIMS: &str = "include/shims.h";
 
     /// The minor numbers that brought what the older Apache does without: for each, a `cfg(mmn_N)`.
     const STEPS: [u32; 3] = [
@@ -35,7 +36,7 @@ mod module {
     ];
 
     pub(super) fn main() {
-        for source in ["build.rs", "include/layout.rs", "include/magic.rs", HEADER] {
+        for source in ["build.rs", "include/layout.rs", "include/magic.rs", HEADER, SHIMS] {
             println!("cargo::rerun-if-changed={source}");
         }
         println!("cargo::rerun-if-env-changed=APXS");
@@ -72,14 +73,17 @@ mod module {
     }
 
     fn bind(apxs: &Apxs, include: &Path) {
-        let out = Path::new(&env::var_os("OUT_DIR").unwrap()).join("httpd_api.rs");
+        let out = PathBuf::from(env::var_os("OUT_DIR").unwrap());
+        let shims = out.join("shims.c");
+        let flags = flags(apxs, include);
         bindgen::Builder::default()
             .header(HEADER)
+            .wrap_static_fns(true)
+            .wrap_static_fns_path(&shims)
+            .allowlist_function("slot_.*")
             .raw_line("/// The minor number of the oldest Apache that mod_slot runs in, 2.4.52.")
             .raw_line(format!("pub(super) const LEAST_MAGIC_MINOR: i32 = {};", magic::LEAST.1))
-            .clang_arg(format!("-I{}", include.display()))
-            .clang_arg(format!("-I{}", apxs.must("APR_INCLUDEDIR")))
-            .clang_args(apxs.ask("EXTRA_CPPFLAGS").unwrap_or_default().split_whitespace())
+            .clang_args(&flags)
             .allowlist_function("ap_hook_(pre_config|check_config|post_config|child_init)")
             .allowlist_function("ap_hook_(translate_name|map_to_storage|fixups|handler)")
             .allowlist_function("ap_(get_module_config|log_r?error_|walk_config|getword_conf)")
@@ -101,7 +105,7 @@ mod module {
             .allowlist_var("OK|DECLINED|HTTP_.*|MODULE_MAGIC_.*|RSRC_CONF|ACCESS_CONF|OR_FILEINFO")
             .allowlist_var("APLOG_.*|APR_(SUCCESS|HOOK_.*|FILEPATH_.*)|AP_SQ_.*|AP_MPMQ_.*")
             .allowlist_var("GLOBAL_ONLY|NOT_IN_.*|PROXY_(WORKER|CANONENC)_.*|PROXYREQ_.*|AP_PROXY_WORKER_IS_.*")
-            .allowlist_var("ap_conftree|ap_top_module|ap_server_conf|core_module|ap_unixd_config|ap_pid_fname|ap_bucket_type_eor|apr_bucket_type_(file|mmap)|apr_hook_debug_current")
+            .allowlist_var("ap_conftree|ap_top_module|ap_server_conf|core_module|ap_unixd_config|ap_pid_fname|apr_hook_debug_current")
             .default_macro_constant_type(bindgen::MacroTypeVariation::Signed)
             .prepend_enum_name(false)
             .generate_comments(false)
@@ -110,8 +114,24 @@ mod module {
             .wrap_unsafe_ops(true)
             .generate()
             .expect("bindgen reads Apache's headers: install apache2-dev and libclang-dev")
-            .write_to_file(out)
+            .write_to_file(out.join("httpd_api.rs"))
             .unwrap();
+        // The wrappers of the shims, which include the header by its path in this directory.
+        let mut build = cc::Build::new();
+        for flag in &flags {
+            build.flag(flag);
+        }
+        build.file(shims).include(".").compile("slot_shims");
+        // For the C modules of the tests.
+        println!("cargo::rustc-env=MOD_SLOT_TARGET={}", env::var("TARGET").unwrap());
+    }
+
+    /// The preprocessor's flags for Apache's headers.
+    fn flags(apxs: &Apxs, include: &Path) -> Vec<String> {
+        let more = apxs.ask("EXTRA_CPPFLAGS").unwrap_or_default();
+        let dirs = [include.display().to_string(), apxs.must("APR_INCLUDEDIR")];
+        let dirs = dirs.into_iter().map(|dir| format!("-I{dir}"));
+        dirs.chain(more.split_whitespace().map(str::to_owned)).collect()
     }
 
     /// Apache's own build tool: it says where this installation keeps its things.

@@ -14,3 +14,5 @@
 #include <apr_strings.h>
 #include <apr_fnmatch.h>
 #include <apr_optional.h>
+
+#include "shims.h"

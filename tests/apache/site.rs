@@ -255,8 +255,19 @@ impl Site {
         let ask = |variable: &str| apache::ask_apxs(&apxs, variable);
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
         let built = self.path().join(source.with_extension("so").file_name().unwrap());
-        let out = Command::new("gcc")
-            .args(["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror"])
+        let target = env!("MOD_SLOT_TARGET");
+        let compiler = cc::Build::new()
+            .target(target)
+            .host(target)
+            .opt_level(1)
+            .pic(true)
+            .warnings(true)
+            .extra_warnings(true)
+            .warnings_into_errors(true)
+            .get_compiler();
+        let out = compiler
+            .to_command()
+            .arg("-shared")
             .args(ask("EXTRA_CPPFLAGS").unwrap_or_default().split_whitespace())
             .args(["INCLUDEDIR", "APR_INCLUDEDIR"].map(|dir| format!("-I{}", ask(dir).unwrap())))
             .arg(source)

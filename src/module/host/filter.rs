@@ -53,30 +53,21 @@ unsafe extern "C" fn on_output<F: Fn(&Request) + Copy + 'static>(
     filter: *mut sys::ap_filter_t,
     brigade: *mut sys::apr_bucket_brigade,
 ) -> sys::apr_status_t {
-    // SAFETY: Apache passes a live filter and brigade. The brigade's head stands for the bucket
-    // before its first, as the link is a bucket's first field; the request lives until the bucket
-    // that ends it is destroyed, which is further down the chain.
+    // SAFETY: Apache passes a live filter and brigade; the request lives until the bucket that ends it is
+    // destroyed, which is further down the chain.
     unsafe {
-        let head = (&raw mut (*brigade).list).cast::<sys::apr_bucket>();
-        let mut bucket = (*head).link.next;
-        while bucket != head {
-            let kind = (*bucket).type_;
-            if is_file(kind) {
+        let mut bucket = sys::slot_first_bucket(brigade);
+        while sys::slot_is_sentinel(brigade, bucket) == 0 {
+            if sys::slot_is_file(bucket) != 0 {
                 (*filter).ctx = ptr::null_mut();
             }
-            if kind == &raw const sys::ap_bucket_type_eor && !(*filter).ctx.is_null() {
+            if sys::slot_is_end_of_request(bucket) != 0 && !(*filter).ctx.is_null() {
                 let request = Request::lend((*filter).ctx.cast());
                 (*filter).ctx = ptr::null_mut();
                 guard(|| item::<F>()(request)).unwrap_or_else(|e| log(Message::Panic, &e));
             }
-            bucket = (*bucket).link.next;
+            bucket = sys::slot_next_bucket(bucket);
         }
         sys::ap_pass_brigade((*filter).next, brigade)
     }
 }
-
-fn is_file(kind: *const sys::apr_bucket_type_t) -> bool {
-    kind == &raw const sys::apr_bucket_type_file || kind == &raw const sys::apr_bucket_type_mmap
-}
-
-const _: () = assert!(std::mem::offset_of!(sys::apr_bucket, link) == 0);

@@ -15,11 +15,12 @@
 //! action to pass on to: with one for all, two handlers that pass on to each other would never end.
 
 use libc::{c_int, c_void, siginfo_t};
+use parking_lot::Mutex;
 use std::io;
 use std::mem;
 use std::ptr;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// A SA_SIGINFO handler.
 type Handler = unsafe extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
@@ -54,7 +55,7 @@ pub(super) trait Ours {
 ///
 /// What `sigaction(2)` said, or that this was done too often; the action is unchanged.
 pub(super) fn install<O: Ours>() -> io::Result<()> {
-    let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut installed = INSTALLED.lock();
     let now = action()?;
     if handlers::<O>().iter().any(|ours| now.sa_sigaction == *ours as usize) {
         return Ok(());
@@ -624,7 +625,7 @@ mod tests {
     fn a_later_handler_that_passes_nothing_on_is_below_ours_after_a_reload() {
         let seen = in_child(|| {
             // Another test of this program may have installed one.
-            let most = LEVELS - *INSTALLED.lock().unwrap();
+            let most = LEVELS - *INSTALLED.lock();
             install::<Mine>().unwrap();
             for _ in 0..most - 1 {
                 set(&action_of(informed as *const () as usize, libc::SA_SIGINFO, &[])).unwrap();
