@@ -65,7 +65,7 @@ fn run() -> Result<bool, String> {
     Ok(good)
 }
 
-/// Runs the load and flips under it. `false` when a request failed or was stale.
+/// Flips ten times under load. `false` if a request failed or got a stale answer.
 fn flips(operator: &Operator, backends: &[Backend; 2], to: SocketAddr) -> Result<bool, String> {
     let ledger = Arc::new(Ledger::new(SLOTS));
     let load = Load::start(to, CONNECTIONS, &ASKED, &ledger);
@@ -96,7 +96,7 @@ fn flips(operator: &Operator, backends: &[Backend; 2], to: SocketAddr) -> Result
     Ok(totals.requests > 0 && totals.failed + totals.stale == 0)
 }
 
-/// How long a backend needs to finish what it has; `None` when it does not.
+/// How long a backend needs to finish its requests; `None` if it needs longer than `INTERVAL`.
 fn drained(backend: &Backend) -> Option<Duration> {
     let start = Instant::now();
     while backend.busy() > 0 {
@@ -112,7 +112,7 @@ fn millis(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1e3)
 }
 
-/// Who flips: the real slotctl, told where the files of this Apache are.
+/// The operator: runs the real slotctl with the directories of this Apache.
 struct Operator {
     slotctl: PathBuf,
     root: PathBuf,
@@ -133,7 +133,7 @@ impl Operator {
         Err(format!("slotctl flip: {}: {}{}", out.status, text(&out.stdout), text(&out.stderr)))
     }
 
-    /// Lines to paste.
+    /// Shell lines for the user to paste.
     fn by_hand(&self) -> String {
         let (root, slotctl) = (self.root.display(), self.slotctl.display());
         let verbs = ["flip", "status", "history"].map(|verb| format!("    {slotctl} {verb}\n"));
@@ -188,7 +188,7 @@ CustomLog access.log "%t \"%r\" %>s slot=%{{SLOT}}e generation=%{{SLOT_GENERATIO
     fs::write(root.join("httpd.conf"), configuration)
 }
 
-/// A page that shows its own slot by its colour, and the backend's by asking it.
+/// A page whose colour shows the slot of its docroot; its script asks the backend for the backend's slot.
 fn page(slot: &str) -> String {
     let colour = if slot == SLOTS[0] { "#1f5fbf" } else { "#1f8f4f" };
     include_str!("page.html").replace("SLOT", slot).replace("COLOUR", colour)

@@ -1,4 +1,4 @@
-//! What a request costs in instructions: the measuring program of `make instructions`, as a table.
+//! Chapter `instructions`: runs the program of `make instructions`, and makes tables of its output.
 
 use crate::plot::{Kind, Plot};
 use crate::quick;
@@ -8,19 +8,19 @@ use std::env;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// `slot://` costs so much less than a fixed ProxyPass, at least.
+/// `slot://` must cost at least this many instructions less than a fixed ProxyPass.
 const LESS: f64 = 1000.0;
-/// SlotDocumentRoot costs so much more than a DocumentRoot, at most.
+/// SlotDocumentRoot may cost at most this many instructions more than a DocumentRoot.
 const MORE: f64 = 400.0;
-/// What is called flat: the most may be so much more than the least.
+/// The cost does not depend on the number of groups if the highest and the lowest differ by at most this.
 const FLAT: f64 = 100.0;
 
-/// What a rival costs, in an Apache with so many groups.
+/// The price of a request with this rival, in an Apache with this many groups.
 struct Price {
     rival: &'static Rival,
     groups: usize,
     instructions: f64,
-    /// Calls of malloc and its kin.
+    /// Calls of malloc, calloc, realloc and posix_memalign.
     allocations: f64,
 }
 
@@ -59,7 +59,7 @@ the request, 50; the docroot of the slot, 40. The file's name takes 150, in plac
 takes more.
 ";
 
-/// It fails where a promise is broken; what it says is then of interest all the more.
+/// Runs the program. Its exit status is ignored, because it fails on a broken promise, which the page must show.
 fn said() -> Result<String, String> {
     let program = env::var_os("INSTRUCTIONS").map(PathBuf::from);
     let program = program.ok_or("INSTRUCTIONS does not say where the program is: make bench")?;
@@ -69,7 +69,7 @@ fn said() -> Result<String, String> {
     Ok(String::from_utf8_lossy(&out.stdout).into_owned())
 }
 
-/// Of lines of columns: the row, how many applications, instructions, two of comparison, allocations.
+/// Parses the lines. Their columns: row, applications, instructions, two of comparison, allocations.
 fn prices(said: &str) -> Vec<Price> {
     let line = |line: &str| {
         let mut columns = line.split('\t');
@@ -81,13 +81,13 @@ fn prices(said: &str) -> Vec<Price> {
     said.lines().filter_map(line).collect()
 }
 
-/// Of the rival with that name, by the number of groups.
+/// The instructions of one rival by the number of groups.
 fn of(prices: &[Price], name: &str) -> Vec<(f64, f64)> {
     let own = prices.iter().filter(|price| price.rival.name == name);
     own.map(|price| (price.groups as f64, price.instructions)).collect()
 }
 
-/// With one group.
+/// The instructions of one rival with one group.
 fn one(prices: &[Price], name: &str) -> Option<f64> {
     of(prices, name).first().map(|(_, instructions)| *instructions)
 }

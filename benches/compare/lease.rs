@@ -1,4 +1,4 @@
-//! Chapter `lease`: what `benches/lease.rs` measured, beside its floors.
+//! Chapter `lease`: what `benches/lease.rs` measured, compared with the bare atomic operations.
 
 use crate::plot::{Kind, Plot};
 use crate::report::{Chapter, Table};
@@ -6,7 +6,7 @@ use crate::target;
 use serde::Deserialize;
 use std::fs;
 
-/// Nanoseconds, with the bounds of a confidence of 95 %.
+/// Nanoseconds, with a confidence interval of 95 %.
 #[derive(Clone, Copy, Deserialize)]
 struct Median {
     #[serde(rename = "point_estimate")]
@@ -42,7 +42,7 @@ impl Median {
         self.confidence_interval.upper_bound
     }
 
-    /// How many times the other: the medians', and the bounds of both at their farthest.
+    /// The ratio to another time: of the medians, and the lowest and highest that both intervals allow.
     fn over(self, other: Self) -> [f64; 3] {
         [self.ns / other.ns, self.low() / other.high(), self.high() / other.low()]
     }
@@ -85,11 +85,11 @@ const ENTERING: [(&str, &str); 10] = [
     ("enter_leave/two_threads/same_row", "2 threads, the same row (one process)"),
 ];
 
-/// Reads what criterion found.
+/// Reads criterion's results.
 ///
 /// # Errors
 ///
-/// It has not been run.
+/// If `benches/lease.rs` has not run.
 pub(crate) fn measure() -> Result<Chapter, String> {
     let mut chapter = Chapter {
         title: "Entering and leaving a slot".into(),
@@ -111,7 +111,7 @@ pub(crate) fn measure() -> Result<Chapter, String> {
     Ok(chapter)
 }
 
-/// By the medians; their bounds are told.
+/// Judges by the medians; the bounds are only reported.
 fn stays_below(chapter: &mut Chapter, claim: &str, limit: f64, [ratio, low, high]: [f64; 3]) {
     chapter.target(claim, format!("{ratio:.2} times ({low:.2} to {high:.2})"), ratio < limit);
 }

@@ -1,4 +1,4 @@
-//! Much of everything: a thousand groups, hundreds of children, a hundred thousand flips.
+//! Chapter `scale`: a thousand groups, hundreds of children, a hundred thousand flips.
 
 mod children;
 mod flips;
@@ -9,14 +9,14 @@ mod usage;
 use crate::quick;
 use crate::report::Chapter;
 
-/// How much of each.
+/// How many of each.
 struct Sizes {
     groups: usize,
     children: usize,
     flips: usize,
 }
 
-/// Slots of a group.
+/// The number of slots in a group.
 const SLOTS: usize = 8;
 
 impl Sizes {
@@ -45,13 +45,13 @@ worker when the child starts, used or not; a ProxyPass line to a group needs non
 the counts for each group and child, in the column of the share, and the runtime directory. A first start waits for the
 disk twice for each group, a later one does not.";
 
-/// Adds a paragraph to what was done.
+/// Adds a paragraph to the chapter's method.
 fn tell(chapter: &mut Chapter, text: &str) {
     chapter.method += text;
     chapter.method += "\n\n";
 }
 
-/// Groups of [`SLOTS`] slots each, whose backends are paths of one address.
+/// The configuration of `many` groups with [`SLOTS`] slots each. All slots are paths of one backend.
 fn groups(many: usize) -> String {
     let mut text = String::new();
     for group in 0..many {

@@ -1,4 +1,4 @@
-//! The whole time of `slotctl flip`, from its start to its end, beside a bare `true`.
+//! The time of a whole `slotctl flip`, compared with a bare `true`.
 
 use super::site::Site;
 use crate::report::{Chapter, Table};
@@ -14,7 +14,7 @@ changes the slot, waits for the disk twice (the record, then the history), and c
 afterwards. The difference of a pair is what slotctl adds to the start of a process.
 ";
 
-/// The times of pairs, in milliseconds.
+/// The times of both commands, pair by pair, in milliseconds.
 struct Pairs {
     flip: Vec<f64>,
     bare: Vec<f64>,
@@ -33,7 +33,7 @@ impl Pairs {
             } else {
                 (flip()?, bare()?)
             };
-            // The first few bring the programs into memory.
+            // The first pairs load the programs into memory.
             if pair >= 10 {
                 pairs.flip.push(flip);
                 pairs.bare.push(bare);
@@ -85,7 +85,7 @@ pub(super) fn measure(chapter: &mut Chapter) -> Result<(), String> {
     Ok(())
 }
 
-/// A directory for what cargo builds is on a disk, as a rule.
+/// Cargo's temporary directory, because it usually lies on a disk.
 pub(super) fn disk() -> PathBuf {
     env!("CARGO_TARGET_TMPDIR").into()
 }

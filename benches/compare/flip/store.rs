@@ -1,4 +1,4 @@
-//! From the store of a flip to the first answer of the new slot.
+//! The time from the store of a flip to the first answer of the new slot.
 
 use super::probe::Prober;
 use super::rivals::{Place, RIVALS};
@@ -24,14 +24,14 @@ from the store to the end of the first answer to a request that was sent after i
 was under way and the next.
 ";
 
-/// Milliseconds.
+/// Times in milliseconds.
 #[derive(Default)]
 struct Times {
     to_store: Vec<f64>,
     to_answer: Vec<f64>,
-    /// Of one request, at any time.
+    /// The times of single requests at any moment.
     request: Vec<f64>,
-    /// Requests that were sent after the store, and answered by the old slot.
+    /// The number of requests sent after the store but answered by the old slot.
     stale: usize,
 }
 
@@ -123,7 +123,7 @@ fn times(
     Ok(times)
 }
 
-/// When it became so; `None` when it did not within 10 s.
+/// The moment when the condition became true; `None` after 10 s.
 fn moment(is_so: impl Fn() -> bool) -> Option<Instant> {
     let start = Instant::now();
     while !is_so() {

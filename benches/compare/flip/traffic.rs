@@ -1,4 +1,4 @@
-//! What a flip does to the traffic: of all rivals, under the same load, in one run.
+//! The effect of a flip on the traffic, for all rivals under the same load in one run.
 
 use super::probe::{Prober, Watched};
 use super::rivals::{Place, RIVALS, Rival, SLOTS, Switch};
@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 pub(super) const CONNECTIONS: usize = 16;
 pub(super) const ASKED: [Kind; 2] =
     [Kind::get("/api/hello?a=1"), Kind::post("/api/form", &[b'x'; 64])];
-/// From the first answer of the new slot to the next flip.
+/// The time from the first answer of the new slot to the next flip.
 const INTERVAL: Duration = Duration::from_millis(80);
 
-/// Rounds of the first of the rivals alone: the slowest of a round's answers are few, and vary.
+/// The number of extra rounds of mod_slot, because each round has few of the slowest answers, and they vary.
 const MORE: usize = 20;
 
 pub(super) const METHOD: &str = "\
@@ -35,14 +35,14 @@ few in each, and vary. The manager, HAProxy's socket and Caddy's API \
 are asked by the measuring program itself: the start of a `curl` or `socat` is not in their times.
 ";
 
-/// A flip under load; milliseconds.
+/// A flip under load; times in milliseconds.
 pub(super) struct Flip {
     pub(super) command: f64,
     pub(super) from_start: f64,
     pub(super) from_return: f64,
 }
 
-/// The answers of a time of load.
+/// The answers in one stretch of load.
 pub(super) struct Answers {
     requests: u64,
     lost: u64,
@@ -52,14 +52,14 @@ pub(super) struct Answers {
     pub(super) worst: f64,
 }
 
-/// What the rounds of a rival came to.
+/// The results of all rounds of a rival.
 #[derive(Default)]
 pub(super) struct Found {
     pub(super) flips: Vec<Flip>,
     pub(super) requests: u64,
     pub(super) lost: u64,
     pub(super) stale: u64,
-    /// Rounds that ended because a flip had no effect, or its command failed.
+    /// The number of rounds that ended early, because a flip had no effect or its command failed.
     pub(super) stuck: usize,
     pub(super) lost_without: u64,
     pub(super) with: Vec<Answers>,
@@ -104,7 +104,7 @@ fn round(
     let server = rival.start(&place)?;
     let prober = Prober::start(listen);
     let flips = crate::number(rival.flips);
-    // Connections and caches grow warm.
+    // Warms up connections and caches.
     let warm = Load::start(listen, CONNECTIONS, &ASKED, &Arc::new(Ledger::new(SLOTS)));
     thread::sleep(Duration::from_millis(500));
     warm.stop();
@@ -121,14 +121,14 @@ fn round(
     found.lost += answers.lost;
     found.stale += answers.stale;
     if let Err(why) = outcome {
-        // The rest of this round would be of a server that is out of order.
+        // The server no longer works, so the rest of this round would measure nothing.
         found.stuck += 1;
         found.examples.push(why);
         return Ok(());
     }
     found.with.push(answers);
 
-    // The number of the slot that is active now; no flip, so nothing is stale.
+    // The index of the active slot. Without flips, no answer is stale.
     let ledger =
         Arc::new(Ledger::new(if flips.is_multiple_of(2) { SLOTS } else { [SLOTS[1], SLOTS[0]] }));
     let load = Load::start(listen, CONNECTIONS, &ASKED, &ledger);
@@ -195,7 +195,7 @@ impl Found {
         median(&answers.iter().map(figure).collect::<Vec<_>>())
     }
 
-    /// How many times slower with flips than without, over the rounds.
+    /// How many times slower the answers are with flips than without, over the rounds.
     pub(super) fn ratios(&self, figure: impl Fn(&Answers) -> f64) -> Spread {
         let rounds = self.with.iter().zip(&self.without);
         let ratios: Vec<_> = rounds.map(|(with, without)| figure(with) / figure(without)).collect();

@@ -1,4 +1,4 @@
-//! Hundreds of children: each has a row of its own, and those who look at all rows are still quick.
+//! Hundreds of children: each gets its own row, and reading all rows is still fast.
 
 use super::operator::slotctl;
 use super::usage::{Process, occupied};
@@ -78,7 +78,7 @@ pub(super) fn measure(chapter: &mut Chapter, most: usize) -> Result<(), String> 
     Ok(())
 }
 
-/// Waits until so many processes have a row, for a while; says how many have.
+/// Waits, for a limited time, until this many processes have a row. Returns how many have.
 fn await_rows(dirs: &Dirs, many: usize) -> Result<usize, String> {
     let rows = File::open(dirs.rows()).map_err(|e| e.to_string())?;
     let mut found = 0;

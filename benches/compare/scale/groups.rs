@@ -1,5 +1,5 @@
-//! A thousand groups: how long Apache takes to start, and what a child takes, beside Apache's own
-//! ways to as many backends.
+//! A thousand groups: the time of Apache's start and the memory of a child, compared with Apache's own ways to as many
+//! backends.
 
 use super::operator::slotctl;
 use super::usage::{Process, occupied};
@@ -17,22 +17,22 @@ use std::time::Duration;
 const MPM: Shape = Shape::Event { children: 4, threads: 25 };
 const CHILDREN: usize = 4;
 
-/// A way to as many backends.
+/// A way to route to many backends.
 struct Way {
     name: &'static str,
     modules: &'static [&'static str],
     text: String,
-    /// The path of a group.
+    /// The path that reaches a group.
     path: fn(usize) -> String,
 }
 
-/// What one took; milliseconds.
+/// What one way needs; times in milliseconds.
 struct Taken {
     first: f64,
     later: f64,
     idle: Process,
     busy: Process,
-    /// Bytes of the runtime directory: at first, after `slotctl status`, after traffic.
+    /// Bytes in the runtime directory: after the start, after `slotctl status`, after traffic.
     runtime: [u64; 3],
 }
 
@@ -213,7 +213,7 @@ fn take(way: &Way, many: usize, backend: SocketAddr) -> Result<Taken, String> {
     })
 }
 
-/// A child readies all workers before it serves: what it has when it takes no more.
+/// Waits until the children's memory no longer grows, because a child prepares all workers before it serves.
 fn settled(pids: &[u32]) -> Result<Process, String> {
     let mut last = Process::median(pids);
     for _ in 0..60 {
@@ -227,7 +227,7 @@ fn settled(pids: &[u32]) -> Result<Process, String> {
     Err("the children take more memory for two minutes already".into())
 }
 
-/// 2,000 requests to 200 groups, on connections of a request each, so that all children get some.
+/// Sends 2,000 requests to 200 groups, each on a new connection, so that every child gets some.
 fn ask(to: SocketAddr, many: usize, path: fn(usize) -> String) -> Result<(), String> {
     for request in 0..2000 {
         let path = path((request % 200) * many / 200);

@@ -1,4 +1,4 @@
-//! What was measured, in words and tables.
+//! Reports the measurements in words and tables.
 
 use super::tools::{CONNECTIONS, Run, Tool};
 use super::turns::TURN;
@@ -54,8 +54,8 @@ pub(super) fn method(processors: &Processors, alone: Run) -> String {
     )
 }
 
-/// By turns, with all of the tools that make them. The rounds are what is drawn anew for an interval: all
-/// turns of a round meet the same Apaches.
+/// Judges the row of the targets by turns, with all tools that make turns. The bootstrap resamples rounds, because all
+/// turns of a round measure the same Apaches.
 pub(super) fn judge(chapter: &mut Chapter, mpm: Shape, rows: &[Row], found: &[Vec<Found>]) {
     let [slot, again] = [JUDGED, "proxypass, again"].map(|name| {
         let at = rows.iter().position(|row| row.name == name).expect("there is such a row");
@@ -73,8 +73,8 @@ pub(super) fn judge(chapter: &mut Chapter, mpm: Shape, rows: &[Row], found: &[Ve
     );
 }
 
-/// Of each round, the median of its turns; none of what is not compared by turns with this tool. The base
-/// and its twin are the same to others, which are compared to both: that owes less to chance.
+/// For each round, the median ratio of its turns; `None` if the row is not compared by turns with this tool. Other rows
+/// are compared to both the base and its twin, which have the same configuration: that reduces the noise.
 fn ratios_by_turns(rows: &[Row], found: &[Found], at: usize) -> Option<Vec<f64>> {
     let (own, base) = (&found[at].by_turns, rows[at].than);
     if base == at || own.is_empty() {
@@ -89,7 +89,7 @@ fn ratios_by_turns(rows: &[Row], found: &[Found], at: usize) -> Option<Vec<f64>>
     Some(own.iter().enumerate().map(of_round).collect())
 }
 
-/// Those that are close to each other.
+/// The table of the rows that are compared by turns.
 pub(super) fn table_by_turns(mpm: Shape, tool: Tool, rows: &[Row], found: &[Found]) -> Table {
     let head = ["", "requests per second", "compared to", "ratio", "95 %", "least to most"];
     let line = |at: usize| {
@@ -109,7 +109,7 @@ pub(super) fn table_by_turns(mpm: Shape, tool: Tool, rows: &[Row], found: &[Foun
     }
 }
 
-/// The cells that say how a row is beside its base.
+/// The cells that compare a row with its base.
 fn compared(rows: &[Row], at: usize, ratios: Option<&[f64]>) -> [String; 4] {
     let Some(ratios) = ratios else { return [const { String::new() }; 4] };
     let spread = Spread::of(ratios);

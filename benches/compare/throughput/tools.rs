@@ -1,4 +1,4 @@
-//! The load: one short run of wrk, ab or h2load, and what it says.
+//! The load: short runs of wrk, ab or h2load, and their results.
 
 use crate::server::pinned;
 use crate::stats::quantile;
@@ -6,27 +6,27 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// How many connections are kept. With HTTP/2 a fourth of them, with four requests at a time on each.
+/// The number of kept connections. HTTP/2 uses a quarter of them, with four requests at a time on each.
 pub(super) const CONNECTIONS: usize = 16;
 
 /// A program that makes load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tool {
-    /// A few requests, for what is done for the first ones only.
+    /// A few requests that warm a server up.
     Warm,
     Wrk,
     Ab,
     H2load,
 }
 
-/// What it found in one run.
+/// The result of one run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Run {
     /// Requests per second.
     pub(super) rate: f64,
-    /// Milliseconds.
+    /// In milliseconds.
     pub(super) p50: f64,
-    /// Milliseconds.
+    /// In milliseconds.
     pub(super) p99: f64,
 }
 
@@ -38,7 +38,7 @@ impl Tool {
         }
     }
 
-    /// The command that asks for `url` until it is ended, or for ten minutes.
+    /// A command that requests `url` until it is stopped, at most for ten minutes.
     pub(super) fn endless(self, url: &str, processors: Option<&str>) -> Command {
         let mut command = pinned(self.program(), processors);
         command.args(self.arguments(600)).arg(url);
@@ -50,7 +50,7 @@ impl Tool {
             |many: String| vec!["-q".into(), "-k".into(), format!("-c{CONNECTIONS}"), many];
         match self {
             Self::Warm => asks_as_ab("-n2000".into()),
-            // More requests than can be in a second: -t alone means 50,000 at most.
+            // More requests than a second allows, because -t alone implies at most 50,000.
             Self::Ab => {
                 [vec![format!("-t{seconds}")], asks_as_ab(format!("-n{}", seconds * 300_000))]
                     .concat()
@@ -62,16 +62,16 @@ impl Tool {
         }
     }
 
-    /// Whether it makes the load for turns. ab and wrk ask alike.
+    /// Whether it makes the load for turns. ab is left out, because it sends the same requests as wrk.
     pub(super) fn makes_turns(self) -> bool {
         matches!(self, Self::Wrk | Self::H2load)
     }
 
-    /// Asks for `url` for a second. All answers must be good ones.
+    /// Requests `url` for one second.
     ///
     /// # Errors
     ///
-    /// What the tool says, where one was not.
+    /// The tool's output, if an answer was not good.
     pub(super) fn run(
         self,
         url: &str,
@@ -112,7 +112,7 @@ fn said(command: &mut Command) -> Result<String, String> {
     Ok([out.stdout, out.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat())
 }
 
-/// What stands behind `name` in the line that begins with it.
+/// The text after `name` in the line that begins with it.
 fn behind<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.trim_start().strip_prefix(name)).map(str::trim)
 }
@@ -130,7 +130,7 @@ fn wrk(said: &str) -> Option<Run> {
     Some(Run { rate, p50: latency("50%")?, p99: latency("99%")? })
 }
 
-/// Milliseconds of a text as "612.00us".
+/// Parses a duration such as "612.00us" into milliseconds.
 fn duration(text: &str) -> Option<f64> {
     let units = [("us", 0.001), ("ms", 1.0), ("s", 1000.0)];
     units.iter().find_map(|(unit, worth)| {
@@ -153,7 +153,7 @@ fn h2load(said: &str, log: &str) -> Option<Run> {
         let (_, rate) = line.strip_prefix("finished in ")?.split_once(", ")?;
         number(rate)
     });
-    // Start in microseconds, status, duration in microseconds.
+    // The columns: start in microseconds, status, duration in microseconds.
     let mut durations = Vec::new();
     for line in log.lines() {
         let mut cells = line.split_whitespace();
