@@ -47,19 +47,19 @@ fn run() -> Result<bool, String> {
     let address = apache::free_port().map_err(|e| e.to_string())?;
     lay_out(&parts, root.path(), address, &backends).map_err(|e| e.to_string())?;
     let apache = Apache::start(&parts, root.path(), address)?;
-    println!("Apache listens on http://{address}/, and {CONNECTIONS} kept connections ask it for");
+    println!("Apache listens on http://{address}/, and {CONNECTIONS} kept connections request");
     println!("a page (static), GET /api/ and POST /api/ (backend) without a pause.\n");
 
     let operator = Operator { slotctl, root: root.path().into() };
     let good =
         flips(&operator, &backends, address).inspect_err(|_| eprint!("{}", apache.logs()))?;
     if stdin().is_terminal() {
-        println!("\nNow you. Open http://{address}/ in a browser, or ask");
+        println!("\nNow try it yourself. Open http://{address}/ in a browser, or run");
         println!(
             "    curl http://{address}/api/\nand flip, in another terminal:\n{}",
             operator.by_hand()
         );
-        println!("Enter or Ctrl-C ends it.");
+        println!("Press Enter or Ctrl-C to stop.");
         let _ = stdin().read_line(&mut String::new());
     }
     Ok(good)
@@ -70,7 +70,7 @@ fn flips(operator: &Operator, backends: &[Backend; 2], to: SocketAddr) -> Result
     let ledger = Arc::new(Ledger::new(SLOTS));
     let load = Load::start(to, CONNECTIONS, &ASKED, &ledger);
     thread::sleep(INTERVAL);
-    println!("flip  what slotctl said                   it took  new slot after  old slot");
+    println!("flip  slotctl printed                        time  new slot after  old slot");
     for flip in 1..=FLIPS {
         let (start, old) = (Instant::now(), &backends[(flip - 1) % 2]);
         let said = ledger.flip(|| operator.flip(flip))?;
@@ -78,7 +78,7 @@ fn flips(operator: &Operator, backends: &[Backend; 2], to: SocketAddr) -> Result
         let left = old.busy();
         let empty = drained(old).map_or("not empty yet".into(), |after| match left {
             0 => "empty".into(),
-            left => format!("{left} under way, empty {} later", millis(after)),
+            left => format!("{left} in flight, empty {} later", millis(after)),
         });
         thread::sleep(INTERVAL.saturating_sub(start.elapsed()));
         let first = ledger.first_answer().map_or("never".into(), |at| millis(at - start));

@@ -60,7 +60,10 @@ fn run() -> Result<(), String> {
     let asked: Vec<String> = env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
     let names = CHAPTERS.map(|(name, _)| name);
     if let Some(unknown) = asked.iter().find(|name| !names.contains(&name.as_str())) {
-        return Err(format!("there is no chapter {unknown:?}; there is {}", names.join(", ")));
+        return Err(format!(
+            "there is no chapter {unknown:?}; the chapters are {}",
+            names.join(", ")
+        ));
     }
     let page =
         Page::at(if quick() { target().join("bench-quick") } else { manifest().join("benches") });

@@ -118,7 +118,7 @@ impl Page {
         let chapter = serde_json::from_str(&text).map_err(of(&path));
         chapter
             .map(Some)
-            .map_err(|why| format!("{why}. `make bench CHAPTERS={name}` measures it anew"))
+            .map_err(|why| format!("{why}. `make bench CHAPTERS={name}` measures it again"))
     }
 
     /// Writes the page and its plots, with all measured chapters in this order, and returns the page's path.
@@ -152,8 +152,8 @@ fn of<E: Display>(path: &Path) -> impl FnOnce(E) -> String {
 const HEAD: &str = "\
 # Measurements
 
-`make bench` measures and writes all of this in one go; `make bench CHAPTERS=\"flip scale\"` measures a part of it
-anew. Each comparison is side by side in one run, on one machine.
+`make bench` measures everything and writes this page; `make bench CHAPTERS=\"flip scale\"` measures only these chapters
+again. Things that are compared run side by side, in one run on one machine.
 
 ";
 

@@ -40,10 +40,10 @@ pub(crate) fn measure() -> Result<Chapter, String> {
 }
 
 const READING: &str = "\
-Nearly all of a child's memory is mod_proxy's, whoever brings the backends: it makes a pool of connections for each
-worker when the child starts, used or not; a ProxyPass line to a group needs none. What is mod_slot's own is a page of
-the counts for each group and child, in the column of the share, and the runtime directory. A first start waits for the
-disk twice for each group, a later one does not.";
+mod_proxy uses nearly all of a child's memory, in every configuration: when a child starts, mod_proxy makes a \
+connection pool for each worker, used or not. A ProxyPass line to a group needs no pool. mod_slot itself needs one \
+page of the counts for each group and child, which the column \"share\" contains, and the runtime directory. A first \
+start waits for the disk twice for each group; a later start does not wait.";
 
 /// Adds a paragraph to the chapter's method.
 fn tell(chapter: &mut Chapter, text: &str) {

@@ -178,7 +178,7 @@ impl Backend {
         command.arg("-e").arg(log).arg("-c").arg(file);
         let mut nginx = Kept::start(&mut command, root.path())?;
         if !nginx.listens(address) {
-            return Err("nginx does not start".into());
+            return Err("nginx did not start".into());
         }
         Ok(Self { address, _nginx: nginx, _root: root })
     }
@@ -211,5 +211,5 @@ pub(crate) fn await_children(of: u32, many: usize) -> Result<Vec<u32>, String> {
         }
         thread::sleep(Duration::from_millis(10));
     }
-    Err(format!("Apache has {} children, and not {many}", children(of).len()))
+    Err(format!("Apache has {} children, not {many}", children(of).len()))
 }

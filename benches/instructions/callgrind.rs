@@ -50,7 +50,7 @@ pub(crate) fn count(
     let asked = if server.is_ready(path) {
         ask(address, &rival.path.replace("APP", &apps.asked().name), requests)
     } else {
-        Err("it did not start".to_owned())
+        Err("Apache did not start".to_owned())
     };
     server.end();
     let log = |name| fs::read_to_string(path.join(name)).unwrap_or_default();
@@ -85,7 +85,7 @@ fn ask(address: SocketAddr, path: &str, requests: u64) -> Result<(), String> {
             return Err(format!("{}\n{}", answer.start, answer.text()));
         }
         if answer.close {
-            return Err("it did not keep the connection".into());
+            return Err("Apache closed the connection".into());
         }
     }
     Ok(())

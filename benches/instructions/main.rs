@@ -50,14 +50,14 @@ fn run() -> Result<(), String> {
     let (flags, chosen): (Vec<_>, Vec<_>) = words.into_iter().partition(|word| word == "--tsv");
     let names = RIVALS.map(|row| row.name);
     if let Some(unknown) = chosen.iter().find(|name| !names.contains(&name.as_str())) {
-        return Err(format!("no row {unknown:?}; there is {}", names.join(", ")));
+        return Err(format!("there is no row {unknown:?}; the rows are {}", names.join(", ")));
     }
     let mut apps: Vec<usize> = numbers.iter().filter_map(|number| number.parse().ok()).collect();
     if apps.is_empty() {
         apps.push(1);
     }
     if apps.iter().any(|apps| !(1..=1000).contains(apps)) {
-        return Err("there are 1 to 1000 applications".into());
+        return Err("the number of applications must be 1 to 1000".into());
     }
     let parts = Parts::find()?;
     let backend = Backend::thinking("blue", Duration::ZERO).map_err(|e| e.to_string())?;
@@ -99,7 +99,7 @@ fn judge(rival: &Rival, apps: usize, price: Cost, than: &Cost, most: f64) -> Opt
     (instructions > most || allocations > 0.5).then(|| {
         format!(
             "{} (apps: {apps}) costs {instructions:.0} instructions and {allocations:.2} \
-             allocations more than {}; promised are at most {most} and 0",
+             allocations more than {}; the limits are {most} and 0",
             rival.name, rival.than
         )
     })

@@ -59,13 +59,13 @@ pub(crate) const RIVALS: [Rival; 8] = [
     Rival {
         name: "beside",
         slot: true,
-        note: "ProxyPass to a fixed address; mod_slot is loaded, but has no part in it",
+        note: "ProxyPass to a fixed address; mod_slot is loaded, but unused",
         ..PROXIED
     },
     Rival {
         name: "modules",
         modules: &["alias", "rewrite", "setenvif"],
-        note: "ProxyPass to a fixed address; mod_alias, mod_rewrite and mod_setenvif are loaded, but have no part in it",
+        note: "ProxyPass to a fixed address; mod_alias, mod_rewrite and mod_setenvif are loaded, but unused",
         ..PROXIED
     },
     Rival {

@@ -21,7 +21,7 @@ pub(super) fn measure(chapter: &mut Chapter) -> Result<(), String> {
     let site = Site::new(&disk())?;
     let slotctl = crate::slotctl()?;
     // The first flip creates the history.
-    let status = site.told(crate::command(&slotctl).args(["flip", "app"])).status();
+    let status = site.with_dirs(crate::command(&slotctl).args(["flip", "app"])).status();
     status.map_err(|e| e.to_string())?;
     let flip = count(&site, &slotctl, &["flip", "app"])?;
     let bare = count(&site, Path::new("/bin/true"), &[])?;
@@ -32,7 +32,7 @@ pub(super) fn measure(chapter: &mut Chapter) -> Result<(), String> {
     let none = String::new;
     let [record, history] = waits(&site, &slotctl)?;
     chapter.tables.push(Table {
-        caption: "What a flip is made of. The store is the moment at which the new slot takes the requests.".into(),
+        caption: "The parts of a flip. From the store on, the new slot gets the requests.".into(),
         head: ["", "up to the store", "`slotctl flip`", "`true`"].map(str::to_owned).into(),
         rows: vec![
             row("system calls", numbers(flip.calls[0], flip.calls[1], bare.calls[1])),
@@ -42,8 +42,14 @@ pub(super) fn measure(chapter: &mut Chapter) -> Result<(), String> {
                     .map(|count| format!("{:.0}", count as f64 / 1e3)),
             ),
             row("waiting for the disk: `msync` of the record", [none(), millis(record), none()]),
-            row("waiting for the disk: `fdatasync` of the history", [none(), millis(history), none()]),
-            row("shared libraries", [none(), flip.libraries.to_string(), bare.libraries.to_string()]),
+            row(
+                "waiting for the disk: `fdatasync` of the history",
+                [none(), millis(history), none()],
+            ),
+            row(
+                "shared libraries",
+                [none(), flip.libraries.to_string(), bare.libraries.to_string()],
+            ),
             row("size", [none(), bytes(flip.bytes), bytes(bare.bytes)]),
             row("size of `mod_slot.so`", [none(), bytes(size(&crate::parts()?.module)), none()]),
         ],
@@ -118,7 +124,7 @@ fn waits(site: &Site, slotctl: &Path) -> Result<[f64; 2], String> {
 }
 
 fn run(site: &Site, command: &mut Command) -> Result<(), String> {
-    match site.told(command).status() {
+    match site.with_dirs(command).status() {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("{command:?}: {status}")),
         Err(e) => Err(format!("{:?}: {e}", command.get_program())),

@@ -42,7 +42,7 @@ impl Site {
     }
 
     /// Sets the directories of `command`, and discards its output.
-    pub(crate) fn told<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+    pub(crate) fn with_dirs<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command
             .env("SLOT_STATE_DIR", &self.dirs.state)
             .env("SLOT_RUNTIME_DIR", &self.dirs.runtime)

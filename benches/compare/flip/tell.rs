@@ -30,8 +30,8 @@ fn tables(found: &[Found]) -> [Table; 3] {
     };
     [
         table(
-            "What is done for a flip, and how long it lasts.",
-            &["", "command", "what keeps it"],
+            "The command of a flip, and what stores its result.",
+            &["", "command", "stored in"],
             RIVALS.iter().map(done).collect(),
         ),
         table(
@@ -149,8 +149,7 @@ const FIGURES: [(&str, Figure); 4] = [
 
 /// Lists where a rival is better by more than a tenth, and what it loses.
 fn reading(found: &[Found]) -> String {
-    let mut text =
-        String::from("Where another is ahead of `slotctl flip`, by a tenth at least:\n\n");
+    let mut text = String::from("Rivals that are at least a tenth faster than `slotctl flip`:\n\n");
     let before = text.len();
     for (name, figure) in FIGURES {
         let ours = figure(&found[0]);

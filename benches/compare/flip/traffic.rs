@@ -23,16 +23,17 @@ const INTERVAL: Duration = Duration::from_millis(80);
 const MORE: usize = 20;
 
 pub(super) const METHOD: &str = "\
-**The traffic.** Seven ways to switch between the same two backends, each configured as its manual says for this job \
-(`benches/compare/flip/conf`), each in a private server on the loopback device, in rounds: every round starts each of \
-them anew. 16 kept connections send GET and POST in turns, without a pause; the backends think for 2 ms about a GET and \
-for 8 ms about a POST. *Lost*: no answer, or not the one it should be; nothing is ever sent twice, so a kept connection \
-that the server closes in the face of a request is a loss, as it is for a POST. *Stale*: sent after the command \
-returned, and answered by the old slot. *First new answer*: the prober's, as above, from the start of the command and \
-from its return (0 where it was there before). In each round the load also runs for as long without flips, with a \
-`true` in place of each command; the slowest answers of both are compared, of slotctl in 20 more rounds, for they are \
-few in each, and vary. The manager, HAProxy's socket and Caddy's API \
-are asked by the measuring program itself: the start of a `curl` or `socat` is not in their times.
+**The traffic.** Seven ways to switch between the same two backends are compared. Each is configured as its manual \
+says for this job (`benches/compare/flip/conf`), and runs in a private server on the loopback device. Every round \
+restarts all of them. 16 kept connections send GET and POST alternately, without a pause; the backends wait 2 ms \
+before they answer a GET, and 8 ms before a POST. *Lost*: no answer, or a wrong one. Nothing is sent twice, so if the \
+server closes a kept connection while a request arrives, that request is lost, as a POST would be for any client. \
+*Stale*: sent after the command returned, but answered by the old slot. *First new answer*: seen by the prober \
+described above, measured from the start of the command and from its return (0 if it came before the return). In each \
+round the load also runs for the same time without flips, with `true` instead of each command, and the slowest \
+answers of both are compared. For slotctl this is repeated in 20 more rounds, because each round has few of the \
+slowest answers, and they vary. The bench itself talks to the balancer-manager, HAProxy's socket and Caddy's API, so \
+their times do not include the start of a `curl` or `socat`.
 ";
 
 /// A flip under load; times in milliseconds.
@@ -165,7 +166,7 @@ fn flip_under_load(
 
 impl Flip {
     fn of(watched: &Watched, to: usize) -> Result<Self, String> {
-        let first = watched.first(to).ok_or("there was no answer")?;
+        let first = watched.first(to).ok_or("the new slot did not answer")?;
         Ok(Self {
             command: in_millis(watched.returned - watched.start),
             from_start: in_millis(first.got.saturating_duration_since(watched.start)),

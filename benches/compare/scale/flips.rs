@@ -40,14 +40,14 @@ pub(super) fn measure(chapter: &mut Chapter, flips: usize) -> Result<(), String>
     let took = start.elapsed();
     let after = Look::at(&place, &apache);
     if children(apache.pid()) != pids {
-        return Err("a child ended meanwhile".into());
+        return Err("a child ended during the flips".into());
     }
     tell(
         chapter,
         &format!(
-            "**{} flips in a row**, each a run of `slotctl`, with a request after every tenth, on \
-             a connection of its own; {WARM} flips come first, so that what is made once is made. \
-             It took {:.0} s: {:.2} ms a flip, with its share of a request.",
+            "**{} flips in a row**, each a run of `slotctl`, with a request on a new connection \
+             after every tenth. {WARM} flips come first, so that everything that is created on \
+             first use exists. It took {:.0} s: {:.2} ms a flip, with its share of a request.",
             count(flips),
             took.as_secs_f64(),
             took.as_secs_f64() * 1000.0 / flips as f64

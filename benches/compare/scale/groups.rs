@@ -41,14 +41,14 @@ pub(super) fn measure(chapter: &mut Chapter, many: usize) -> Result<(), String> 
     tell(
         chapter,
         &format!(
-            "**{} groups of {SLOTS} slots** in one Apache (event, {CHILDREN} children), beside \
-             the same Apache with {all} ProxyPass lines, or with as many balancers of {SLOTS} \
-             members, or with nothing to pass on. Start: from the start of the process to its \
-             \"resuming normal operations\" in the error log; the first start makes the record \
-             of each group, durably; the median of later ones. Memory is a child's, the median of \
-             {CHILDREN}: private, its share of what is shared, the kernel's tables for it; \
-             idle, and after 2,000 requests to 200 of the groups. The runtime directory is on a \
-             tmpfs, so its size is memory too.",
+            "**{} groups of {SLOTS} slots** in one Apache (event, {CHILDREN} children), compared \
+             with the same Apache with {all} ProxyPass lines, with as many balancers of {SLOTS} \
+             members, and without any backend. A start is measured from the start of the process \
+             to \"resuming normal operations\" in the error log. The first start creates the \
+             record of each group durably; the other figure is the median of later starts. \
+             Memory is the median of {CHILDREN} children: private memory, the share of shared \
+             memory, and the kernel's page tables; idle, and after 2,000 requests to 200 of the \
+             groups. The runtime directory is on a tmpfs, so its size is memory too.",
             count(many)
         ),
     );
@@ -160,7 +160,7 @@ fn ways(many: usize) -> [Way; 4] {
         )
     };
     [
-        Way { name: "nothing to pass on", modules: &[], text: String::new(), path: |_| "/".into() },
+        Way { name: "without a backend", modules: &[], text: String::new(), path: |_| "/".into() },
         Way {
             name: "ProxyPass lines",
             modules: &[],
@@ -224,7 +224,7 @@ fn settled(pids: &[u32]) -> Result<Process, String> {
         }
         last = now;
     }
-    Err("the children take more memory for two minutes already".into())
+    Err("the children's memory still grows after two minutes".into())
 }
 
 /// Sends 2,000 requests to 200 groups, each on a new connection, so that every child gets some.

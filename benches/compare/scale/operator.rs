@@ -17,8 +17,8 @@ pub(super) fn measure(chapter: &mut Chapter, many: usize) -> Result<(), String> 
         chapter,
         &format!(
             "**slotctl** with one group and with {}: the median of {RUNS} runs of the program, \
-             from its start to its end. The flips go to and fro; their backends do not listen, so \
-             each flip looks for one in vain, too.",
+             from its start to its end. The flips alternate between two slots. No backend listens, \
+             so each time includes an attempt to connect.",
             count(many)
         ),
     );

@@ -41,7 +41,7 @@ impl Meter {
         let mut meter = Self { log, threads, ran: 0 };
         meter.rate()?;
         if meter.ran == 0 {
-            return Err("the system does not say how long the processes have run".into());
+            return Err("/proc does not show how long the threads ran".into());
         }
         Ok(meter)
     }
@@ -106,7 +106,7 @@ pub(super) fn measure(
     }
     match rates[0].len() * 2 > many {
         true => Ok(rates),
-        false => Err(format!("{}, or one beside it: too few answers", stands[0].url)),
+        false => Err(format!("{}: too few turns in which all servers answered", stands[0].url)),
     }
 }
 

@@ -74,7 +74,7 @@ pub(crate) const RIVALS: [Rival; 7] = [
     Rival {
         name: "slotctl flip",
         how: "`slotctl flip app green`",
-        keeps: "the disk, when it returns",
+        keeps: "a file, synced before it returns",
         flips: 20,
         start: httpd::slot,
     },

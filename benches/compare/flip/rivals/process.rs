@@ -15,7 +15,7 @@ pub(super) fn start(place: &Place<'_>, mut command: Command) -> Result<Kept, Str
     if server.listens(place.listen) {
         return Ok(server);
     }
-    Err(format!("it did not start:\n{}", std::fs::read_to_string(path).unwrap_or_default()))
+    Err(format!("the server did not start:\n{}", std::fs::read_to_string(path).unwrap_or_default()))
 }
 
 /// Finds a system program, also in directories that only an administrator's PATH has.
