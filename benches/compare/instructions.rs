@@ -25,7 +25,7 @@ struct Price {
 }
 
 pub(crate) fn measure() -> Result<Chapter, String> {
-    let prices = prices(&said()?);
+    let prices = prices(&output()?);
     if prices.is_empty() {
         return Err("the measuring program printed nothing".into());
     }
@@ -60,7 +60,7 @@ more.
 ";
 
 /// Runs the program. Its exit status is ignored, because it fails on a broken promise, which the page must show.
-fn said() -> Result<String, String> {
+fn output() -> Result<String, String> {
     let program = env::var_os("INSTRUCTIONS").map(PathBuf::from);
     let program = program.ok_or("INSTRUCTIONS is not set: run `make bench`")?;
     let rows: &[&str] = if quick() { &["proxypass", "slot", "1"] } else { &["1", "100", "1000"] };
@@ -70,7 +70,7 @@ fn said() -> Result<String, String> {
 }
 
 /// Parses the lines. Their columns: row, applications, instructions, two of comparison, allocations.
-fn prices(said: &str) -> Vec<Price> {
+fn prices(output: &str) -> Vec<Price> {
     let line = |line: &str| {
         let mut columns = line.split('\t');
         let rival = columns.next().and_then(|name| RIVALS.iter().find(|r| r.name == name))?;
@@ -78,7 +78,7 @@ fn prices(said: &str) -> Vec<Price> {
         let mut number = |skipped| columns.nth(skipped)?.parse().ok();
         Some(Price { rival, groups, instructions: number(0)?, allocations: number(2)? })
     };
-    said.lines().filter_map(line).collect()
+    output.lines().filter_map(line).collect()
 }
 
 /// The instructions of one rival by the number of groups.

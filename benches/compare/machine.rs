@@ -11,13 +11,13 @@ pub(crate) fn describe() -> String {
     let rows = [
         ("processor", format!("{cores} x {}", of_file("/proc/cpuinfo", "model name"))),
         ("memory", of_file("/proc/meminfo", "MemTotal")),
-        ("kernel", said("uname", &["-sr"])),
+        ("kernel", output("uname", &["-sr"])),
         ("system", of_file("/etc/os-release", "PRETTY_NAME").replace('"', "")),
-        ("Apache", first(&said("apache2", &["-v"]))),
-        ("Rust", said("rustc", &["--version"])),
-        ("nginx", said("nginx", &["-v"])),
-        ("HAProxy", first(&said("haproxy", &["-v"]))),
-        ("Caddy", said("caddy", &["version"])),
+        ("Apache", first(&output("apache2", &["-v"]))),
+        ("Rust", output("rustc", &["--version"])),
+        ("nginx", output("nginx", &["-v"])),
+        ("HAProxy", first(&output("haproxy", &["-v"]))),
+        ("Caddy", output("caddy", &["version"])),
     ];
     for (name, value) in rows.iter().filter(|(_, value)| !value.is_empty()) {
         let _ = writeln!(text, "| {name} | {value} |");
@@ -33,7 +33,7 @@ fn of_file(path: &str, name: &str) -> String {
 }
 
 /// A program's output, with standard error, because some programs print their version there.
-fn said(program: &str, args: &[&str]) -> String {
+fn output(program: &str, args: &[&str]) -> String {
     let Ok(out) = Command::new(program).args(args).output() else { return String::new() };
     let both = [out.stdout, out.stderr].concat();
     String::from_utf8_lossy(&both).trim().to_owned()

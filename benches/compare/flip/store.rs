@@ -126,9 +126,9 @@ fn times(
 }
 
 /// The moment when the condition became true; `None` after 10 s.
-fn moment(is_so: impl Fn() -> bool) -> Option<Instant> {
+fn moment(condition: impl Fn() -> bool) -> Option<Instant> {
     let start = Instant::now();
-    while !is_so() {
+    while !condition() {
         hint::spin_loop();
         if start.elapsed() > Duration::from_secs(10) {
             return None;

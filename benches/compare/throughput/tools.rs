@@ -87,14 +87,14 @@ impl Tool {
             Self::Ab | Self::Warm => command.arg("-e").arg(&file),
             Self::H2load => command.arg("--log-file").arg(&file),
         };
-        let said = said(command.arg(url))?;
+        let output = output(command.arg(url))?;
         let listed = || fs::read_to_string(&file).unwrap_or_default();
         let run = match self {
-            Self::Wrk => wrk(&said),
-            Self::Ab | Self::Warm => ab(&said, &listed()),
-            Self::H2load => h2load(&said, &listed()),
+            Self::Wrk => wrk(&output),
+            Self::Ab | Self::Warm => ab(&output, &listed()),
+            Self::H2load => h2load(&output, &listed()),
         };
-        run.ok_or_else(|| format!("{} {url}:\n{said}", self.program()))
+        run.ok_or_else(|| format!("{} {url}:\n{output}", self.program()))
     }
 
     fn program(self) -> &'static str {
@@ -106,14 +106,14 @@ impl Tool {
     }
 }
 
-fn said(command: &mut Command) -> Result<String, String> {
+fn output(command: &mut Command) -> Result<String, String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let out = command.output().map_err(|e| format!("{program}: {e}"))?;
     Ok([out.stdout, out.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat())
 }
 
 /// The text after `name` in the line that begins with it.
-fn behind<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+fn after<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.trim_start().strip_prefix(name)).map(str::trim)
 }
 
@@ -121,12 +121,12 @@ fn number(text: &str) -> Option<f64> {
     text.split_whitespace().next()?.parse().ok()
 }
 
-fn wrk(said: &str) -> Option<Run> {
-    if said.contains("Non-2xx") || said.contains("Socket errors") {
+fn wrk(output: &str) -> Option<Run> {
+    if output.contains("Non-2xx") || output.contains("Socket errors") {
         return None;
     }
-    let latency = |share| duration(behind(said, share)?);
-    let rate = number(behind(said, "Requests/sec:")?)?;
+    let latency = |share| duration(after(output, share)?);
+    let rate = number(after(output, "Requests/sec:")?)?;
     Some(Run { rate, p50: latency("50%")?, p99: latency("99%")? })
 }
 
@@ -138,18 +138,18 @@ fn duration(text: &str) -> Option<f64> {
     })
 }
 
-fn ab(said: &str, percentages: &str) -> Option<Run> {
-    let failed = number(behind(said, "Failed requests:")?)?;
-    if failed > 0.0 || said.contains("Non-2xx responses:") {
+fn ab(output: &str, percentages: &str) -> Option<Run> {
+    let failed = number(after(output, "Failed requests:")?)?;
+    if failed > 0.0 || output.contains("Non-2xx responses:") {
         return None;
     }
-    let latency = |share| number(behind(percentages, share)?);
-    let rate = number(behind(said, "Requests per second:")?)?;
+    let latency = |share| number(after(percentages, share)?);
+    let rate = number(after(output, "Requests per second:")?)?;
     Some(Run { rate, p50: latency("50,")?, p99: latency("99,")? })
 }
 
-fn h2load(said: &str, log: &str) -> Option<Run> {
-    let took = said.lines().find_map(|line| {
+fn h2load(output: &str, log: &str) -> Option<Run> {
+    let took = output.lines().find_map(|line| {
         let (_, rate) = line.strip_prefix("finished in ")?.split_once(", ")?;
         number(rate)
     });
