@@ -1,12 +1,12 @@
-# Builds, shows, tests and installs mod_slot and slotctl. `make help` lists what there is.
+# Builds, demonstrates, tests and installs mod_slot and slotctl. `make help` lists the targets.
 
 CARGO ?= cargo
-# APXS names the apxs of the Apache to build for; HTTPD names the program for the tests, if it is not that of APXS.
+# APXS: the apxs of the Apache to build for. HTTPD: the program for the tests, unless apxs finds it.
 APXS ?= $(or $(notdir $(firstword $(shell command -v apxs apxs2))),apxs)
 export APXS HTTPD
 INSTALL ?= install
 
-# Where things go. `make install DESTDIR=/tmp/stage prefix=/usr` is for packages.
+# Where files are installed. Packages use `make install DESTDIR=/tmp/stage prefix=/usr`.
 prefix ?= /usr/local
 bindir ?= $(prefix)/bin
 docdir ?= $(prefix)/share/doc/mod_slot
@@ -32,11 +32,11 @@ help: ## Print this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
 		awk -F'|' '{ printf "  make %-13s %s\n", $$1, $$2 }'
 
-demo: check-build ## Flip ten times under load, in a private Apache; nothing is installed
+demo: check-build ## Flip ten times under load in a private Apache, without installing anything
 	@$(CARGO) build --lib --bin slotctl --example demo
 	@$(target)/debug/examples/demo
 
-test: check-test ## Run all tests: the core alone, everything with a real Apache, the model
+test: check-test ## Run all tests: the core alone, everything with a real Apache, and the model
 	$(CARGO) test --no-default-features --features man --lib --bins
 	$(CARGO) test --workspace
 	@$(MAKE) --no-print-directory model
@@ -44,39 +44,39 @@ test: check-test ## Run all tests: the core alone, everything with a real Apache
 # Left out on prefork: tests of a child with several requests, or of a child that Apache must not replace.
 not_prefork = --skip state::children_of_an_older --skip state::cut::truncating_the_counts_kills
 
-test-all: test ## Run all tests, those with an Apache again on worker and prefork, and the long forms
+test-all: test ## Run all tests, then Apache's tests again on worker and prefork, and the long forms
 	MOD_SLOT_MPM=worker $(CARGO) test --test apache
 	MOD_SLOT_MPM=prefork $(CARGO) test --test apache -- $(not_prefork)
 	@$(MAKE) --no-print-directory soak
 
-# The tests with a long form.
+# The tests that have a long form.
 long = soak truth kill:: faults:: restarts:: fuzz:: power::
 
-soak: check-test ## Run the long forms of the tests that have one; SOAK_FLIPS=500 makes fewer flips
+soak: check-test ## Run the long forms of tests; SOAK_FLIPS=500 makes fewer flips
 	MOD_SLOT_SOAK=1 $(CARGO) test --profile soak --test '*' -- $(long) --nocapture --test-threads=1
 
-test-bare: ## Run demo and test on a bare Debian 12 and 13, in roots of their own (root, debootstrap); CASES="trixie" chooses
+test-bare: ## Run demo and test on bare Debian 12 and 13 (root, debootstrap); CASES="trixie" chooses
 	.ci/bare $(CASES)
 
-model: check-rust ## Check enter, flip and drain under loom, in every order of their steps
+model: check-rust ## Check enter, flip and drain under loom, in each possible order of their steps
 	RUSTFLAGS="--cfg loom" $(CARGO) test --release --no-default-features --lib --target-dir $(target)/model model::
 
-sanitize: check-test ## Run the library's tests under AddressSanitizer and ThreadSanitizer, Apache's under the first
+sanitize: check-test ## Run tests under AddressSanitizer, and the library's under ThreadSanitizer too
 	CARGO="$(CARGO)" TARGET=$(target) .ci/sanitize
 
-man: check-build ## Write the man pages and the completions of bash, zsh and fish to target/man and target/completions
+man: check-build ## Write man pages to target/man, and completions for bash, zsh and fish to target/completions
 	$(CARGO) run -q --features man --bin slotctl -- generate $(target)
 
-lint: check-lint ## Check the format, clippy and rustdoc, with and without the Apache side
+lint: check-lint ## Check format, clippy and rustdoc, with and without the Apache module
 	$(CARGO) fmt --check
 	$(CARGO) clippy --workspace --all-targets --features man -- -D warnings
 	$(CARGO) clippy --no-default-features --lib --bins -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --lib
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --lib --no-default-features
 
-# APPS: how many applications are configured; TSV=1: output for programs; ROWS: which rows.
+# APPS sets the numbers of applications, ROWS the rows; TSV=1 prints output for programs.
 APPS ?= 1 100 1000
-instructions: check-build check-valgrind ## Count the instructions of a request, slot:// and its rivals
+instructions: check-build check-valgrind ## Count the instructions of a request, with slot:// and with its rivals
 	@$(CARGO) build --example instructions
 	@$(CARGO) rustc --release --lib --crate-type cdylib
 	@MOD_SLOT=$(module) $(target)/debug/examples/instructions $(APPS) $(ROWS) $(if $(TSV),--tsv)
@@ -97,19 +97,19 @@ installing = APXS="$(APXS)" INSTALL="$(INSTALL)" DESTDIR="$(DESTDIR)" bindir="$(
 install: ## Install what `make` built; respects DESTDIR, prefix, bindir, libexecdir and statedir
 	@$(installing) install
 
-uninstall: ## Remove what install put there, except edited files and the recorded state
+uninstall: ## Remove the installed files, except edited files and the recorded state
 	@$(installing) uninstall
 
 clean: ## Remove what was built
 	@CARGO=$(firstword $(CARGO)) .ci/provide --say $(rust)
 	$(CARGO) clean
 
-# Installs the packages that are missing for a task, and Rust; or says what to install, and fails.
+# Installs the missing packages for a task and Rust, or prints what to install and fails.
 needs = CARGO="$(CARGO)" .ci/deps $(rust)
 
-deps: ## Install what build and tests need (root, apt-get), or say what is missing
+deps: ## Install what build and tests need; without root or apt-get, print what is missing
 	@$(needs) all
-	@echo "All that mod_slot's build and tests need is there."
+	@echo "Everything that mod_slot's build and tests need is installed."
 
 check-rust check-build check-test check-valgrind check-bench: check-%:
 	@$(needs) $*

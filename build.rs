@@ -1,5 +1,4 @@
-//! Reads Apache's headers into Rust, and asks apxs where Apache keeps its things: for the feature
-//! `module` only.
+//! Translates Apache's headers into Rust, and asks apxs for Apache's directories. Only the feature `module` needs it.
 
 #[cfg(not(feature = "module"))]
 fn main() {
@@ -28,7 +27,7 @@ mod module {
     const HEADER: &str = "include/httpd_api.h";
     const SHIMS: &str = "include/shims.h";
 
-    /// The minor numbers that brought what the older Apache does without: for each, a `cfg(mmn_N)`.
+    /// The module magic minor numbers that added API which mod_slot uses if present; each sets a `cfg(mmn_N)`.
     const STEPS: [u32; 3] = [
         124, // 2.4.53: proxy_worker_shared.name_ex
         127, // 2.4.56: ap_proxy_canonenc_ex
@@ -40,8 +39,8 @@ mod module {
             println!("cargo::rerun-if-changed={source}");
         }
         println!("cargo::rerun-if-env-changed=APXS");
-        // Rust has no sound unloading; Apache would `dlclose` us between its two passes over the
-        // configuration and at each restart.
+        // Unloading Rust code is unsound, but Apache calls `dlclose` between its two passes over the configuration and
+        // at each restart; nodelete keeps the module in memory.
         println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
 
         let apxs = Apxs::find();
@@ -55,7 +54,7 @@ mod module {
         bind(&apxs, &include);
     }
 
-    /// Tells the compiler which of Apache's newer things the headers have.
+    /// Sets the `cfg` of each step that the headers include.
     fn gate(include: &Path) {
         let header = include.join("ap_mmn.h");
         println!("cargo::rerun-if-changed={}", header.display());
@@ -113,7 +112,7 @@ mod module {
             .rust_edition(bindgen::RustEdition::Edition2024)
             .wrap_unsafe_ops(true)
             .generate()
-            .expect("bindgen reads Apache's headers: install apache2-dev and libclang-dev")
+            .expect("bindgen failed: install apache2-dev and libclang-dev")
             .write_to_file(out.join("httpd_api.rs"))
             .unwrap();
         // The wrappers of the shims, which include the header by its path in this directory.
@@ -134,7 +133,7 @@ mod module {
         dirs.chain(more.split_whitespace().map(str::to_owned)).collect()
     }
 
-    /// Apache's own build tool: it says where this installation keeps its things.
+    /// apxs, Apache's build tool, which knows the directories of its Apache.
     struct Apxs(String);
 
     impl Apxs {
@@ -146,11 +145,14 @@ mod module {
             }))
         }
 
-        /// `None` for a variable that this apxs does not know, or has nothing for.
+        /// The value of a variable; `None` if apxs does not know it or it is empty.
         fn ask(&self, variable: &str) -> Option<String> {
             let out = Command::new(&self.0).args(["-q", variable]).output();
             let out = out.unwrap_or_else(|e| {
-                panic!("{}: {e}; install apache2-dev or httpd-devel, or have APXS name it", self.0)
+                panic!(
+                    "{}: {e}; install apache2-dev or httpd-devel, or set APXS to its path",
+                    self.0
+                )
             });
             let said = String::from_utf8(out.stdout).unwrap().trim().to_owned();
             Some(said).filter(|said| out.status.success() && !said.is_empty())
@@ -159,15 +161,14 @@ mod module {
         fn must(&self, variable: &str) -> String {
             self.ask(variable).unwrap_or_else(|| {
                 panic!(
-                    "{} -q {variable} answers nothing: it is not the apxs of an installed Apache; \
-                     have APXS name the right one",
+                    "{} -q {variable} prints nothing, so it is not the apxs of an installed Apache; \
+                     set APXS to the right one",
                     self.0
                 )
             })
         }
 
-        /// What Apache's DefaultRuntimeDir is unless it is configured. An apxs that does not know it comes with
-        /// headers that do.
+        /// Apache's default for DefaultRuntimeDir, from apxs, or from the headers if apxs does not know it.
         fn runtime_dir(&self, include: &Path) -> Option<String> {
             let asked = self.ask("RUNTIMEDIR").or_else(|| self.ask("runtimedir"));
             asked.filter(|dir| dir.starts_with('/')).or_else(|| {

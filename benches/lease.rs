@@ -1,7 +1,7 @@
-//! What the protocol costs: entering and leaving a slot, publishing a flip, looking whether a slot is
-//! drained; beside the plain atomics that it cannot be cheaper than.
+//! Measures the protocol: entering and leaving a slot, publishing a flip, and checking whether a slot is drained. The
+//! bare atomic operations beside them are the lower limit of the cost.
 //!
-//! `make bench CHAPTERS=lease` runs it and puts the figures on the page of measurements.
+//! `make bench CHAPTERS=lease` runs it and writes the figures to `RESULTS.md`.
 #![forbid(unsafe_code)]
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
@@ -25,16 +25,16 @@ fn index(slot: usize) -> SlotIndex {
     SlotIndex::new(slot).expect("below the most that a group can have")
 }
 
-/// A group as a child of Apache sees it, but for its files.
+/// A group as a child of Apache sees it, without the files.
 struct Group {
     page: Mapping,
     counts: Counts,
-    /// The last word that the process has seen, which each request compares its own to.
+    /// The last word that the process has seen; each request compares it with the current word.
     seen: AtomicU64,
 }
 
 impl Group {
-    /// The last of `slots` is active.
+    /// Makes a group whose last slot is active.
     fn new(slots: usize) -> Self {
         let page = Mapping::anonymous(PAGE).expect("a page");
         let word = Word::first(index(slots - 1)).bits();
@@ -44,7 +44,7 @@ impl Group {
         Self { page, counts, seen: AtomicU64::new(word) }
     }
 
-    /// As the module does it for each request.
+    /// Does what the module does for each request.
     fn enter_and_leave(&self, row: usize) {
         let in_flight = |slot| self.counts.block(row, slot).in_flight();
         let active = |word| Some(choose(Set::of(word)));
@@ -88,13 +88,13 @@ fn entering(c: &mut Criterion) {
     }
     for groups in [1, 8, 64] {
         let all: Vec<_> = (0..groups).map(|_| Group::new(2)).collect();
-        // Each request is of the next group.
+        // Each request goes to the next group.
         let mut next = all.iter().cycle();
         group.bench_function(BenchmarkId::new("groups", groups), |b| {
             b.iter(|| next.next().expect("a cycle").enter_and_leave(1));
         });
     }
-    // Their counters are not all at one place of their pages.
+    // A different slot is active in each group, so that their counters lie at different offsets of the pages.
     let all: Vec<_> = (1..=64).map(Group::new).collect();
     let mut next = all.iter().cycle();
     group.bench_function(BenchmarkId::new("groups", "64_other_slots"), |b| {
@@ -117,7 +117,7 @@ fn entering(c: &mut Criterion) {
     group.finish();
 }
 
-/// The files of a group, in the directory for what cargo builds: on its disk.
+/// The files of a group, in cargo's temporary directory, because that lies on a disk.
 struct Site {
     _root: TempDir,
     dirs: Dirs,
@@ -163,7 +163,7 @@ fn drains(c: &mut Criterion) {
         let counts = runtime::counts(&site.dirs, "app", site.control.identity, rows).expect("rows");
         let look = || tally(&site.dirs, "app", site.control.identity, &[index(0)]);
         for row in 0..rows {
-            // As if a request had been there: the page is touched.
+            // A finished request makes the kernel allocate the page.
             counts.block(row, index(0)).finished(200, 1);
         }
         group.bench_function(BenchmarkId::new("empty", rows), |b| b.iter(look));

@@ -1,4 +1,4 @@
-/* The part of Apache's C API that mod_slot speaks; bindgen reads this file. */
+/* The part of Apache's C API that mod_slot uses; bindgen reads this file. */
 #include <httpd.h>
 #include <http_config.h>
 #include <http_core.h>

@@ -1,20 +1,20 @@
-//! Where an Apache keeps mod_slot's files unless its configuration says otherwise.
+//! mod_slot's default directories, which depend on the Apache.
 
-/// The directories of one Apache.
+/// The default directories with one Apache.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
-    /// `SlotStateDir`.
+    /// The default of `SlotStateDir`.
     pub(crate) state: &'static str,
-    /// `SlotRuntimeDir`, as a configuration would say it: a relative path is below `DefaultRuntimeDir`.
+    /// The default of `SlotRuntimeDir`; a relative path is below `DefaultRuntimeDir`.
     pub(crate) configured: &'static str,
-    /// Where slotctl finds it.
+    /// The absolute path of `configured`, for slotctl.
     pub(crate) runtime: String,
 }
 
-/// The layout of an Apache whose program is `progname`, with the runtime directory that apxs or the headers name.
+/// Returns the layout for an Apache with the program name `progname` and this runtime directory.
 ///
-/// Red Hat's `/run/httpd` is mode 0710, and its `/var/lib/httpd` is `User`'s: operators cannot look into the one, and
-/// the other is not to be trusted. Directories of our own leave both as other modules know them.
+/// On Red Hat, separate directories are used: operators cannot search `/run/httpd`, which has mode 0710, and
+/// `/var/lib/httpd` cannot be trusted, because it belongs to Apache's `User`.
 pub(crate) fn of(progname: &str, runtime: Option<&str>) -> Layout {
     let state = if progname == "apache2" { "/var/lib/apache2/slots" } else { "/var/lib/mod_slot" };
     match runtime.map(|dir| dir.trim_end_matches('/')) {

@@ -1,13 +1,13 @@
-//! The module magic number of Apache's headers: which Apache they are of.
+//! The module magic number, which says to which Apache the headers belong.
 
-/// Apache's number of the API that its modules see, and the minor number of 2.4.52.
+/// The module magic number of Apache 2.4.52: major and minor.
 pub(crate) const LEAST: (u32, u32) = (20_120_211, 121);
 
-/// The minor number that `ap_mmn.h` says.
+/// Returns the minor number in `ap_mmn.h`.
 ///
 /// # Errors
 ///
-/// Which Apache is needed, if the headers are of an older one, or of another API.
+/// Says which Apache is needed, if the headers belong to an older one or to another API.
 pub(crate) fn read(header: &str, text: &str) -> Result<u32, String> {
     let (Some(major), Some(minor)) = (number(text, "MAJOR"), number(text, "MINOR")) else {
         return Err(format!("{header} does not say MODULE_MAGIC_NUMBER_MAJOR and _MINOR"));
@@ -16,14 +16,13 @@ pub(crate) fn read(header: &str, text: &str) -> Result<u32, String> {
         return Ok(minor);
     }
     Err(format!(
-        "{header} is of module magic number {major}:{minor}; mod_slot needs Apache httpd 2.4.52 or newer of 2.4, which \
-         has {}:{} or more: install newer headers (apache2-dev, httpd-devel), or have APXS name the apxs of a newer \
-         Apache",
+        "{header} has module magic number {major}:{minor}; mod_slot needs Apache httpd 2.4.52 or newer of 2.4, which \
+         has {}:{} or more: install newer headers (apache2-dev, httpd-devel), or set APXS to the apxs of a newer Apache",
         LEAST.0, LEAST.1
     ))
 }
 
-/// What `#define MODULE_MAGIC_NUMBER_…` says.
+/// The value in the line `#define MODULE_MAGIC_NUMBER_…`.
 fn number(text: &str, which: &str) -> Option<u32> {
     let name = format!("MODULE_MAGIC_NUMBER_{which}");
     text.lines().find_map(|line| {

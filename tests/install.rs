@@ -1,5 +1,5 @@
 //! The build accepts the headers of Apache 2.4.52 and newer. `make install` and `make uninstall`
-//! ask the apxs that APXS names, and stop if it answers nothing. The tests find an Apache by HTTPD
+//! ask the apxs that APXS names, and stop if it prints nothing. The tests find an Apache by HTTPD
 //! and APXS.
 
 #[path = "../include/layout.rs"]
@@ -70,7 +70,7 @@ const ALL: [(&str, &str); 3] = [
 ];
 
 #[test]
-fn nothing_is_touched_if_apxs_answers_nothing() {
+fn nothing_is_touched_if_apxs_prints_nothing() {
     let place = Place::new();
     let kept = place.write("stage/mod_slot.so", "another file");
     for (missing, (asked, _)) in ALL.iter().enumerate() {
@@ -81,7 +81,7 @@ fn nothing_is_touched_if_apxs_answers_nothing() {
             let out = place.make(target, &apxs);
             let said = String::from_utf8_lossy(&out.stderr).into_owned();
             assert!(!out.status.success(), "{target} {missing}: {said}");
-            let words = format!("apxs -q {asked} answers nothing: have APXS name");
+            let words = format!("apxs -q {asked} prints nothing: set APXS to");
             assert!(said.contains(&words), "{target} {missing}: {said}");
             let found: Vec<_> = fs::read_dir(place.path("stage")).unwrap().flatten().collect();
             assert!(found.len() == 1 && kept.exists(), "{target} {missing}: {found:?}");
@@ -138,7 +138,7 @@ fn headers_before_2_4_52_are_refused_with_a_way_out() {
     for (major, minor) in [(20_120_211, 120), (20_051_115, 200), (20_211_221, 10)] {
         let said = header(major, minor).unwrap_err();
         for words in
-            [&*format!("{major}:{minor};"), "needs Apache httpd 2.4.52", "have APXS name the apxs"]
+            [&*format!("{major}:{minor};"), "needs Apache httpd 2.4.52", "set APXS to the apxs"]
         {
             assert!(said.contains(words), "{words}: {said}");
         }

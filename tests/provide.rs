@@ -114,8 +114,7 @@ fn packages_that_apt_would_remove_are_named_first() {
             said.contains(&format!("/cargo is {version}, and mod_slot needs Rust 1.89")),
             "{said}"
         );
-        let told =
-            said.find("apt removes these for them: cargo 1.85.1+dfsg1-1, rustc 1.85.1+dfsg1-1\n");
+        let told = said.find("apt will remove: cargo 1.85.1+dfsg1-1, rustc 1.85.1+dfsg1-1\n");
         let begun = said.find("apt-get install -qy cargo-web rustc-web\n");
         assert!(told.is_some() && told < begun, "{said}");
     }
@@ -127,7 +126,7 @@ fn without_root_nothing_is_installed_and_the_command_is_named() {
     let (done, said) = system.provide(&["1.89", "gcc"]);
     let line = "as root: apt-get install gcc cargo-web rustc-web\n";
     assert!(!done && said.contains(line) && said.contains("rustup"), "{said}");
-    assert!(said.contains("apt removes these for them: cargo 1.85.1"), "{said}");
+    assert!(said.contains("apt will remove: cargo 1.85.1"), "{said}");
     assert!(!said.contains("apt-get update") && !said.contains("-qy"), "{said}");
     // The same for root with --say.
     let (done, said) = System::new("1.85.1", "1.96.0").provide(&["--say", "1.89"]);

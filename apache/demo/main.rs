@@ -47,30 +47,30 @@ fn run() -> Result<bool, String> {
     let address = apache::free_port().map_err(|e| e.to_string())?;
     lay_out(&parts, root.path(), address, &backends).map_err(|e| e.to_string())?;
     let apache = Apache::start(&parts, root.path(), address)?;
-    println!("Apache listens on http://{address}/, and {CONNECTIONS} kept connections ask it for");
+    println!("Apache listens on http://{address}/, and {CONNECTIONS} kept connections request");
     println!("a page (static), GET /api/ and POST /api/ (backend) without a pause.\n");
 
     let operator = Operator { slotctl, root: root.path().into() };
     let good =
         flips(&operator, &backends, address).inspect_err(|_| eprint!("{}", apache.logs()))?;
     if stdin().is_terminal() {
-        println!("\nNow you. Open http://{address}/ in a browser, or ask");
+        println!("\nNow try it yourself. Open http://{address}/ in a browser, or run");
         println!(
             "    curl http://{address}/api/\nand flip, in another terminal:\n{}",
             operator.by_hand()
         );
-        println!("Enter or Ctrl-C ends it.");
+        println!("Press Enter or Ctrl-C to stop.");
         let _ = stdin().read_line(&mut String::new());
     }
     Ok(good)
 }
 
-/// Runs the load and flips under it. `false` when a request failed or was stale.
+/// Flips ten times under load. `false` if a request failed or got a stale answer.
 fn flips(operator: &Operator, backends: &[Backend; 2], to: SocketAddr) -> Result<bool, String> {
     let ledger = Arc::new(Ledger::new(SLOTS));
     let load = Load::start(to, CONNECTIONS, &ASKED, &ledger);
     thread::sleep(INTERVAL);
-    println!("flip  what slotctl said                   it took  new slot after  old slot");
+    println!("flip  slotctl printed                        time  new slot after  old slot");
     for flip in 1..=FLIPS {
         let (start, old) = (Instant::now(), &backends[(flip - 1) % 2]);
         let said = ledger.flip(|| operator.flip(flip))?;
@@ -78,7 +78,7 @@ fn flips(operator: &Operator, backends: &[Backend; 2], to: SocketAddr) -> Result
         let left = old.busy();
         let empty = drained(old).map_or("not empty yet".into(), |after| match left {
             0 => "empty".into(),
-            left => format!("{left} under way, empty {} later", millis(after)),
+            left => format!("{left} in flight, empty {} later", millis(after)),
         });
         thread::sleep(INTERVAL.saturating_sub(start.elapsed()));
         let first = ledger.first_answer().map_or("never".into(), |at| millis(at - start));
@@ -96,7 +96,7 @@ fn flips(operator: &Operator, backends: &[Backend; 2], to: SocketAddr) -> Result
     Ok(totals.requests > 0 && totals.failed + totals.stale == 0)
 }
 
-/// How long a backend needs to finish what it has; `None` when it does not.
+/// How long a backend needs to finish its requests; `None` if it needs longer than `INTERVAL`.
 fn drained(backend: &Backend) -> Option<Duration> {
     let start = Instant::now();
     while backend.busy() > 0 {
@@ -112,7 +112,7 @@ fn millis(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1e3)
 }
 
-/// Who flips: the real slotctl, told where the files of this Apache are.
+/// The operator: runs the real slotctl with the directories of this Apache.
 struct Operator {
     slotctl: PathBuf,
     root: PathBuf,
@@ -133,7 +133,7 @@ impl Operator {
         Err(format!("slotctl flip: {}: {}{}", out.status, text(&out.stdout), text(&out.stderr)))
     }
 
-    /// Lines to paste.
+    /// Shell lines for the user to paste.
     fn by_hand(&self) -> String {
         let (root, slotctl) = (self.root.display(), self.slotctl.display());
         let verbs = ["flip", "status", "history"].map(|verb| format!("    {slotctl} {verb}\n"));
@@ -188,7 +188,7 @@ CustomLog access.log "%t \"%r\" %>s slot=%{{SLOT}}e generation=%{{SLOT_GENERATIO
     fs::write(root.join("httpd.conf"), configuration)
 }
 
-/// A page that shows its own slot by its colour, and the backend's by asking it.
+/// A page whose colour shows the slot of its docroot; its script asks the backend for the backend's slot.
 fn page(slot: &str) -> String {
     let colour = if slot == SLOTS[0] { "#1f5fbf" } else { "#1f8f4f" };
     include_str!("page.html").replace("SLOT", slot).replace("COLOUR", colour)

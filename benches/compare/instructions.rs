@@ -1,4 +1,4 @@
-//! What a request costs in instructions: the measuring program of `make instructions`, as a table.
+//! Chapter `instructions`: runs the program of `make instructions`, and makes tables of its output.
 
 use crate::plot::{Kind, Plot};
 use crate::quick;
@@ -8,26 +8,26 @@ use std::env;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// `slot://` costs so much less than a fixed ProxyPass, at least.
+/// `slot://` must cost at least this many instructions less than a fixed ProxyPass.
 const LESS: f64 = 1000.0;
-/// SlotDocumentRoot costs so much more than a DocumentRoot, at most.
+/// SlotDocumentRoot may cost at most this many instructions more than a DocumentRoot.
 const MORE: f64 = 400.0;
-/// What is called flat: the most may be so much more than the least.
+/// The cost does not depend on the number of groups if the highest and the lowest differ by at most this.
 const FLAT: f64 = 100.0;
 
-/// What a rival costs, in an Apache with so many groups.
+/// The price of a request with this rival, in an Apache with this many groups.
 struct Price {
     rival: &'static Rival,
     groups: usize,
     instructions: f64,
-    /// Calls of malloc and its kin.
+    /// Calls of malloc, calloc, realloc and posix_memalign.
     allocations: f64,
 }
 
 pub(crate) fn measure() -> Result<Chapter, String> {
-    let prices = prices(&said()?);
+    let prices = prices(&output()?);
     if prices.is_empty() {
-        return Err("the measuring program said nothing".into());
+        return Err("the measuring program printed nothing".into());
     }
     let mut chapter = Chapter {
         title: "Instructions".into(),
@@ -44,33 +44,33 @@ pub(crate) fn measure() -> Result<Chapter, String> {
 }
 
 const METHOD: &str = "\
-`make instructions`: Apache runs under callgrind as one process (`-X`), once for 300 and once for 1,300 requests on one
-kept connection, to a backend outside; the difference, over 1,000, is the price of a request, without start and end.
-It moves by some tens from run to run, so the median of three is taken.
-The system's own instructions are not counted, and the compared configurations differ in the lines that do the work
-only. Each is measured with 1, 100 and 1,000 groups, or as many backends without them, of which one is asked. Unlike
-time, this is the same on a busy machine.";
+`make instructions`: Apache runs under callgrind as one process (`-X`), once for 300 and once for 1,300 requests on \
+one kept connection, to a backend outside callgrind. The difference, divided by 1,000, is the price of a request, \
+without start and end. It varies by some tens from run to run, so the table shows the median of three. The kernel's \
+instructions are not counted. The compared configurations differ only in the lines that route the request. Each is \
+measured with 1, 100 and 1,000 groups, or with as many backends if it has no groups; only one of them gets requests. \
+Unlike a time, the count is the same on a busy machine.";
 
 const READING: &str = "\
-What SlotDocumentRoot adds is, by callgrind's profile: entering the slot and remembering it, 160; the three variables, \
-185; the end of the request, with its status and its duration, 90; the calls of hooks, 90; the note that \
-`slotctl status --requests` shows, 80; a cleanup of the request's pool, so that the slot is left whatever becomes of \
-the request, 50; the docroot of the slot, 40. The file's name takes 150, in place of the core's own way to it, which \
-takes more.
+Callgrind's profile shows what SlotDocumentRoot adds: entering the slot and remembering it, 160 instructions; the \
+three variables, 185; the end of the request, with its status and duration, 90; the calls of hooks, 90; the note for \
+`slotctl status --requests`, 80; a cleanup in the request's pool, which leaves the slot however the request ends, 50; \
+the docroot of the slot, 40. Mapping the file's name costs 150, but replaces the core's own mapping, which costs \
+more.
 ";
 
-/// It fails where a promise is broken; what it says is then of interest all the more.
-fn said() -> Result<String, String> {
+/// Runs the program. Its exit status is ignored, because it fails on a broken promise, which the page must show.
+fn output() -> Result<String, String> {
     let program = env::var_os("INSTRUCTIONS").map(PathBuf::from);
-    let program = program.ok_or("INSTRUCTIONS does not say where the program is: make bench")?;
+    let program = program.ok_or("INSTRUCTIONS is not set: run `make bench`")?;
     let rows: &[&str] = if quick() { &["proxypass", "slot", "1"] } else { &["1", "100", "1000"] };
     let out = Command::new(&program).arg("--tsv").args(rows).stderr(Stdio::inherit()).output();
     let out = out.map_err(|e| format!("{}: {e}", program.display()))?;
     Ok(String::from_utf8_lossy(&out.stdout).into_owned())
 }
 
-/// Of lines of columns: the row, how many applications, instructions, two of comparison, allocations.
-fn prices(said: &str) -> Vec<Price> {
+/// Parses the lines. Their columns: row, applications, instructions, two of comparison, allocations.
+fn prices(output: &str) -> Vec<Price> {
     let line = |line: &str| {
         let mut columns = line.split('\t');
         let rival = columns.next().and_then(|name| RIVALS.iter().find(|r| r.name == name))?;
@@ -78,16 +78,16 @@ fn prices(said: &str) -> Vec<Price> {
         let mut number = |skipped| columns.nth(skipped)?.parse().ok();
         Some(Price { rival, groups, instructions: number(0)?, allocations: number(2)? })
     };
-    said.lines().filter_map(line).collect()
+    output.lines().filter_map(line).collect()
 }
 
-/// Of the rival with that name, by the number of groups.
+/// The instructions of one rival by the number of groups.
 fn of(prices: &[Price], name: &str) -> Vec<(f64, f64)> {
     let own = prices.iter().filter(|price| price.rival.name == name);
     own.map(|price| (price.groups as f64, price.instructions)).collect()
 }
 
-/// With one group.
+/// The instructions of one rival with one group.
 fn one(prices: &[Price], name: &str) -> Option<f64> {
     of(prices, name).first().map(|(_, instructions)| *instructions)
 }
@@ -129,7 +129,7 @@ fn table(prices: &[Price]) -> Table {
     };
     Table {
         caption:
-            "Instructions per request, and how many more than the row above that it is compared to"
+            "Instructions per request, and the difference from the row above that it is compared to"
                 .into(),
         head: ["", "what", "groups", "instructions", "more", "allocations"]
             .map(str::to_owned)

@@ -1,4 +1,4 @@
-//! Chapter `lease`: what `benches/lease.rs` measured, beside its floors.
+//! Chapter `lease`: what `benches/lease.rs` measured, compared with the bare atomic operations.
 
 use crate::plot::{Kind, Plot};
 use crate::report::{Chapter, Table};
@@ -6,7 +6,7 @@ use crate::target;
 use serde::Deserialize;
 use std::fs;
 
-/// Nanoseconds, with the bounds of a confidence of 95 %.
+/// Nanoseconds, with a confidence interval of 95 %.
 #[derive(Clone, Copy, Deserialize)]
 struct Median {
     #[serde(rename = "point_estimate")]
@@ -42,7 +42,7 @@ impl Median {
         self.confidence_interval.upper_bound
     }
 
-    /// How many times the other: the medians', and the bounds of both at their farthest.
+    /// The ratio to another time: of the medians, and the lowest and highest that both intervals allow.
     fn over(self, other: Self) -> [f64; 3] {
         [self.ns / other.ns, self.low() / other.high(), self.high() / other.low()]
     }
@@ -58,18 +58,18 @@ impl Median {
 }
 
 const METHOD: &str = "\
-`benches/lease.rs` runs the library's own code under criterion, in one process. A request enters and leaves as the \
-module has it enter and leave; nothing else of a request is in these figures. The floor is two uncontended atomic \
-additions (`lock xadd` on x86), without which no counter of the requests in flight can be. Medians, and their bounds \
-with a confidence of 95 %.
+`benches/lease.rs` runs the library's own code under criterion, in one process. A request enters and leaves exactly \
+as in the module; the figures contain nothing else of a request. The floor is two uncontended atomic additions (`lock \
+xadd` on x86), because no counter of requests in flight can do without them. The tables show medians with their 95 % \
+confidence intervals.
 ";
 
 const READING: &str = "\
-Nothing in entering a slot looks for anything: the number of slots and of groups is in no loop. What grows when \
-requests of many groups come in turns is the way to memory, as it does for their bare counters. Each group has pages \
-of its own, and what a request needs is at the same place of each: all of it falls into a few sets of the processor's \
-nearest cache, which has room for a few lines in each. Where another slot is active in each group, their counters are \
-spread, and most of the growth is gone.
+Entering a slot searches nothing: no loop depends on the number of slots or groups. When requests go to many groups \
+in turn, memory access gets slower, for bare counters too. Each group has its own pages, and a request needs the same \
+offsets in each of them, so all these cache lines fall into a few sets of the nearest cache, which hold only a few \
+lines each. If a different slot is active in each group, the counters are spread over more sets, and most of the \
+growth disappears.
 ";
 
 const ENTERING: [(&str, &str); 10] = [
@@ -85,11 +85,11 @@ const ENTERING: [(&str, &str); 10] = [
     ("enter_leave/two_threads/same_row", "2 threads, the same row (one process)"),
 ];
 
-/// Reads what criterion found.
+/// Reads criterion's results.
 ///
 /// # Errors
 ///
-/// It has not been run.
+/// If `benches/lease.rs` has not run.
 pub(crate) fn measure() -> Result<Chapter, String> {
     let mut chapter = Chapter {
         title: "Entering and leaving a slot".into(),
@@ -111,7 +111,7 @@ pub(crate) fn measure() -> Result<Chapter, String> {
     Ok(chapter)
 }
 
-/// By the medians; their bounds are told.
+/// Judges by the medians; the bounds are only reported.
 fn stays_below(chapter: &mut Chapter, claim: &str, limit: f64, [ratio, low, high]: [f64; 3]) {
     chapter.target(claim, format!("{ratio:.2} times ({low:.2} to {high:.2})"), ratio < limit);
 }
@@ -153,13 +153,13 @@ fn others(chapter: &mut Chapter) -> Result<(), String> {
     let mut rows = Vec::new();
     let flips = [
         ("flip/publish", "a flip: store, fence, wake"),
-        ("flip/publish_and_msync", "a flip, and on the disk"),
+        ("flip/publish_and_msync", "a flip, synced to the disk"),
     ];
     for (name, says) in flips {
         rows.push(named(says, plain(Median::of(name)?)));
     }
     let mut lines = Vec::new();
-    for (kind, says) in [("empty", "nobody in flight"), ("busy", "each row's lock asked for")] {
+    for (kind, says) in [("empty", "nothing in flight"), ("busy", "each row's lock checked")] {
         let mut points = Vec::new();
         for count in [1, 8, 64, 512] {
             let median = Median::of(&format!("drain/{kind}/{count}"))?;
@@ -169,14 +169,15 @@ fn others(chapter: &mut Chapter) -> Result<(), String> {
         lines.push((says.to_owned(), points));
     }
     chapter.tables.push(Table {
-        caption: "The operator's side. A look whether a slot is drained opens the files, maps them, and adds up a row \
-                  for each process of Apache; `slotctl drain` looks at most a thousand times a second, as a rule ten times."
+        caption: "The operator's side. A check whether a slot is drained opens the files, maps them, and adds up a \
+                  row for each process of Apache. `slotctl drain` checks usually ten times a second, at most a \
+                  thousand times."
             .into(),
         head: ["", "median", "bounds"].map(str::to_owned).into(),
         rows,
     });
     let kind = Kind::Lines { over: "rows (processes of Apache)".into(), lines };
-    let caption = "One look whether a slot is drained".into();
+    let caption = "One check whether a slot is drained".into();
     chapter.plots.push(Plot { caption, unit: "microseconds".into(), kind });
     Ok(())
 }

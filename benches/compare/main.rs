@@ -1,9 +1,8 @@
-//! The comparisons with what else there is, and the page of all measurements.
+//! Compares mod_slot with its rivals, and writes the page of all measurements.
 //!
-//! `make bench` builds what it needs and runs all chapters; `CHAPTERS="flip scale"` names some of
-//! them. Figures of a chapter that is not measured now are those of the last time, which
-//! `benches/figures` has. `QUICK=1` tries all in small numbers, to see that it works: that page, and its
-//! figures, stay in the target directory.
+//! `make bench` builds what it needs and runs all chapters; `CHAPTERS="flip scale"` chooses some. The other chapters
+//! keep their last figures from `benches/figures`. `QUICK=1` only checks that everything runs: it measures small
+//! numbers, and writes page and figures to the target directory.
 #![forbid(unsafe_code)]
 
 mod flip;
@@ -27,10 +26,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use support::{apache, backend, http, load};
 
-/// A chapter's name, and who measures it.
+/// The function that measures a chapter.
 type Measure = fn() -> Result<Chapter, String>;
 
-/// In the order of the page.
+/// All chapters, in the order of the page.
 const CHAPTERS: [(&str, Measure); 5] = [
     ("lease", lease::measure),
     ("flip", flip::measure),
@@ -41,7 +40,7 @@ const CHAPTERS: [(&str, Measure); 5] = [
 
 const BEYOND: &str = include_str!("beyond.md");
 
-/// Whether this is to see that it works, and no measurement.
+/// Whether this run only checks that everything works.
 pub(crate) fn quick() -> bool {
     env::var_os("QUICK").is_some_and(|value| !value.is_empty())
 }
@@ -61,7 +60,10 @@ fn run() -> Result<(), String> {
     let asked: Vec<String> = env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
     let names = CHAPTERS.map(|(name, _)| name);
     if let Some(unknown) = asked.iter().find(|name| !names.contains(&name.as_str())) {
-        return Err(format!("there is no chapter {unknown:?}; there is {}", names.join(", ")));
+        return Err(format!(
+            "there is no chapter {unknown:?}; the chapters are {}",
+            names.join(", ")
+        ));
     }
     let page =
         Page::at(if quick() { target().join("bench-quick") } else { manifest().join("benches") });
@@ -76,7 +78,7 @@ fn run() -> Result<(), String> {
             chapter.when = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
             chapter.machine = machine::describe();
             page.keep(name, &chapter)?;
-            // Each time: should the next one fail, the page is of the figures all the same.
+            // Written after each chapter, so that the page matches the figures even if the next one fails.
             eprintln!("bench: {}", page.write(&names, BEYOND)?.display());
         }
     }
@@ -87,25 +89,24 @@ fn manifest() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Where cargo builds.
+/// Cargo's target directory.
 fn target() -> PathBuf {
     manifest().join(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }
 
-/// How often something is done.
+/// How many times to repeat something: `times`, or fewer in a quick run.
 fn number(times: usize) -> usize {
     if quick() { (times / 10).max(2) } else { times }
 }
 
-/// A command as an operator's shell starts it: cargo gives its own a path of libraries, in which
-/// the loader would search.
+/// A command as an operator's shell starts it. Cargo sets a library path, which would make the loader search more.
 fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.env_remove("LD_LIBRARY_PATH").stdin(Stdio::null());
     command
 }
 
-/// The program that is measured.
+/// The measured slotctl.
 fn slotctl() -> Result<PathBuf, String> {
     let path = env::var_os("SLOTCTL").map_or_else(|| apache::built("slotctl"), PathBuf::from);
     match path.exists() {
@@ -114,7 +115,7 @@ fn slotctl() -> Result<PathBuf, String> {
     }
 }
 
-/// Apache, and the module that is measured.
+/// Apache, and the measured module.
 fn parts() -> Result<apache::Parts, String> {
     apache::Parts::find()
 }

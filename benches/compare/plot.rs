@@ -1,35 +1,35 @@
-//! Plots, as SVG: bars for things that are compared, lines for what grows with something.
+//! Plots as SVG: bars for comparisons, lines for what grows.
 
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// A plot, not yet drawn.
+/// A plot that is not drawn yet.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Plot {
     pub(crate) caption: String,
-    /// The values' unit, as in "milliseconds".
+    /// The unit of the values, for example "milliseconds".
     pub(crate) unit: String,
     pub(crate) kind: Kind,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Kind {
-    /// A value for each name, drawn from the top to the bottom.
+    /// Named values, drawn from top to bottom.
     Bars(Vec<(String, f64)>),
-    /// Named lines of points; the x axis has a name, and is logarithmic.
+    /// Named lines of points. `over` names the x axis, which is logarithmic.
     Lines { over: String, lines: Vec<(String, Vec<(f64, f64)>)> },
 }
 
 const SIZE: (u32, u32) = (760, 380);
 
 impl Plot {
-    /// Writes it as SVG.
+    /// Writes the plot as SVG.
     ///
     /// # Errors
     ///
-    /// What the plotter said.
+    /// The message of the plotting library.
     pub(crate) fn draw(&self, path: &Path) -> Result<(), String> {
         let area = SVGBackend::new(path, SIZE).into_drawing_area();
         area.fill(&WHITE).map_err(|e| e.to_string())?;
@@ -121,13 +121,13 @@ impl Plot {
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 type Drawn = Result<(), DrawingAreaErrorKind<<SVGBackend<'static> as DrawingBackend>::ErrorType>>;
 
-/// On an axis, without a fraction that is none.
+/// A number on an axis, without decimals if it has none.
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "as the plotter calls it")]
 fn plain(value: &f64) -> String {
     format!("{value}")
 }
 
-/// Three digits are enough to compare by.
+/// A value with about three digits, which is enough for a comparison.
 fn figure(value: f64) -> String {
     match value {
         v if v >= 1000.0 => format!("{v:.0}"),

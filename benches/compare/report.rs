@@ -1,4 +1,4 @@
-//! What a chapter found, and the page that all of them make.
+//! The results of a chapter, and the page that shows all chapters.
 
 use crate::plot::Plot;
 use serde::{Deserialize, Serialize};
@@ -6,29 +6,29 @@ use std::fmt::{Display, Write as _};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-/// One subject: how it was measured, what came out, and whether that is what it should be.
+/// One subject: how it was measured, the results, and whether they meet the targets.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Chapter {
     pub(crate) title: String,
-    /// Markdown: what was run, how often, and what a figure means.
+    /// Markdown: what ran, how often, and what the figures mean.
     pub(crate) method: String,
     pub(crate) targets: Vec<Target>,
     pub(crate) tables: Vec<Table>,
     pub(crate) plots: Vec<Plot>,
-    /// Markdown, behind the tables: what is to be seen in them.
+    /// Markdown after the tables: what they show.
     pub(crate) reading: String,
-    /// The day, as in "2026-01-31".
+    /// The day, for example "2026-01-31".
     pub(crate) when: String,
-    /// What it was measured on: a table, as Markdown.
+    /// The machine that measured: a Markdown table.
     pub(crate) machine: String,
 }
 
-/// A figure that was set beforehand, and the one that was measured.
+/// A figure that was set in advance, and the measured one.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Target {
-    /// As in "median flip over a bare `true`: at most 2 ms".
+    /// For example "median flip over a bare `true`: at most 2 ms".
     pub(crate) claim: String,
-    /// As in "1.3 ms".
+    /// For example "1.3 ms".
     pub(crate) measured: String,
     pub(crate) verdict: Verdict,
 }
@@ -38,12 +38,12 @@ pub(crate) struct Target {
 pub(crate) enum Verdict {
     Met,
     Missed,
-    /// The measurement can't tell: what was found is nearer to the target than it can see.
+    /// The measurement cannot decide, because the difference from the target is smaller than its uncertainty.
     Undecided,
 }
 
 impl Verdict {
-    /// Of a target that is met or not, by the figure, and that may be met, by the figure's interval.
+    /// Judges a target: `met` by the measured figure, `may_be` by its confidence interval.
     pub(crate) fn of(met: bool, may_be: bool) -> Self {
         match (met, may_be) {
             (true, _) => Self::Met,
@@ -70,19 +70,19 @@ pub(crate) struct Table {
 }
 
 impl Chapter {
-    /// A target, met where `met` is.
+    /// Adds a target with the verdict met or missed.
     pub(crate) fn target(&mut self, claim: &str, measured: String, met: bool) {
         self.judge(claim, measured, Verdict::of(met, false));
     }
 
-    /// A target, and what is to be said of it.
+    /// Adds a target with any verdict.
     pub(crate) fn judge(&mut self, claim: &str, measured: String, verdict: Verdict) {
         self.targets.push(Target { claim: claim.into(), measured, verdict });
     }
 }
 
-/// The folder of the page, `RESULTS.md`; its plots are in `plots`, the figures of which it is made in
-/// `figures`, a chapter each, as JSON. All are in the tree, so that a part can be measured anew.
+/// The directory of the page, `RESULTS.md`. Its plots are in `plots`. The figures of each chapter are in `figures` as
+/// JSON, and are committed, so that one chapter can be measured again alone.
 #[derive(Debug)]
 pub(crate) struct Page(PathBuf);
 
@@ -95,11 +95,11 @@ impl Page {
         self.0.join("figures").join(format!("{name}.json"))
     }
 
-    /// Keeps a chapter's figures in the place of those of the last time.
+    /// Replaces a chapter's figures.
     ///
     /// # Errors
     ///
-    /// What the system said.
+    /// An I/O error, with the path.
     pub(crate) fn keep(&self, name: &str, chapter: &Chapter) -> Result<(), String> {
         let path = self.figures(name);
         let text = serde_json::to_string_pretty(chapter).map_err(|e| e.to_string())? + "\n";
@@ -108,7 +108,7 @@ impl Page {
             .map_err(of(&path))
     }
 
-    /// The chapter that was kept last; none, if it was never measured.
+    /// A chapter's last figures; `None` if it was never measured.
     fn kept(&self, name: &str) -> Result<Option<Chapter>, String> {
         let path = self.figures(name);
         let text = match fs::read_to_string(&path) {
@@ -118,15 +118,14 @@ impl Page {
         let chapter = serde_json::from_str(&text).map_err(of(&path));
         chapter
             .map(Some)
-            .map_err(|why| format!("{why}. `make bench CHAPTERS={name}` measures it anew"))
+            .map_err(|why| format!("{why}. `make bench CHAPTERS={name}` measures it again"))
     }
 
-    /// Writes the page and its plots, of all chapters that there are figures of, in this order; gives the
-    /// page's path.
+    /// Writes the page and its plots, with all measured chapters in this order, and returns the page's path.
     ///
     /// # Errors
     ///
-    /// What the system said, or that the figures of a chapter can't be read.
+    /// An I/O error, or figures that cannot be read.
     pub(crate) fn write(&self, names: &[&str], beyond: &str) -> Result<PathBuf, String> {
         let mut chapters = Vec::new();
         for name in names {
@@ -145,7 +144,7 @@ impl Page {
     }
 }
 
-/// What went wrong, and with which file.
+/// Puts the path before an error's message.
 fn of<E: Display>(path: &Path) -> impl FnOnce(E) -> String {
     move |e| format!("{}: {e}", path.display())
 }
@@ -153,12 +152,12 @@ fn of<E: Display>(path: &Path) -> impl FnOnce(E) -> String {
 const HEAD: &str = "\
 # Measurements
 
-`make bench` measures and writes all of this in one go; `make bench CHAPTERS=\"flip scale\"` measures a part of it
-anew. Each comparison is side by side in one run, on one machine.
+`make bench` measures everything and writes this page; `make bench CHAPTERS=\"flip scale\"` measures only these chapters
+again. Things that are compared run side by side, in one run on one machine.
 
 ";
 
-/// The page's text. A chapter of another machine than the first one's has its own beside it.
+/// The page's text. It describes the first chapter's machine once; a chapter from another machine describes its own.
 fn page(chapters: &[(&str, Chapter)], beyond: &str) -> String {
     let machine = chapters.first().map_or("", |(_, chapter)| &chapter.machine);
     let mut page = String::from(HEAD) + machine + &targets(chapters);
@@ -203,7 +202,7 @@ fn plot_file(name: &str, at: usize) -> String {
 fn markdown(table: &Table) -> String {
     let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
     let mut text = format!("\n{}\n\n{}", table.caption, line(&table.head));
-    // Names and words to the left, figures to the right.
+    // Names and words are aligned left, figures right.
     let aligned =
         |(at, name): (usize, &String)| if at == 0 || name == "what" { "---|" } else { "---:|" };
     text += &format!("|{}\n", table.head.iter().enumerate().map(aligned).collect::<String>());

@@ -1,4 +1,4 @@
-//! Much of everything: a thousand groups, hundreds of children, a hundred thousand flips.
+//! Chapter `scale`: a thousand groups, hundreds of children, a hundred thousand flips.
 
 mod children;
 mod flips;
@@ -9,14 +9,14 @@ mod usage;
 use crate::quick;
 use crate::report::Chapter;
 
-/// How much of each.
+/// How many of each.
 struct Sizes {
     groups: usize,
     children: usize,
     flips: usize,
 }
 
-/// Slots of a group.
+/// The number of slots in a group.
 const SLOTS: usize = 8;
 
 impl Sizes {
@@ -40,18 +40,18 @@ pub(crate) fn measure() -> Result<Chapter, String> {
 }
 
 const READING: &str = "\
-Nearly all of a child's memory is mod_proxy's, whoever brings the backends: it makes a pool of connections for each
-worker when the child starts, used or not; a ProxyPass line to a group needs none. What is mod_slot's own is a page of
-the counts for each group and child, in the column of the share, and the runtime directory. A first start waits for the
-disk twice for each group, a later one does not.";
+mod_proxy uses nearly all of a child's memory, in every configuration: when a child starts, mod_proxy makes a \
+connection pool for each worker, used or not. A ProxyPass line to a group needs no pool. mod_slot itself needs one \
+page of the counts for each group and child, which the column \"share\" contains, and the runtime directory. A first \
+start waits for the disk twice for each group; a later start does not wait.";
 
-/// Adds a paragraph to what was done.
+/// Adds a paragraph to the chapter's method.
 fn tell(chapter: &mut Chapter, text: &str) {
     chapter.method += text;
     chapter.method += "\n\n";
 }
 
-/// Groups of [`SLOTS`] slots each, whose backends are paths of one address.
+/// The configuration of `many` groups with [`SLOTS`] slots each. All slots are paths of one backend.
 fn groups(many: usize) -> String {
     let mut text = String::new();
     for group in 0..many {

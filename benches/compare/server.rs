@@ -1,5 +1,4 @@
-//! What is measured: Apaches with a configuration each, in the foreground of this machine, and the
-//! backend behind all of them.
+//! The measured servers: Apaches with different configurations, and the backend of all of them.
 
 use crate::apache::{self, Apache, Parts};
 use mod_slot::state::Dirs;
@@ -12,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use std::{fs, thread};
 use tempfile::TempDir;
 
-/// Which MPM, and how many of what.
+/// The MPM, and its numbers of children and threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
     Prefork { children: usize },
@@ -27,7 +26,7 @@ impl Shape {
         }
     }
 
-    /// As many processes as are asked for, from the start to the end.
+    /// The directives that keep the number of processes constant.
     fn lines(self) -> String {
         match self {
             Self::Prefork { children: n } => format!(
@@ -43,18 +42,18 @@ impl Shape {
     }
 }
 
-/// An Apache's directories and its configuration; it can be started more than once.
+/// The directories and the configuration of an Apache, which can be started several times.
 pub(crate) struct Place {
     parts: Parts,
     root: TempDir,
-    /// In memory, where the system has such a directory, as Apache's runtime directory is.
+    /// On tmpfs if there is one, like Apache's own runtime directory.
     runtime: TempDir,
     pub(crate) address: SocketAddr,
 }
 
 impl Place {
-    /// `modules` beyond mod_proxy and mod_proxy_http; `text` says ROOT for a directory of its own, and
-    /// MOD_SLOT for the lines that load mod_slot and say where its files are.
+    /// Loads `modules` besides mod_proxy and mod_proxy_http. In `text`, ROOT stands for the server's directory, and
+    /// MOD_SLOT for the lines that load mod_slot and name its directories.
     pub(crate) fn new(mpm: Shape, modules: &[&str], text: &str) -> Result<Self, String> {
         let parts = Parts::find()?;
         let root = apache::directory("mod_slot-bench-").map_err(|e| e.to_string())?;
@@ -86,7 +85,7 @@ impl Place {
         Ok(place)
     }
 
-    /// Runs Apache on these processors only, as taskset(1) writes them.
+    /// Runs Apache only on these processors, in the syntax of taskset(1).
     pub(crate) fn pinned(mut self, processors: &str) -> Result<Self, String> {
         let script = self.root.path().join("pinned");
         let httpd = self.parts.httpd.display();
@@ -106,7 +105,7 @@ impl Place {
         Dirs { state: self.root.path().join("state"), runtime: self.runtime.path().join("slots") }
     }
 
-    /// Starts it; says how long that took, by the time of the line in the error log that says so.
+    /// Starts Apache. Measures the start by the time of the last line in the error log.
     pub(crate) fn start(&self) -> Result<(Apache, Duration), String> {
         let before = SystemTime::now();
         let apache = Apache::start(&self.parts, self.root.path(), self.address)?;
@@ -116,14 +115,14 @@ impl Place {
     }
 }
 
-/// A program that runs until this is dropped, or this program is gone.
+/// A program that runs until this value is dropped or this process ends.
 pub(crate) struct Kept {
     program: Child,
     keeper: Child,
 }
 
 impl Kept {
-    /// In a group of its own. `root` is the bench's own directory, which goes with it.
+    /// Starts it in a process group. `root` is its directory, which is removed if this process dies.
     pub(crate) fn start(command: &mut Command, root: &Path) -> Result<Self, String> {
         command.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
         let program = command.spawn().map_err(|e| format!("{:?}: {e}", command.get_program()))?;
@@ -135,7 +134,7 @@ impl Kept {
         self.program.id()
     }
 
-    /// Whether it listens there, before it ends or too long a time is over.
+    /// Waits until the program listens there. `false` if it ends first, or after a time limit.
     pub(crate) fn listens(&mut self, at: SocketAddr) -> bool {
         apache::await_port(at, || matches!(self.program.try_wait(), Ok(None)))
     }
@@ -150,7 +149,7 @@ impl Drop for Kept {
     }
 }
 
-/// nginx, one process, which answers each request from memory. Ended when dropped.
+/// nginx as one process, which answers each request from memory. Stopped on drop.
 pub(crate) struct Backend {
     pub(crate) address: SocketAddr,
     _nginx: Kept,
@@ -158,7 +157,7 @@ pub(crate) struct Backend {
 }
 
 impl Backend {
-    /// On these processors only, where any are named.
+    /// Starts nginx, only on these processors if they are given.
     pub(crate) fn start(processors: Option<&str>) -> Result<Self, String> {
         let root = apache::directory("mod_slot-bench-").map_err(|e| e.to_string())?;
         let address = apache::free_port().map_err(|e| e.to_string())?;
@@ -179,13 +178,13 @@ impl Backend {
         command.arg("-e").arg(log).arg("-c").arg(file);
         let mut nginx = Kept::start(&mut command, root.path())?;
         if !nginx.listens(address) {
-            return Err("nginx does not start".into());
+            return Err("nginx did not start".into());
         }
         Ok(Self { address, _nginx: nginx, _root: root })
     }
 }
 
-/// A program, on these processors only, where any are named.
+/// A command that runs only on these processors if they are given.
 pub(crate) fn pinned(program: &str, processors: Option<&str>) -> Command {
     match processors {
         None => Command::new(program),
@@ -203,7 +202,7 @@ pub(crate) fn children(of: u32) -> Vec<u32> {
     text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
-/// Waits until a process has so many children.
+/// Waits until a process has this many children.
 pub(crate) fn await_children(of: u32, many: usize) -> Result<Vec<u32>, String> {
     for _ in 0..6000 {
         let found = children(of);
@@ -212,5 +211,5 @@ pub(crate) fn await_children(of: u32, many: usize) -> Result<Vec<u32>, String> {
         }
         thread::sleep(Duration::from_millis(10));
     }
-    Err(format!("Apache has {} children, and not {many}", children(of).len()))
+    Err(format!("Apache has {} children, not {many}", children(of).len()))
 }

@@ -1,14 +1,14 @@
-//! What is said of a series of measured values.
+//! Statistics of measured values.
 
 use std::fmt;
 use std::time::Duration;
 
-/// The value in the middle. NaN of none.
+/// The median; NaN without values.
 pub(crate) fn median(values: &[f64]) -> f64 {
     quantile(values, 0.5)
 }
 
-/// The value below which a share of them lies, by the nearest rank. NaN of none.
+/// The quantile by the nearest rank; NaN without values.
 pub(crate) fn quantile(values: &[f64], share: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -16,25 +16,25 @@ pub(crate) fn quantile(values: &[f64], share: f64) -> f64 {
     sorted.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
 }
 
-/// Of several series, as long as each other, the mean of their first values, of their second, and so on.
+/// The means of several series of the same length: of their first values, of their second, and so on.
 pub(crate) fn means(series: &[&[f64]]) -> Vec<f64> {
     let mean = |at| series.iter().map(|values| values[at]).sum::<f64>() / series.len() as f64;
     (0..series[0].len()).map(mean).collect()
 }
 
-/// How many times as much a series is as others, value beside value: the median of its ratios to each. Of
-/// series that are alike it is 1, however skewed they are. To the mean of several it would be less: in
-/// the middle, a mean of skewed values is more than one of them.
+/// The ratio of a series to others: the median of the ratios to each of them, value by value. It is 1 for series that
+/// are alike, even if they are skewed. The ratio to their mean would be less, because the mean of several skewed values
+/// is typically greater than one of them.
 pub(crate) fn ratio(own: &[f64], others: &[&[f64]]) -> f64 {
     let to = |other: &&[f64]| own.iter().zip(*other).map(|(own, other)| own / other).collect();
     median(&others.iter().map(to).collect::<Vec<Vec<f64>>>().concat())
 }
 
-/// A median, and how sure it is.
+/// A median with its uncertainty.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spread {
     pub(crate) median: f64,
-    /// The 95 % interval of the median, by bootstrap.
+    /// The 95 % confidence interval of the median, by bootstrap.
     pub(crate) low: f64,
     pub(crate) high: f64,
     pub(crate) least: f64,
@@ -67,7 +67,7 @@ impl fmt::Display for Spread {
     }
 }
 
-/// The same numbers in each run, so that the same measurements make the same page.
+/// A generator with a fixed seed, so that the same measurements make the same page.
 struct Random(u64);
 
 impl Random {
@@ -77,7 +77,7 @@ impl Random {
     }
 }
 
-/// For a table's cell.
+/// Formats milliseconds for a table.
 pub(crate) fn millis(took: f64) -> String {
     match took {
         took if took >= 100.0 => format!("{took:.0} ms"),
@@ -86,12 +86,12 @@ pub(crate) fn millis(took: f64) -> String {
     }
 }
 
-/// As a number of milliseconds.
+/// Converts to milliseconds.
 pub(crate) fn in_millis(took: Duration) -> f64 {
     took.as_secs_f64() * 1000.0
 }
 
-/// For a table's cell; 1 KiB is 1,024 bytes.
+/// Formats a size for a table; 1 KiB is 1,024 bytes.
 pub(crate) fn bytes(size: u64) -> String {
     match size as f64 / 1024.0 {
         kib if kib >= 100.0 * 1024.0 => format!("{:.0} MiB", kib / 1024.0),
@@ -100,7 +100,7 @@ pub(crate) fn bytes(size: u64) -> String {
     }
 }
 
-/// With commas between the thousands.
+/// Formats a number with commas between the thousands.
 pub(crate) fn count(number: usize) -> String {
     let digits = number.to_string();
     let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();

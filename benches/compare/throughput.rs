@@ -1,4 +1,4 @@
-//! Requests per second, and how long each waits: `slot://` beside a fixed ProxyPass and all rivals.
+//! Chapter `throughput`: requests per second and latency of `slot://`, a fixed ProxyPass and all rivals.
 
 mod tell;
 mod tools;
@@ -16,36 +16,36 @@ use std::{fs, thread};
 use tell::{READING, judge, method, plot, table, table_by_turns};
 use tools::{Run, Tool};
 
-/// How often all Apaches are started anew, for each start lays a process out in memory another way.
+/// How often all Apaches are restarted, because each start lays a process out in memory differently.
 const ROUNDS: usize = 30;
 
-/// How many turns each has in a round, with each tool, where a target judges it.
+/// The number of turns of each row in a round, with each tool that a target judges.
 const TURNS: usize = 120;
 
-/// And where none does.
+/// The number of turns with the other tools.
 const FEWER_TURNS: usize = 40;
 
-/// Runs of a second are in each round of this many.
+/// Runs of one second are made in every round whose number is divisible by this.
 const RUNS_IN: usize = 6;
 
-/// A row of the tables: one rival, or the base of a comparison once more, its twin.
+/// A row of the tables: a rival, or its twin, which is the base of a comparison measured a second time.
 struct Row {
     name: String,
-    /// The place of what it is compared to; its own for none.
+    /// The index of the row that this one is compared to; its own index if there is none.
     than: usize,
     rival: &'static Rival,
-    /// It is so near to what it is compared to, that it is compared by turns too.
+    /// Whether it is so close to that row that it is also compared by turns.
     close: bool,
 }
 
-/// An Apache that serves one of them, for a round.
+/// A running Apache that serves a row in one round.
 struct Stand {
     url: String,
     apache: Apache,
     place: Place,
 }
 
-/// All of them, started anew.
+/// A round: all rows, with new Apaches.
 struct Round<'a> {
     number: usize,
     rows: &'a [Row],
@@ -53,24 +53,24 @@ struct Round<'a> {
     stands: &'a [Stand],
 }
 
-/// What was measured of one, with one tool.
+/// What one tool measured of one row.
 #[derive(Default)]
 struct Found {
     runs: Vec<Run>,
-    /// Of the requests per second in each pair of runs.
+    /// The ratios of requests per second in each pair of runs.
     ratios: Vec<f64>,
-    /// Requests per second of processor time, in each turn of each round.
+    /// The requests per second of processor time, by round and turn.
     by_turns: Vec<Vec<f64>>,
 }
 
-/// Who runs where.
+/// Which processors run what.
 struct Processors {
     apache: Option<String>,
     others: Option<String>,
 }
 
 impl Processors {
-    /// Apache alone on the first, all else on the others.
+    /// Gives Apache the first processor, and everything else the others.
     fn split() -> Self {
         let all = thread::available_parallelism().map_or(1, usize::from);
         let several = all > 1;
@@ -114,13 +114,13 @@ pub(crate) fn measure() -> Result<Chapter, String> {
     Ok(chapter)
 }
 
-/// The row that a target is about.
+/// The row that the targets judge.
 const JUDGED: &str = "slot";
 
-/// The application, as the rivals' lines name it.
+/// The application's name in the lines of the rivals.
 const APP: &str = "app0";
 
-/// All rivals, and those that others are compared to once more.
+/// All rivals, and a twin of each that others are compared to.
 fn rows() -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     for rival in &RIVALS {
@@ -170,7 +170,7 @@ impl Bench<'_> {
         tool.run(url, self.processors.others.as_deref(), self.scratch)
     }
 
-    /// What was found with each of the tools, of each of the rows.
+    /// Measures each row with each tool.
     fn compare(&self, mpm: Shape, tools: &[Tool], rows: &[Row]) -> Result<Vec<Vec<Found>>, String> {
         let none = || rows.iter().map(|_| Found::default()).collect::<Vec<_>>();
         let mut found: Vec<_> = tools.iter().map(|_| none()).collect();
@@ -192,7 +192,7 @@ impl Bench<'_> {
         Ok(found)
     }
 
-    /// Each base, and what is close to it.
+    /// Measures each base and the rows close to it by turns.
     fn turns(&self, tool: Tool, round: &Round<'_>, found: &mut [Found]) -> Result<(), String> {
         let Round { rows, stands, .. } = round;
         for base in (0..rows.len()).filter(|at| rows[*at].than == *at) {
@@ -210,7 +210,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Each row beside its base, one after the other.
+    /// Measures each row beside its base, one after the other.
     fn pairs(&self, tool: Tool, round: &Round<'_>, found: &mut [Found]) -> Result<(), String> {
         let Round { number, rows, stands } = round;
         let run = |at: usize| {
@@ -235,8 +235,8 @@ impl Bench<'_> {
     }
 }
 
-/// So many, in another order each time. In twice as many times each is at each place twice, and after
-/// either neighbour as often.
+/// The indexes below `many`, in a different order each time. In 2 × `many` times, each index is at each position twice,
+/// and follows either neighbour equally often.
 fn order(time: usize, many: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..many).collect();
     order.rotate_left(time / 2 % many);
@@ -246,7 +246,7 @@ fn order(time: usize, many: usize) -> Vec<usize> {
     order
 }
 
-/// Starts so many in the order of this time, and gives them by their places.
+/// Starts `many` things in the order of this time, and returns them by index.
 fn start_all<T>(
     time: usize,
     many: usize,

@@ -12,15 +12,15 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What all requests, or one, have cost.
+/// The cost of one request, or of several.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cost {
     pub(crate) instructions: f64,
-    /// Calls of malloc and its kin.
+    /// Calls of malloc, calloc, realloc and posix_memalign.
     pub(crate) allocations: f64,
 }
 
-/// The cost of `requests` on one connection to an Apache with `apps` applications.
+/// Measures `requests` on one connection to an Apache with `apps` applications.
 pub(crate) fn count(
     parts: &Parts,
     rival: &Rival,
@@ -31,7 +31,7 @@ pub(crate) fn count(
     let fault = |e: std::io::Error| e.to_string();
     let root = apache::directory("mod_slot-instructions-").map_err(fault)?;
     let path = root.path();
-    // It is opened by who starts Apache, and written at its end by Apache's user.
+    // The user who starts Apache opens the file; Apache's user writes it at the end.
     let counts = path.join("callgrind.out");
     fs::write(&counts, "").map_err(fault)?;
     fs::set_permissions(&counts, fs::Permissions::from_mode(0o666)).map_err(fault)?;
@@ -50,7 +50,7 @@ pub(crate) fn count(
     let asked = if server.is_ready(path) {
         ask(address, &rival.path.replace("APP", &apps.asked().name), requests)
     } else {
-        Err("it did not start".to_owned())
+        Err("Apache did not start".to_owned())
     };
     server.end();
     let log = |name| fs::read_to_string(path.join(name)).unwrap_or_default();
@@ -65,7 +65,7 @@ fn start(parts: &Parts, root: &Path) -> Result<Child, String> {
     let log = fs::File::create(root.join("start.log")).map_err(|e| e.to_string())?;
     Command::new("valgrind")
         .args(["--tool=callgrind", "--vgdb=no", "--callgrind-out-file=callgrind.out"])
-        // What Apache does for connections: its start, with many applications, is never twice the same.
+        // Collects only while Apache serves a connection, because its start with many applications varies.
         .arg("--toggle-collect=ap_process_connection")
         .arg(&parts.httpd)
         .args(["-X", "-f"])
@@ -85,17 +85,17 @@ fn ask(address: SocketAddr, path: &str, requests: u64) -> Result<(), String> {
             return Err(format!("{}\n{}", answer.start, answer.text()));
         }
         if answer.close {
-            return Err("it did not keep the connection".into());
+            return Err("Apache closed the connection".into());
         }
     }
     Ok(())
 }
 
-/// The cost, of callgrind's file; `None` for nothing.
+/// Reads the totals from callgrind's file; `None` if it has none.
 fn total(file: &str) -> Option<Cost> {
     let instructions = file.lines().find_map(|line| line.strip_prefix("totals: "))?;
     let (mut names, mut called, mut allocations) = (HashMap::new(), "", 0.0);
-    // A function's name stands behind its number where it comes first, and nowhere else.
+    // callgrind writes a function's name only the first time; later lines have its number alone.
     for line in file.lines() {
         let function = line.strip_prefix("fn=").or_else(|| line.strip_prefix("cfn="));
         if let Some((number, name)) = function.map(|f| f.split_once(' ').unwrap_or((f, ""))) {
@@ -110,13 +110,13 @@ fn total(file: &str) -> Option<Cost> {
     Some(Cost { instructions, allocations })
 }
 
-/// The applications. The one that is asked for is in their middle.
+/// The applications. The one in the middle gets the requests.
 struct Apps {
     backend: SocketAddr,
     number: usize,
 }
 
-/// An application, and where its slots are.
+/// An application, and the addresses of its slots.
 struct App {
     name: String,
     blue: String,
@@ -132,7 +132,7 @@ impl Apps {
         self.app(self.number / 2)
     }
 
-    /// Nobody is at the addresses of those that are not asked for.
+    /// Nothing listens at the addresses of the applications that get no requests.
     fn app(&self, at: usize) -> App {
         let nobody = |port| format!("127.1.{}.{}:{port}", at / 250, 1 + at % 250);
         let asked = at == self.number / 2;
@@ -152,7 +152,7 @@ fn configuration(
     let (directory, asked) = (root.display(), apps.asked());
     let mut text = apache::preamble(root, listen) + &parts.load(&modules);
     text += &parts.load(rival.modules);
-    // The counts have room for as many processes as there may be: here, one.
+    // The counts have one row per process; one process is enough here.
     text += "ServerLimit 1\nMaxRequestWorkers 1\n";
     text += "CustomLog access.log \"%h %l %u %t \\\"%r\\\" %>s %b\"\n";
     if rival.slot {
@@ -176,11 +176,11 @@ fn configuration(
     text
 }
 
-/// Apache under valgrind; ended when dropped.
+/// Apache under valgrind; stopped on drop.
 struct Running(Child);
 
 impl Running {
-    /// Waits until it serves: it listens long before, but then it writes its process id.
+    /// Waits until Apache serves requests. It listens much earlier, but writes its process id only then.
     fn is_ready(&mut self, root: &Path) -> bool {
         let deadline = Instant::now() + Duration::from_secs(300);
         while !root.join("httpd.pid").exists() {
@@ -192,8 +192,8 @@ impl Running {
         true
     }
 
-    /// Asks it to end, and waits until callgrind has written its file. It is asked again and again: a
-    /// signal that comes just before it waits for the next connection does not wake it.
+    /// Stops Apache, and waits until callgrind has written its file. Repeats the signal, because one that arrives
+    /// just before Apache waits for the next connection does not wake it.
     fn end(&mut self) {
         while let Ok(None) = self.0.try_wait() {
             let _ = Command::new("kill").arg(self.0.id().to_string()).status();

@@ -1,17 +1,18 @@
-//! What a request costs Apache, in instructions: a fixed ProxyPass, `slot://`, and its rivals.
+//! Counts the instructions that Apache spends on a request: with a fixed ProxyPass, with `slot://`, and with its
+//! rivals.
 //!
-//! Apache runs under callgrind as one process (`-X`), once for 300 and once for 1,300 requests on
-//! one kept connection, to a backend outside callgrind. The difference, over 1,000, is the price of
-//! a request: what the connection costs is in both, and Apache's start and end in none. It moves by some
-//! tens with what the time is, and with whether an answer is there when it is first looked for: the
-//! median of three such differences is taken. The configurations differ in the lines of `rivals.rs`,
-//! and in nothing else. Each is measured with one application and with many, each of which has a
-//! backend, and so a worker, of its own, or a group of two slots; one is asked.
+//! Apache runs under callgrind as one process (`-X`), once for 300 and once for 1,300 requests on one kept
+//! connection, to a backend outside callgrind. The difference, divided by 1,000, is the price of a request, without
+//! the cost of the connection and of Apache's start and end. It varies by some tens, because it depends on the time
+//! of day and on whether an answer is ready when Apache first looks for it. So the price is the median of three
+//! differences. The configurations differ only in the lines of `rivals.rs`. Each is measured with one application
+//! and with many. Each application has its own backend, and so its own worker, or a group of two slots. Only one
+//! application gets requests.
 //!
-//! `make instructions` builds what it needs and runs it; `ROWS="proxypass slot"` chooses among the
-//! rows, `APPS="1 1000"` the numbers of applications, `TSV=1` is for programs. It fails when
-//! `slot://` costs more than a fixed ProxyPass, a file below SlotDocumentRoot more than its bound,
-//! or either of them one more allocation.
+//! `make instructions` builds and runs this program. `ROWS="proxypass slot"` chooses the rows, `APPS="1 1000"` the
+//! numbers of applications, and `TSV=1` prints output for programs. The program fails if `slot://` costs more than a
+//! fixed ProxyPass, if a file below SlotDocumentRoot costs more than its limit, or if either makes one more
+//! allocation.
 #![forbid(unsafe_code)]
 
 mod callgrind;
@@ -30,7 +31,7 @@ use support::{apache, http};
 
 const FEW: u64 = 300;
 const MANY: u64 = 1300;
-/// How many differences the median is taken of.
+/// The number of differences whose median is the price.
 const RUNS: usize = 3;
 
 fn main() -> ExitCode {
@@ -49,14 +50,14 @@ fn run() -> Result<(), String> {
     let (flags, chosen): (Vec<_>, Vec<_>) = words.into_iter().partition(|word| word == "--tsv");
     let names = RIVALS.map(|row| row.name);
     if let Some(unknown) = chosen.iter().find(|name| !names.contains(&name.as_str())) {
-        return Err(format!("no row {unknown:?}; there is {}", names.join(", ")));
+        return Err(format!("there is no row {unknown:?}; the rows are {}", names.join(", ")));
     }
     let mut apps: Vec<usize> = numbers.iter().filter_map(|number| number.parse().ok()).collect();
     if apps.is_empty() {
         apps.push(1);
     }
     if apps.iter().any(|apps| !(1..=1000).contains(apps)) {
-        return Err("there are 1 to 1000 applications".into());
+        return Err("the number of applications must be 1 to 1000".into());
     }
     let parts = Parts::find()?;
     let backend = Backend::thinking("blue", Duration::ZERO).map_err(|e| e.to_string())?;
@@ -90,15 +91,15 @@ fn run() -> Result<(), String> {
     if broken.is_empty() { Ok(()) } else { Err(broken.join("; ")) }
 }
 
-/// What breaks the promise of a row.
+/// Says how a row breaks its promise, or `None`.
 fn judge(rival: &Rival, apps: usize, price: Cost, than: &Cost, most: f64) -> Option<String> {
     let instructions = price.instructions - than.instructions;
     let allocations = price.allocations - than.allocations;
-    // Half of one: what both allocate for themselves is not quite the same in each run.
+    // Half an allocation is allowed, because Apache's own allocations vary a little between runs.
     (instructions > most || allocations > 0.5).then(|| {
         format!(
             "{} (apps: {apps}) costs {instructions:.0} instructions and {allocations:.2} \
-             allocations more than {}; promised are at most {most} and 0",
+             allocations more than {}; the limits are {most} and 0",
             rival.name, rival.than
         )
     })
@@ -118,7 +119,7 @@ fn print_tsv(rival: &Rival, apps: usize, price: Cost, than: Option<&Cost>) {
     println!("{name}\t{apps}\t{instructions:.0}\t{than}\t{more:.0}\t{allocations:.2}");
 }
 
-/// The one in the middle of several.
+/// The median of several differences.
 fn price(parts: &Parts, rival: &Rival, backend: &Backend, apps: usize) -> Result<Cost, String> {
     let all = (0..RUNS).map(|_| difference(parts, rival, backend, apps));
     let mut all = all.collect::<Result<Vec<_>, _>>()?;
@@ -126,7 +127,7 @@ fn price(parts: &Parts, rival: &Rival, backend: &Backend, apps: usize) -> Result
     Ok(all[RUNS / 2])
 }
 
-/// The difference of two runs, which take place at the same time.
+/// The difference of two runs, which are made at the same time.
 fn difference(
     parts: &Parts,
     rival: &Rival,

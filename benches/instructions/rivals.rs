@@ -1,27 +1,25 @@
-//! The ways to one backend, and to one file, that are compared.
+//! The compared ways to one backend and to one file.
 
-/// One of them.
+/// A way to a backend or to a file.
 pub(crate) struct Rival {
     /// The row's name.
     pub(crate) name: &'static str,
-    /// The row that it is compared to; its own name for none.
+    /// The row that this one is compared to; its own name if there is none.
     pub(crate) than: &'static str,
-    /// How many instructions it may cost more than that row, and not one allocation:
-    /// mod_slot's promise.
+    /// mod_slot's promise: at most this many instructions more than that row, and no allocation more.
     pub(crate) at_most: Option<f64>,
-    /// What is asked for. APP is filled in.
+    /// The requested path. APP is replaced.
     pub(crate) path: &'static str,
-    /// Modules that it needs beyond mod_proxy and mod_proxy_http.
+    /// The modules that it needs besides mod_proxy and mod_proxy_http.
     pub(crate) modules: &'static [&'static str],
     /// Whether mod_slot is loaded, with a group of two slots for each application.
     pub(crate) slot: bool,
-    /// What it does.
+    /// What the row shows, for the table.
     pub(crate) note: &'static str,
-    /// Its directives. APP and ROOT are filled in.
+    /// Directives that appear once. APP and ROOT are replaced.
     pub(crate) once: &'static str,
-    /// Its directives for each application, the one that is asked for being the first: so what
-    /// grows is not mod_proxy's search for the ProxyPass line, which is the same for all. APP and
-    /// BACKEND are filled in.
+    /// Directives for each application. The one that gets the requests comes first, because mod_proxy's search for
+    /// the ProxyPass line would otherwise grow with the number of applications. APP and BACKEND are replaced.
     pub(crate) each: &'static str,
 }
 
@@ -47,7 +45,7 @@ const STATIC: Rival = Rival {
     ..PROXIED
 };
 
-/// In the order in which they are measured: a row comes after the one that it is compared to.
+/// All rows in the order of measuring: each comes after the row that it is compared to.
 pub(crate) const RIVALS: [Rival; 8] = [
     PROXIED,
     Rival {
@@ -61,13 +59,13 @@ pub(crate) const RIVALS: [Rival; 8] = [
     Rival {
         name: "beside",
         slot: true,
-        note: "ProxyPass to a fixed address; mod_slot is loaded, but has no part in it",
+        note: "ProxyPass to a fixed address; mod_slot is loaded, but unused",
         ..PROXIED
     },
     Rival {
         name: "modules",
         modules: &["alias", "rewrite", "setenvif"],
-        note: "ProxyPass to a fixed address; mod_alias, mod_rewrite and mod_setenvif are loaded, but have no part in it",
+        note: "ProxyPass to a fixed address; mod_alias, mod_rewrite and mod_setenvif are loaded, but unused",
         ..PROXIED
     },
     Rival {
@@ -101,6 +99,6 @@ RewriteRule "^/(app[0-9]+)/(.*)" "http://${active:$1}/$1/$2" [P]"#,
     },
 ];
 
-/// What a file may cost more: to enter the slot and to leave it, its count, its note, its three
-/// variables. A little more than it does, for Apache and APR are not built alike everywhere.
+/// The limit for a file: entering and leaving the slot, its count, its note and its three variables. It leaves some
+/// room, because builds of Apache and APR differ.
 const FILE: f64 = 500.0;

@@ -1,4 +1,4 @@
-//! What a flip is made of: system calls, instructions, waiting for the disk, sizes.
+//! The parts of a flip: system calls, instructions, waiting for the disk, sizes.
 
 use super::pairs::disk;
 use super::site::Site;
@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
 
-/// Counts of a whole command, and of it up to the store.
+/// The counts of a command: up to the store of the word, and in all.
 struct Counts {
     calls: [usize; 2],
     instructions: [u64; 2],
@@ -20,8 +20,8 @@ struct Counts {
 pub(super) fn measure(chapter: &mut Chapter) -> Result<(), String> {
     let site = Site::new(&disk())?;
     let slotctl = crate::slotctl()?;
-    // The first flip makes the history.
-    let status = site.told(crate::command(&slotctl).args(["flip", "app"])).status();
+    // The first flip creates the history.
+    let status = site.with_dirs(crate::command(&slotctl).args(["flip", "app"])).status();
     status.map_err(|e| e.to_string())?;
     let flip = count(&site, &slotctl, &["flip", "app"])?;
     let bare = count(&site, Path::new("/bin/true"), &[])?;
@@ -32,7 +32,7 @@ pub(super) fn measure(chapter: &mut Chapter) -> Result<(), String> {
     let none = String::new;
     let [record, history] = waits(&site, &slotctl)?;
     chapter.tables.push(Table {
-        caption: "What a flip is made of. The store is the moment at which the new slot takes the requests.".into(),
+        caption: "The parts of a flip. From the store on, the new slot gets the requests.".into(),
         head: ["", "up to the store", "`slotctl flip`", "`true`"].map(str::to_owned).into(),
         rows: vec![
             row("system calls", numbers(flip.calls[0], flip.calls[1], bare.calls[1])),
@@ -42,8 +42,14 @@ pub(super) fn measure(chapter: &mut Chapter) -> Result<(), String> {
                     .map(|count| format!("{:.0}", count as f64 / 1e3)),
             ),
             row("waiting for the disk: `msync` of the record", [none(), millis(record), none()]),
-            row("waiting for the disk: `fdatasync` of the history", [none(), millis(history), none()]),
-            row("shared libraries", [none(), flip.libraries.to_string(), bare.libraries.to_string()]),
+            row(
+                "waiting for the disk: `fdatasync` of the history",
+                [none(), millis(history), none()],
+            ),
+            row(
+                "shared libraries",
+                [none(), flip.libraries.to_string(), bare.libraries.to_string()],
+            ),
             row("size", [none(), bytes(flip.bytes), bytes(bare.bytes)]),
             row("size of `mod_slot.so`", [none(), bytes(size(&crate::parts()?.module)), none()]),
         ],
@@ -64,7 +70,7 @@ fn count(site: &Site, program: &Path, args: &[&str]) -> Result<Counts, String> {
     })
 }
 
-/// What strace writes of a run.
+/// Runs a program under strace, and returns the trace.
 fn trace(
     site: &Site,
     dir: &TempDir,
@@ -79,7 +85,7 @@ fn trace(
     fs::read_to_string(path).map_err(|e| e.to_string())
 }
 
-/// Up to the `msync` behind the store, and in all.
+/// Counts instructions: up to the `msync` after the store, and in all.
 fn instructions(
     site: &Site,
     dir: &TempDir,
@@ -100,7 +106,7 @@ fn instructions(
     Ok([before, before + total(&path)])
 }
 
-/// How long a flip waits for the disk: for the record, for the history; milliseconds, medians.
+/// The median times that a flip waits for the record and for the history on the disk, in milliseconds.
 fn waits(site: &Site, slotctl: &Path) -> Result<[f64; 2], String> {
     let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
     let mut waits = [vec![], vec![]];
@@ -118,14 +124,14 @@ fn waits(site: &Site, slotctl: &Path) -> Result<[f64; 2], String> {
 }
 
 fn run(site: &Site, command: &mut Command) -> Result<(), String> {
-    match site.told(command).status() {
+    match site.with_dirs(command).status() {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("{command:?}: {status}")),
         Err(e) => Err(format!("{:?}: {e}", command.get_program())),
     }
 }
 
-/// As many as `ldd` finds in files.
+/// The number of shared libraries that `ldd` finds as files.
 fn libraries(program: &Path) -> usize {
     let said =
         crate::command("ldd").arg(program).output().map(|out| out.stdout).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Chapter `flip`: what a flip costs its operator, and what it does to the traffic; beside all others.
+//! Chapter `flip`: what a flip costs the operator and the traffic, compared with all rivals.
 
 mod cost;
 mod pairs;
@@ -11,11 +11,11 @@ mod traffic;
 
 use crate::report::Chapter;
 
-/// Measures all of it.
+/// Measures the whole chapter.
 ///
 /// # Errors
 ///
-/// What could not be run.
+/// What could not run.
 pub(crate) fn measure() -> Result<Chapter, String> {
     let mut chapter = Chapter {
         title: "A flip".into(),

@@ -1,4 +1,4 @@
-//! The whole time of `slotctl flip`, from its start to its end, beside a bare `true`.
+//! The time of a whole `slotctl flip`, compared with a bare `true`.
 
 use super::site::Site;
 use crate::report::{Chapter, Table};
@@ -8,13 +8,13 @@ use std::process::Command;
 use std::time::Instant;
 
 pub(super) const METHOD: &str = "\
-**Time of the command.** `slotctl flip app` is started and waited for, as a shell does it, and so is a bare `true`; \
-one after the other, in turns, so that whatever else the machine does meets both. Each flip is real and durable: it \
-changes the slot, waits for the disk twice (the record, then the history), and connects to the new slot's backend \
-afterwards. The difference of a pair is what slotctl adds to the start of a process.
+**Time of the command.** The bench starts `slotctl flip app` and waits for it, as a shell does, and does the same \
+with a bare `true`. The two take turns, so that other work on the machine affects both. Each flip is real and \
+durable: it changes the slot, waits for the disk twice (for the record, then for the history), and then connects to \
+the new slot's backend. The difference of a pair is what slotctl adds to the start of a process.
 ";
 
-/// The times of pairs, in milliseconds.
+/// The times of both commands, pair by pair, in milliseconds.
 struct Pairs {
     flip: Vec<f64>,
     bare: Vec<f64>,
@@ -25,15 +25,15 @@ impl Pairs {
         let mut pairs = Self { flip: Vec::new(), bare: Vec::new() };
         let slotctl = crate::slotctl()?;
         for pair in 0..crate::number(1000) + 10 {
-            let flip = || time(site.told(crate::command(&slotctl).args(args)));
-            let bare = || time(site.told(&mut crate::command("/bin/true")));
+            let flip = || time(site.with_dirs(crate::command(&slotctl).args(args)));
+            let bare = || time(site.with_dirs(&mut crate::command("/bin/true")));
             let (flip, bare) = if pair % 2 == 0 {
                 let bare = bare()?;
                 (flip()?, bare)
             } else {
                 (flip()?, bare()?)
             };
-            // The first few bring the programs into memory.
+            // The first pairs load the programs into memory.
             if pair >= 10 {
                 pairs.flip.push(flip);
                 pairs.bare.push(bare);
@@ -85,7 +85,7 @@ pub(super) fn measure(chapter: &mut Chapter) -> Result<(), String> {
     Ok(())
 }
 
-/// A directory for what cargo builds is on a disk, as a rule.
+/// Cargo's temporary directory, because it usually lies on a disk.
 pub(super) fn disk() -> PathBuf {
     env!("CARGO_TARGET_TMPDIR").into()
 }

@@ -1,4 +1,4 @@
-//! One kept connection that asks, without a pause, which slot it is that answers.
+//! A kept connection that asks without a pause which slot answers.
 
 use super::rivals::SLOTS;
 use crate::http::Client;
@@ -13,20 +13,20 @@ use std::time::{Duration, Instant};
 pub(super) struct Seen {
     pub(super) sent: Instant,
     pub(super) got: Instant,
-    /// The number of the slot that it came from.
+    /// The index of the slot that answered.
     pub(super) slot: usize,
 }
 
-/// What was seen around a flip.
+/// The answers around a flip.
 pub(super) struct Watched {
     pub(super) start: Instant,
     pub(super) returned: Instant,
-    /// In their order; the last few are of the new slot.
+    /// In order; the last ones come from the new slot.
     pub(super) seen: Vec<Seen>,
 }
 
 impl Watched {
-    /// The first answer of the slot `to`.
+    /// The first answer from the slot `to`.
     pub(super) fn first(&self, to: usize) -> Option<Seen> {
         self.seen.iter().find(|seen| seen.slot == to).copied()
     }
@@ -39,7 +39,7 @@ struct Shared {
     seen: Mutex<Vec<Seen>>,
 }
 
-/// The connection, and its thread.
+/// The thread that asks, on its connection.
 pub(super) struct Prober {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -52,8 +52,8 @@ impl Prober {
         Self { shared, thread: Some(thread::spawn(move || ask(server, &ours))) }
     }
 
-    /// Asks while `change` runs, a little before it, and until the slot `to` has answered what was
-    /// sent behind it.
+    /// Asks while `change` runs, shortly before it, and after it until the slot `to` answers a request sent after
+    /// `change` returned.
     pub(super) fn watch(
         &self,
         to: usize,
@@ -101,7 +101,7 @@ fn ask(server: SocketAddr, shared: &Shared) {
             continue;
         }
         let sent = Instant::now();
-        // What fails is the load's to count.
+        // The load counts failures; the prober ignores them.
         let Ok(answer) = client.ask("GET", "/api/now", &[]) else { continue };
         let text = answer.text();
         if let Some(slot) = SLOTS.iter().position(|slot| text.contains(&format!("slot={slot} "))) {

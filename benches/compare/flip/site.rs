@@ -1,4 +1,4 @@
-//! The files of a group without an Apache, for what concerns slotctl alone.
+//! The files of a group without an Apache, for measuring slotctl alone.
 
 use super::rivals::SLOTS;
 use crate::backend::Backend;
@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// The group `app`: its files, and its backends, for slotctl connects to the one that it flips to.
+/// The group `app`: its files, and its backends, because slotctl connects to the slot that it flips to.
 pub(crate) struct Site {
     _root: TempDir,
     dirs: Dirs,
@@ -17,7 +17,7 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// Makes them in a directory of their own in `parent`.
+    /// Makes the files in a new directory in `parent`.
     pub(crate) fn new(parent: &Path) -> Result<Self, String> {
         let root = tempfile::tempdir_in(parent).map_err(|e| e.to_string())?;
         let dirs = Dirs { state: root.path().join("state"), runtime: root.path().join("run") };
@@ -41,8 +41,8 @@ impl Site {
         Ok(Self { _root: root, dirs, _backends: backends })
     }
 
-    /// `command`, told where the files are; nobody sees what it says.
-    pub(crate) fn told<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+    /// Sets the directories of `command`, and discards its output.
+    pub(crate) fn with_dirs<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command
             .env("SLOT_STATE_DIR", &self.dirs.state)
             .env("SLOT_RUNTIME_DIR", &self.dirs.runtime)
@@ -50,7 +50,7 @@ impl Site {
     }
 }
 
-/// Two backends that think for 2 ms about a GET.
+/// Starts two backends that wait 2 ms before they answer a GET.
 pub(crate) fn backends() -> Result<[Backend; 2], String> {
     let start = |slot| Backend::thinking(slot, Duration::from_millis(2)).map_err(|e| e.to_string());
     Ok([start(SLOTS[0])?, start(SLOTS[1])?])

@@ -1,4 +1,4 @@
-//! From the store of a flip to the first answer of the new slot.
+//! The time from the store of a flip to the first answer of the new slot.
 
 use super::probe::Prober;
 use super::rivals::{Place, RIVALS};
@@ -18,20 +18,19 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub(super) const METHOD: &str = "\
-**From the store.** Another program maps the record, reads it without a pause, and so sees the very moment of the \
-store; a connection asks without a pause which slot it is that answers (of a backend that does not think). The time is \
-from the store to the end of the first answer to a request that was sent after it: up to two requests, one that \
-was under way and the next.
+**From the store.** Another program maps the record and reads it without a pause, so it sees the moment of the store. \
+A connection asks without a pause which slot answers; the backend answers at once. The time runs from the store to \
+the end of the first answer to a request that was sent after it: up to two requests, the one in flight and the next.
 ";
 
-/// Milliseconds.
+/// Times in milliseconds.
 #[derive(Default)]
 struct Times {
     to_store: Vec<f64>,
     to_answer: Vec<f64>,
-    /// Of one request, at any time.
+    /// The times of single requests at any moment.
     request: Vec<f64>,
-    /// Requests that were sent after the store, and answered by the old slot.
+    /// The number of requests sent after the store but answered by the old slot.
     stale: usize,
 }
 
@@ -107,14 +106,17 @@ fn times(
             thread::scope(|scope| {
                 let spinner = scope.spawn(|| moment(|| word.load(Ordering::Acquire) != before));
                 let flipped = flip(to);
-                store = spinner.join().expect("it only looks").ok_or("there was no store");
+                store = spinner
+                    .join()
+                    .expect("the thread does not panic")
+                    .ok_or("the word did not change within 10 s");
                 flipped
             })
         })?;
         let store = store?;
         let after = || watched.seen.iter().filter(|seen| seen.sent >= store);
         times.stale += after().filter(|seen| seen.slot != to).count();
-        let first = after().find(|seen| seen.slot == to).ok_or("there was no answer")?;
+        let first = after().find(|seen| seen.slot == to).ok_or("the new slot did not answer")?;
         times.to_store.push(in_millis(store - watched.start));
         times.to_answer.push(in_millis(first.got - store));
         times.request.extend(watched.seen.iter().map(|seen| in_millis(seen.got - seen.sent)));
@@ -123,10 +125,10 @@ fn times(
     Ok(times)
 }
 
-/// When it became so; `None` when it did not within 10 s.
-fn moment(is_so: impl Fn() -> bool) -> Option<Instant> {
+/// The moment when the condition became true; `None` after 10 s.
+fn moment(condition: impl Fn() -> bool) -> Option<Instant> {
     let start = Instant::now();
-    while !is_so() {
+    while !condition() {
         hint::spin_loop();
         if start.elapsed() > Duration::from_secs(10) {
             return None;

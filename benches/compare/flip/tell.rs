@@ -1,4 +1,4 @@
-//! What the rounds under load have shown: tables, plots, targets, and who is ahead.
+//! Reports the rounds under load: tables, plots, targets, and which rival is better in what.
 
 use super::rivals::{RIVALS, Rival};
 use super::traffic::{Answers, Flip, Found};
@@ -7,7 +7,7 @@ use crate::report::{Chapter, Table, Verdict};
 use crate::stats::{Spread, millis};
 use std::fmt::Write as _;
 
-/// Of all rivals, in their order.
+/// Reports all rivals, in their order.
 pub(super) fn tell(chapter: &mut Chapter, found: &[Found]) {
     chapter.tables.extend(tables(found));
     chapter.plots.extend(plots(found));
@@ -30,8 +30,8 @@ fn tables(found: &[Found]) -> [Table; 3] {
     };
     [
         table(
-            "What is done for a flip, and how long it lasts.",
-            &["", "command", "what keeps it"],
+            "The command of a flip, and what stores its result.",
+            &["", "command", "stored in"],
             RIVALS.iter().map(done).collect(),
         ),
         table(
@@ -114,7 +114,7 @@ fn plots(found: &[Found]) -> [Plot; 3] {
     ]
 }
 
-/// Of ours, the first.
+/// Judges the first rival, which is mod_slot.
 fn targets(chapter: &mut Chapter, ours: &Found) {
     let flips = ours.flips.len();
     let of = |count: u64| format!("{count} of {} in {flips} flips", ours.requests);
@@ -134,10 +134,10 @@ fn targets(chapter: &mut Chapter, ours: &Found) {
     );
 }
 
-/// What is no slower.
+/// The highest ratio that still counts as equal.
 const NOISE: f64 = 1.1;
 
-/// A figure of a rival's, in milliseconds.
+/// Reads a rival's figure, in milliseconds.
 type Figure = fn(&Found) -> f64;
 
 const FIGURES: [(&str, Figure); 4] = [
@@ -147,10 +147,9 @@ const FIGURES: [(&str, Figure); 4] = [
     ("worst with flips", |found| Found::medians(&found.with, |answers| answers.worst)),
 ];
 
-/// Where a rival is ahead, by more than a tenth; and what it loses.
+/// Lists where a rival is better by more than a tenth, and what it loses.
 fn reading(found: &[Found]) -> String {
-    let mut text =
-        String::from("Where another is ahead of `slotctl flip`, by a tenth at least:\n\n");
+    let mut text = String::from("Rivals that are at least a tenth faster than `slotctl flip`:\n\n");
     let before = text.len();
     for (name, figure) in FIGURES {
         let ours = figure(&found[0]);

@@ -1,4 +1,4 @@
-//! What a flip does to the traffic: of all rivals, under the same load, in one run.
+//! The effect of a flip on the traffic, for all rivals under the same load in one run.
 
 use super::probe::{Prober, Watched};
 use super::rivals::{Place, RIVALS, Rival, SLOTS, Switch};
@@ -16,33 +16,34 @@ use std::time::{Duration, Instant};
 pub(super) const CONNECTIONS: usize = 16;
 pub(super) const ASKED: [Kind; 2] =
     [Kind::get("/api/hello?a=1"), Kind::post("/api/form", &[b'x'; 64])];
-/// From the first answer of the new slot to the next flip.
+/// The time from the first answer of the new slot to the next flip.
 const INTERVAL: Duration = Duration::from_millis(80);
 
-/// Rounds of the first of the rivals alone: the slowest of a round's answers are few, and vary.
+/// The number of extra rounds of mod_slot, because each round has few of the slowest answers, and they vary.
 const MORE: usize = 20;
 
 pub(super) const METHOD: &str = "\
-**The traffic.** Seven ways to switch between the same two backends, each configured as its manual says for this job \
-(`benches/compare/flip/conf`), each in a private server on the loopback device, in rounds: every round starts each of \
-them anew. 16 kept connections send GET and POST in turns, without a pause; the backends think for 2 ms about a GET and \
-for 8 ms about a POST. *Lost*: no answer, or not the one it should be; nothing is ever sent twice, so a kept connection \
-that the server closes in the face of a request is a loss, as it is for a POST. *Stale*: sent after the command \
-returned, and answered by the old slot. *First new answer*: the prober's, as above, from the start of the command and \
-from its return (0 where it was there before). In each round the load also runs for as long without flips, with a \
-`true` in place of each command; the slowest answers of both are compared, of slotctl in 20 more rounds, for they are \
-few in each, and vary. The manager, HAProxy's socket and Caddy's API \
-are asked by the measuring program itself: the start of a `curl` or `socat` is not in their times.
+**The traffic.** Seven ways to switch between the same two backends are compared. Each is configured as its manual \
+says for this job (`benches/compare/flip/conf`), and runs in a private server on the loopback device. Every round \
+restarts all of them. 16 kept connections send GET and POST alternately, without a pause; the backends wait 2 ms \
+before they answer a GET, and 8 ms before a POST. *Lost*: no answer, or a wrong one. Nothing is sent twice, so if the \
+server closes a kept connection while a request arrives, that request is lost, as a POST would be for any client. \
+*Stale*: sent after the command returned, but answered by the old slot. *First new answer*: seen by the prober \
+described above, measured from the start of the command and from its return (0 if it came before the return). In each \
+round the load also runs for the same time without flips, with `true` instead of each command, and the slowest \
+answers of both are compared. For slotctl this is repeated in 20 more rounds, because each round has few of the \
+slowest answers, and they vary. The bench itself talks to the balancer-manager, HAProxy's socket and Caddy's API, so \
+their times do not include the start of a `curl` or `socat`.
 ";
 
-/// A flip under load; milliseconds.
+/// A flip under load; times in milliseconds.
 pub(super) struct Flip {
     pub(super) command: f64,
     pub(super) from_start: f64,
     pub(super) from_return: f64,
 }
 
-/// The answers of a time of load.
+/// The answers in one stretch of load.
 pub(super) struct Answers {
     requests: u64,
     lost: u64,
@@ -52,14 +53,14 @@ pub(super) struct Answers {
     pub(super) worst: f64,
 }
 
-/// What the rounds of a rival came to.
+/// The results of all rounds of a rival.
 #[derive(Default)]
 pub(super) struct Found {
     pub(super) flips: Vec<Flip>,
     pub(super) requests: u64,
     pub(super) lost: u64,
     pub(super) stale: u64,
-    /// Rounds that ended because a flip had no effect, or its command failed.
+    /// The number of rounds that ended early, because a flip had no effect or its command failed.
     pub(super) stuck: usize,
     pub(super) lost_without: u64,
     pub(super) with: Vec<Answers>,
@@ -104,7 +105,7 @@ fn round(
     let server = rival.start(&place)?;
     let prober = Prober::start(listen);
     let flips = crate::number(rival.flips);
-    // Connections and caches grow warm.
+    // Warms up connections and caches.
     let warm = Load::start(listen, CONNECTIONS, &ASKED, &Arc::new(Ledger::new(SLOTS)));
     thread::sleep(Duration::from_millis(500));
     warm.stop();
@@ -121,14 +122,14 @@ fn round(
     found.lost += answers.lost;
     found.stale += answers.stale;
     if let Err(why) = outcome {
-        // The rest of this round would be of a server that is out of order.
+        // The server no longer works, so the rest of this round would measure nothing.
         found.stuck += 1;
         found.examples.push(why);
         return Ok(());
     }
     found.with.push(answers);
 
-    // The number of the slot that is active now; no flip, so nothing is stale.
+    // The index of the active slot. Without flips, no answer is stale.
     let ledger =
         Arc::new(Ledger::new(if flips.is_multiple_of(2) { SLOTS } else { [SLOTS[1], SLOTS[0]] }));
     let load = Load::start(listen, CONNECTIONS, &ASKED, &ledger);
@@ -165,7 +166,7 @@ fn flip_under_load(
 
 impl Flip {
     fn of(watched: &Watched, to: usize) -> Result<Self, String> {
-        let first = watched.first(to).ok_or("there was no answer")?;
+        let first = watched.first(to).ok_or("the new slot did not answer")?;
         Ok(Self {
             command: in_millis(watched.returned - watched.start),
             from_start: in_millis(first.got.saturating_duration_since(watched.start)),
@@ -195,7 +196,7 @@ impl Found {
         median(&answers.iter().map(figure).collect::<Vec<_>>())
     }
 
-    /// How many times slower with flips than without, over the rounds.
+    /// How many times slower the answers are with flips than without, over the rounds.
     pub(super) fn ratios(&self, figure: impl Fn(&Answers) -> f64) -> Spread {
         let rounds = self.with.iter().zip(&self.without);
         let ratios: Vec<_> = rounds.map(|(with, without)| figure(with) / figure(without)).collect();

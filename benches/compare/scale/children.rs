@@ -1,4 +1,4 @@
-//! Hundreds of children: each has a row of its own, and those who look at all rows are still quick.
+//! Hundreds of children: each gets its own row, and reading all rows is still fast.
 
 use super::operator::slotctl;
 use super::usage::{Process, occupied};
@@ -19,9 +19,9 @@ pub(super) fn measure(chapter: &mut Chapter, most: usize) -> Result<(), String> 
     tell(
         chapter,
         &format!(
-            "**{} children** (prefork) with one group, beside fewer: how many of them hold the \
-             lock of a row of their own, when the last had it, and what it takes to look at all \
-             rows. Shared is the file of the counts, in memory.",
+            "**{} children** (prefork) with one group, compared with fewer children: how many of \
+             them hold the lock of their own row, when the last one got it, and how long it takes \
+             to read all rows. The children share only the counts file, in memory.",
             count(most)
         ),
     );
@@ -56,7 +56,7 @@ pub(super) fn measure(chapter: &mut Chapter, most: usize) -> Result<(), String> 
         ]);
     }
     chapter.target(
-        &format!("{} children: each has a row of its own", count(most)),
+        &format!("{} children: each has its own row", count(most)),
         format!("{} have", count(alone)),
         alone == most,
     );
@@ -78,7 +78,7 @@ pub(super) fn measure(chapter: &mut Chapter, most: usize) -> Result<(), String> 
     Ok(())
 }
 
-/// Waits until so many processes have a row, for a while; says how many have.
+/// Waits, for a limited time, until this many processes have a row. Returns how many have.
 fn await_rows(dirs: &Dirs, many: usize) -> Result<usize, String> {
     let rows = File::open(dirs.rows()).map_err(|e| e.to_string())?;
     let mut found = 0;

@@ -1,4 +1,4 @@
-//! A hundred thousand flips: nothing grows but the history, and that is put aside in time.
+//! A hundred thousand flips: nothing grows except the history, which is rotated.
 
 use super::operator::slotctl;
 use super::usage::{Process, occupied};
@@ -12,13 +12,13 @@ use mod_slot::state::history::LIMIT;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Before the first look: what is made once, on first use, is there then.
+/// The number of flips before the first look, so that everything that is created on first use exists.
 const WARM: usize = 500;
 
-/// What allocators and the kernel may round up, and a leak of a hundred thousand flips is not.
+/// What allocators and the kernel may round up; a leak in a hundred thousand flips would be larger.
 const ROUNDING: u64 = 256 * 1024;
 
-/// What may not grow, and the history, which may up to its limit.
+/// The sizes that must not grow, and the history, which may grow to its limit.
 struct Look {
     parent: Process,
     children: Vec<Process>,
@@ -40,14 +40,14 @@ pub(super) fn measure(chapter: &mut Chapter, flips: usize) -> Result<(), String>
     let took = start.elapsed();
     let after = Look::at(&place, &apache);
     if children(apache.pid()) != pids {
-        return Err("a child ended meanwhile".into());
+        return Err("a child ended during the flips".into());
     }
     tell(
         chapter,
         &format!(
-            "**{} flips in a row**, each a run of `slotctl`, with a request after every tenth, on \
-             a connection of its own; {WARM} flips come first, so that what is made once is made. \
-             It took {:.0} s: {:.2} ms a flip, with its share of a request.",
+            "**{} flips in a row**, each a run of `slotctl`, with a request on a new connection \
+             after every tenth. {WARM} flips come first, so that everything that is created on \
+             first use exists. It took {:.0} s: {:.2} ms a flip, with its share of a request.",
             count(flips),
             took.as_secs_f64(),
             took.as_secs_f64() * 1000.0 / flips as f64
@@ -75,7 +75,7 @@ fn flip(place: &Place, flips: std::ops::Range<usize>) -> Result<(), String> {
 
 impl Look {
     fn at(place: &Place, apache: &Apache) -> Self {
-        // The last connection is closed by then.
+        // By then, the last connection is closed.
         thread::sleep(Duration::from_secs(3));
         let dirs = place.dirs();
         let history = |name: &str| name.contains(".history");
@@ -88,7 +88,7 @@ impl Look {
         }
     }
 
-    /// Each figure with its name, as text and as a number, and how much it may grow.
+    /// Each figure: its name, its text, its value, and how much it may grow.
     fn figures(&self) -> Vec<(String, String, u64, u64)> {
         let size = |name: &str, size, may| (name.to_owned(), bytes(size), size, may);
         let mut figures = vec![

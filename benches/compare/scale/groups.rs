@@ -1,5 +1,5 @@
-//! A thousand groups: how long Apache takes to start, and what a child takes, beside Apache's own
-//! ways to as many backends.
+//! A thousand groups: the time of Apache's start and the memory of a child, compared with Apache's own ways to as many
+//! backends.
 
 use super::operator::slotctl;
 use super::usage::{Process, occupied};
@@ -17,22 +17,22 @@ use std::time::Duration;
 const MPM: Shape = Shape::Event { children: 4, threads: 25 };
 const CHILDREN: usize = 4;
 
-/// A way to as many backends.
+/// A way to route to many backends.
 struct Way {
     name: &'static str,
     modules: &'static [&'static str],
     text: String,
-    /// The path of a group.
+    /// The path that reaches a group.
     path: fn(usize) -> String,
 }
 
-/// What one took; milliseconds.
+/// What one way needs; times in milliseconds.
 struct Taken {
     first: f64,
     later: f64,
     idle: Process,
     busy: Process,
-    /// Bytes of the runtime directory: at first, after `slotctl status`, after traffic.
+    /// Bytes in the runtime directory: after the start, after `slotctl status`, after traffic.
     runtime: [u64; 3],
 }
 
@@ -41,14 +41,14 @@ pub(super) fn measure(chapter: &mut Chapter, many: usize) -> Result<(), String> 
     tell(
         chapter,
         &format!(
-            "**{} groups of {SLOTS} slots** in one Apache (event, {CHILDREN} children), beside \
-             the same Apache with {all} ProxyPass lines, or with as many balancers of {SLOTS} \
-             members, or with nothing to pass on. Start: from the start of the process to its \
-             \"resuming normal operations\" in the error log; the first start makes the record \
-             of each group, durably; the median of later ones. Memory is a child's, the median of \
-             {CHILDREN}: private, its share of what is shared, the kernel's tables for it; \
-             idle, and after 2,000 requests to 200 of the groups. The runtime directory is on a \
-             tmpfs, so its size is memory too.",
+            "**{} groups of {SLOTS} slots** in one Apache (event, {CHILDREN} children), compared \
+             with the same Apache with {all} ProxyPass lines, with as many balancers of {SLOTS} \
+             members, and without any backend. A start is measured from the start of the process \
+             to \"resuming normal operations\" in the error log. The first start creates the \
+             record of each group durably; the other figure is the median of later starts. \
+             Memory is the median of {CHILDREN} children: private memory, the share of shared \
+             memory, and the kernel's page tables; idle, and after 2,000 requests to 200 of the \
+             groups. The runtime directory is on a tmpfs, so its size is memory too.",
             count(many)
         ),
     );
@@ -160,7 +160,7 @@ fn ways(many: usize) -> [Way; 4] {
         )
     };
     [
-        Way { name: "nothing to pass on", modules: &[], text: String::new(), path: |_| "/".into() },
+        Way { name: "without a backend", modules: &[], text: String::new(), path: |_| "/".into() },
         Way {
             name: "ProxyPass lines",
             modules: &[],
@@ -213,7 +213,7 @@ fn take(way: &Way, many: usize, backend: SocketAddr) -> Result<Taken, String> {
     })
 }
 
-/// A child readies all workers before it serves: what it has when it takes no more.
+/// Waits until the children's memory no longer grows, because a child prepares all workers before it serves.
 fn settled(pids: &[u32]) -> Result<Process, String> {
     let mut last = Process::median(pids);
     for _ in 0..60 {
@@ -224,10 +224,10 @@ fn settled(pids: &[u32]) -> Result<Process, String> {
         }
         last = now;
     }
-    Err("the children take more memory for two minutes already".into())
+    Err("the children's memory still grows after two minutes".into())
 }
 
-/// 2,000 requests to 200 groups, on connections of a request each, so that all children get some.
+/// Sends 2,000 requests to 200 groups, each on a new connection, so that every child gets some.
 fn ask(to: SocketAddr, many: usize, path: fn(usize) -> String) -> Result<(), String> {
     for request in 0..2000 {
         let path = path((request % 200) * many / 200);

@@ -1,4 +1,4 @@
-//! What the operator's commands take with one group, and with a thousand.
+//! The time of the operator's commands with one group and with a thousand.
 
 use super::{SLOTS, groups, tell};
 use crate::report::{Chapter, Table};
@@ -17,8 +17,8 @@ pub(super) fn measure(chapter: &mut Chapter, many: usize) -> Result<(), String> 
         chapter,
         &format!(
             "**slotctl** with one group and with {}: the median of {RUNS} runs of the program, \
-             from its start to its end. The flips go to and fro; their backends do not listen, so \
-             each flip looks for one in vain, too.",
+             from its start to its end. The flips alternate between two slots. No backend listens, \
+             so each time includes an attempt to connect.",
             count(many)
         ),
     );
@@ -53,7 +53,7 @@ pub(super) fn measure(chapter: &mut Chapter, many: usize) -> Result<(), String> 
     Ok(())
 }
 
-/// A verb, and its words in each run.
+/// A command's name in the table, and its arguments in each run.
 type Timed<'a> = (&'static str, &'a dyn Fn(usize) -> Vec<String>);
 
 fn times(many: usize) -> Result<Vec<(&'static str, f64)>, String> {
@@ -87,7 +87,7 @@ fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
-/// Runs it; says how long that took.
+/// Runs slotctl, and returns how long it took.
 pub(super) fn slotctl(dirs: &Dirs, args: &[String]) -> Result<std::time::Duration, String> {
     let program = env::var_os("SLOTCTL").map_or_else(|| PathBuf::from("slotctl"), PathBuf::from);
     let mut command = Command::new(&program);

@@ -1,24 +1,24 @@
-//! What processes and directories take.
+//! The memory and files of processes and directories.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// A process.
+/// The usage of a process.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Process {
-    /// Bytes that it shares with nobody.
+    /// Bytes of private memory.
     pub(super) private: u64,
-    /// Bytes, what is shared being split among those who share it.
+    /// Bytes of memory; shared memory is divided by the number of processes that share it.
     pub(super) proportional: u64,
-    /// Bytes of its tables of pages.
+    /// Bytes of page tables.
     pub(super) tables: u64,
-    /// Open files.
+    /// Open file descriptors.
     pub(super) descriptors: usize,
 }
 
 impl Process {
-    /// All zeros for one that is gone.
+    /// All zeros if the process has ended.
     pub(super) fn of(pid: u32) -> Self {
         let read =
             |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
@@ -32,7 +32,7 @@ impl Process {
         }
     }
 
-    /// The middle one of each figure.
+    /// The median of each figure.
     pub(super) fn median(pids: &[u32]) -> Self {
         let all: Vec<_> = pids.iter().map(|pid| Self::of(*pid)).collect();
         let middle = |of: fn(&Self) -> u64| {
@@ -49,14 +49,14 @@ impl Process {
     }
 }
 
-/// In bytes.
+/// The value of `name` in bytes.
 fn kibs(text: &str, name: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     let number = line.and_then(|rest| rest.split_whitespace().next());
     number.and_then(|number| number.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
-/// The bytes that the files of a directory occupy, those for which `counts` says so.
+/// The bytes that a directory's files occupy on the disk, for the names that `counts` accepts.
 pub(super) fn occupied(dir: &Path, counts: impl Fn(&str) -> bool) -> u64 {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let counted = entries.filter(|entry| counts(&entry.file_name().to_string_lossy()));

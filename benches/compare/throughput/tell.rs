@@ -1,4 +1,4 @@
-//! What was measured, in words and tables.
+//! Reports the measurements in words and tables.
 
 use super::tools::{CONNECTIONS, Run, Tool};
 use super::turns::TURN;
@@ -10,41 +10,40 @@ use crate::server::Shape;
 use crate::stats::{Spread, means, median, millis, ratio};
 
 pub(super) const READING: &str = "\
-`slot://` takes fewer instructions than a fixed ProxyPass, makes the same system calls, and in callgrind's cache \
-simulation (32 KiB each for instructions and data) a request of either has about 2,500 misses. \"beside\" is mod_slot \
-with a group, \"modules\" three of Apache's own: they are loaded, and have no part in the request. On prefork, with a \
-process for each connection, `slot://`, \"beside\" and \"modules\" are all slower than the plain ProxyPass, by one to \
-three percent, in spite of what can be counted: that comes with a module, not with a slot, for `slot://` is no \
-slower there than \"beside\".
+`slot://` needs fewer instructions than a fixed ProxyPass, and makes the same system calls. In callgrind's cache \
+simulation (32 KiB each for instructions and data) a request has about 2,500 misses with either. \"beside\" means \
+mod_slot with a group, and \"modules\" three of Apache's own modules, which are loaded but do nothing for the \
+request. On prefork, with a process for each connection, `slot://`, \"beside\" and \"modules\" are all one to three \
+percent slower than the plain ProxyPass, although they do not execute more. The cause is a loaded module, not a slot, \
+because `slot://` is no slower there than \"beside\".
 ";
 
 pub(super) fn method(processors: &Processors, alone: Run) -> String {
     let place = match &processors.others {
         Some(others) => format!(
-            "Apache runs on processor 0 alone (`taskset`), load and backend on {others}: so it is \
-             Apache's work that is measured. "
+            "Apache runs alone on processor 0 (`taskset`), load and backend on {others}, so that only \
+             Apache's work is measured. "
         ),
         None => "All share one processor. ".into(),
     };
     format!(
-        "An Apache for each row, all up at once, all with the same modules but for those that the \
-         row needs, and an access log. {place}The backend is nginx, one process, which answers from \
-         memory: alone it gives {:.0} requests/s, so it is not what limits. {CONNECTIONS} kept \
-         connections; with HTTP/2, {} connections with four requests at a time.\n\nIn each of {} \
-         rounds, all Apaches are started anew. In every {RUNS_IN}th of them, each row is measured beside \
-         the one that it is compared to, one run of a second after the other, in turns first and second. The \
-         tables have the medians of requests per second and of how long a request waits, and of the \
-         ratio of requests per second in each such pair its median, its 95 % interval (bootstrap), the \
-         least and the most.\n\n**By turns**, in each round: what is close to each other has a load \
-         for {} milliseconds, then the next one, {} times each where a target judges it, else {} times; the \
-         load of the others is stopped meanwhile (SIGSTOP). What is measured is how long the \
-         processes of each Apache have run for the requests in its access log. What else happens to \
-         the machine makes single turns several times as slow, but meets all alike: of the ratios \
-         of the turns beside each other, the median is the round's, and of these the median and its \
-         interval are in the tables. The others are compared to both of the two that are the same.\n\n\
-         **\"again\" is the resolution:** the same configuration once more, in an Apache of its own. \
-         What is nearer to 1 than its interval is not a difference that this can see. A target is \
-         undecided where the median is below it and the interval reaches it.",
+        "Each row has its own Apache. All run at the same time, load the same modules except those that a \
+         row needs, and write an access log. {place}The backend is one nginx process, which answers from \
+         memory; alone it serves {:.0} requests/s, so it is not the limit. The load uses {CONNECTIONS} kept \
+         connections, or with HTTP/2 {} connections with four requests at a time.\n\nEach of {} rounds \
+         restarts all Apaches. Every {RUNS_IN}th round measures each row beside the one that it is compared \
+         to, in runs of one second one after the other, in alternating order. The tables show the medians of \
+         requests per second and latency, and for the ratio of requests per second in these pairs the \
+         median, the 95 % interval (bootstrap), the least and the most.\n\n**By turns**, in each round: \
+         rows that are close to each other get load for {} milliseconds one after the other, {} times each \
+         if a target judges them, otherwise {} times; meanwhile the load of the others is stopped \
+         (SIGSTOP). Measured is how long the processes of each Apache ran for the requests in its access \
+         log. Other work on the machine makes single turns several times slower, but affects all rows alike. \
+         The median of the ratios of neighbouring turns is the ratio of the round; the tables show the median \
+         and the interval of these. The other rows are compared to both of the two equal ones.\n\n\
+         **\"again\" is the resolution:** the same configuration once more, in another Apache. A ratio whose \
+         distance from 1 is smaller than its interval is no visible difference. A target is undecided if \
+         the median is below it and the interval reaches it.",
         alone.rate,
         CONNECTIONS / 4,
         number(ROUNDS),
@@ -54,8 +53,8 @@ pub(super) fn method(processors: &Processors, alone: Run) -> String {
     )
 }
 
-/// By turns, with all of the tools that make them. The rounds are what is drawn anew for an interval: all
-/// turns of a round meet the same Apaches.
+/// Judges the row of the targets by turns, with all tools that make turns. The bootstrap resamples rounds, because all
+/// turns of a round measure the same Apaches.
 pub(super) fn judge(chapter: &mut Chapter, mpm: Shape, rows: &[Row], found: &[Vec<Found>]) {
     let [slot, again] = [JUDGED, "proxypass, again"].map(|name| {
         let at = rows.iter().position(|row| row.name == name).expect("there is such a row");
@@ -73,8 +72,8 @@ pub(super) fn judge(chapter: &mut Chapter, mpm: Shape, rows: &[Row], found: &[Ve
     );
 }
 
-/// Of each round, the median of its turns; none of what is not compared by turns with this tool. The base
-/// and its twin are the same to others, which are compared to both: that owes less to chance.
+/// For each round, the median ratio of its turns; `None` if the row is not compared by turns with this tool. Other rows
+/// are compared to both the base and its twin, which have the same configuration: that reduces the noise.
 fn ratios_by_turns(rows: &[Row], found: &[Found], at: usize) -> Option<Vec<f64>> {
     let (own, base) = (&found[at].by_turns, rows[at].than);
     if base == at || own.is_empty() {
@@ -89,7 +88,7 @@ fn ratios_by_turns(rows: &[Row], found: &[Found], at: usize) -> Option<Vec<f64>>
     Some(own.iter().enumerate().map(of_round).collect())
 }
 
-/// Those that are close to each other.
+/// The table of the rows that are compared by turns.
 pub(super) fn table_by_turns(mpm: Shape, tool: Tool, rows: &[Row], found: &[Found]) -> Table {
     let head = ["", "requests per second", "compared to", "ratio", "95 %", "least to most"];
     let line = |at: usize| {
@@ -109,7 +108,7 @@ pub(super) fn table_by_turns(mpm: Shape, tool: Tool, rows: &[Row], found: &[Foun
     }
 }
 
-/// The cells that say how a row is beside its base.
+/// The cells that compare a row with its base.
 fn compared(rows: &[Row], at: usize, ratios: Option<&[f64]>) -> [String; 4] {
     let Some(ratios) = ratios else { return [const { String::new() }; 4] };
     let spread = Spread::of(ratios);

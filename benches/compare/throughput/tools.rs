@@ -1,4 +1,4 @@
-//! The load: one short run of wrk, ab or h2load, and what it says.
+//! The load: short runs of wrk, ab or h2load, and their results.
 
 use crate::server::pinned;
 use crate::stats::quantile;
@@ -6,27 +6,27 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// How many connections are kept. With HTTP/2 a fourth of them, with four requests at a time on each.
+/// The number of kept connections. HTTP/2 uses a quarter of them, with four requests at a time on each.
 pub(super) const CONNECTIONS: usize = 16;
 
 /// A program that makes load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tool {
-    /// A few requests, for what is done for the first ones only.
+    /// A few requests that warm a server up.
     Warm,
     Wrk,
     Ab,
     H2load,
 }
 
-/// What it found in one run.
+/// The result of one run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Run {
     /// Requests per second.
     pub(super) rate: f64,
-    /// Milliseconds.
+    /// In milliseconds.
     pub(super) p50: f64,
-    /// Milliseconds.
+    /// In milliseconds.
     pub(super) p99: f64,
 }
 
@@ -38,7 +38,7 @@ impl Tool {
         }
     }
 
-    /// The command that asks for `url` until it is ended, or for ten minutes.
+    /// A command that requests `url` until it is stopped, at most for ten minutes.
     pub(super) fn endless(self, url: &str, processors: Option<&str>) -> Command {
         let mut command = pinned(self.program(), processors);
         command.args(self.arguments(600)).arg(url);
@@ -50,7 +50,7 @@ impl Tool {
             |many: String| vec!["-q".into(), "-k".into(), format!("-c{CONNECTIONS}"), many];
         match self {
             Self::Warm => asks_as_ab("-n2000".into()),
-            // More requests than can be in a second: -t alone means 50,000 at most.
+            // More requests than a second allows, because -t alone implies at most 50,000.
             Self::Ab => {
                 [vec![format!("-t{seconds}")], asks_as_ab(format!("-n{}", seconds * 300_000))]
                     .concat()
@@ -62,16 +62,16 @@ impl Tool {
         }
     }
 
-    /// Whether it makes the load for turns. ab and wrk ask alike.
+    /// Whether it makes the load for turns. ab is left out, because it sends the same requests as wrk.
     pub(super) fn makes_turns(self) -> bool {
         matches!(self, Self::Wrk | Self::H2load)
     }
 
-    /// Asks for `url` for a second. All answers must be good ones.
+    /// Requests `url` for one second.
     ///
     /// # Errors
     ///
-    /// What the tool says, where one was not.
+    /// The tool's output, if an answer was not good.
     pub(super) fn run(
         self,
         url: &str,
@@ -87,14 +87,14 @@ impl Tool {
             Self::Ab | Self::Warm => command.arg("-e").arg(&file),
             Self::H2load => command.arg("--log-file").arg(&file),
         };
-        let said = said(command.arg(url))?;
+        let output = output(command.arg(url))?;
         let listed = || fs::read_to_string(&file).unwrap_or_default();
         let run = match self {
-            Self::Wrk => wrk(&said),
-            Self::Ab | Self::Warm => ab(&said, &listed()),
-            Self::H2load => h2load(&said, &listed()),
+            Self::Wrk => wrk(&output),
+            Self::Ab | Self::Warm => ab(&output, &listed()),
+            Self::H2load => h2load(&output, &listed()),
         };
-        run.ok_or_else(|| format!("{} {url}:\n{said}", self.program()))
+        run.ok_or_else(|| format!("{} {url}:\n{output}", self.program()))
     }
 
     fn program(self) -> &'static str {
@@ -106,14 +106,14 @@ impl Tool {
     }
 }
 
-fn said(command: &mut Command) -> Result<String, String> {
+fn output(command: &mut Command) -> Result<String, String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let out = command.output().map_err(|e| format!("{program}: {e}"))?;
     Ok([out.stdout, out.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat())
 }
 
-/// What stands behind `name` in the line that begins with it.
-fn behind<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+/// The text after `name` in the line that begins with it.
+fn after<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.trim_start().strip_prefix(name)).map(str::trim)
 }
 
@@ -121,16 +121,16 @@ fn number(text: &str) -> Option<f64> {
     text.split_whitespace().next()?.parse().ok()
 }
 
-fn wrk(said: &str) -> Option<Run> {
-    if said.contains("Non-2xx") || said.contains("Socket errors") {
+fn wrk(output: &str) -> Option<Run> {
+    if output.contains("Non-2xx") || output.contains("Socket errors") {
         return None;
     }
-    let latency = |share| duration(behind(said, share)?);
-    let rate = number(behind(said, "Requests/sec:")?)?;
+    let latency = |share| duration(after(output, share)?);
+    let rate = number(after(output, "Requests/sec:")?)?;
     Some(Run { rate, p50: latency("50%")?, p99: latency("99%")? })
 }
 
-/// Milliseconds of a text as "612.00us".
+/// Parses a duration such as "612.00us" into milliseconds.
 fn duration(text: &str) -> Option<f64> {
     let units = [("us", 0.001), ("ms", 1.0), ("s", 1000.0)];
     units.iter().find_map(|(unit, worth)| {
@@ -138,22 +138,22 @@ fn duration(text: &str) -> Option<f64> {
     })
 }
 
-fn ab(said: &str, percentages: &str) -> Option<Run> {
-    let failed = number(behind(said, "Failed requests:")?)?;
-    if failed > 0.0 || said.contains("Non-2xx responses:") {
+fn ab(output: &str, percentages: &str) -> Option<Run> {
+    let failed = number(after(output, "Failed requests:")?)?;
+    if failed > 0.0 || output.contains("Non-2xx responses:") {
         return None;
     }
-    let latency = |share| number(behind(percentages, share)?);
-    let rate = number(behind(said, "Requests per second:")?)?;
+    let latency = |share| number(after(percentages, share)?);
+    let rate = number(after(output, "Requests per second:")?)?;
     Some(Run { rate, p50: latency("50,")?, p99: latency("99,")? })
 }
 
-fn h2load(said: &str, log: &str) -> Option<Run> {
-    let took = said.lines().find_map(|line| {
+fn h2load(output: &str, log: &str) -> Option<Run> {
+    let took = output.lines().find_map(|line| {
         let (_, rate) = line.strip_prefix("finished in ")?.split_once(", ")?;
         number(rate)
     });
-    // Start in microseconds, status, duration in microseconds.
+    // The columns: start in microseconds, status, duration in microseconds.
     let mut durations = Vec::new();
     for line in log.lines() {
         let mut cells = line.split_whitespace();

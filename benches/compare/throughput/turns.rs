@@ -1,8 +1,8 @@
-//! Apaches under load by turns of some milliseconds: how many requests each serves in a second of a
-//! processor's time.
+//! Measures Apaches under load in turns of some milliseconds: how many requests each serves per second of processor
+//! time.
 //!
-//! In its turn each has the processor and its caches for itself. What else happens to the machine can
-//! make a turn three times as long as the next one; but it meets all of them alike, and there are many.
+//! In its turn, an Apache has the processor and its caches for itself. Other work on the machine can make a turn three
+//! times as long as the next one, but it affects all Apaches alike, and there are many turns.
 
 use super::tools::Tool;
 use super::{Stand, order, start_all};
@@ -16,19 +16,19 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-/// How long the load of one goes on.
+/// The duration of one Apache's load.
 pub(super) const TURN: Duration = Duration::from_millis(12);
 
-/// How long it takes at most until all that was asked for is answered.
+/// The longest time until all sent requests are answered.
 const SETTLES: Duration = Duration::from_millis(5);
 
-/// How long the connections are made, and first used.
+/// The time for making the connections and using them first.
 const WARM: Duration = Duration::from_millis(100);
 
-/// What an Apache does.
+/// Counts the requests and the processor time of an Apache.
 struct Meter {
     log: File,
-    /// How long each thread of its children has run.
+    /// The `schedstat` files of its children's threads: how long each has run.
     threads: Vec<File>,
     ran: u64,
 }
@@ -41,13 +41,13 @@ impl Meter {
         let mut meter = Self { log, threads, ran: 0 };
         meter.rate()?;
         if meter.ran == 0 {
-            return Err("the system does not say how long the processes have run".into());
+            return Err("/proc does not show how long the threads ran".into());
         }
         Ok(meter)
     }
 
-    /// Requests per second of processor time, since it was last asked; 0 where that is not to be told, as
-    /// of a child that has ended meanwhile.
+    /// The requests per second of processor time since the last call; 0 if unknown, for example because a child has
+    /// ended.
     fn rate(&mut self) -> Result<f64, String> {
         let mut lines = Vec::new();
         self.log.read_to_end(&mut lines).map_err(|e| format!("access.log: {e}"))?;
@@ -65,15 +65,15 @@ fn threads_of(pid: u32) -> Vec<File> {
     tasks.filter_map(|task| File::open(task.path().join("schedstat")).ok()).collect()
 }
 
-/// Nanoseconds.
+/// The nanoseconds that a thread has run.
 fn ran(schedstat: &File) -> Option<u64> {
     let mut text = [0; 64];
     let len = schedstat.read_at(&mut text, 0).ok()?;
     str::from_utf8(&text[..len]).ok()?.split(' ').next()?.parse().ok()
 }
 
-/// The rates of each, in so many turns of this kind of load. Turns in which one of them was not heard
-/// of are left out, of all of them. The round says which load begins. `root` is the bench's own directory.
+/// The rates of each Apache in `many` turns of this load. A turn in which one rate is unknown is left out for all. The
+/// round determines which load begins. `root` is the bench's directory.
 pub(super) fn measure(
     tool: Tool,
     many: usize,
@@ -106,7 +106,7 @@ pub(super) fn measure(
     }
     match rates[0].len() * 2 > many {
         true => Ok(rates),
-        false => Err(format!("{}, or one beside it: too few answers", stands[0].url)),
+        false => Err(format!("{}: too few turns in which all servers answered", stands[0].url)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Those that are Apache: mod_slot, the vhost file and graceful, RewriteMap, the balancer-manager.
+//! The rivals that are Apache: mod_slot, vhost file and graceful restart, RewriteMap, balancer-manager.
 
 use super::process::{done, sh};
 use super::{Place, SLOTS, Switch};
@@ -15,7 +15,7 @@ const VHOST: &str = include_str!("../conf/vhost.conf");
 const REWRITEMAP: &str = include_str!("../conf/rewritemap.conf");
 const BALANCER: &str = include_str!("../conf/balancer.conf");
 
-/// A flip is a command, with the name of the new slot as its last argument.
+/// A rival that flips by a command, whose last argument is the new slot's name.
 struct Commanded {
     _apache: Apache,
     program: PathBuf,
@@ -86,7 +86,7 @@ pub(super) fn balancer(place: &Place<'_>) -> Result<Box<dyn Switch>, String> {
     Ok(Box::new(Manager { _apache: apache, server: place.listen, members }))
 }
 
-/// The balancer-manager, asked as a browser asks it.
+/// The balancer-manager, used through HTTP like from a browser.
 struct Manager {
     _apache: Apache,
     server: SocketAddr,

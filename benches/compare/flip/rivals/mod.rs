@@ -1,4 +1,4 @@
-//! The ways to switch a server between two backends that are compared, each as its own manual says.
+//! The compared ways to switch a server between two backends, each configured as its manual says.
 
 mod httpd;
 mod process;
@@ -10,28 +10,28 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 
-/// The names of the slots, and of the backends that answer in them.
+/// The names of the slots and of their backends.
 pub(crate) const SLOTS: [&str; 2] = ["blue", "green"];
 
-/// One of them.
+/// A server and its way to flip.
 pub(crate) struct Rival {
     pub(crate) name: &'static str,
-    /// What is done for a flip.
+    /// The command or request of a flip, for the table.
     pub(crate) how: &'static str,
-    /// How long it lasts.
+    /// What stores the result, for the table.
     pub(crate) keeps: &'static str,
-    /// Flips in one round: fewer, where each takes a second.
+    /// The number of flips in a round: fewer if each takes a second.
     pub(crate) flips: usize,
     start: fn(&Place<'_>) -> Result<Box<dyn Switch>, String>,
 }
 
-/// A server that runs, with blue active, until it is dropped.
+/// A running server, which starts with blue active; stopped on drop.
 pub(crate) trait Switch {
-    /// Makes the slot of this number the active one, and returns when the command returns.
+    /// Makes this slot active, and returns when the command returns.
     fn flip(&self, to: usize) -> Result<(), String>;
 }
 
-/// Where a server's files are to lie, where it shall listen, and to whom it leads.
+/// The directory of a server's files, its address, and its backends.
 pub(crate) struct Place<'a> {
     pub(crate) parts: &'a Parts,
     pub(crate) root: &'a Path,
@@ -46,7 +46,7 @@ impl Rival {
 }
 
 impl Place<'_> {
-    /// A configuration, its places filled in; `active` is the slot for `@ACTIVE@`.
+    /// Replaces the placeholders of a configuration; `active` is the slot for `@ACTIVE@`.
     fn fill(&self, text: &str, active: usize) -> String {
         let [blue, green] = self.backends;
         text.replace("@ROOT@", &self.root.display().to_string())
@@ -61,7 +61,7 @@ impl Place<'_> {
         fs::write(self.root.join(name), text).map_err(|e| format!("{name}: {e}"))
     }
 
-    /// `text` once for each slot, as `blue.NAME` and `green.NAME`, and the first as `NAME`.
+    /// Writes `text` for each slot as `blue.NAME` and `green.NAME`, and blue's again as `NAME`.
     fn write_both(&self, name: &str, text: &str) -> Result<(), String> {
         for (number, slot) in SLOTS.iter().enumerate() {
             self.write(&format!("{slot}.{name}"), &self.fill(text, number))?;
@@ -74,7 +74,7 @@ pub(crate) const RIVALS: [Rival; 7] = [
     Rival {
         name: "slotctl flip",
         how: "`slotctl flip app green`",
-        keeps: "the disk, when it returns",
+        keeps: "a file, synced before it returns",
         flips: 20,
         start: httpd::slot,
     },

@@ -1,4 +1,4 @@
-//! A server that is no Apache, and commands for servers.
+//! Servers other than Apache, and commands for servers.
 
 use super::Place;
 use crate::server::Kept;
@@ -15,17 +15,17 @@ pub(super) fn start(place: &Place<'_>, mut command: Command) -> Result<Kept, Str
     if server.listens(place.listen) {
         return Ok(server);
     }
-    Err(format!("it did not start:\n{}", std::fs::read_to_string(path).unwrap_or_default()))
+    Err(format!("the server did not start:\n{}", std::fs::read_to_string(path).unwrap_or_default()))
 }
 
-/// A program of the system, where administrators have it in their path and others have not.
+/// Finds a system program, also in directories that only an administrator's PATH has.
 pub(super) fn program(name: &str) -> PathBuf {
     let usual = ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin"];
     let found = usual.iter().map(|dir| PathBuf::from(dir).join(name)).find(|path| path.exists());
     found.unwrap_or_else(|| name.into())
 }
 
-/// Runs a command to its end, which has to be a success.
+/// Runs a command, and fails unless it succeeds.
 pub(super) fn done(command: &mut Command) -> Result<(), String> {
     let out = command.output();
     let out = out.map_err(|e| format!("{:?}: {e}", command.get_program()))?;
@@ -35,7 +35,7 @@ pub(super) fn done(command: &mut Command) -> Result<(), String> {
     }
 }
 
-/// A script of the shell, whose arguments follow.
+/// A shell script; the caller appends its arguments.
 pub(super) fn sh(script: &str) -> Command {
     let mut command = crate::command("sh");
     command.args(["-ec", script, "flip"]);

@@ -1,4 +1,4 @@
-//! Those that are not Apache: nginx, HAProxy, Caddy.
+//! The rivals that are not Apache: nginx, HAProxy, Caddy.
 
 use super::process::{done, program, sh, start};
 use super::{Place, SLOTS, Switch};
