@@ -22,6 +22,7 @@ mod look;
 mod power;
 mod requests;
 mod rights;
+mod shown;
 mod since;
 mod site;
 mod starting;

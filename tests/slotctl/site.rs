@@ -102,7 +102,12 @@ impl Site {
 
     /// The same without docroots, because examining them reads every process of the system.
     pub(crate) fn without_docroots(self) -> Self {
-        let mut group = self.group("app", &TWO, self.control("app").identity);
+        self.without_docroots_named(&TWO)
+    }
+
+    /// The same for a group of these slots.
+    pub(crate) fn without_docroots_named(self, slots: &[(&str, &str)]) -> Self {
+        let mut group = self.group("app", slots, self.control("app").identity);
         group.slots.iter_mut().for_each(|slot| slot.docroot = None);
         group_file::write(&self.dirs, &group).unwrap();
         self
