@@ -5,7 +5,7 @@ use super::host::{Message, log};
 use crate::address::{Address, ends_group};
 use crate::choose::{Set, choose};
 use crate::lease::{self, Entered};
-use crate::state::control::{Names, WORD};
+use crate::state::control::{Names, Sector, WORD};
 use crate::state::counts::{Counts, Row};
 use crate::state::os::sigbus::cut::{Lost, Mark, Survival, survive};
 use crate::state::os::{Access, Mapping};
@@ -138,11 +138,16 @@ impl Group {
         Self { name: name.into(), slots, page, counts, seen, at: 0, last, identity, is_logged }
     }
 
+    /// The control word.
+    fn word(&self) -> &AtomicU64 {
+        &self.page.at::<Sector>(0).word
+    }
+
     /// Enters the active slot, and counts that in `row`: see [`lease`].
     pub(super) fn enter(&self, row: &Row) -> Entered {
         let active = |word| Some(choose(Set::of(word)));
         let in_flight = |slot| row.block(slot).in_flight();
-        let entered = lease::enter(self.page.word(WORD), active, in_flight);
+        let entered = lease::enter(self.word(), active, in_flight);
         if self.seen.load(Ordering::Relaxed) == entered.word.bits() {
             return entered;
         }
@@ -164,7 +169,7 @@ impl Group {
         self.log_damage(entered.word, last.slot);
         in_flight(last.slot).fetch_add(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        let now = self.page.word(WORD).load(Ordering::Acquire);
+        let now = self.word().load(Ordering::Acquire);
         lease::leave(in_flight(entered.slot));
         if now == entered.word.bits() {
             return last;
@@ -194,7 +199,7 @@ impl Group {
     fn share(&self, mut word: Word) {
         loop {
             self.last.word(0).store(word.bits(), Ordering::SeqCst);
-            let now = Word::from_bits(self.page.word(WORD).load(Ordering::SeqCst));
+            let now = Word::from_bits(self.word().load(Ordering::SeqCst));
             if now.bits() == word.bits() || !now.is_valid() {
                 return;
             }

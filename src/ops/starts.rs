@@ -5,7 +5,7 @@ use super::flip::{Conditions, flip};
 use super::view;
 use crate::group::{Group, Slot};
 use crate::state::actor::Actor;
-use crate::state::control::{Control, Names, PAGE, WORD, side_words, tag};
+use crate::state::control::{Control, Names, PAGE, Sector, side_words, tag};
 use crate::state::entry::{Before, Step, steps};
 use crate::state::known::Known;
 use crate::state::os;
@@ -187,7 +187,7 @@ fn each_flip_fills_the_bank_of_its_generation_and_leaves_the_other() {
     for torn in [0, tag(6)] {
         file.write_all_at(&torn.to_ne_bytes(), bank).unwrap();
         file.write_all_at(&[0xa5; 24], bank + 8).unwrap();
-        let word = Word::from_bits(published.mapping.word(WORD).load(Ordering::Relaxed));
+        let word = Word::from_bits(published.mapping.at::<Sector>(0).word.load(Ordering::Relaxed));
         assert_eq!((word.generation(), side_words(&place.page(), 5)), (5, Some([0; 3])));
     }
     place.flip("b").unwrap();
@@ -215,7 +215,7 @@ fn a_weak_directory_is_obeyed_and_not_written_until_it_is_mended() {
     place.flip("a").unwrap();
     let why = place.flip("c").unwrap_err().to_string();
     assert!(why.contains("could not be added to"), "{why}");
-    let word = Word::from_bits(published.mapping.word(WORD).load(Ordering::Relaxed));
+    let word = Word::from_bits(published.mapping.at::<Sector>(0).word.load(Ordering::Relaxed));
     assert_eq!(published.control.names.get(word.active()), Some("a"));
 }
 

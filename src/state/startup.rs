@@ -43,7 +43,7 @@
 
 use super::Dirs;
 use super::actor::Actor;
-use super::control::{self, Control, Names, Opened, PAGE, Unreadable, WORD};
+use super::control::{self, Control, Names, Opened, PAGE, Sector, Unreadable};
 use super::create::{
     Durability, directory, keep_aside, own, private_file, private_file_or_new, reopen, replace,
     unopened,
@@ -480,7 +480,8 @@ impl<'a> Startup<'a> {
         let index = names.index_of(&slot).expect("it is one of the slots of the configuration");
         let control = Control { identity: 0, created: 0, names, word: Word::first(index) };
         let mapping = Mapping::anonymous(PAGE).expect("there is memory for a page");
-        mapping.word(WORD).store(control.word.bits(), Ordering::Relaxed);
+        let sector: &Sector = mapping.at(0);
+        sector.word.store(control.word.bits(), Ordering::Relaxed);
         let record = Found { control, inode: 0 };
         let names = self.trusted(self.found(wanted).as_ref()).map_or(0, Known::inode);
         let group = Group {

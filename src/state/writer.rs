@@ -2,11 +2,11 @@
 //! history.
 
 use super::Dirs;
-use super::control::{self, SIDE_WORDS, WORD, bank};
+use super::control::{self, Sector};
 use super::history::{self, Entry};
 use super::os::{self, Access, Mapping, OpenError};
 use super::trust::Starter;
-use crate::sync::{AtomicU64, Ordering, fence};
+use crate::sync::{Ordering, fence};
 use crate::word::Word;
 use std::fs::{File, TryLockError};
 use std::io;
@@ -88,16 +88,17 @@ pub(crate) fn sync(mapping: &Mapping, before: Word, word: Word) -> io::Result<()
 /// word has the other bank. The word is not on the disk yet. [`crate::lease`] explains the fence.
 pub fn publish(mapping: &Mapping, word: Word) {
     let generation = word.generation();
-    let [tag, side @ ..]: &[AtomicU64; 1 + SIDE_WORDS] = mapping.at(bank(generation));
+    let sector: &Sector = mapping.at(0);
+    let bank = sector.bank(generation);
     // A reader that is late by two generations must not take these words for its own, so there is
     // no tag while they change.
-    tag.store(0, Ordering::Relaxed);
+    bank.tag.store(0, Ordering::Relaxed);
     fence(Ordering::Release);
-    side.iter().for_each(|word| word.store(0, Ordering::Relaxed));
-    tag.store(control::tag(generation), Ordering::Release);
-    mapping.word(WORD).store(word.bits(), Ordering::Release);
+    bank.side.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+    bank.tag.store(control::tag(generation), Ordering::Release);
+    sector.word.store(word.bits(), Ordering::Release);
     fence(Ordering::SeqCst);
-    mapping.wake(WORD);
+    os::wake(&sector.word);
 }
 
 /// Publishes `word` and waits until it is on the disk.

@@ -108,14 +108,6 @@ impl Mapping {
         // SAFETY: `base` and `len` are those of a live mapping.
         retry(|| unsafe { libc::msync(self.base.as_ptr().cast(), self.len, libc::MS_SYNC) })
     }
-
-    /// Wakes threads that sleep on the generation of the control word at `offset`, its high half.
-    pub fn wake(&self, offset: usize) {
-        let high = if cfg!(target_endian = "little") { 4 } else { 0 };
-        let futex = std::ptr::from_ref(self.word(offset)).cast::<u8>().wrapping_add(high);
-        // SAFETY: the address is within a live mapping, by `word`; FUTEX_WAKE only compares it.
-        unsafe { libc::syscall(libc::SYS_futex, futex, libc::FUTEX_WAKE, i32::MAX) };
-    }
 }
 
 impl Drop for Mapping {
@@ -123,6 +115,14 @@ impl Drop for Mapping {
         // SAFETY: `base` and `len` are those of a live mapping, which nothing borrows any more.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
     }
+}
+
+/// Wakes all threads, of any process, that sleep on the generation of a control word: its high half.
+pub(in crate::state) fn wake(word: &AtomicU64) {
+    let high = if cfg!(target_endian = "little") { 4 } else { 0 };
+    let futex = ptr::from_ref(word).cast::<u8>().wrapping_add(high);
+    // SAFETY: the address is within `word`; FUTEX_WAKE only compares it.
+    unsafe { libc::syscall(libc::SYS_futex, futex, libc::FUTEX_WAKE, i32::MAX) };
 }
 
 #[cfg(test)]
@@ -144,7 +144,7 @@ mod tests {
         writer.word(64).store(7, Ordering::Relaxed);
         assert_eq!(reader.word(64).load(Ordering::Relaxed), 7);
         writer.sync().unwrap();
-        writer.wake(64);
+        wake(writer.word(64));
     }
 
     #[test]
