@@ -42,8 +42,9 @@
 //! name at each moment, and after a power cut. A damaged entry is skipped, unless it is the active
 //! slot's.
 
+mod names;
+
 use super::os::{self, Access, OpenError, Shared};
-use crate::name::{MAX_NAME, check_name};
 use crate::sync::AtomicU64;
 use crate::word::{MAX_SLOTS, SlotIndex, Word};
 use std::fs::{File, Metadata};
@@ -53,6 +54,8 @@ use std::mem::offset_of;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
+pub use names::{Names, TOMBSTONE, encode_name, entry_offset};
+
 /// The size of the file, in bytes.
 pub const PAGE: usize = 4096;
 /// The layout that this code writes and reads.
@@ -61,13 +64,9 @@ pub const VERSION: u32 = 2;
 pub const WORD: usize = 64;
 /// Side words of a bank.
 pub const SIDE_WORDS: usize = 3;
-/// The length byte of an entry that is being changed; no name is that long.
-pub const TOMBSTONE: u8 = 0xff;
 
 const MAGIC: &[u8; 8] = b"mod_slot";
 const BANKS: [usize; 2] = [128, 192];
-const NAMES: usize = 512;
-const ENTRY: usize = 8 + MAX_NAME;
 
 /// The bytes of a whole control file.
 pub type Page = [u8; PAGE];
@@ -101,11 +100,11 @@ unsafe impl Shared for Sector {}
 /// The layout at the head of this file. loom's atomics have another size.
 #[cfg(not(loom))]
 const _: () = {
-    assert!(offset_of!(Sector, word) == WORD && size_of::<Sector>() == NAMES);
+    assert!(offset_of!(Sector, word) == WORD && size_of::<Sector>() == names::START);
     assert!(offset_of!(Sector, banks) == BANKS[0]);
     assert!(BANKS[0] + size_of::<Bank>() == BANKS[1]);
     assert!(offset_of!(Bank, tag) == 0 && offset_of!(Bank, side) == 8);
-    assert!(NAMES + MAX_SLOTS * ENTRY == PAGE);
+    assert!(names::START + MAX_SLOTS * names::ENTRY == PAGE);
 };
 
 impl Sector {
@@ -196,94 +195,6 @@ pub fn read_open(file: &File, meta: &Metadata) -> Result<(Page, Control), Unread
     Ok((page, control))
 }
 
-/// An entry of the table of names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Entry {
-    /// Never used, or all of its bytes are zero.
-    Free,
-    /// A tombstone, or damaged.
-    Unusable,
-    Name(String),
-}
-
-/// The table of names, by [`SlotIndex`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Names(Vec<Entry>);
-
-impl Names {
-    /// The number of entries up to the last one that is not free, at most [`MAX_SLOTS`].
-    #[expect(clippy::len_without_is_empty, reason = "a table without a name is damage")]
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// The name of the slot with this index.
-    pub fn get(&self, index: SlotIndex) -> Option<&str> {
-        match self.0.get(index.get())? {
-            Entry::Name(name) => Some(name),
-            Entry::Free | Entry::Unusable => None,
-        }
-    }
-
-    /// The index of the slot `name`.
-    pub fn index_of(&self, name: &str) -> Option<SlotIndex> {
-        self.iter().find(|(_, known)| *known == name).map(|(index, _)| index)
-    }
-
-    /// All names with their indexes, in the order of the indexes.
-    pub fn iter(&self) -> impl Iterator<Item = (SlotIndex, &str)> {
-        let indexes = (0..self.0.len()).filter_map(SlotIndex::new);
-        indexes.filter_map(|index| Some((index, self.get(index)?)))
-    }
-
-    /// The entries that are damaged, or tombstones.
-    pub fn unusable(&self) -> impl Iterator<Item = SlotIndex> {
-        let is_unusable = |index: &SlotIndex| self.0[index.get()] == Entry::Unusable;
-        (0..self.0.len()).filter_map(SlotIndex::new).filter(is_unusable)
-    }
-
-    /// Lists the entries for a new name, in this order: entries that were never used, unusable
-    /// entries, and entries whose names `gone` gives up. The caller checks whether a process may
-    /// know the index.
-    pub(crate) fn places(&self, gone: impl Fn(SlotIndex, &str) -> bool) -> Vec<SlotIndex> {
-        let free = (0..MAX_SLOTS).filter_map(SlotIndex::new).filter(|index| self.is_free(*index));
-        let unusable = self.unusable();
-        let given_up = self.iter().filter(|(index, name)| gone(*index, name));
-        free.chain(unusable).chain(given_up.map(|(index, _)| index)).collect()
-    }
-
-    /// Whether the entry and all entries after it have never been used.
-    pub(crate) fn is_behind_all(&self, index: SlotIndex) -> bool {
-        index.get() >= self.0.len()
-    }
-
-    /// Whether the entry has never been used, or all of its bytes are zero.
-    pub(crate) fn is_free(&self, index: SlotIndex) -> bool {
-        self.0.get(index.get()).is_none_or(|entry| *entry == Entry::Free)
-    }
-
-    pub(crate) fn set(&mut self, index: SlotIndex, name: &str) {
-        self.put(index, Entry::Name(name.into()));
-    }
-
-    /// Makes the entry unusable.
-    pub(crate) fn bury(&mut self, index: SlotIndex) {
-        self.put(index, Entry::Unusable);
-    }
-
-    fn put(&mut self, index: SlotIndex, entry: Entry) {
-        self.0.resize(self.0.len().max(index.get() + 1), Entry::Free);
-        self.0[index.get()] = entry;
-    }
-}
-
-impl<S: Into<String>> FromIterator<S> for Names {
-    /// Takes names in the order of their indexes, at most [`MAX_SLOTS`].
-    fn from_iter<I: IntoIterator<Item = S>>(names: I) -> Self {
-        Self(names.into_iter().map(|name| Entry::Name(name.into())).collect())
-    }
-}
-
 /// What a control file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Control {
@@ -329,15 +240,16 @@ impl Control {
         if !word.is_valid() {
             return Err(Damage::Word(word.bits()));
         }
-        match decode_entry(page, active.get()) {
-            Entry::Name(_) => {}
-            Entry::Free => return Err(Damage::Word(word.bits())),
-            Entry::Unusable => return Err(Damage::Name(active.get())),
+        let names = Names::decode(page, active);
+        match names.get(active) {
+            Some(_) => {}
+            None if names.is_free(active) => return Err(Damage::Word(word.bits())),
+            None => return Err(Damage::Name(active.get())),
         }
         Ok(Self {
             identity: u128::from_le_bytes(page[16..32].try_into().expect("16 bytes")),
             created: u64::from_le_bytes(page[32..40].try_into().expect("8 bytes")),
-            names: decode_names(page, active),
+            names,
             word,
         })
     }
@@ -356,16 +268,7 @@ impl Control {
         let generation = self.word.generation();
         let bank = bank(generation);
         page[bank..bank + 8].copy_from_slice(&tag(generation).to_ne_bytes());
-        for (at, entry) in self.names.0.iter().enumerate() {
-            let offset = entry_offset(at);
-            match entry {
-                Entry::Free => {}
-                Entry::Unusable => page[offset] = TOMBSTONE,
-                Entry::Name(name) => {
-                    page[offset..offset + ENTRY].copy_from_slice(&encode_name(name));
-                }
-            }
-        }
+        self.names.encode(&mut page);
         page
     }
 }
@@ -386,54 +289,6 @@ pub fn side_words(page: &Page, generation: u32) -> Option<[u64; SIDE_WORDS]> {
     let bank = bank(generation);
     let word = |at: usize| u64_at(page, bank + 8 * at);
     (word(0) == tag(generation)).then(|| [word(1), word(2), word(3)])
-}
-
-/// The offset of entry `at` of the table of names.
-pub fn entry_offset(at: usize) -> usize {
-    assert!(at < MAX_SLOTS, "the table of names holds {MAX_SLOTS}");
-    NAMES + at * ENTRY
-}
-
-/// Encodes an entry of the table of names. Its first byte, the length, makes it valid.
-pub fn encode_name(name: &str) -> [u8; ENTRY] {
-    let mut entry = [0; ENTRY];
-    entry[0] = name.len() as u8;
-    entry[4..8].copy_from_slice(&crc32fast::hash(name.as_bytes()).to_le_bytes());
-    entry[8..8 + name.len()].copy_from_slice(name.as_bytes());
-    entry
-}
-
-fn decode_entry(page: &Page, at: usize) -> Entry {
-    let offset = entry_offset(at);
-    let entry = &page[offset..offset + ENTRY];
-    if entry.iter().all(|byte| *byte == 0) {
-        return Entry::Free;
-    }
-    let name = entry.get(8..8 + usize::from(entry[0])).and_then(|bytes| str::from_utf8(bytes).ok());
-    let name = name.filter(|name| check_name(name).is_ok());
-    match name.filter(|name| crc32fast::hash(name.as_bytes()) == u32_at(entry, 4)) {
-        Some(name) => Entry::Name(name.to_owned()),
-        None => Entry::Unusable,
-    }
-}
-
-/// Decodes the table. Of several entries with the same name, the active slot's is valid, or else
-/// the first.
-fn decode_names(page: &Page, active: SlotIndex) -> Names {
-    let mut entries: Vec<_> = (0..MAX_SLOTS).map(|at| decode_entry(page, at)).collect();
-    let order = std::iter::once(active.get()).chain(0..MAX_SLOTS);
-    let mut seen: Vec<(usize, String)> = Vec::new();
-    for at in order {
-        let Entry::Name(name) = &entries[at] else { continue };
-        match seen.iter().find(|(_, known)| known == name) {
-            Some((first, _)) if *first != at => entries[at] = Entry::Unusable,
-            Some(_) => {}
-            None => seen.push((at, name.clone())),
-        }
-    }
-    let used = entries.iter().rposition(|entry| *entry != Entry::Free).map_or(0, |at| at + 1);
-    entries.truncate(used);
-    Names(entries)
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
@@ -481,13 +336,13 @@ mod tests {
             let Ok(read) = Control::decode(&broken) else { continue };
             // Damage to the name of an idle slot affects only that slot; a damaged free entry is
             // unusable.
-            let entry = (bit / 8).checked_sub(NAMES).map(|at| at / ENTRY);
+            let entry = (bit / 8).checked_sub(names::START).map(|at| at / names::ENTRY);
             let kept = |of: &Control| of.names.iter().eq(read.names.iter());
             assert!(kept(&sample()) || entry == Some(0) && kept(&without), "bit {bit}: {read:?}");
             assert_eq!((read.identity, read.word), (sample().identity, sample().word));
             further += usize::from(entry.is_some_and(|at| at > 1 && read.names.len() == at + 1));
         }
-        assert_eq!(further, (MAX_SLOTS - 2) * ENTRY * 8);
+        assert_eq!(further, (MAX_SLOTS - 2) * names::ENTRY * 8);
     }
 
     #[test]
@@ -495,34 +350,6 @@ mod tests {
         let mut control = sample();
         control.names = (0..MAX_SLOTS).map(|i| format!("{i:02}{}", "x".repeat(46))).collect();
         assert_eq!(Control::decode(&control.encode()).unwrap(), control);
-    }
-
-    #[test]
-    fn a_free_or_damaged_entry_does_not_hide_later_ones() {
-        let mut control = sample();
-        control.names = ["a", "b", "c", "d", "e"].into_iter().collect();
-        control.names.0[0] = Entry::Free;
-        control.names.bury(index(3));
-        let read = Control::decode(&control.encode()).unwrap();
-        assert_eq!(read, control);
-        assert_eq!(read.names.iter().map(|(_, name)| name).collect::<Vec<_>>(), ["b", "c", "e"]);
-        assert_eq!(read.index_of("e"), Some(index(4)));
-        assert_eq!(read.names.unusable().collect::<Vec<_>>(), [index(3)]);
-        let places = read.names.places(|_, name| name == "c");
-        let free = [0].into_iter().chain(5..MAX_SLOTS).chain([3, 2]).map(index);
-        assert_eq!(places, free.collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn of_two_entries_with_one_name_the_active_one_counts() {
-        let mut control = sample();
-        control.names = ["a", "b", "a"].into_iter().collect();
-        let index_of_a = |active: usize| {
-            let word = Word::first(index(active));
-            let page = Control { word, ..control.clone() }.encode();
-            Control::decode(&page).unwrap().index_of("a")
-        };
-        assert_eq!([0, 1, 2].map(index_of_a), [0, 0, 2].map(|at| Some(index(at))));
     }
 
     #[test]
