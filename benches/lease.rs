@@ -128,7 +128,7 @@ impl Site {
     fn new() -> Self {
         let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
         let dirs = Dirs { state: root.path().join("state"), runtime: root.path().join("run") };
-        let made = startup::record(&dirs, "app", &["blue", "green"], "blue", None);
+        let made = startup::publish_control(&dirs, "app", &["blue", "green"], "blue", None);
         create::directory(&dirs.runtime).expect("a directory");
         runtime::rows(&dirs).expect("the rows' locks");
         Self { _root: root, control: made.expect("a control file").control, dirs }

@@ -157,7 +157,7 @@ fn the_default_replaces_an_active_slot_that_is_no_longer_configured() {
     site.flip("b");
     change(&site, &group(&["c", "a"]));
     assert_serves(&site, "c");
-    let says = "group \"app\": slot \"b\" was active and is configured no more; slot \"c\" of \
+    let says = "group \"app\": slot \"b\" was active and is no longer configured; slot \"c\" of \
                 SlotDefault is active now";
     assert!(site.log().contains(says), "{}", site.log());
     let entry = history(&site).pop().unwrap();
@@ -165,7 +165,7 @@ fn the_default_replaces_an_active_slot_that_is_no_longer_configured() {
         ("action", "default"),
         ("from", "b"),
         ("to", "c"),
-        ("reason", "slot \"b\" is configured no more"),
+        ("reason", "slot \"b\" is no longer configured"),
     ] {
         assert_eq!(entry[field], value, "{entry}");
     }

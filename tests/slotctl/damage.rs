@@ -148,7 +148,7 @@ fn both(dirs: &Dirs, bytes: &[u8]) -> Option<Control> {
     fs::write(dirs.control("app"), bytes).unwrap();
     let operator = View::read(dirs, "app").map(|view| view.control);
     let names = TWO.map(|(name, _)| name);
-    let apache = startup::record(dirs, "app", &names, names[0], None).unwrap();
+    let apache = startup::publish_control(dirs, "app", &names, names[0], None).unwrap();
     let kept = fs::remove_file(dirs.state.join("app.slot.damaged")).is_ok();
     assert_eq!((kept, apache.notes.len()), (operator.is_err(), usize::from(kept)));
     match operator {
@@ -180,7 +180,7 @@ fn every_changed_bit_and_length_of_a_control_file_is_detected() {
     let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     let dirs = Dirs { state: dir.path().join("state"), runtime: dir.path().join("run") };
     let names = TWO.map(|(name, _)| name);
-    startup::record(&dirs, "app", &names, names[0], None).unwrap();
+    startup::publish_control(&dirs, "app", &names, names[0], None).unwrap();
     let who = mod_slot::state::actor::Actor::default();
     let conditions = mod_slot::ops::flip::Conditions::default();
     mod_slot::ops::flip::flip(&dirs, "app", Some(names[1]), &conditions, &who).unwrap();

@@ -196,7 +196,7 @@ fn start(dirs: &Dirs) {
     let found = view::View::read(dirs, "app").ok();
     let names = TWO.map(|(name, _)| name);
     let full = found.as_ref().is_some_and(|view| view.control.names.iter().count() > 62);
-    match startup::record(dirs, "app", &names, names[0], None) {
+    match startup::publish_control(dirs, "app", &names, names[0], None) {
         Ok(published) => {
             let control = published.control;
             assert!(names.contains(&control.active()), "{control:?}");

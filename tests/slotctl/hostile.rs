@@ -163,7 +163,7 @@ fn start(dirs: &Dirs) -> Result<(), String> {
             let own = instance::Instance::of(&dirs.runtime.join("httpd.pid"));
             instance::claim(&dirs, None, &own, |_| {})?;
             let control =
-                startup::record(&dirs, "app", &["resin", "resin_standby"], "resin", None)?;
+                startup::publish_control(&dirs, "app", &["resin", "resin_standby"], "resin", None)?;
             let identity = control.control.identity;
             runtime::counts(&dirs, "app", identity, 4)?;
             runtime::rows(&dirs)?;

@@ -89,7 +89,7 @@ impl Site {
         operator: Option<u32>,
     ) -> Control {
         let names: Vec<_> = slots.iter().map(|(name, _)| *name).collect();
-        startup::record(&self.dirs, app, &names, names[0], operator).unwrap().control
+        startup::publish_control(&self.dirs, app, &names, names[0], operator).unwrap().control
     }
 
     /// The group file that Apache would write, with this process as its parent.

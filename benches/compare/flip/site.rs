@@ -22,7 +22,7 @@ impl Site {
         let root = tempfile::tempdir_in(parent).map_err(|e| e.to_string())?;
         let dirs = Dirs { state: root.path().join("state"), runtime: root.path().join("run") };
         let backends = backends()?;
-        let made = startup::record(&dirs, "app", &SLOTS, SLOTS[0], None);
+        let made = startup::publish_control(&dirs, "app", &SLOTS, SLOTS[0], None);
         let made = made.map_err(|e| e.to_string())?;
         let slot = |backend: &Backend| group::Slot {
             name: backend.slot.into(),

@@ -274,7 +274,7 @@ fn go_on(root: &Path, before: &Known) -> Verdict {
     let slots: Vec<_> = before.slots.iter().map(String::as_str).collect();
     let slots = if slots.is_empty() { vec![TWO[0].0, TWO[1].0] } else { slots };
     let Published { control, notes, .. } =
-        match startup::record(&dirs, "app", &slots, slots[0], None) {
+        match startup::publish_control(&dirs, "app", &slots, slots[0], None) {
             Ok(published) => published,
             Err(e) => return Some(format!("Apache's start: {e}")),
         };
@@ -363,5 +363,5 @@ fn start_apache(start: &str) {
     let mut lines = start.lines();
     let dirs = dirs(Path::new(lines.next().unwrap()));
     let slots: Vec<_> = lines.collect();
-    startup::record(&dirs, "app", &slots, slots[0], None).unwrap();
+    startup::publish_control(&dirs, "app", &slots, slots[0], None).unwrap();
 }
