@@ -41,7 +41,7 @@ impl Address {
     ///
     /// A sentence that says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let bad = |why: &str| format!("{text:?} is no address of a slot: {why}");
+        let bad = |why: &str| format!("{text:?} is not an address of a slot: {why}");
         let (socket, url) = match split_socket(text) {
             Some((socket, _)) if !socket.starts_with('/') => {
                 return Err(bad("the path of the unix socket is not absolute"));
@@ -63,7 +63,7 @@ impl Address {
         if let Some(odd) =
             rest.chars().find(|c| !c.is_ascii_graphic() || "?#$%@\"'<>\\^`{|}".contains(*c))
         {
-            return Err(bad(&format!("{odd:?} has no place in it")));
+            return Err(bad(&format!("{odd:?} is not allowed in it")));
         }
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let authority =
@@ -173,7 +173,7 @@ fn split_port(authority: &str, default: u16) -> Result<(&str, u16), &'static str
     let (host, port) = (&authority[..after_host + colon], &authority[after_host + colon + 1..]);
     match port.parse() {
         Ok(port) if port > 0 && default != 0 => Ok((host, port)),
-        _ => Err("its port is no number from 1 to 65535"),
+        _ => Err("its port is not a number from 1 to 65535"),
     }
 }
 

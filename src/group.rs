@@ -151,7 +151,10 @@ impl Group {
     pub fn parse(text: &[u8]) -> io::Result<Self> {
         let group: Self = serde_json::from_slice(text)?;
         if group.version != VERSION {
-            let why = format!("its form is version {}, this one reads {VERSION}", group.version);
+            let why = format!(
+                "its format is version {}, and this mod_slot reads version {VERSION}",
+                group.version
+            );
             return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         }
         Ok(group)

@@ -10,7 +10,7 @@
 //!     32     8  time of creation, seconds since 1970, little-endian
 //!     40     4  CRC-32 of bytes 0 to 39, little-endian
 //!     44    20  zero
-//!     64     8  the control word (slot::Word), in the machine's byte order: an aligned atomic
+//!     64     8  the control word (word::Word), in the machine's byte order: an aligned atomic
 //!     72    56  zero
 //!    128    32  bank 0 of the side words, for even generations
 //!    160    32  zero

@@ -144,7 +144,7 @@ pub(super) fn private_file_or_new(
     kept_file(path, operator, if operator.is_some() { 0o660 } else { 0o600 })
 }
 
-/// Opens a file of ours, or creates it; also returns whether it was created.
+/// Opens one of our files, or creates it; also returns whether it was created.
 pub(super) fn kept_file(
     path: &Path,
     group: Option<u32>,

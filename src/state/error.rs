@@ -18,7 +18,7 @@ pub enum FileError {
         source: io::Error,
     },
     /// A directory in which other users could change files.
-    #[error("{} {} ({} mends that)", .0.path.display(), .0.why, .0.way_out())]
+    #[error("{} {} ({} repairs that)", .0.path.display(), .0.why, .0.way_out())]
     Directory(Weakness),
 }
 

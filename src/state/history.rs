@@ -137,7 +137,7 @@ pub fn parse(text: &str) -> Vec<Entry> {
 }
 
 /// Reads both files of the history at `path`, oldest entry first, the last 8 MiB of each; `None` if
-/// there is none.
+/// no history exists.
 ///
 /// # Errors
 ///
@@ -245,7 +245,7 @@ pub(crate) fn rotate(path: &Path, limit: u64, owner: u32) -> io::Result<()> {
     if meta.len() < limit {
         return Ok(());
     }
-    // The new file first: a user who may not create one changes nothing.
+    // Create the new file first: if the user may not create one, nothing is changed.
     let fresh = beside(path, ".new");
     match fs::remove_file(&fresh) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
@@ -322,7 +322,11 @@ mod tests {
         let before = fs::metadata(&path).unwrap();
 
         rotate(&path, before.len() + 1, euid()).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().ino(), before.ino(), "too short to be put aside");
+        assert_eq!(
+            fs::metadata(&path).unwrap().ino(),
+            before.ino(),
+            "it is shorter than the limit"
+        );
         rotate(&path, before.len(), euid()).unwrap();
         assert_eq!(fs::metadata(beside(&path, ".1")).unwrap().ino(), before.ino());
         let now = fs::metadata(&path).unwrap();
@@ -332,7 +336,7 @@ mod tests {
 
         rotate(&path, 1, euid()).unwrap();
         append(&path, &entry(3), euid()).unwrap();
-        assert_eq!(generations(&path), [2, 3], "one is kept");
+        assert_eq!(generations(&path), [2, 3], "only one older file is kept");
     }
 
     #[test]

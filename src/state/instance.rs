@@ -155,8 +155,8 @@ pub enum Claim {
     Others(Holder),
 }
 
-/// Finds another instance than `own` that uses the state directory, because of which [`claim`]
-/// would be refused now. Changes nothing. `None` if the file can't be read.
+/// Finds an instance other than `own` that uses the state directory, so that [`claim`] would be
+/// refused now. Changes nothing. `None` if the file can't be read.
 ///
 /// A process that has a claim must not call this: it would lose its claim.
 pub fn look(dirs: &Dirs, own: &Instance) -> Option<Holder> {
@@ -225,7 +225,7 @@ pub fn claim(
     }
     if let Some(pid) = unknown {
         tell(format!(
-            "{} does not say which Apache it is that uses {}{}: it is taken for an earlier parent of \
+            "{} does not say which Apache uses {}{}: it is taken for an earlier parent of \
              this one, with PidFile {}; if it is another Apache, stop one of the two",
             path.display(),
             dirs.state.display(),
@@ -280,7 +280,7 @@ fn retried(mut once: impl FnMut() -> io::Result<bool>) -> io::Result<()> {
         thread::sleep(Duration::from_millis(1));
     }
     Err(io::Error::other(
-        "another process decides whether it may use the directory, and does not end",
+        "another process has not decided for a second whether it may use the directory",
     ))
 }
 

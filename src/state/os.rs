@@ -1,6 +1,6 @@
 //! The operating system's calls on the files: opening, mapping, syncing, locking. Beside `module::host`, the
 //! only `unsafe` code.
-#![allow(unsafe_code, reason = "mmap, msync, futex and fcntl have no safe face")]
+#![allow(unsafe_code, reason = "mmap, msync, futex and fcntl have no safe interface")]
 
 mod lock;
 mod mapping;

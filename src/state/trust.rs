@@ -1,5 +1,5 @@
-//! Checks that other users can change neither a directory nor anything that leads to it: who can
-//! write to a directory above can replace it.
+//! Checks that other users can change neither a directory nor anything that leads to it: a user who
+//! can write to a directory above it can replace it.
 
 use super::{Dirs, os};
 use std::fs::{self, Metadata};
@@ -60,8 +60,8 @@ impl Starter {
         (mark.is_file() && mark.nlink() == 1).then_some((Self { uid: mark.uid() }, dir.gid()))
     }
 
-    /// Another user than root and the caller who may start an Apache whose state directory root
-    /// shares with a group, as on a volume of a container: there slotctl works only for that user.
+    /// The user, neither root nor the caller, who may start an Apache whose state directory root
+    /// shares with a group, as on a volume of a container. There slotctl works only for that user.
     pub(crate) fn elsewhere(dirs: &Dirs) -> Option<u32> {
         let (maker, _) = Self::maker(dirs).filter(|_| Self::in_group(dirs).is_none())?;
         (maker.uid != 0 && maker != Self::this_process()).then_some(maker.uid)
@@ -108,9 +108,9 @@ impl Weakness {
 /// files but not touch ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {
-    /// It holds files of ours.
+    /// It holds our files.
     Holds,
-    /// It holds a directory of ours, which is checked itself.
+    /// It leads to our directory, which is checked itself.
     LeadsTo,
     /// It is used, and no link of another user may lead to it.
     IsLedTo,
@@ -121,7 +121,7 @@ pub enum Use {
 ///
 /// # Errors
 ///
-/// What the system said: `path` is there.
+/// What the system said. `path` must exist.
 pub fn weakness(path: &Path, of: Use, starter: Starter) -> io::Result<Option<Weakness>> {
     walk(&std::path::absolute(path)?, of, starter, &mut MAX_LINKS.clone())
 }
@@ -193,8 +193,8 @@ mod tests {
                 continue;
             };
             assert!(weak.path == dir.path() && weak.why.ends_with(why), "{weak:?}");
-            let mended = std::process::Command::new("sh").args(["-c", &weak.way_out()]).status();
-            assert!(mended.unwrap().success());
+            let repaired = std::process::Command::new("sh").args(["-c", &weak.way_out()]).status();
+            assert!(repaired.unwrap().success());
             assert_eq!(found(), None, "{mode:o}");
         }
     }

@@ -111,8 +111,7 @@ pub(crate) fn store(mapping: &Mapping, word: Word) -> io::Result<()> {
 /// writers' lock.
 pub(crate) fn append(dirs: &Dirs, app: &str, entry: &Entry) -> io::Result<()> {
     let (path, owner) = (dirs.history(app), Starter::of(dirs).uid());
-    // A user who may not create files in the directory only appends; root's next change rotates the
-    // history.
+    // Fails for a user who may not create files in the directory; root's next change rotates it.
     let _ = history::rotate(&path, history::LIMIT, owner);
     history::append(&path, entry, owner)
 }

@@ -42,8 +42,8 @@ impl Note {
         self.slot.store(0, Ordering::Relaxed);
     }
 
-    /// Reads the note; `None` if there is none, or if it changed meanwhile: then it is of a request
-    /// that has only just begun.
+    /// Reads the note; `None` if there is none, or if it changed meanwhile because a request has just
+    /// begun.
     pub(super) fn read(&self) -> Option<InFlight> {
         let look = || [&self.slot, &self.began].map(|word| word.load(Ordering::Acquire));
         let before = look();

@@ -1,4 +1,4 @@
-//! Opening files: those of ours, and no others.
+//! Opening our files, and no others.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
@@ -114,7 +114,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn only_a_regular_file_of_ours_is_opened() {
+    fn only_our_own_regular_files_are_opened() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         fs::write(at("file"), "x").unwrap();

@@ -183,10 +183,10 @@ const SAME: &str =
 const SAME_C: &str = "is already the address of slot \"c\"";
 const NO_SCHEME: &str =
     "it has no scheme, as in http://127.0.0.1:8081|a slot of static files only has -";
-const SCHEMES: &str = "is no address of a slot|mod_slot knows the schemes http, https, h2";
-const NO_HOST: &str = "is no address of a slot: it has no host";
-const PORT: &str = "its port is no number from 1 to 65535";
-const NO_PLACE: &str = "has no place in it";
+const SCHEMES: &str = "is not an address of a slot|mod_slot knows the schemes http, https, h2";
+const NO_HOST: &str = "is not an address of a slot: it has no host";
+const PORT: &str = "its port is not a number from 1 to 65535";
+const NO_PLACE: &str = "is not allowed in it";
 const RELATIVE: &str = "the path is not absolute";
 const PARAMETER: &str = "is unknown; Slot takes docroot=path";
 const NO_SLOT: &str = "<SlotGroup g> has no such slot; it has one";

@@ -324,7 +324,7 @@ fn apache_starts_with_a_damaged_instance_file() {
         fs::write(&path, content).unwrap();
         let new = Daemon::start(&site, PID);
         let says = format!(
-            ".instance does not say which Apache it is that uses {}",
+            ".instance does not say which Apache uses {}",
             site.path().join("state").display()
         );
         assert!(site.log().contains(&says), "{content:?}: {}", site.log());

@@ -96,7 +96,10 @@ fn nothing_is_created_below_a_directory_that_others_can_redirect() {
                 continue;
             };
             let refused = started.unwrap_err();
-            assert!(refused.contains(why) && refused.contains(" mends that)"), "{name}: {refused}");
+            assert!(
+                refused.contains(why) && refused.contains(" repairs that)"),
+                "{name}: {refused}"
+            );
             if name.starts_with("a link of nobody") {
                 group_file::write(&dirs, &configured(&dirs, 1)).unwrap_err();
             }

@@ -132,7 +132,7 @@ unsafe extern "C" fn on_sigbus<O: Ours, const LEVEL: usize>(
     info: *mut siginfo_t,
     context: *mut c_void,
 ) {
-    // SAFETY: errno is this thread's; whom the signal interrupts must find it as it was.
+    // SAFETY: errno is this thread's; the interrupted code must find it unchanged.
     let errno = unsafe { *libc::__errno_location() };
     // SAFETY: the caller passes what the kernel knows of the signal.
     let done = unsafe { O::handle(info) };
@@ -157,7 +157,7 @@ unsafe fn pass_on<O: Ours>(
     let Some(before) = BEFORE[level].get() else { return };
     let action = &before.action;
     if !is_handler(action) {
-        // SAFETY: the kernel, or who passed it on, has filled in what `info` points to.
+        // SAFETY: the kernel, or the handler that passed it on, has filled in `info`.
         let ignored =
             action.sa_sigaction == libc::SIG_IGN && !is_forced(unsafe { (*info).si_code });
         if !ignored {
@@ -204,7 +204,7 @@ fn is_forced(code: c_int) -> bool {
 
 /// Makes this process die of the signal when the handler returns: by the default action, at the
 /// instruction of the signal. A fault would come again by itself, unless another process has
-/// repaired the file meanwhile; without our handler it would have been the end.
+/// repaired the file meanwhile; but without our handler, the process would have died.
 ///
 /// # Safety
 ///
@@ -264,8 +264,8 @@ mod tests {
     /// Runs `body` in a separate process, with the statics of this file as in a new one.
     fn in_child(body: impl FnOnce()) -> Seen {
         let shared = Mapping::anonymous(PAGE).unwrap();
-        // SAFETY: the child has this thread alone. It runs what needs no other, and ends without a return;
-        // should it wait for a lock of another thread all the same, the alarm ends it.
+        // SAFETY: the child has only this thread. It runs what needs no other, and never returns; if it
+        // waits for a lock of another thread nevertheless, the alarm ends it.
         let child = unsafe { libc::fork() };
         assert!(child >= 0);
         if child == 0 {
@@ -311,17 +311,17 @@ mod tests {
             let mine = code > 0 && address == OWN.load(Ordering::Relaxed);
             if mine {
                 told(OURS).fetch_add(1, Ordering::Relaxed);
-                mend(address);
+                repair(address);
             }
             mine
         }
     }
 
     /// Replaces a page by memory.
-    fn mend(address: usize) {
+    fn repair(address: usize) {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
         let protection = libc::PROT_READ | libc::PROT_WRITE;
-        // SAFETY: the page is one of `cut_page`, which nobody else has a reference into.
+        // SAFETY: the page is one of `cut_page`: no reference points into it.
         unsafe { libc::mmap(address as *mut c_void, PAGE, protection, flags, -1, 0) };
     }
 
@@ -377,18 +377,18 @@ mod tests {
     }
 
     unsafe extern "C" fn informed(_: c_int, info: *mut siginfo_t, context: *mut c_void) {
-        // SAFETY: the kernel, or who passes it on, gives these.
+        // SAFETY: the kernel, or the handler that passes it on, gives these.
         let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
         assert!(!context.is_null());
         look(code);
         if code > 0 {
-            mend(address);
+            repair(address);
         }
     }
 
     unsafe extern "C" fn plain(signal: c_int) {
         look(signal);
-        mend(THEIRS.load(Ordering::Relaxed));
+        repair(THEIRS.load(Ordering::Relaxed));
     }
 
     fn action_of(handler: usize, flags: c_int, mask: &[c_int]) -> libc::sigaction {
@@ -570,10 +570,10 @@ mod tests {
         let address = unsafe { (*info).si_addr() as usize };
         if address == THEIRS.load(Ordering::Relaxed) {
             told(CALLS).fetch_add(1, Ordering::Relaxed);
-            return mend(address);
+            return repair(address);
         }
         let next = NEXT.get().unwrap();
-        // SAFETY: it is one of SA_SIGINFO, in the test.
+        // SAFETY: it is a SA_SIGINFO handler, in this test.
         unsafe { mem::transmute::<usize, Handler>(next.sa_sigaction)(signal, info, context) }
     }
 
@@ -673,8 +673,8 @@ mod tests {
     #[test]
     fn a_fault_that_nobody_handles_kills_the_process() {
         static FILE: OnceLock<File> = OnceLock::new();
-        enum Mends {}
-        impl Ours for Mends {
+        enum Repairs {}
+        impl Ours for Repairs {
             unsafe fn handle(_: *const siginfo_t) -> bool {
                 let _ = FILE.get().unwrap().set_len(PAGE as u64);
                 false
@@ -682,7 +682,7 @@ mod tests {
         }
         let seen = in_child(|| {
             set(&action_of(libc::SIG_DFL, 0, &[])).unwrap();
-            install::<Mends>().unwrap();
+            install::<Repairs>().unwrap();
             let file = FILE.get_or_init(|| tempfile::tempfile().unwrap());
             file.set_len(PAGE as u64).unwrap();
             let page = Mapping::of(file, PAGE, Access::Read).unwrap();

@@ -23,8 +23,8 @@ pub enum Lost {
 }
 
 impl Lost {
-    /// The first of [`PLACES`] bytes of `lost.lock`, one of which is locked for the group whose
-    /// control file has this identity. The bytes need not exist.
+    /// The first of [`PLACES`] bytes of `lost.lock` for the group whose control file has this
+    /// identity. A process locks one of them. The bytes need not exist.
     fn first_byte(self, identity: u128) -> u64 {
         (group_bits(identity) * 2 + self as u64) * PLACES
     }
@@ -56,8 +56,8 @@ pub struct Survival {
     pub word: Option<(usize, &'static Mapping)>,
     /// Where the process says so.
     pub mark: Mark,
-    /// The lines for standard error, of which one is written, once. `line_of` chooses it by the
-    /// word; the last line is for a result beyond them.
+    /// The lines for standard error. One of them is written, once: `line_of` chooses it by the word.
+    /// The last line is for a result beyond them.
     pub lines: Vec<String>,
     /// Chooses the line.
     pub line_of: fn(u64) -> usize,
@@ -147,9 +147,9 @@ fn replace(kept: &Kept, address: usize) -> Option<()> {
     }
     let at = (address & !(page - 1)) as *mut c_void;
     // SAFETY: `fresh` is this function's. It is moved, as one step that no thread can see half
-    // done, over a page of a mapping that is never unmapped, that no `&` or `&mut` but to atomics
-    // points into, and of which the memory is no more: atomics of other values are what another
-    // process could have stored. A second thread that comes at the same time does the same.
+    // done, over a page of a mapping that is never unmapped, and whose memory no longer exists. Only
+    // references to atomics point into it, and another process could have stored these values. A
+    // second thread that comes at the same time does the same.
     unsafe {
         if kept.access == Access::Read {
             libc::mprotect(fresh, page, libc::PROT_READ);
@@ -164,7 +164,7 @@ fn replace(kept: &Kept, address: usize) -> Option<()> {
     if !kept.told.swap(true, Ordering::Relaxed)
         && let Some(line) = lines.get((kept.survival.line_of)(word)).or(lines.last())
     {
-        // SAFETY: `len` bytes of `line` are read. Where there is no standard error, nobody is told.
+        // SAFETY: `len` bytes of `line` are read. Without a standard error, the call fails.
         unsafe { libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), line.len()) };
     }
     Some(())
@@ -234,6 +234,6 @@ mod tests {
         counts.word(8192).fetch_add(5, Ordering::Relaxed);
         assert_eq!((counts.word(8192).load(Ordering::Relaxed), lost()), (5, [true, true]));
         assert_eq!(segment.metadata().unwrap().len(), 100);
-        assert!(!is_lost(&seen, 1, Lost::Control).unwrap(), "that is another group's");
+        assert!(!is_lost(&seen, 1, Lost::Control).unwrap(), "another group lost nothing");
     }
 }

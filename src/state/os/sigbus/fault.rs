@@ -9,12 +9,12 @@ use std::ptr;
 
 /// What slotctl writes then.
 const SENTENCE: &str = "slotctl: a file of the group could not be written or read: its disk is full or broken, or the \
-    file was cut short. Look at what is active (slotctl status), mend that, and try again\n";
+    file was cut short. Look at what is active (slotctl status), repair that, and try again\n";
 /// The exit code of any error of the system.
 const EXIT_CODE: c_int = 1;
 
-/// Makes a SIGBUS of this process' own end it with a sentence. A control file is changed by one
-/// store, which was not made then. For slotctl only; Apache lives on (`os::sigbus::cut`).
+/// Makes a SIGBUS that this process causes end it with a sentence. A control file is changed by one
+/// store, which then was not made. For slotctl only; Apache lives on (`os::sigbus::cut`).
 pub fn end_with_a_sentence() {
     // SAFETY: all zeros is a sigaction: no flags, an empty mask.
     let mut action: libc::sigaction = unsafe { mem::zeroed() };
