@@ -97,6 +97,7 @@ pub(super) struct Bank {
 // SAFETY: `repr(C)`, of structs and arrays of atomic integers, without padding.
 unsafe impl Shared for Sector {}
 
+const _: () = assert!(names::START + MAX_SLOTS * names::ENTRY == PAGE);
 /// The layout at the head of this file. loom's atomics have another size.
 #[cfg(not(loom))]
 const _: () = {
@@ -104,7 +105,6 @@ const _: () = {
     assert!(offset_of!(Sector, banks) == BANKS[0]);
     assert!(BANKS[0] + size_of::<Bank>() == BANKS[1]);
     assert!(offset_of!(Bank, tag) == 0 && offset_of!(Bank, side) == 8);
-    assert!(names::START + MAX_SLOTS * names::ENTRY == PAGE);
 };
 
 impl Sector {
