@@ -37,13 +37,14 @@ mod row;
 use crate::state::os::Mapping;
 use crate::sync::Ordering;
 use crate::word::SlotIndex;
+use row::BLOCK;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::AtomicUsize;
 
 pub use inflight::{InFlight, MAX_TEXT};
-pub use row::{BLOCK, BUCKETS, Block, CLASSES, MAX_NOTES, Row};
+pub use row::{BUCKETS, Block, CLASSES, MAX_NOTES, Row};
 
 /// The layout that this code writes and reads.
 pub const VERSION: u32 = 3;

@@ -14,7 +14,7 @@ pub const CLASSES: usize = 6;
 /// Buckets of the histogram of durations.
 pub const BUCKETS: usize = 32;
 /// Bytes of a block.
-pub const BLOCK: usize = size_of::<Block>();
+pub(super) const BLOCK: usize = size_of::<Block>();
 
 /// A row: the notes and counts of one process. Its process writes it; slotctl reads it.
 #[derive(Debug)]
