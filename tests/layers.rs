@@ -37,7 +37,7 @@ type Name = Vec<String>;
 /// What a file says.
 #[derive(Default)]
 struct File {
-    /// The paths that it uses, and whether only tests do.
+    /// The paths that it uses, and whether only tests or `pub use` lines do.
     used: Vec<(Name, bool)>,
     /// The modules below it that are for tests only.
     for_tests: BTreeSet<Name>,
@@ -124,12 +124,12 @@ impl Reader {
         // Of another crate, or of a child: `use child::Item`.
         let child = || self.module.iter().cloned().chain(path.iter().cloned()).collect();
         let path = self.absolute(&path).unwrap_or_else(child);
-        match name.filter(|_| is_public) {
-            Some(name) => {
-                let handed_on = self.module.iter().cloned().chain([name]).collect();
-                self.file.handed_on.insert(handed_on, path);
-            }
-            None => self.file.used.push((path, self.in_tests)),
+        // A `pub use` obeys the layers, but closes no circle: its users lead to where the name is from.
+        let name = name.filter(|_| is_public);
+        self.file.used.push((path.clone(), self.in_tests || name.is_some()));
+        if let Some(name) = name {
+            let handed_on = self.module.iter().cloned().chain([name]).collect();
+            self.file.handed_on.insert(handed_on, path);
         }
     }
 }
@@ -165,6 +165,20 @@ impl<'ast> Visit<'ast> for Reader {
     /// `pub(in crate::module)` uses nothing.
     fn visit_visibility(&mut self, _: &'ast syn::Visibility) {}
 
+    /// syn does not parse what a macro is called with.
+    fn visit_macro(&mut self, call: &'ast syn::Macro) {
+        let text = call.tokens.to_string().replace(" :: ", "::");
+        for path in text.split(|c: char| !c.is_alphanumeric() && c != '_' && c != ':') {
+            let names: Vec<_> = path.split("::").map(str::to_owned).collect();
+            if names.len() > 1
+                && let Some(path) = self.absolute(&names)
+            {
+                self.file.used.push((path, self.in_tests));
+            }
+        }
+        visit::visit_macro(self, call);
+    }
+
     fn visit_path(&mut self, path: &'ast syn::Path) {
         let names: Vec<_> = path.segments.iter().map(|part| part.ident.to_string()).collect();
         if names.len() > 1
@@ -179,7 +193,7 @@ impl<'ast> Visit<'ast> for Reader {
 /// An arrow from a file to a file.
 type Arrow = (String, String);
 
-/// All arrows between files, and whether only tests make them.
+/// All arrows between files, and whether only tests or `pub use` lines make them.
 fn arrows(sources: &Sources) -> BTreeMap<Arrow, bool> {
     let modules: BTreeMap<Name, &str> =
         sources.keys().map(|file| (module(file), file.as_str())).collect();
@@ -268,6 +282,8 @@ fn sources(dir: &Path, into: &mut Sources) {
 fn real() -> BTreeMap<Arrow, bool> {
     let mut all = Sources::new();
     sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut all);
+    let has_none = |file: &&String| *file != "src/lib.rs" && layer(file).is_none();
+    assert_eq!(all.keys().find(has_none), None, "a file without a layer");
     let arrows = arrows(&all);
     assert!(arrows.len() > 100, "{arrows:?}");
     arrows
@@ -296,7 +312,9 @@ fn a_forbidden_arrow_is_found_in_every_form() {
         "use super::super::ops::flip;",
         "use crate::ops::handed;",
         "use crate::ops::flip::*;",
+        "pub(crate) use crate::ops::flip::flip;",
         "fn f() { crate::ops::flip::flip() }",
+        "fn f() { assert!(crate::ops::flip::flip()) }",
         "#[cfg(test)] mod tests { use crate::ops::flip; }",
     ] {
         let arrows = made_up(&[
