@@ -297,7 +297,7 @@ fn a_writer_may_die_at_every_step() {
 }
 
 /// A child is killed before it counts, between counting and looking again, and in the slot. The
-/// kernel frees its lock, and its row counts no more: nothing is stuck.
+/// kernel frees its lock, and its row no longer counts: nothing is stuck.
 #[test]
 fn a_child_may_die_at_every_step() {
     for steps in 0..3 {

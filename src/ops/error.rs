@@ -82,7 +82,7 @@ pub enum Error {
     /// Nobody knows what is in flight.
     #[error(
         "the requests of {app:?} are not counted where slotctl can see it, so nobody can say when \
-         a slot is empty: Apache's error log says why; mend that, and restart Apache"
+         a slot is empty: Apache's error log says why; repair that, and restart Apache"
     )]
     Uncounted {
         /// The group.

@@ -195,7 +195,7 @@ fn each_flip_fills_the_bank_of_its_generation_and_leaves_the_other() {
 }
 
 #[test]
-fn a_weak_directory_is_obeyed_and_not_written_until_it_is_mended() {
+fn a_weak_directory_is_obeyed_and_not_written_until_it_is_repaired() {
     let place = Place::new();
     drop(place.start(&["a", "b"]));
     place.flip("b").unwrap();

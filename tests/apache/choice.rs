@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::thread;
 
-/// Two groups, one of which is closed to everybody, and rules that use text of the client.
+/// Two groups, one of them closed to everybody, and rules that use text of the client.
 const OPEN: &str = r#"
 DocumentRoot ROOT/docs
 LogLevel rewrite:trace8

@@ -257,7 +257,7 @@ fn a_restart_resets_nonsensical_counts() {
         let site = started(mpm, &backends);
         let counts = site.path().join("run/app.counts");
         ask(&site, &format!("scribble&{}&1{keep}", counts.display()));
-        let _held = shared.then(|| hold(&site, 1));
+        let _held = shared.then(|| lock_rows(&site, 1));
         site.restart();
         let free = || [in_flight(&site, 0), in_flight(&site, 1)] == [0, 0];
         until(free).unwrap_or_else(|| panic!("{mpm:?} {keep}: {}", site.run(&["status"])));
@@ -287,9 +287,9 @@ impl Drop for Held {
 }
 
 /// A process that locks all rows from this one on, whatever happens to Apache.
-fn hold(site: &Site, from: usize) -> Held {
+fn lock_rows(site: &Site, from: usize) -> Held {
     let rows = site.path().join("run/rows.lock");
-    let answer = site.get(&format!("/hostile?hold&{}&{from}", rows.display())).text();
+    let answer = site.get(&format!("/hostile?lock&{}&{from}", rows.display())).text();
     let held = Held(answer.trim().parse().unwrap_or_else(|_| panic!("{answer}")));
     until(|| fs::metadata(&rows).unwrap().len() > 0).expect("it is at work");
     held
@@ -304,7 +304,7 @@ fn locking_every_row_stops_no_flip_restart_or_drain() {
     // With and without the first row, which the others would share.
     for (mpm, from) in [(Mpm::Event, 0), (Mpm::Event, 1), (Mpm::Prefork, 1)] {
         let site = started(mpm, &backends);
-        let _held = hold(&site, from);
+        let _held = lock_rows(&site, from);
         // Children of the new generation find no free row, and share the first one.
         site.restart();
         site.flip("b");

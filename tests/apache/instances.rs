@@ -105,8 +105,8 @@ fn the_daemon_of_mod_cgid_cannot_write_a_control_file() {
     let look = |pid: &i32| {
         // A child of the old generation may end meanwhile.
         let maps = fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
-        let record = maps.lines().filter(|line| line.ends_with("/app.slot"));
-        assert!(record.clone().all(|line| line.contains(" r--s ")), "{pid}: {maps}");
+        let control = maps.lines().filter(|line| line.ends_with("/app.slot"));
+        assert!(control.clone().all(|line| line.contains(" r--s ")), "{pid}: {maps}");
         let open = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
         let open = open.filter_map(|fd| fs::read_link(fd.path()).ok());
         let ours: Vec<_> = open.filter(|path| path.starts_with(&state)).collect();

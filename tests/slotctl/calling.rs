@@ -78,7 +78,7 @@ fn a_mistyped_name_gets_a_suggestion() {
 fn a_long_list_of_groups_is_cut() {
     let site = Site::empty();
     for n in 10..23 {
-        site.record(&format!("app{n}"), &TWO, None);
+        site.control_file(&format!("app{n}"), &TWO, None);
     }
     let list = "; it has app10, app11, app12, app13, app14, app15, app16, app17, app18, app19 and 3 \
                 more, see: slotctl list. A new";

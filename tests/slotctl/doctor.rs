@@ -42,7 +42,7 @@ fn finds(site: &Site, severity: &str, file: &str, words: &str) {
 
 /// Checks that `--repair` repairs it, and that it is not found again.
 #[track_caller]
-fn mends(site: &Site, severity: &str, file: &str, words: &str) {
+fn repairs(site: &Site, severity: &str, file: &str, words: &str) {
     finds(site, severity, file, words);
     let found = findings(site, &["--repair"]);
     assert_eq!(found.len(), 1, "{found:?}");
@@ -116,10 +116,10 @@ fn doctor_finds_missing_and_writable_directories() {
     assert_eq!(found[0].1, "run");
     let site = Site::whole();
     set_mode(&site.dirs.state, 0o777);
-    mends(&site, "error", "state", "writable by everybody");
+    repairs(&site, "error", "state", "writable by everybody");
     assert_eq!(fs::metadata(&site.dirs.state).unwrap().mode() & 0o777, 0o775);
     set_mode(&site.dirs.runtime, 0o757);
-    mends(&site, "error", "run", "writable by everybody");
+    repairs(&site, "error", "run", "writable by everybody");
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn doctor_restores_the_owner_of_a_file() {
     }
     let site = Site::whole();
     chown(&site.dirs.state, Some(65534), None).unwrap();
-    mends(&site, "error", "state", "belongs to user 65534");
+    repairs(&site, "error", "state", "belongs to user 65534");
     let dirs = &site.dirs;
     let files = [
         dirs.control("app"),
@@ -141,7 +141,7 @@ fn doctor_restores_the_owner_of_a_file() {
     for path in files {
         chown(&path, Some(65534), None).unwrap();
         let name = path.file_name().unwrap().to_str().unwrap();
-        mends(&site, "error", name, "belongs to user 65534");
+        repairs(&site, "error", name, "belongs to user 65534");
         assert_eq!(fs::metadata(&path).unwrap().uid(), 0);
     }
     site.run(&["flip"]).fails_not();
@@ -168,7 +168,7 @@ fn doctor_restores_the_modes_that_apache_sets() {
     ] {
         set_mode(&path, wrong);
         let name = path.file_name().unwrap().to_str().unwrap();
-        mends(&site, severity, name, &format!("its mode is {wrong:04o} and not {right:04o}"));
+        repairs(&site, severity, name, &format!("its mode is {wrong:04o} and not {right:04o}"));
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, right, "{name}");
     }
 }
@@ -181,7 +181,7 @@ fn doctor_restores_the_operators_access() {
     let site = Site::empty();
     // Every system has this group.
     let daemon = nix::unistd::Group::from_name("daemon").unwrap().unwrap().gid.as_raw();
-    let control = site.record("app", &TWO, Some(daemon));
+    let control = site.control_file("app", &TWO, Some(daemon));
     create::directory(&site.dirs.runtime).unwrap();
     let mut group = site.group("app", &TWO, control.identity);
     group.operator = Some("daemon".into());
@@ -189,9 +189,9 @@ fn doctor_restores_the_operators_access() {
     let _busy = Busy::of(&site, "app");
     assert_eq!(findings(&site, &[]), []);
     set_mode(&site.dirs.lock("app"), 0o600);
-    mends(&site, "warning", "app.lock", "some who should use it may not");
+    repairs(&site, "warning", "app.lock", "some who should use it may not");
     chown(site.dirs.control("app"), None, Some(0)).unwrap();
-    mends(&site, "error", "app.slot", "that of SlotOperator");
+    repairs(&site, "error", "app.slot", "that of SlotOperator");
 }
 
 #[test]
@@ -364,9 +364,9 @@ fn doctor_finds_counts_that_nobody_writes() {
 fn doctor_removes_a_lock_that_has_ended_or_cannot_be_read() {
     let site = Site::whole();
     fs::write(site.dirs.lock("app"), "{").unwrap();
-    mends(&site, "warning", "app.lock", "its content cannot be read");
+    repairs(&site, "warning", "app.lock", "its content cannot be read");
     site.run(&["lock", "--for", "0"]).fails_not();
-    mends(&site, "note", "app.lock", "has ended, so it locks nothing");
+    repairs(&site, "note", "app.lock", "has ended, so it locks nothing");
     assert_eq!(fs::metadata(site.dirs.lock("app")).unwrap().len(), 0);
     site.run(&["lock"]).fails_not();
     assert_eq!(findings(&site, &["--repair"]), []);
@@ -403,7 +403,7 @@ fn doctor_removes_old_unfinished_files() {
         assert_eq!(findings(&site, &["--repair"]), [], "its writer may be at work");
         file.set_modified(SystemTime::now() - Duration::from_secs(90)).unwrap();
         let name = path.file_name().unwrap().to_str().unwrap();
-        mends(&site, "note", name, "it was never finished");
+        repairs(&site, "note", name, "it was never finished");
         assert!(!path.exists() && target.exists());
     }
 }

@@ -123,7 +123,7 @@ fn with_check_a_target_that_listens_is_flipped_to() {
 #[test]
 fn a_flip_before_apaches_start_is_obeyed_by_that_start() {
     let site = Site::empty();
-    site.record("app", &TWO, None);
+    site.control_file("app", &TWO, None);
     site.run(&["flip", "--check"]).fails(3, "its address is unknown until Apache has been started");
     let ran = site.run(&["flip"]);
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));

@@ -116,13 +116,13 @@ fn a_configured_slot_without_an_entry_is_not_an_unknown_slot() {
 fn an_unsafe_directory_is_named_with_the_command_that_repairs_it() {
     let site = Site::whole();
     let set = |mode| fs::set_permissions(&site.dirs.state, Permissions::from_mode(mode)).unwrap();
-    let mend = format!("Repair it with: chmod o-w {}", site.dirs.state.display());
+    let repair = format!("Repair it with: chmod o-w {}", site.dirs.state.display());
     set(0o757);
     for args in READS {
-        warns(&site, args, &mend);
+        warns(&site, args, &repair);
     }
     for args in [&["flip"][..], &["flip", "app", "resin"], &["lock"], &["unlock"]] {
-        site.run(args).fails(1, &mend);
+        site.run(args).fails(1, &repair);
     }
     site.assert_active("app", "resin", 1);
     assert!(site.run(&["doctor"]).out.contains("nobody can flip"));
@@ -138,9 +138,9 @@ fn a_directory_given_to_another_user_does_not_make_that_user_the_starter() {
     }
     let site = Site::whole();
     std::os::unix::fs::chown(&site.dirs.state, Some(65534), None).unwrap();
-    let mend = format!("Repair it with: chown 0 {}", site.dirs.state.display());
-    site.run(&["flip"]).fails(1, &mend);
-    warns(&site, &["active"], &mend);
+    let repair = format!("Repair it with: chown 0 {}", site.dirs.state.display());
+    site.run(&["flip"]).fails(1, &repair);
+    warns(&site, &["active"], &repair);
     // Both directories belong to the user: it is an Apache of that user.
     std::os::unix::fs::chown(&site.dirs.runtime, Some(65534), None).unwrap();
     site.run(&["flip"]).fails_not();

@@ -34,7 +34,7 @@ enum Change {
     Number(Index, &'static str),
     Deep(usize),
     /// A valid form with wrong content.
-    Record(u64, Vec<&'static str>),
+    Control(u64, Vec<&'static str>),
 }
 
 fn nasty() -> impl Strategy<Value = Vec<u8>> {
@@ -65,7 +65,7 @@ fn change() -> impl Strategy<Value = Change> {
         2 => (any::<u32>(), 0_usize..64, prop::collection::vec(select(names.to_vec()), 0..5)).prop_map(
             |(generation, active, names)| {
                 let word = Word::first(SlotIndex::new(active).unwrap());
-                Change::Record(word.bits() ^ u64::from(generation) << 32, names)
+                Change::Control(word.bits() ^ u64::from(generation) << 32, names)
             }
         ),
     ]
@@ -98,7 +98,7 @@ impl Change {
                 }
             }
             Self::Deep(levels) => *bytes = br#"{"a":["#.repeat(*levels),
-            Self::Record(word, names) => {
+            Self::Control(word, names) => {
                 let names = names.iter().copied().collect();
                 let word = Word::from_bits(*word);
                 *bytes = Control { identity: 7, created: 0, names, word }.encode().to_vec();

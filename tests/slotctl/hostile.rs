@@ -225,7 +225,7 @@ fn no_link_in_place_of_a_file_changes_anything_outside() {
                     }
                     trick(path, &outside);
                     let before = outside.looks();
-                    let what = format!("{name} in the place of {}", path.display());
+                    let what = format!("{name} instead of {}", path.display());
                     ask_all(&site, &what);
                     assert_eq!(outside.looks(), before, "{what}");
                     // With a directory at the temporary name, the group cannot be published again.
@@ -267,7 +267,7 @@ fn doctor_repairs_nothing_in_a_directory_of_another_user() {
             }
             trick(&path, &outside);
             let (before, planted) = (outside.looks(), fs::symlink_metadata(&path).unwrap());
-            let what = format!("{name} in the place of {}", path.display());
+            let what = format!("{name} instead of {}", path.display());
             site.run(&["doctor", "--repair"]);
             let now = fs::symlink_metadata(&path).unwrap();
             let numbers = |meta: &fs::Metadata| (meta.ino(), meta.mode(), meta.uid(), meta.gid());

@@ -295,7 +295,7 @@ fn a_repair_killed_at_any_system_call_is_finished_by_the_next() {
             let whole: Vec<_> =
                 whole.split_inclusive('\n').filter(|line| line.len() > 50).collect();
             fs::write(&path, whole.concat() + "{\"time\":\"20").unwrap();
-            fs::write(site.dirs.lock("app"), "no hold").unwrap();
+            fs::write(site.dirs.lock("app"), "no lock").unwrap();
             for mode in [site.dirs.control("app"), site.dirs.state.clone()] {
                 let broken = fs::metadata(&mode).unwrap().permissions().mode() | 0o002;
                 fs::set_permissions(&mode, Permissions::from_mode(broken)).unwrap();

@@ -22,10 +22,10 @@ fn a_lock_stops_flips_of_all_other_users() {
     assert!(lock.out.starts_with("app: locked by alice (as "), "{lock:?}");
     assert!(lock.out.ends_with(": migration\n"), "{lock:?}");
     for args in [&["flip"][..], &["flip", "resin_standby"], &["flip", "--if-active=resin"]] {
-        let barred = by(&site, "bob", args);
-        barred.fails(5, "is locked by alice (as ");
-        assert!(barred.err.contains(" until 20") && barred.err.contains(r#"("migration")"#));
-        assert!(barred.err.contains("slotctl unlock app; root can, with --force"), "{barred:?}");
+        let refused = by(&site, "bob", args);
+        refused.fails(5, "is locked by alice (as ");
+        assert!(refused.err.contains(" until 20") && refused.err.contains(r#"("migration")"#));
+        assert!(refused.err.contains("slotctl unlock app; root can, with --force"), "{refused:?}");
     }
     site.assert_active("app", "resin", 1);
     // Asking for the same again changes nothing.
@@ -143,9 +143,9 @@ fn a_reason_is_bounded_and_harmless() {
     site.run(&["lock", "--reason", &long]).fails_with(2);
     site.run(&["lock", "--reason", &"\u{1}".repeat(200)]).fails_not();
     site.run(&["lock", "--reason", "a\u{1b}[2J\nb"]).fails_not();
-    let barred = by(&site, "bob\n\u{1b}", &["flip"]);
-    assert_eq!((barred.code, barred.err.lines().count()), (5, 1), "{barred:?}");
-    for out in [barred.err, site.run(&["status"]).out] {
+    let refused = by(&site, "bob\n\u{1b}", &["flip"]);
+    assert_eq!((refused.code, refused.err.lines().count()), (5, 1), "{refused:?}");
+    for out in [refused.err, site.run(&["status"]).out] {
         assert!(!out.contains('\u{1b}'), "{out:?}");
     }
     assert_eq!(site.run(&["status"]).out.lines().count(), 5);

@@ -138,7 +138,7 @@ fn json_has_all_of_a_group() {
 #[test]
 fn status_says_that_apache_is_gone_or_was_never_started() {
     let site = Site::empty();
-    let control = site.record("app", &TWO, None);
+    let control = site.control_file("app", &TWO, None);
     let out = site.run(&["status"]).out;
     assert!(out.contains("has no file of this group: start Apache with it"), "{out}");
     assert_eq!(site.json(&["status"])["groups"][0]["started"], false);
@@ -230,7 +230,7 @@ fn idle_chooses_for_nobody() {
 #[test]
 fn idle_answers_before_apaches_start() {
     let site = Site::empty();
-    site.record("app", &TWO, None);
+    site.control_file("app", &TWO, None);
     site.run(&["idle"]).says("resin_standby\n");
     let said = json!({ "app": "app", "slot": "resin_standby", "address": null, "docroot": null,
                        "generation": 1, "warnings": [] });

@@ -76,13 +76,13 @@ impl Site {
 
     /// Writes the files of a group as Apache's start does.
     pub(crate) fn publish(&self, app: &str, slots: &[(&str, &str)], operator: Option<u32>) {
-        let control = self.record(app, slots, operator);
+        let control = self.control_file(app, slots, operator);
         create::directory(&self.dirs.runtime).unwrap();
         group_file::write(&self.dirs, &self.group(app, slots, control.identity)).unwrap();
     }
 
     /// Writes only the control file, which is what a reboot leaves.
-    pub(crate) fn record(
+    pub(crate) fn control_file(
         &self,
         app: &str,
         slots: &[(&str, &str)],

@@ -132,8 +132,8 @@ impl Proxy {
     /// The worker that `server` declares for `url` (`<Proxy>`, ProxyPass), by the longest match.
     pub(crate) fn declared(&self, server: Server, scratch: Pool, url: &CStr) -> Option<Worker> {
         let kinds = sys::AP_PROXY_WORKER_IS_PREFIX | sys::AP_PROXY_WORKER_IS_MATCH;
-        // SAFETY: live pool and configuration; the array of workers grows no more when the
-        // configuration is whole, so the pointer stays good.
+        // SAFETY: live pool and configuration; the array of workers no longer grows once the
+        // configuration is complete, so the pointer stays valid.
         let found = unsafe {
             let conf = self.conf(server);
             (self.get_worker)(scratch.raw(), ptr::null_mut(), conf, url.as_ptr(), kinds as c_uint)

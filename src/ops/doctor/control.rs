@@ -115,7 +115,7 @@ impl Doctor<'_> {
         group: Option<&Group>,
     ) -> Option<Control> {
         let path = self.dirs.control(app);
-        let why = match self.file(&path, Want::record(operator)) {
+        let why = match self.file(&path, Want::control(operator)) {
             Place::Hidden => return None,
             Place::NotOurs(why) => why,
             Place::File(file, meta) => match control::read_open(&file, &meta) {
@@ -152,7 +152,7 @@ impl Doctor<'_> {
         match apache {
             Apache::Gone(_) => {
                 let dirs = self.dirs;
-                self.mend(Severity::Error, path, format!("{why}: {follows}"), || {
+                self.repair(Severity::Error, path, format!("{why}: {follows}"), || {
                     let _lock = lock(dirs, app).map_err(io::Error::other)?;
                     keep_aside(path).map(drop).map_err(io::Error::other)
                 });

@@ -64,11 +64,11 @@ impl Doctor<'_> {
             let what = format!("it {}: {follows}", weak.why);
             let way_out = format!("{}, or give Apache another directory", weak.way_out());
             self.find(Severity::Error, &weak.path, what, &way_out);
-            self.barred.get_or_insert(weak);
+            self.blocked_by.get_or_insert(weak);
         }
         self.owned(path, meta, follows);
         if let Ok(Some(weak)) = trust::weakness(path, Use::Holds, Starter::this_process()) {
-            self.barred.get_or_insert(weak);
+            self.blocked_by.get_or_insert(weak);
         }
     }
 
@@ -86,8 +86,8 @@ impl Doctor<'_> {
         } else if uid != 0 && uid != me {
             let what = format!("it belongs to user {uid}: {follows}");
             if me == 0 {
-                let mend = || fchown(opened(path)?, Some(0), None);
-                self.mend(Severity::Error, path, what, mend);
+                let repair = || fchown(opened(path)?, Some(0), None);
+                self.repair(Severity::Error, path, what, repair);
             } else {
                 self.find(
                     Severity::Warning,
@@ -108,7 +108,7 @@ impl Doctor<'_> {
                 return self.find(Severity::Warning, path, what, &way_out);
             }
             let mode = Permissions::from_mode(meta.mode() & 0o7777 & !theirs);
-            self.mend(Severity::Error, path, what, || opened(path)?.set_permissions(mode));
+            self.repair(Severity::Error, path, what, || opened(path)?.set_permissions(mode));
         }
     }
 

@@ -17,7 +17,7 @@ pub(super) struct Want {
 
 impl Want {
     /// Everybody reads; root and the operators write.
-    pub(super) fn record(operator: Operator) -> Self {
+    pub(super) fn control(operator: Operator) -> Self {
         Self::of(0o644, operator)
     }
 
@@ -109,14 +109,14 @@ impl Doctor<'_> {
                 "it belongs to user {} and not to {owner}: slotctl does not use it, and its owner may change it",
                 meta.uid()
             );
-            self.mend(Severity::Error, path, what, || fchown(file, Some(owner), None));
+            self.repair(Severity::Error, path, what, || fchown(file, Some(owner), None));
         }
         if let Some(gid) = want.gid.filter(|gid| *gid != meta.gid()) {
             let what = format!(
                 "its group is {} and not {gid}, that of SlotOperator: the operators can't use it",
                 meta.gid()
             );
-            self.mend(Severity::Error, path, what, || fchown(file, None, Some(gid)));
+            self.repair(Severity::Error, path, what, || fchown(file, None, Some(gid)));
         }
     }
 
@@ -135,6 +135,6 @@ impl Doctor<'_> {
         };
         let what = format!("its mode is {mode:04o} and not {wanted:04o}: {follows}");
         let mode = Permissions::from_mode(wanted);
-        self.mend(severity, path, what, || file.set_permissions(mode));
+        self.repair(severity, path, what, || file.set_permissions(mode));
     }
 }

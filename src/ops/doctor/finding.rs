@@ -51,7 +51,7 @@ pub(super) struct Doctor<'a> {
     pub(super) app: Option<String>,
     pub(super) aim: Aim,
     /// Why nothing is repaired in spite of [`Aim::Repair`].
-    pub(super) barred: Option<Weakness>,
+    pub(super) blocked_by: Option<Weakness>,
     /// Apache's parent, and one of its children, if one was found.
     pub(super) child: Option<(u32, Option<Child>)>,
     pub(super) findings: Vec<Finding>,
@@ -73,23 +73,23 @@ impl Doctor<'_> {
         });
     }
 
-    /// As [`Doctor::find`], for something that `mend` can repair.
-    pub(super) fn mend(
+    /// As [`Doctor::find`], for something that `repair` can put right.
+    pub(super) fn repair(
         &mut self,
         severity: Severity,
         file: &Path,
         what: String,
-        mend: impl FnOnce() -> io::Result<()>,
+        repair: impl FnOnce() -> io::Result<()>,
     ) {
         self.find(severity, file, what, REPAIR);
         if self.aim == Aim::Repair {
             let finding = self.findings.last_mut().expect("it was just found");
-            if let Some(weak) = &self.barred {
+            if let Some(weak) = &self.blocked_by {
                 let path = weak.path.display();
                 finding.way_out = format!("not repaired while {path} {}", weak.why);
                 return;
             }
-            match mend() {
+            match repair() {
                 Ok(()) => finding.repaired = true,
                 Err(e) => finding.way_out = format!("it could not be repaired: {e}"),
             }

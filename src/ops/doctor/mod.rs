@@ -42,7 +42,7 @@ pub fn examine(dirs: &Dirs, app: Option<&str>, aim: Aim) -> Result<Vec<Finding>,
         return Err(Error::NotOwner { dir: dirs.state.clone() });
     }
     let mut doctor =
-        Doctor { dirs, app: None, aim, barred: None, child: None, findings: Vec::new() };
+        Doctor { dirs, app: None, aim, blocked_by: None, child: None, findings: Vec::new() };
     if doctor.state_dir() {
         doctor.runtime_dir();
         for app in apps {

@@ -38,7 +38,7 @@ impl Doctor<'_> {
             Err(e) => (Severity::Error, format!("it cannot be read: {e}: nobody can flip")),
         };
         let dirs = self.dirs;
-        self.mend(severity, &path, what, || clear(dirs, app));
+        self.repair(severity, &path, what, || clear(dirs, app));
     }
 
     pub(super) fn history(&mut self, app: &str, operator: Operator) {
@@ -49,7 +49,7 @@ impl Doctor<'_> {
                 let what =
                     "it was rotated, and its writer was killed before it created the new one";
                 let dirs = self.dirs;
-                self.mend(Severity::Warning, &path, what.into(), || {
+                self.repair(Severity::Warning, &path, what.into(), || {
                     let _lock = lock(dirs, app).map_err(io::Error::other)?;
                     history::finish(&path)
                 });
@@ -85,7 +85,7 @@ impl Doctor<'_> {
         if whole < bytes.len() {
             let what = "its last line is torn, as by a power cut: a change is not shown".to_owned();
             let dirs = self.dirs;
-            self.mend(Severity::Warning, path, what, || {
+            self.repair(Severity::Warning, path, what, || {
                 let _lock = lock(dirs, app).map_err(io::Error::other)?;
                 history::end_line(path, owner(dirs))
             });
@@ -102,7 +102,7 @@ impl Doctor<'_> {
         ];
         for path in unfinished.iter().filter(|path| is_old(path)) {
             let what = "it was never finished: its writer was killed".to_owned();
-            self.mend(Severity::Note, path, what, || fs::remove_file(path));
+            self.repair(Severity::Note, path, what, || fs::remove_file(path));
         }
         for path in kept_aside(state, app) {
             let what = "Apache's start moved it aside, because it was damaged".to_owned();

@@ -1,6 +1,6 @@
 //! Wrong lines, each with words of its message; and right lines.
 
-/// Lines, the wrong one of which begins with `!`; and words of the message, separated by `|`.
+/// Lines, of which the wrong one begins with `!`, and words of the message, separated by `|`.
 pub(super) type Wrong<'a> = (&'a str, &'a str);
 
 /// Right groups, before all lines.

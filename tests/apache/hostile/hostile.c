@@ -1,4 +1,4 @@
-/* A module for the tests: what somebody could do who executes code in a child of Apache. Each attempt
+/* A module for the tests: what an attacker who executes code in a child of Apache could do. Each attempt
  * is a line of the answer: its name, and OK or what the system said.
  *
  *     GET /hostile?attack&PATH            on a file that the parent has mapped for its children
@@ -6,7 +6,7 @@
  *     GET /hostile?descriptors            what the child has open
  *     GET /hostile?scribble&PATH&N[&keep] nonsense of the kind N all over a mapped file, or all over
  *                                         it but for its header; &first, over its first row alone
- *     GET /hostile?hold&PATH&N            locks a file that is open, from its byte N on, in a process that
+ *     GET /hostile?lock&PATH&N            locks a file that is open, from its byte N on, in a process that
  *                                         outlives the child; the answer is its number
  */
 #ifndef _GNU_SOURCE
@@ -234,7 +234,7 @@ static void lock_all(int fd, int from, int how)
         fcntl(fd, how, &byte);
 }
 
-static void hold(request_rec *r, const char *path, int from)
+static void lock_rows(request_rec *r, const char *path, int from)
 {
     int fd = descriptor(path, 0), tell[2];
     pid_t daemon = 0;
@@ -253,7 +253,7 @@ static void hold(request_rec *r, const char *path, int from)
         for (int other = 0; other < 1024; other++)
             if (other != fd)
                 close(other);
-        /* What others have, as soon as they have it no more. */
+        /* The bytes that others have locked, as soon as those are free. */
         lock_all(fd, from, F_SETLKW);
         sleep(60);
         _exit(0);
@@ -277,8 +277,8 @@ static int handler(request_rec *r)
         descriptors(r);
     else if (!strcmp(verb, "scribble"))
         scribble(r, path, atoi(kind), keep);
-    else if (!strcmp(verb, "hold"))
-        hold(r, path, atoi(kind));
+    else if (!strcmp(verb, "lock"))
+        lock_rows(r, path, atoi(kind));
     else
         attack(r, path, !strcmp(verb, "attack-own"));
     return OK;

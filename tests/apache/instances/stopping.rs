@@ -334,7 +334,7 @@ fn apache_starts_with_a_damaged_instance_file() {
             site.log()
         );
         serves(&site, "a");
-        assert_eq!(fs::read(&path).unwrap(), whole, "it is mended");
+        assert_eq!(fs::read(&path).unwrap(), whole, "it is repaired");
         held.let_go();
         request.join().unwrap();
         until(|| !old.lives()).unwrap();

@@ -204,7 +204,7 @@ fn an_unsafe_state_directory_is_obeyed_and_not_flipped() {
             site.start_again();
         },
     ];
-    for (mode, mend) in [(0o777, "chmod go-w "), (0o775, "chmod g-w "), (0o757, "chmod o-w ")] {
+    for (mode, repair) in [(0o777, "chmod go-w "), (0o775, "chmod g-w "), (0o757, "chmod o-w ")] {
         if mode != 0o757 && !geteuid().is_root() {
             continue;
         }
@@ -217,7 +217,7 @@ fn an_unsafe_state_directory_is_obeyed_and_not_flipped() {
             let log = site.log().split_off(logged);
             let told = "groups serve the slots that are recorded there, and nobody can flip";
             assert_eq!(log.matches(told).count(), 1, "{mode:o}: {log}");
-            let way_out = format!("Repair it with: {mend}{}", state.display());
+            let way_out = format!("Repair it with: {repair}{}", state.display());
             for args in [
                 &["status"][..],
                 &["list"],
@@ -230,7 +230,7 @@ fn an_unsafe_state_directory_is_obeyed_and_not_flipped() {
                 assert_eq!((code, err.lines().count()), (Some(0), 1), "{args:?}: {out}{err}");
                 assert!(err.contains(&way_out) && !out.is_empty(), "{args:?}: {out}{err}");
                 let (_, out, _) = says(&site, &[args, &["--json"]].concat());
-                assert!(out.contains(&format!("{mend}{}", state.display())), "{args:?}: {out}");
+                assert!(out.contains(&format!("{repair}{}", state.display())), "{args:?}: {out}");
             }
             for args in [&["flip", "app", "a"][..], &["flip"], &["lock"], &["unlock"]] {
                 let (code, out, err) = says(&site, args);
@@ -239,7 +239,7 @@ fn an_unsafe_state_directory_is_obeyed_and_not_flipped() {
             }
             assert_eq!(site.get("/name.txt").text(), "slot=b\n");
             // The suggested command repairs it, and no restart is needed.
-            let command = format!("{mend}{}", state.display());
+            let command = format!("{repair}{}", state.display());
             assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success());
             site.flip("a");
             assert_serves(&site, "a");

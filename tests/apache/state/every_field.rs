@@ -78,7 +78,7 @@ fn apache_starts_with_any_field_of_a_control_file_damaged() {
         found.push((app, damage, bytes, means_nothing));
     }
     let damaged = found.iter().filter(|(.., means_nothing)| !means_nothing).count();
-    println!("{} records, {damaged} of them of no use", found.len());
+    println!("{} control files, {damaged} of them unusable", found.len());
     assert!(damaged > 120 && found.len() - damaged > 15, "{damaged} of {}", found.len());
 
     let said = |args: &[&str]| {

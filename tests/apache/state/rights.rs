@@ -22,14 +22,14 @@ fn user(name: &str) -> User {
 }
 
 /// The files, owners and modes of the manual's table.
-fn assert_files(site: &Site, record: u32, private: u32, operators: u32) {
+fn assert_files(site: &Site, control: u32, private: u32, operators: u32) {
     let root = geteuid().as_raw();
     let own = getegid().as_raw();
     for (name, mode, gid) in [
         ("state", 0o755, own),
         ("state/.instance", 0o600, own),
         ("state/.names", 0o600, own),
-        ("state/app.slot", record, operators),
+        ("state/app.slot", control, operators),
         ("state/app.lock", private, operators),
         ("state/app.history", private, operators),
         ("run", 0o755, own),
@@ -60,7 +60,7 @@ fn each_file_has_the_owner_and_the_mode_of_the_manual() {
     assert_files(&site, 0o644, 0o600, own);
     site.flip("b");
     assert_files(&site, 0o644, 0o600, own);
-    if skip::is_root("only root can give a record to a group that it is not in; run it as root") {
+    if skip::is_root("only root can give a file to a group that it is not in; run it as root") {
         change(&site, &operated());
         assert_files(&site, 0o660, 0o660, gid(OPERATORS));
         site.flip("a");

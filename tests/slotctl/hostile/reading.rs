@@ -26,7 +26,7 @@ fn a_huge_file_is_not_read_into_memory() {
     }
     grow(dirs.counts("app"));
     start(dirs).unwrap();
-    assert!(fs::metadata(dirs.counts("app")).unwrap().len() < 1 << 30, "it is made anew");
+    assert!(fs::metadata(dirs.counts("app")).unwrap().len() < 1 << 30, "it is created again");
 }
 
 #[test]

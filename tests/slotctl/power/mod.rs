@@ -6,7 +6,7 @@
 
 mod disk;
 mod naive;
-mod record;
+mod recorder;
 
 use crate::site::{Site, TWO, ran};
 use disk::{Op, State, power_cuts};
@@ -17,7 +17,7 @@ use mod_slot::state::lock::{self, Content};
 use mod_slot::state::startup::{self, Published};
 use mod_slot::state::{Dirs, control::Control};
 use mod_slot::word::{MAX_SLOTS, SlotIndex};
-use record::Recorder;
+use recorder::Recorder;
 use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -34,7 +34,7 @@ struct Known {
     /// The control file; `None` if Apache has never been started.
     control: Option<Control>,
     history: Vec<Entry>,
-    hold: Option<String>,
+    lock: Option<String>,
     /// The slots of the configuration.
     slots: Vec<String>,
 }
@@ -87,14 +87,14 @@ impl Telling {
 }
 
 /// Reads at once, without waiting for a writer.
-fn hold(dirs: &Dirs) -> Content {
+fn lock_of(dirs: &Dirs) -> Content {
     File::open(dirs.lock("app")).map_or(Content::Free, |file| lock::read(&file).unwrap())
 }
 
 /// What the files say.
 fn known(dirs: &Dirs, slots: &[String]) -> Result<Known, String> {
-    let hold = match hold(dirs) {
-        Content::Locked(hold) => hold.actor.reason,
+    let lock = match lock_of(dirs) {
+        Content::Locked(lock) => lock.actor.reason,
         Content::Free | Content::Unreadable => None,
     };
     let control = match view::View::read(dirs, "app") {
@@ -103,7 +103,7 @@ fn known(dirs: &Dirs, slots: &[String]) -> Result<Known, String> {
         Err(e) => return Err(format!("torn: {e}")),
     };
     let history = history::read(&dirs.history("app")).map_err(|e| e.to_string())?;
-    Ok(Known { control, history: history.unwrap_or_default(), hold, slots: slots.to_vec() })
+    Ok(Known { control, history: history.unwrap_or_default(), lock, slots: slots.to_vec() })
 }
 
 /// A life of a group with every kind of change.
@@ -116,7 +116,7 @@ fn story() -> Story {
     story.slotctl(&["lock", "app", "--reason", &"\u{2}".repeat(190)]);
     story.slotctl(&["lock", "app", "--reason", &"\u{3}".repeat(200)]);
     story.slotctl(&["lock", "app", "--reason", "short"]);
-    assert_eq!(story.known.last().unwrap().hold.as_deref(), Some("short"));
+    assert_eq!(story.known.last().unwrap().lock.as_deref(), Some("short"));
     story.slotctl(&["flip", "app", "resin"]);
     story.slotctl(&["unlock", "app"]);
     story.start(&["resin", "a_slot_of_the_longest_name_that_a_slot_may_have", "third"]);
@@ -252,8 +252,8 @@ fn judge(root: &Path, before: &Known, after: &Known) -> Verdict {
             ));
         }
     }
-    if found.hold != before.hold && found.hold != after.hold {
-        return Some(format!("lost: the lock, it is {:?} and was {:?}", found.hold, before.hold));
+    if found.lock != before.lock && found.lock != after.lock {
+        return Some(format!("lost: the lock, it is {:?} and was {:?}", found.lock, before.lock));
     }
     // The second rotation removes the first file, by design.
     let kept = before.history.iter().filter(|entry| after.history.contains(entry));
@@ -287,8 +287,8 @@ fn go_on(root: &Path, before: &Known) -> Verdict {
         return Some(format!("Apache's start took {:?} for {control:?}: {notes:?}", found.control));
     }
     let other = slots.iter().find(|slot| **slot != control.active()).unwrap();
-    let content = hold(&dirs);
-    let who = content.in_force(Timestamp::now()).map(|hold| hold.actor.clone()).unwrap_or_default();
+    let content = lock_of(&dirs);
+    let who = content.in_force(Timestamp::now()).map(|lock| lock.actor.clone()).unwrap_or_default();
     let flipped = flip::flip(&dirs, "app", Some(other), &flip::Conditions::default(), &who);
     match flipped {
         Ok(flip::Flipped { unrecorded: None, to, generation, .. }) => {

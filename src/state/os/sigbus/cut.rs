@@ -210,7 +210,7 @@ mod tests {
             let mapping = Mapping::of(&file, bytes, write).unwrap();
             (file, mapping)
         };
-        let [(record, page), (segment, counts)] = MAPPED
+        let [(control, page), (segment, counts)] = MAPPED
             .get_or_init(|| [mapped(4096, Access::Read), mapped(3 * 4096, Access::ReadWrite)]);
         let last = LAST.get_or_init(|| Mapping::anonymous(8).unwrap());
         let marks = MARKS.get_or_init(|| tempfile::tempfile().unwrap());
@@ -225,7 +225,7 @@ mod tests {
 
         last.word(0).store(42, Ordering::Relaxed);
         assert_eq!((page.word(64).load(Ordering::Relaxed), lost()), (0, [false, false]));
-        record.set_len(0).unwrap();
+        control.set_len(0).unwrap();
         assert_eq!((page.word(64).load(Ordering::Relaxed), lost()), (42, [true, false]));
 
         counts.word(0).store(1, Ordering::Relaxed);
