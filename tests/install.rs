@@ -121,7 +121,7 @@ fn an_httpd_has_its_own_modules_and_not_those_of_the_apxs_in_path() {
     assert!(said.contains("no directory of its modules found; set APXS"), "{said}");
     let silent = place.script("bare/apxs", "exit 1");
     let said = find_apache(None, Some(silent)).unwrap_err();
-    assert!(said.contains("apxs -q PROGNAME answers nothing"), "{said}");
+    assert!(said.contains("apxs -q PROGNAME prints nothing"), "{said}");
 }
 
 #[test]

@@ -76,7 +76,7 @@ pub enum Error {
         app: String,
         /// The slot to be drained.
         slot: String,
-        /// Another one, for the example.
+        /// Another slot, for the example in the message.
         other: String,
     },
     /// Nobody knows what is in flight.

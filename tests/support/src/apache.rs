@@ -143,7 +143,7 @@ pub fn ask_apxs(apxs: &Path, variable: &str) -> Result<String, String> {
     let said = String::from_utf8_lossy(&out.stdout).trim().to_owned();
     if !out.status.success() || said.is_empty() {
         let apxs = apxs.display();
-        return Err(format!("{apxs} -q {variable} answers nothing: have APXS name the right apxs"));
+        return Err(format!("{apxs} -q {variable} prints nothing: set APXS to the right apxs"));
     }
     Ok(said)
 }

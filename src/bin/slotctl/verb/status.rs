@@ -25,12 +25,12 @@ Examples:
   slotctl status app --requests           the requests in flight, oldest first
   slotctl status app --json | jq '.groups[].slots[] | select(.active)'
 
-JSON: {\"groups\": [{\"app\", \"active\", \"generation\", \"since\", \"by\": {\"uid\", \"user\", \"sudo_user\"}, \"reason\", \"started\", \"running\",
-\"pid\", \"default\", \"operator\", \"slots\": [{\"name\", \"active\", \"address\", \"docroot\", \"in_flight\",
-\"requests\", \"classes\", \"micros\", \"since_flip\": {\"requests\", \"5xx\"}}], \"locked\": {\"uid\", \"user\",
-\"sudo_user\", \"reason\", \"since\", \"until\"}, \"in_flight\": {\"listed\": [{\"slot\", \"pid\", \"age_ms\",
-\"method\", \"path\"}], \"unlisted\"}, \"notes\": [], \"warnings\": []}]}; null means none, or unknown; in_flight is null
-without --requests";
+JSON: {\"groups\": [{\"app\", \"active\", \"generation\", \"since\", \"by\": {\"uid\", \"user\", \"sudo_user\"},
+\"reason\", \"started\", \"running\", \"pid\", \"default\", \"operator\", \"slots\": [{\"name\", \"active\",
+\"address\", \"docroot\", \"in_flight\", \"requests\", \"classes\", \"micros\", \"since_flip\": {\"requests\",
+\"5xx\"}}], \"locked\": {\"uid\", \"user\", \"sudo_user\", \"reason\", \"since\", \"until\"}, \"in_flight\":
+{\"listed\": [{\"slot\", \"pid\", \"age_ms\", \"method\", \"path\"}], \"unlisted\"}, \"notes\": [], \"warnings\":
+[]}]}; null means none, or unknown; in_flight is null without --requests";
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
