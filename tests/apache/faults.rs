@@ -8,8 +8,9 @@ use crate::site::{Mpm, Site, end_all, text, until};
 use crate::skip;
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
@@ -37,38 +38,46 @@ fn configuration(backends: &[Backend; 2]) -> String {
     backend::group(&SLOTS, backends) + "StartServers 1\n"
 }
 
-/// An Apache that starts under strace, and the files that its start finds.
+/// The files that a start finds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Found {
+    Nothing,
+    /// A control file in which slot b is active: a copy, so the group file names another inode.
+    Copies,
+    /// The same with a group file that names the inodes of the copies: nothing has changed.
+    Unchanged,
+}
+
+/// An Apache that starts under strace.
 struct Start {
     site: Site,
     backends: [Backend; 2],
-    /// There is a control file; slot b is active.
-    recorded: bool,
+    found: Found,
 }
 
 impl Start {
-    fn of(recorded: bool) -> Self {
+    fn of(found: Found) -> Self {
         // strace is a separate process: the started process is Apache's parent.
         let strace = "exec strace -D -qq -o ROOT/strace.log $(cat ROOT/strace.args)";
         let site = Site::new().with_script(strace);
         let backends = SLOTS.map(Backend::named);
         site.configure(&configuration(&backends));
-        let mut start = Self { site, backends, recorded };
-        if recorded {
+        let mut start = Self { site, backends, found };
+        if found != Found::Nothing {
             start.trace("none", None);
             start.site.start_again();
             start.site.flip("b");
             start.site.kill();
             for dir in ["state", "run"] {
-                start.copy(dir, &format!("{dir}.kept"));
+                // Renamed: while the files exist, no copy has the inode of one of them.
+                fs::rename(start.path(dir), start.path(&format!("{dir}.kept"))).unwrap();
             }
         }
         start
     }
 
-    fn copy(&self, from: &str, to: &str) {
-        let (from, to) = (self.site.path().join(from), self.site.path().join(to));
-        let copied = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
-        assert!(copied.success());
+    fn path(&self, name: &str) -> PathBuf {
+        self.site.path().join(name)
     }
 
     /// The options of strace: what it traces and injects.
@@ -86,12 +95,25 @@ impl Start {
     /// Restores the files from before the start.
     fn prepare(&self) {
         for dir in ["state", "run"] {
-            let _ = fs::remove_dir_all(self.site.path().join(dir));
-            if self.recorded {
-                self.copy(&format!("{dir}.kept"), dir);
+            let _ = fs::remove_dir_all(self.path(dir));
+            if self.found != Found::Nothing {
+                let kept = self.path(&format!("{dir}.kept"));
+                let copied = Command::new("cp").arg("-a").arg(kept).arg(self.path(dir)).status();
+                assert!(copied.unwrap().success());
             }
         }
-        let _ = fs::remove_file(self.site.path().join("error.log"));
+        if self.found == Found::Unchanged {
+            let inode = |name: &str| fs::metadata(self.path(name)).unwrap().ino().to_string();
+            let group = fs::read_to_string(self.path("run/app.json")).unwrap();
+            let files = [("state", "app.slot"), ("state", ".names"), ("run", "app.counts")];
+            let group = files.iter().fold(group, |group, (dir, name)| {
+                let kept = inode(&format!("{dir}.kept/{name}"));
+                assert!(group.contains(&kept), "{name} has the inode {kept}: {group}");
+                group.replace(&kept, &inode(&format!("{dir}/{name}")))
+            });
+            fs::write(self.path("run/app.json"), group).unwrap();
+        }
+        let _ = fs::remove_file(self.path("error.log"));
     }
 
     /// The names of the parent's calls on the files, in order.
@@ -100,7 +122,7 @@ impl Start {
         self.trace("all", None);
         self.site.start_again();
         self.site.kill();
-        let log = fs::read_to_string(self.site.path().join("strace.log")).unwrap();
+        let log = fs::read_to_string(self.path("strace.log")).unwrap();
         let names = log.lines().map(|line| line.split('(').next().unwrap());
         names
             .filter(|name| !name.starts_with(['+', '-']) && *name != "close")
@@ -115,7 +137,7 @@ impl Start {
 
     /// Starts with a fault at one of the calls, and checks the result.
     fn fail(&mut self, call: &str, nth: usize, error: &str) {
-        let what = format!("{error} at {call} {nth}, recorded: {}", self.recorded);
+        let what = format!("{error} at {call} {nth}, found: {:?}", self.found);
         self.prepare();
         self.trace(call, Some(&format!("{call}:error={error}:when={nth}")));
         self.site.start_again();
@@ -125,7 +147,7 @@ impl Start {
             let known = String::from_utf8(known.stdout).unwrap();
             assert_eq!(known.trim(), before, "slotctl says what is served: {what}");
         }
-        let mut silent = before == if self.recorded { "b" } else { "a" };
+        let mut silent = before == if self.found == Found::Nothing { "a" } else { "b" };
 
         let address = self.site.address;
         self.backends.iter().for_each(|backend| drop(backend.received()));
@@ -146,7 +168,7 @@ impl Start {
         }
         let log = self.site.log();
         assert!(silent || log.contains("[slot:error]"), "{what}: {log}");
-        let faulty = fs::read_to_string(self.site.path().join("strace.log")).unwrap();
+        let faulty = fs::read_to_string(self.path("strace.log")).unwrap();
         assert!(faulty.contains("INJECTED"), "{what}: {faulty}");
         for dir in ["state", "run"] {
             for entry in fs::read_dir(self.site.path().join(dir)).into_iter().flatten() {
@@ -162,9 +184,9 @@ impl Start {
 }
 
 /// All calls with MOD_SLOT_SOAK; otherwise some of each kind.
-fn apache_starts_whatever_fails(recorded: bool) {
+fn apache_starts_whatever_fails(found: Found) {
     let step = if crate::soak::is_long() { 1 } else { 13 };
-    let mut start = Start::of(recorded);
+    let mut start = Start::of(found);
     let calls = start.calls();
     let each = calls.iter().enumerate().flat_map(|(at, call)| {
         let nth = 1 + calls[..at].iter().filter(|before| *before == call).count();
@@ -180,12 +202,17 @@ fn apache_starts_whatever_fails(recorded: bool) {
 
 #[test]
 fn a_first_start_serves_the_default_whatever_system_call_fails() {
-    apache_starts_whatever_fails(false);
+    apache_starts_whatever_fails(Found::Nothing);
 }
 
 #[test]
 fn a_start_serves_the_recorded_slot_or_the_default_whatever_system_call_fails() {
-    apache_starts_whatever_fails(true);
+    apache_starts_whatever_fails(Found::Copies);
+}
+
+#[test]
+fn a_start_without_changes_serves_the_recorded_slot_whatever_system_call_fails() {
+    apache_starts_whatever_fails(Found::Unchanged);
 }
 
 /// A lock held by a slotctl stopped with Ctrl-Z, or by a malicious operator.
