@@ -79,7 +79,7 @@ impl System {
     fn provide(&self, args: &[&str]) -> (bool, String) {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/.ci/provide");
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", "exec \"$@\" 2>&1", "sh", "/bin/sh", script]).args(args);
+        command.args(["-c", "exec \"$@\" 2>&1", "sh", "/bin/bash", script]).args(args);
         command.env_clear().env("PATH", self.dir.path()).env("FAKE", self.dir.path());
         command.env("FAKE_UID", self.uid.to_string());
         command.env("FAKE_REMOVED", "Remv cargo [1.85.1+dfsg1-1]\nRemv rustc [1.85.1+dfsg1-1]");
