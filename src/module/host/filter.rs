@@ -53,6 +53,7 @@ unsafe extern "C" fn on_output<F: Fn(&Request) + Copy + 'static>(
     filter: *mut sys::ap_filter_t,
     brigade: *mut sys::apr_bucket_brigade,
 ) -> sys::apr_status_t {
+    // The calls of shims are affordable here, because only requests that share a connection come here.
     // SAFETY: Apache passes a live filter and brigade; the request lives until the bucket that ends it is
     // destroyed, which is further down the chain.
     unsafe {
