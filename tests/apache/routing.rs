@@ -176,7 +176,8 @@ fn proxypassreverse_maps_the_path_of_each_slots_address() {
 #[test]
 fn an_explicit_retry_works_as_without_slots() {
     let started = |lines: &str, mut site: Site| {
-        // One process, so that each request meets the state that the one before it left.
+        // One process with many threads, so that each request meets the state that the one before it
+        // left.
         let shape = "StartServers 1\nServerLimit 1\nMaxRequestWorkers 32\nMaxSpareThreads 32\n";
         site.start(&format!("{shape}{lines}\n"));
         site
@@ -188,9 +189,9 @@ fn an_explicit_retry_works_as_without_slots() {
         let backend = Backend::named("only");
         let (at, address) = (backend.address, format!("http://{}", backend.address));
         let lines = |url: &str| lines.replace("URL", url).replace("ADDRESS", &address);
-        let plain = started(&lines(&address), Site::new().without_slot());
+        let plain = started(&lines(&address), Site::of(Mpm::Event).without_slot());
         let group = format!("<SlotGroup app>\nSlot only {address}\n</SlotGroup>\n");
-        let slot = started(&(group + &lines("slot://app")), Site::new());
+        let slot = started(&(group + &lines("slot://app")), Site::of(Mpm::Event));
         drop(backend);
         until(|| std::net::TcpStream::connect(at).is_err()).unwrap();
         let both = || [&plain, &slot].map(|site| site.get("/").status());

@@ -117,7 +117,7 @@ impl Site {
         );
         let shape = match self.mpm {
             Mpm::Event | Mpm::Worker => threaded,
-            Mpm::Prefork => "StartServers 20\nMinSpareServers 4\n".into(),
+            Mpm::Prefork => "StartServers 20\nMinSpareServers 4\nMaxSpareServers 40\n".into(),
         };
         let slot = if self.slot_module {
             format!(
