@@ -8,14 +8,11 @@ use mod_slot::state::Dirs;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-/// The failure of a wait that timed out.
-pub(crate) fn undrained(app: &str, slots: &[String], waited: &Waited) -> Failure {
-    Failure::Undrained {
-        app: app.into(),
-        slots: slots.to_vec(),
-        in_flight: waited.in_flight,
-        took: waited.took,
-    }
+/// The failure of a wait that timed out; `None` if the slots are drained.
+pub(crate) fn undrained(app: &str, slots: &[String], waited: &Waited) -> Option<Failure> {
+    let Waited { in_flight, took, done } = *waited;
+    let slots = slots.to_vec();
+    (!done).then(|| Failure::Undrained { app: app.into(), slots, in_flight, took })
 }
 
 /// Waits until slots are empty. On a terminal, shows how many requests are left.

@@ -25,9 +25,9 @@ Examples:
 JSON: {\"app\", \"slot\", \"in_flight\", \"took_ms\", \"done\", \"warnings\": []}";
 
 /// The arguments.
-// `wait` has these arguments too, beside its own: a group needs another name.
+// clap names a group of arguments after its struct, and the `Args` of `wait` contain this one.
 #[derive(Debug, clap::Args)]
-#[group(id = "slot to drain")]
+#[group(skip)]
 pub(crate) struct Args {
     /// The group; may be left out if there is only one
     #[arg(value_parser = NonEmptyStringValueParser::new())]
@@ -75,17 +75,8 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
     } else {
         waiting::line(&app, &slots, &waited)
     };
-    Ok(answer(text, warnings, done, || waiting::undrained(&app, &slots, &waited)))
-}
-
-pub(super) fn answer(
-    text: String,
-    warnings: Vec<String>,
-    done: bool,
-    failure: impl FnOnce() -> Failure,
-) -> Answer {
-    let failures = if done { Vec::new() } else { vec![failure()] };
-    Answer { text, warnings, failures }
+    let failures = Vec::from_iter(waiting::undrained(&app, &slots, &waited));
+    Ok(Answer { text, warnings, failures })
 }
 
 #[cfg(test)]

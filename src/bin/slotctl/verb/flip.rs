@@ -138,10 +138,13 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
     let who = LazyCell::new(|| actor(args.reason.as_deref()));
     // Without a name, the library chooses under the lock, so that two toggles at once are two flips.
     let flipped = flip::flip(dirs, &app, slot.as_deref(), &conditions, who)?;
-    let mut answer =
-        Answer { warnings: warnings(dirs, &app, &flipped, args.check), ..Answer::default() };
-    let warnings = answer.warnings.clone();
-    answer.text = line(&app, &flipped);
+    let mut warnings = warnings(&app, &flipped);
+    // After the flip, which must not wait for it.
+    if flipped.changed() && !args.check {
+        warnings.extend(unreachable(dirs, &app, &flipped));
+    }
+    let text = line(&app, &flipped);
+    let mut answer = Answer { text, warnings: warnings.clone(), ..Answer::default() };
     let mut drained = None;
     if let Some(patience) = args.patience() {
         if format == Format::Text {
@@ -184,7 +187,7 @@ fn drain_left(
     });
     let (drained, why) = match waited {
         Ok((slots, waited)) => {
-            let why = (!waited.done).then(|| waiting::undrained(app, &slots, &waited));
+            let why = waiting::undrained(app, &slots, &waited);
             let line =
                 if slots.is_empty() { String::new() } else { waiting::line(app, &slots, &waited) };
             let (in_flight, took_ms) = (Some(waited.in_flight), waiting::millis(waited.took));
@@ -246,7 +249,7 @@ fn address<'a>(group: &'a Group, slot: &str) -> Option<&'a str> {
     group.slot(slot).map(|s| s.address.as_str())
 }
 
-fn warnings(dirs: &Dirs, app: &str, flipped: &Flipped, checked: bool) -> Vec<String> {
+fn warnings(app: &str, flipped: &Flipped) -> Vec<String> {
     let mut warnings = Vec::new();
     if let Some(why) = &flipped.unrecorded {
         warnings.push(format!("the flip holds, but it is not in the history: {why}"));
@@ -255,10 +258,6 @@ fn warnings(dirs: &Dirs, app: &str, flipped: &Flipped, checked: bool) -> Vec<Str
         warnings.push(format!(
             "the content of {app}.lock cannot be read, so it locked nothing: slotctl doctor {app}"
         ));
-    }
-    // After the flip, which must not wait for it.
-    if flipped.changed() && !checked {
-        warnings.extend(unreachable(dirs, app, flipped));
     }
     warnings
 }

@@ -1,6 +1,6 @@
 //! `wait`: waits until a slot is active, or drained.
 
-use super::drain::{self as drain_verb, answer};
+use super::drain as drain_verb;
 use crate::failure::Failure;
 use crate::names::{self, Asker};
 use crate::output::Answer;
@@ -97,12 +97,15 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
     } else {
         String::new()
     };
-    Ok(answer(text, warnings, waited.done, || match args.state {
+    let failure = match args.state {
         Awaited::Drained => waiting::undrained(&app, &slots, &waited),
-        Awaited::Active => {
-            Failure::NotActive { app: app.clone(), slot: slot.clone(), took: waited.took }
-        }
-    }))
+        Awaited::Active => (!waited.done).then(|| Failure::NotActive {
+            app: app.clone(),
+            slot: slot.clone(),
+            took: waited.took,
+        }),
+    };
+    Ok(Answer { text, warnings, failures: Vec::from_iter(failure) })
 }
 
 #[cfg(test)]
