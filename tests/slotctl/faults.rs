@@ -137,7 +137,7 @@ fn a_flip_is_whole_or_nothing_whatever_system_call_fails() {
             assert!(synced, "it is not on the disk: {}", show());
             assert_eq!(generation_now, generation + 1, "{}", show());
             assert_ne!(now, slot, "{}", show());
-            let told = fault.err.contains("the flip holds, but it is not in the history");
+            let told = fault.err.contains("the flip is done, but it is not in the history");
             assert!(lines_now == lines + 1 || told, "{}", show());
             assert!(told || fault.is_answer_lost() || fault.err.is_empty(), "{}", show());
         } else {

@@ -79,7 +79,7 @@ fn a_flip_without_check_warns_of_a_target_that_refuses_connections() {
     let ran = site.run(&["flip"]);
     assert_eq!((ran.code, ran.out.as_str()), (0, "app: a -> b (generation 2)\n"));
     assert!(ran.err.starts_with("slotctl: warning: slot \"b\" takes no connections at http://"));
-    assert!(ran.err.contains("the way back is: slotctl flip app a\n"), "{ran:?}");
+    assert!(ran.err.contains("To go back: slotctl flip app a\n"), "{ran:?}");
     // Nothing changed, so there is no warning.
     site.run(&["flip", "b"]).says("app: already b (generation 2)\n");
     site.run(&["flip", "a"]).says("app: b -> a (generation 3)\n");
@@ -124,10 +124,10 @@ fn with_check_a_target_that_listens_is_flipped_to() {
 fn a_flip_before_apaches_start_is_obeyed_by_that_start() {
     let site = Site::empty();
     site.control_file("app", &TWO, None);
-    site.run(&["flip", "--check"]).fails(3, "its address is unknown until Apache has been started");
+    site.run(&["flip", "--check"]).fails(3, "has no file of group");
     let ran = site.run(&["flip"]);
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));
-    assert!(ran.out.contains("no running Apache has this group"), "{ran:?}");
+    assert!(ran.out.contains("no Apache is known to run with this group"), "{ran:?}");
     site.assert_active("app", "resin_standby", 2);
     assert_eq!(site.json(&["flip", "resin"])["started"], false);
 }
@@ -167,7 +167,7 @@ fn a_flip_holds_even_if_the_history_cannot_be_written() {
     fs::create_dir(site.dirs.history("app")).unwrap();
     let ran = site.run(&["flip"]);
     assert_eq!((ran.code, ran.out.as_str()), (0, "app: resin -> resin_standby (generation 2)\n"));
-    assert!(ran.err.contains("the flip holds, but it is not in the history"), "{ran:?}");
+    assert!(ran.err.contains("the flip is done, but it is not in the history"), "{ran:?}");
     site.assert_active("app", "resin_standby", 2);
 }
 

@@ -72,7 +72,7 @@ fn a_flip_on_a_full_disk_that_copies_on_write_fails_with_a_sentence() {
         let Ran { code, out, err } = site.run(&["flip", "app", slot]);
         let after = site.control("app");
         match code {
-            // A free block was left: the flip holds, and at worst is missing from the history.
+            // A free block was left: the flip is done, and at worst is missing from the history.
             0 => assert_eq!(after.active(), slot, "{out}{err}"),
             1 => {
                 assert!(err.contains("No space left on device"), "{err}");

@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 #[test]
 fn the_newest_is_the_last() {
     let site = Site::new();
-    site.run(&["history"]).says("app: no change is recorded\n");
+    site.run(&["history"]).says("app: the history is empty\n");
     for reason in ["one", "two", "three"] {
         assert_eq!(site.run(&["flip", "--reason", reason]).code, 0);
     }

@@ -89,7 +89,7 @@ fn a_full_disk_stops_no_flip(disk: Disk) {
         let Ran { code, out, err } = site.run(&["flip", "app"]);
         assert_eq!(code, 0, "{disk:?}: {err}");
         assert!(out.ends_with(&format!("(generation {generation})\n")), "{out}");
-        let warning = "slotctl: warning: the flip holds, but it is not in the history: No space";
+        let warning = "slotctl: warning: the flip is done, but it is not in the history: No space";
         assert!(err.starts_with(warning) && err.lines().count() == 1, "{err}");
         assert_eq!(site.control("app").word.generation(), generation);
     }

@@ -57,12 +57,16 @@ fn a_request_without_room_for_a_note_is_still_counted() {
     let busy = Busy::of(&site, "app");
     busy.set(0, 5);
     assert!(
-        site.run(&["status", "--requests"]).out.contains("5 in flight, of which none is noted")
+        site.run(&["status", "--requests"])
+            .out
+            .contains("5 in flight, and Apache has noted none of them")
     );
     (0..MAX_NOTES).for_each(|_| busy.note(0, now(), "/"));
     assert_eq!(in_flight(&site)["unlisted"], 5);
     assert!(
-        site.run(&["status", "--requests"]).out.ends_with("  and 5 more, which are not noted\n")
+        site.run(&["status", "--requests"])
+            .out
+            .ends_with("  and 5 more, which Apache has not noted\n")
     );
 }
 

@@ -9,12 +9,12 @@ use std::path::PathBuf;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  slotctl status                          which slot takes the requests
-  slotctl idle                            which slot to prepare
+  slotctl status                          the slot that takes the requests
+  slotctl idle                            the slot to prepare
   slotctl flip app green --reason 'v4.2'  the next request goes to green
   slotctl flip --check                    to the other slot, if it takes connections
-  slotctl drain                           wait until no request is in the slot that is not active
-  slotctl doctor                          is anything broken, and what is the way out?";
+  slotctl drain                           wait until the idle slot has no requests
+  slotctl doctor                          what is broken, and how to repair it";
 
 /// The default of `SlotStateDir`, from apxs at build time. A build without the Apache side has the
 /// default for Red Hat's Apache.
@@ -34,17 +34,17 @@ const RUNTIME_DIR: &str = match option_env!("MOD_SLOT_RUNTIME_DIR") {
 #[command(after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct Args {
     /// Print JSON on one line
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 100)]
     json: bool,
 
     /// The directory of SlotStateDir
     #[arg(long, global = true, value_name = "DIR", env = "SLOT_STATE_DIR")]
-    #[arg(default_value = STATE_DIR, hide_env_values = true)]
+    #[arg(default_value = STATE_DIR, hide_env_values = true, display_order = 101)]
     state_dir: PathBuf,
 
     /// The directory of SlotRuntimeDir
     #[arg(long, global = true, value_name = "DIR", env = "SLOT_RUNTIME_DIR")]
-    #[arg(default_value = RUNTIME_DIR, hide_env_values = true)]
+    #[arg(default_value = RUNTIME_DIR, hide_env_values = true, display_order = 102)]
     runtime_dir: PathBuf,
 
     #[command(subcommand)]

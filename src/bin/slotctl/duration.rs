@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 use std::time::Duration;
 
-/// How a help text writes a duration.
+/// Examples, for the error message.
 pub(crate) const FORMS: &str = "30, 30s, 5m, 5min, 1h or 500ms";
 
 /// Parses `30` (seconds), or numbers with their units: `30s`, `5m`, `5min`, `1h`, `500ms`, `1h 30m`.

@@ -4,6 +4,7 @@ use crate::render;
 use mod_slot::name::meant;
 use mod_slot::ops::error::Error;
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -22,17 +23,17 @@ const TIMEOUT: u8 = 124;
 /// changes its meaning.
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes, of all verbs:
-    0  done, or already so
-    1  an error
+    0  done, or nothing to do
+    1  error
     2  usage error
     3  the target is unhealthy; nothing changed
-    4  flipped, but not drained in time
-    5  locked by another, or an --if-... did not match
+    4  flipped, but not drained
+    5  another user's lock, another change under way, or --if-... did not match
     6  flipped, then rolled back
-    7  no such group: no module, or no state, there
+    7  no such group, or Apache has not started with it
     8  bad configuration
    77  no permission
-  124  a wait ran out";
+  124  a wait timed out";
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -88,16 +89,20 @@ pub(crate) enum Failure {
     },
     /// `--check` without a known address.
     #[error(
-        "slot {slot:?} cannot be checked, because its address is unknown until Apache has been started. \
-         Nothing is changed; flip without --check"
+        "slot {slot:?} cannot be checked, because {} has no file of group {app:?}. Nothing is changed. Start \
+         Apache with this group, name its SlotRuntimeDir (--runtime-dir), or flip without --check", dir.display()
     )]
     Unchecked {
+        /// The group.
+        app: String,
         /// The target.
         slot: String,
+        /// The directory that was searched.
+        dir: PathBuf,
     },
     /// A drain timed out.
     #[error(
-        "{} still in {} of {app} after {}; which: slotctl status {app} --requests",
+        "{} still in {} of {app} after {}; to list them: slotctl status {app} --requests",
         if *.in_flight == 1 { "1 request is".into() } else { format!("{in_flight} requests are") },
         slots.join(", "), render::duration(*took)
     )]
@@ -121,14 +126,14 @@ pub(crate) enum Failure {
         /// How long slotctl waited.
         took: Duration,
     },
-    /// The flip is done, but the slot that was left is not drained.
-    #[error("{slot} of {app} is active, but the slot that was left is not drained: {why}")]
+    /// The flip is done, or the target was active already, but the drain after it failed.
+    #[error("the flip of {app:?} to {slot:?} is done, but the drain failed: {why}")]
     Left {
         /// The group.
         app: String,
-        /// The slot that is active now.
+        /// The target.
         slot: String,
-        /// Why it is not drained.
+        /// Why the drain failed.
         why: Box<Failure>,
     },
     /// Doctor found errors that are not repaired.

@@ -14,7 +14,8 @@ Examples:
   test \"$(slotctl active app)\" = green
   deploy --to \"$(slotctl active app)\"
 
-JSON: {\"app\", \"active\", \"generation\", \"warnings\": []}; generation is null if Apache reads no control file";
+JSON: {\"app\", \"active\", \"generation\", \"warnings\": []}; generation is null if Apache reads no \
+control file";
 
 /// The arguments.
 #[derive(Debug, clap::Args)]

@@ -9,13 +9,13 @@ use mod_slot::state::Dirs;
 use serde::Serialize;
 
 pub(crate) const HELP: &str = "\
-Each finding is an error, a warning or a note. The exit code is 1 while there are errors. Doctor
-examines the files of mod_slot, and whether Apache's user can search the docroot of each slot;
-only root can examine everything.
+Each finding is an error, a warning or a note. doctor exits with 1 if an error is not repaired. \
+It examines the files of mod_slot, and whether Apache's user can search the docroot of each \
+slot; only root can examine everything.
 
---repair sets owners and modes, ends a torn last line of a history, and removes unfinished files
-and locks that have ended or cannot be read. If Apache is known not to run, it moves a damaged
-control file aside, so that the next start creates a new one. It follows no link, and never
+--repair sets owners and modes, ends a torn last line of a history, and removes unfinished files \
+and locks that have ended or cannot be read. If Apache is known not to run, it moves a damaged \
+control file aside, so that the next start creates a new one. It follows no link, and never \
 writes to a control file.
 
 Examples:
@@ -23,8 +23,8 @@ Examples:
   sudo slotctl doctor app --repair
   slotctl doctor --json | jq -r '.findings[] | select(.severity == \"error\") | .what'
 
-JSON: {\"findings\": [{\"app\", \"severity\", \"file\", \"what\", \"way_out\", \"repaired\"}]}; app is null
-if a finding concerns all groups";
+JSON: {\"findings\": [{\"app\", \"severity\", \"file\", \"what\", \"way_out\", \"repaired\"}]}; app is null if \
+a finding concerns all groups";
 
 /// The arguments.
 #[derive(Debug, clap::Args)]

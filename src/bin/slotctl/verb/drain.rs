@@ -13,10 +13,10 @@ use serde::Serialize;
 use std::time::Duration;
 
 pub(crate) const HELP: &str = "\
-When drain exits with 0, no request is in SLOT, and none can enter until it is made active
-again: its backend can be stopped. The active slot cannot be drained: flip first. If requests
-are left when the time is over, drain exits with 124. Without --timeout it waits as long as it
-takes. DURATION is 30, 30s, 5m, 5min, 1h, 500ms.
+When drain exits with 0, no request is in SLOT, and none can enter it until it is made active \
+again: its backend can be stopped. The active slot cannot be drained: flip first. If requests \
+are left when the time is over, drain exits with 124. Without --timeout it waits without limit. \
+DURATION is a number of seconds, or has units: 30, 30s, 5m, 5min, 1h, 500ms.
 
 Examples:
   slotctl drain                           one group, two slots: the one that is not active

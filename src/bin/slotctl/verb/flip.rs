@@ -20,19 +20,20 @@ use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
 pub(crate) const HELP: &str = "\
-When flip returns, the next request in every process of Apache goes to SLOT, and the change is
-on the disk. If SLOT is active already, flip changes nothing and exits with 0. If SLOT takes no
-connections, flip prints a warning and flips; with --check it changes nothing and exits with 3.
-Slots whose address is - or balancer:// are not checked.
+When flip returns, the next request in every process of Apache goes to SLOT, and the change is \
+on the disk. If SLOT is active already, flip changes nothing and exits with 0. If SLOT takes no \
+connections, flip still flips, and prints a warning; with --check it changes nothing and exits \
+with 3. Slots whose address is - or balancer:// are not checked.
 
-With --wait, flip then waits until no request is left in the slot that was active before; if
-SLOT was active already, until no request is in any other slot. If requests are left when the
-time is over, or if counting fails meanwhile, it exits with 4, and the flip holds. If Apache does
-not count requests at all, it changes nothing. DURATION is 30, 30s, 5m, 5min, 1h, 500ms.
+With --wait, flip then waits until no request is left in the slot that was active before; if \
+SLOT was active already, until no request is in any other slot. If requests are left when the \
+time is over, or if counting fails meanwhile, it exits with 4, and does not flip back. If Apache \
+counts no requests at all, it changes nothing. DURATION is a number of seconds, or has units: \
+30, 30s, 5m, 5min, 1h, 500ms.
 
---if-active and --if-generation change nothing and exit with 5 if they do not match. --if-active
-is ignored if SLOT is given and active already, so that a flip can be repeated after a lost
-connection; --if-generation is never ignored.
+If --if-active or --if-generation does not match, flip changes nothing and exits with 5. \
+--if-active is ignored if SLOT is given and active already, so that a flip can be repeated after \
+a lost connection; --if-generation is never ignored.
 
 Examples:
   slotctl flip                            one group, two slots: to the other one
@@ -42,7 +43,7 @@ Examples:
   slotctl flip --wait && stop-the-old-one
   slotctl flip app green --if-active blue --timeout 5m
 
-JSON: {\"app\", \"from\", \"to\", \"changed\", \"generation\", \"started\", \"drained\": {\"slots\": [],
+JSON: {\"app\", \"from\", \"to\", \"changed\", \"generation\", \"started\", \"drained\": {\"slots\": [], \
 \"in_flight\", \"took_ms\", \"done\"}, \"warnings\": []}; drained is null without --wait";
 
 /// The arguments.
@@ -220,7 +221,7 @@ fn line(app: &str, flipped: &Flipped) -> String {
     let when = if *started {
         ""
     } else {
-        "; no running Apache has this group, its next start begins there"
+        "; no Apache is known to run with this group: its next start begins there"
     };
     if flipped.changed() {
         format!("{app}: {from} -> {to} (generation {generation}{when})\n")
@@ -237,7 +238,7 @@ fn checked(dirs: &Dirs, app: &str, slot: Option<&str>) -> Result<String, Failure
         return Ok(slot);
     }
     let Some(address) = view.group.as_ref().and_then(|group| address(group, &slot)) else {
-        return Err(Failure::Unchecked { slot });
+        return Err(Failure::Unchecked { app: app.into(), slot, dir: dirs.runtime.clone() });
     };
     match probe(address) {
         Ok(()) => Ok(slot),
@@ -252,7 +253,7 @@ fn address<'a>(group: &'a Group, slot: &str) -> Option<&'a str> {
 fn warnings(app: &str, flipped: &Flipped) -> Vec<String> {
     let mut warnings = Vec::new();
     if let Some(why) = &flipped.unrecorded {
-        warnings.push(format!("the flip holds, but it is not in the history: {why}"));
+        warnings.push(format!("the flip is done, but it is not in the history: {why}"));
     }
     if flipped.unreadable_lock {
         warnings.push(format!(
@@ -267,8 +268,8 @@ fn unreachable(dirs: &Dirs, app: &str, flipped: &Flipped) -> Option<String> {
     let address = address(&group, &flipped.to)?;
     let why = probe(address).err()?;
     Some(format!(
-        "slot {:?} takes no connections at {address} ({why}): its requests fail until it does; \
-         the way back is: slotctl flip {app} {}",
+        "slot {:?} takes no connections at {address} ({why}): its requests fail until it does. \
+         To go back: slotctl flip {app} {}",
         flipped.to, flipped.from
     ))
 }

@@ -12,15 +12,16 @@ use mod_slot::state::history::Entry;
 use serde::Serialize;
 
 pub(crate) const HELP: &str = "\
-The newest change is the last. Text has local times, JSON has UTC.
+The newest change comes last. Times are local in text, and UTC in JSON.
 
 Examples:
   slotctl history
   slotctl history app -n 5
 
-JSON: {\"app\", \"entries\": [{\"time\", \"action\", \"from\", \"to\", \"generation\", \"uid\", \"user\",
-\"sudo_user\", \"reason\", \"counted\": {\"segment\", \"slots\": {\"NAME\": {\"requests\", \"5xx\"}}}}], \"warnings\": []}; the
-last four only if they are known; counted is what each slot had counted at the change";
+JSON: {\"app\", \"entries\": [{\"time\", \"action\", \"from\", \"to\", \"generation\", \"uid\", \"user\", \
+\"sudo_user\", \"reason\", \"counted\": {\"segment\", \"slots\": {\"NAME\": {\"requests\", \"5xx\"}}}}], \
+\"warnings\": []}; user, sudo_user, reason and counted are left out if unknown; counted has the \
+requests that each slot had finished at the change";
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -56,7 +57,7 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
     let text = if format == Format::Json {
         render::json(&Report { app: &app, entries, warnings: &warnings })
     } else if entries.is_empty() {
-        format!("{app}: no change is recorded\n")
+        format!("{app}: the history is empty\n")
     } else {
         table(entries)
     };

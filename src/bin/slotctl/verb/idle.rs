@@ -10,17 +10,17 @@ use mod_slot::state::Dirs;
 use serde::Serialize;
 
 pub(crate) const HELP: &str = "\
-The idle slot is the one that is not active. If there are several, name one of them yourself:
-idle lists them in its error and exits with 2, or prints them with --all, one per line. address
-and docroot are null until Apache has been started after the boot.
+The idle slot is the one that is not active. If there are several, idle lists them in its error \
+and exits with 2; with --all it prints them, one per line. address and docroot are null if \
+SlotRuntimeDir has no file of the group, as before Apache's first start after the boot.
 
 Examples:
   slotctl idle app
   rsync -a release/ \"$(slotctl idle app --json | jq -r .docroot)/\"
   slotctl flip app \"$(slotctl idle app)\" --check
 
-JSON: {\"app\", \"slot\", \"address\", \"docroot\", \"generation\", \"warnings\": []}; with --all {\"app\",
-\"generation\", \"slots\": [{\"slot\", \"address\", \"docroot\"}], \"warnings\": []}; generation is null if
+JSON: {\"app\", \"slot\", \"address\", \"docroot\", \"generation\", \"warnings\": []}; with --all {\"app\", \
+\"generation\", \"slots\": [{\"slot\", \"address\", \"docroot\"}], \"warnings\": []}; generation is null if \
 Apache reads no control file";
 
 /// The arguments.

@@ -29,7 +29,7 @@ struct Listed {
 ///
 /// # Errors
 ///
-/// There is none.
+/// There is no group.
 pub(crate) fn run(dirs: &Dirs, format: Format) -> Result<Answer, Failure> {
     let Seen { groups, warnings, failures } = look(dirs, None, Detail::Counts)?;
     let text = if format == Format::Json && !groups.is_empty() {

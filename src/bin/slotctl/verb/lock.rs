@@ -14,16 +14,16 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 pub(crate) const HELP: &str = "\
-While the lock holds, only you can flip APP. Other people's flips exit with 5, and say who
-locked it, since when and why. To renew the lock, lock again. With sudo, SUDO_USER is the
-person. A lock does not stop changes that Apache makes at its start. DURATION is 30, 30s, 5m,
-5min, 1h.
+While the lock lasts, only you can flip APP. Other users' flips exit with 5, and say who \
+locked it, since when and why. To renew the lock, lock again. With sudo, the lock belongs to \
+SUDO_USER. A lock does not stop changes that Apache makes at its start. DURATION is a number of \
+seconds, or has units: 30, 30s, 5m, 5min, 1h, 500ms.
 
 Examples:
   slotctl lock app --reason 'migrating the database' --for 2h
   slotctl unlock app
 
-JSON: {\"app\", \"changed\", \"locked\": {\"uid\", \"user\", \"sudo_user\", \"reason\", \"since\", \"until\"},
+JSON: {\"app\", \"changed\", \"locked\": {\"uid\", \"user\", \"sudo_user\", \"reason\", \"since\", \"until\"}, \
 \"warnings\": []}";
 
 /// The arguments.
@@ -37,7 +37,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TEXT", value_parser = reason)]
     pub(crate) reason: Option<OsString>,
 
-    /// How long the lock holds; without it, until it is unlocked
+    /// How long the lock lasts; without it, until it is unlocked
     #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) length: Option<Duration>,
 }

@@ -15,9 +15,9 @@ use std::fmt::Display;
 use std::time::Duration;
 
 pub(crate) const HELP: &str = "\
-Status prints - for what you may not read. REQUESTS, 4XX and 5XX count since Apache created the
-counts, usually at its first start after the boot. SINCE FLIP counts since the last change of
-the active slot; it is - before the first flip, if you may not read the history, or if the
+A - stands for a value that is unknown, or that you may not read. REQUESTS, 4XX and 5XX count since Apache created \
+the counts, usually at its first start after the boot. SINCE FLIP counts since the last change \
+of the active slot; it is - before the first flip, if you may not read the history, or if the \
 counts were created after the flip.
 
 Examples:
@@ -25,12 +25,13 @@ Examples:
   slotctl status app --requests           the requests in flight, oldest first
   slotctl status app --json | jq '.groups[].slots[] | select(.active)'
 
-JSON: {\"groups\": [{\"app\", \"active\", \"generation\", \"since\", \"by\": {\"uid\", \"user\", \"sudo_user\"},
-\"reason\", \"started\", \"running\", \"pid\", \"default\", \"operator\", \"slots\": [{\"name\", \"active\",
-\"address\", \"docroot\", \"in_flight\", \"requests\", \"classes\", \"micros\", \"since_flip\": {\"requests\",
-\"5xx\"}}], \"locked\": {\"uid\", \"user\", \"sudo_user\", \"reason\", \"since\", \"until\"}, \"in_flight\":
-{\"listed\": [{\"slot\", \"pid\", \"age_ms\", \"method\", \"path\"}], \"unlisted\"}, \"notes\": [], \"warnings\":
-[]}]}; null means none, or unknown; in_flight is null without --requests";
+JSON: {\"groups\": [{\"app\", \"active\", \"generation\", \"since\", \"by\": {\"uid\", \"user\", \"sudo_user\"}, \
+\"reason\", \"started\", \"running\", \"pid\", \"default\", \"operator\", \"slots\": [{\"name\", \"active\", \
+\"address\", \"docroot\", \"in_flight\", \"requests\", \"classes\": {\"1xx\", \"2xx\", \"3xx\", \"4xx\", \"5xx\", \
+\"other\"}, \"micros\", \"since_flip\": {\"requests\", \"5xx\"}}], \"locked\": {\"uid\", \"user\", \"sudo_user\", \
+\"reason\", \"since\", \"until\"}, \"in_flight\": {\"listed\": [{\"slot\", \"pid\", \"age_ms\", \"method\", \
+\"path\"}], \"unlisted\"}, \"notes\": [], \"warnings\": []}]}; null means none, or unknown; in_flight is \
+null without --requests";
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -54,7 +55,7 @@ pub(super) struct Groups<T> {
 ///
 /// # Errors
 ///
-/// There is no group.
+/// There is no group. A group that cannot be read is a failure in the answer.
 pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Failure> {
     let detail = if args.requests { Detail::Requests } else { Detail::Counts };
     let Seen { groups, warnings, failures } = look(dirs, args.app.as_deref(), detail)?;
@@ -184,8 +185,8 @@ fn requests_text(in_flight: &InFlight) -> String {
     match (in_flight.listed.len(), in_flight.unlisted) {
         (0, 0) => "  no request is in flight\n".into(),
         (_, 0) => table.to_string(),
-        (0, more) => format!("  {more} in flight, of which none is noted\n"),
-        (_, more) => format!("{table}  and {more} more, which are not noted\n"),
+        (0, more) => format!("  {more} in flight, and Apache has noted none of them\n"),
+        (_, more) => format!("{table}  and {more} more, which Apache has not noted\n"),
     }
 }
 
@@ -193,6 +194,7 @@ fn requests_text(in_flight: &InFlight) -> String {
 pub(super) fn sample() -> serde_json::Value {
     use mod_slot::ops::requests::Request;
     use mod_slot::ops::status::By;
+    use mod_slot::state::counts::CLASSES;
     use mod_slot::state::history::Totals;
     let text = String::new;
     let slot = Slot {
@@ -202,8 +204,7 @@ pub(super) fn sample() -> serde_json::Value {
         docroot: None,
         in_flight: None,
         requests: None,
-        // The help does not list the classes: their keys are those of HTTP.
-        classes: None,
+        classes: Some([0; CLASSES].into()),
         micros: None,
         since_flip: Some(Totals { requests: 1, server_errors: 0 }),
     };

@@ -11,7 +11,7 @@ use mod_slot::ops::lock::{self, Whose};
 use mod_slot::state::Dirs;
 
 pub(crate) const HELP: &str = "\
-You can remove your own lock. Only root can remove the lock of another user, with --force. If
+You can remove your own lock. Only root can remove the lock of another user, with --force. If \
 there is no lock, unlock changes nothing and exits with 0.
 
 Examples:

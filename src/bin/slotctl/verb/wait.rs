@@ -13,17 +13,17 @@ use mod_slot::state::Dirs;
 use serde::Serialize;
 
 pub(crate) const HELP: &str = "\
-For scripts that run beside a flip: wait changes nothing, and waits for what others do. Unlike
-drain, --for=drained also waits for the flip away from SLOT. When the time is over, wait exits
-with 124. Without --timeout it waits as long as necessary. DURATION is 30, 30s, 5m, 5min,
-1h, 500ms.
+For scripts that run beside a flip: wait changes nothing, and waits for what others do. Unlike \
+drain, --for=drained also waits for the flip away from SLOT. When the time is over, wait exits \
+with 124. Without --timeout it waits without limit. DURATION is a number of seconds, or has \
+units: 30, 30s, 5m, 5min, 1h, 500ms.
 
 Examples:
   slotctl wait app green --for=active --timeout 1h
   slotctl wait app blue --for=drained && systemctl stop blue
 
-JSON: {\"app\", \"slot\", \"for\", \"in_flight\", \"took_ms\", \"done\", \"warnings\": []}; in_flight is null with
---for=active";
+JSON: {\"app\", \"slot\", \"for\", \"in_flight\", \"took_ms\", \"done\", \"warnings\": []}; in_flight is null \
+with --for=active";
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
