@@ -1,5 +1,4 @@
-//! Writes the man pages and the completions of shells: `slotctl generate DIR`, in a build with the
-//! feature `man` alone.
+//! Writes man pages and shell completions: `slotctl generate DIR`, only in a build with the feature `man`.
 
 use crate::args::{Args, EXAMPLES};
 use crate::failure::{EXIT_CODES, Failure};
@@ -8,24 +7,25 @@ use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
+use mod_slot::ops::error::Error;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 const SECTION: &str = "8";
 
-/// The date of this version of the pages.
+/// The date in the pages: constant, so that builds are reproducible.
 const DATE: &str = "2026-11-27";
 
 const FILES: [(&str, &str); 5] = [
+    ("SlotStateDir/APP.slot", "The control file: the active slot. Apache's processes map it."),
+    ("SlotStateDir/APP.history", "The changes, one line of JSON each."),
     (
-        "SlotStateDir/GROUP.slot",
-        "The control file: the recorded slot, which Apache's processes map.",
+        "SlotStateDir/APP.lock",
+        "The lock of slotctl lock, and the lock that writers of the control file take.",
     ),
-    ("SlotStateDir/GROUP.history", "The changes, one line of JSON each."),
-    ("SlotStateDir/GROUP.lock", "The writers' lock, and an operator's lock."),
-    ("SlotRuntimeDir/GROUP.json", "What the configuration says of the slots, written by Apache."),
-    ("SlotRuntimeDir/GROUP.counts", "The counts of requests."),
+    ("SlotRuntimeDir/APP.json", "The configuration of the slots, written by Apache at its start."),
+    ("SlotRuntimeDir/APP.counts", "The counts of requests, written by Apache's processes."),
 ];
 
 /// Writes the files, if the command line asks for them.
@@ -35,20 +35,22 @@ pub(crate) fn asked() -> Option<Result<Answer, Failure>> {
         return None;
     }
     let dir = PathBuf::from(words.next()?);
-    Some(generate(&dir).map(|()| Answer::default()).map_err(Failure::Output))
+    let failure = |source| Error::System { path: dir.clone(), source }.into();
+    Some(generate(&dir).map(|()| Answer::default()).map_err(failure))
 }
 
 fn generate(dir: &Path) -> io::Result<()> {
-    // A page for `help` would say nothing.
+    // Without a page for the verb `help`, which would say nothing.
     let mut slotctl = Args::command().disable_help_subcommand(true);
     slotctl.build();
     let (man, completions) = (dir.join("man"), dir.join("completions"));
     fs::create_dir_all(&man)?;
     fs::create_dir_all(&completions)?;
-    fs::write(man.join(format!("slotctl.{SECTION}")), page(&slotctl, None)?)?;
+    fs::write(man.join(format!("slotctl.{SECTION}")), page(slotctl.clone())?)?;
     for verb in slotctl.get_subcommands() {
         let name = format!("slotctl-{}", verb.get_name());
-        fs::write(man.join(format!("{name}.{SECTION}")), page(verb, Some(name))?)?;
+        let path = man.join(format!("{name}.{SECTION}"));
+        fs::write(path, page(verb.clone().display_name(name))?)?;
     }
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
         clap_complete::generate_to(shell, &mut Args::command(), "slotctl", &completions)?;
@@ -56,14 +58,14 @@ fn generate(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The page of slotctl, or of a verb, which has a name of its own.
-fn page(command: &Command, name: Option<String>) -> io::Result<Vec<u8>> {
-    let is_verb = name.is_some();
-    let mut command = command.clone();
-    let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-    if let Some(name) = name {
-        command = command.display_name(name);
-    }
+/// Renders the page of slotctl or of a verb.
+fn page(command: Command) -> io::Result<Vec<u8>> {
+    let is_verb = !command.has_subcommands();
+    let help = match is_verb {
+        true => command.get_after_help().map(ToString::to_string).unwrap_or_default(),
+        false => EXAMPLES.into(),
+    };
+    let (text, examples, json) = parts(&help);
     let source = format!("mod_slot {}", env!("CARGO_PKG_VERSION"));
     let man =
         Man::new(command).section(SECTION).date(DATE).source(source).manual("Apache HTTP Server");
@@ -71,29 +73,23 @@ fn page(command: &Command, name: Option<String>) -> io::Result<Vec<u8>> {
     man.render_title(&mut page)?;
     man.render_name_section(&mut page)?;
     man.render_synopsis_section(&mut page)?;
-    let (text, examples, json) = if is_verb { parts(&help) } else { ("", examples(EXAMPLES), "") };
-    let mut more = Roff::new();
-    if !text.is_empty() {
-        section(&mut more, "DESCRIPTION", text);
-        more.to_writer(&mut page)?;
-        more = Roff::new();
-    }
+    let mut description = Roff::new();
+    section(&mut description, "DESCRIPTION", text);
+    description.to_writer(&mut page)?;
     man.render_options_section(&mut page)?;
     if !is_verb {
         man.render_subcommands_section(&mut page)?;
-        literal(&mut more, "EXIT STATUS", EXIT_CODES.split_once('\n').map_or("", |(_, rows)| rows));
-        more.control("SH", ["FILES"]);
-        for (path, text) in FILES {
-            more.control("TP", []).text([bold(path)]).text([roman(text)]);
-        }
+    }
+    let mut more = Roff::new();
+    literal(&mut more, "EXIT STATUS", EXIT_CODES.split_once('\n').map_or("", |(_, rows)| rows));
+    more.control("SH", ["FILES"]);
+    for (path, text) in FILES {
+        more.control("TP", []).text([bold(path)]).text([roman(text)]);
     }
     literal(&mut more, "EXAMPLES", examples);
-    if !json.is_empty() {
-        section(&mut more, "JSON", json);
-    }
-    more.control("SH", ["SEE ALSO"]);
+    section(&mut more, "JSON", json);
     let also = if is_verb { "(8), apachectl(8)" } else { "-VERB(8), apachectl(8)" };
-    more.text([bold("slotctl"), roman(also)]);
+    more.control("SH", ["SEE ALSO"]).text([bold("slotctl"), roman(also)]);
     more.to_writer(&mut page)?;
     Ok(page)
 }
@@ -105,22 +101,18 @@ fn parts(help: &str) -> (&str, &str, &str) {
     (text.trim(), examples.trim_end(), json.trim())
 }
 
-fn examples(text: &'static str) -> &'static str {
-    parts(text).1
-}
-
-/// A section of paragraphs.
+/// Adds a section of paragraphs; without text, adds nothing.
 fn section(roff: &mut Roff, head: &str, text: &str) {
-    roff.control("SH", [head]);
-    for (n, paragraph) in text.split("\n\n").enumerate() {
-        if n > 0 {
-            roff.control("PP", []);
-        }
-        roff.text([roman(paragraph.replace('\n', " "))]);
+    for (n, paragraph) in text.split("\n\n").filter(|text| !text.is_empty()).enumerate() {
+        match n {
+            0 => roff.control("SH", [head]),
+            _ => roff.control("PP", []),
+        };
+        roff.text([roman(paragraph)]);
     }
 }
 
-/// A section whose lines stay as they are.
+/// Adds a section whose lines are not filled.
 fn literal(roff: &mut Roff, head: &str, text: &str) {
     roff.control("SH", [head]).control("nf", []);
     for line in text.lines() {
@@ -134,23 +126,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_verb_has_a_page_with_its_examples() {
+    fn each_verb_has_a_page_with_its_sections() {
         let dir = tempfile::tempdir().unwrap();
         generate(dir.path()).unwrap();
-        let page = |name: &str| {
-            fs::read_to_string(dir.path().join("man").join(name))
-                .unwrap_or_else(|e| panic!("{name}: {e}"))
+        let sections = |name: &str| {
+            let page = fs::read_to_string(dir.path().join("man").join(name)).unwrap_or_default();
+            let heads = page.lines().filter_map(|line| line.strip_prefix(".SH "));
+            heads.map(|head| head.trim_matches('"').to_owned()).collect::<Vec<_>>()
         };
-        for verb in Args::command().get_subcommands() {
-            let text = page(&format!("slotctl-{}.8", verb.get_name()));
-            for part in ["NAME", "SYNOPSIS", "OPTIONS", "EXAMPLES", "JSON"] {
-                assert!(text.contains(&format!(".SH {part}")), "{text}");
+        let verbs = Args::command();
+        let verbs = verbs.get_subcommands().map(|verb| format!("slotctl-{}.8", verb.get_name()));
+        for name in verbs.chain(["slotctl.8".into()]) {
+            let sections = sections(&name);
+            for head in ["NAME", "SYNOPSIS", "OPTIONS", "EXIT STATUS", "FILES", "EXAMPLES"] {
+                assert!(sections.iter().any(|section| section == head), "{name}: {sections:?}");
             }
-        }
-        let main = page("slotctl.8");
-        for part in ["EXIT STATUS", "FILES", "EXAMPLES"] {
-            let (quoted, plain) = (format!(".SH \"{part}\""), format!(".SH {part}"));
-            assert!(main.contains(&quoted) || main.contains(&plain), "{main}");
         }
         for shell in ["slotctl.bash", "_slotctl", "slotctl.fish"] {
             assert!(dir.path().join("completions").join(shell).exists(), "{shell}");
