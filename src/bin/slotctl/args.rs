@@ -1,4 +1,4 @@
-//! The arguments of slotctl before and around its verbs.
+//! The arguments of slotctl that are the same for all verbs.
 
 use crate::failure::EXIT_CODES;
 use crate::render::Format;
@@ -52,12 +52,12 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// The directories.
+    /// Returns the directories of the files.
     pub(crate) fn dirs(&self) -> Dirs {
         Dirs { state: self.state_dir.clone(), runtime: self.runtime_dir.clone() }
     }
 
-    /// The form of the answer.
+    /// Returns the form of the answer.
     pub(crate) fn format(&self) -> Format {
         if self.json { Format::Json } else { Format::Text }
     }

@@ -3,9 +3,6 @@
 use jiff::SignedDuration;
 use std::time::Duration;
 
-/// Examples, for the error message.
-pub(crate) const FORMS: &str = "30, 30s, 5m, 5min, 1h or 500ms";
-
 /// Parses `30` (seconds), or numbers with their units: `30s`, `5m`, `5min`, `1h`, `500ms`, `1h 30m`.
 /// The forms of httpd's own directives are among them.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
@@ -18,7 +15,7 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
             None => text.parse::<SignedDuration>().ok().and_then(|d| Duration::try_from(d).ok()),
         },
     };
-    let known = parsed.ok_or_else(|| format!("write it as in {FORMS}"))?;
+    let known = parsed.ok_or("write it as in 30, 30s, 5m, 5min, 1h or 500ms")?;
     if known > YEAR { Err("a year is the longest".into()) } else { Ok(known) }
 }
 

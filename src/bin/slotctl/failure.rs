@@ -153,7 +153,7 @@ impl Failure {
         matches!(self, Self::Core(error) if core(error) == NO_STATE)
     }
 
-    /// Its row of [`EXIT_CODES`].
+    /// Returns its code in [`EXIT_CODES`].
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Core(error) => core(error),

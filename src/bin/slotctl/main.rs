@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs the verb; again while it finds no group because Apache is in the middle of its first start.
+/// Runs the verb. Repeats it while it finds no group and Apache is in its first start, which creates the group.
 fn run_when_started(args: &Args) -> Result<Answer, Failure> {
     loop {
         match verb::run(&args.verb, &args.dirs(), args.format()) {

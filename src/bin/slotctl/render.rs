@@ -44,7 +44,7 @@ fn is_command(c: char) -> bool {
         || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// One line of JSON, in which every character that a terminal would obey is escaped.
+/// Renders one line of JSON, and escapes every character that a terminal would obey.
 pub(crate) fn json(value: &impl Serialize) -> String {
     let json = serde_json::to_string(value).expect("strings and numbers make JSON");
     let mut line = String::with_capacity(json.len() + 1);

@@ -8,7 +8,7 @@ use mod_slot::state::Dirs;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-/// The failure of a wait that timed out; `None` if the slots are drained.
+/// Returns the failure of a wait that timed out; `None` if the slots are drained.
 pub(crate) fn undrained(app: &str, slots: &[String], waited: &Waited) -> Option<Failure> {
     let Waited { in_flight, took, done } = *waited;
     let slots = slots.to_vec();
@@ -40,7 +40,7 @@ pub(crate) fn drain(
     waited
 }
 
-/// The line that says so; empty if the wait timed out.
+/// Reports drained slots in one line; returns an empty text if the wait timed out.
 pub(crate) fn line(app: &str, slots: &[String], waited: &Waited) -> String {
     let is = if slots.len() == 1 { "is" } else { "are" };
     let took = render::duration(waited.took);
@@ -50,7 +50,7 @@ pub(crate) fn line(app: &str, slots: &[String], waited: &Waited) -> String {
     }
 }
 
-/// The milliseconds, for JSON.
+/// Converts a duration to milliseconds, for JSON.
 pub(crate) fn millis(took: Duration) -> u64 {
     u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
 }

@@ -207,8 +207,7 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
-    /// The words behind each `slotctl` of a sentence, up to the next that is neither a verb, nor an
-    /// argument, nor an option.
+    /// Finds the words after each `slotctl` in a sentence, up to the next punctuation mark.
     fn commands(sentence: &str) -> Vec<Vec<&str>> {
         sentence
             .split("slotctl ")
@@ -227,7 +226,7 @@ mod tests {
         for (words, sentence) in VERBS.iter().chain(OPTIONS) {
             for command in commands(sentence) {
                 let Some(verb) = slotctl.find_subcommand(command[0]) else {
-                    // Where slotctl is the subject, and not a command.
+                    // Here slotctl is the subject of the sentence.
                     let subject = ["installs", "stops", "starts", "sends", "cannot", "has", "asks"];
                     assert!(
                         command[0] == "--version" || subject.contains(&command[0]),

@@ -57,7 +57,7 @@ struct Drained<'a> {
 ///
 /// # Errors
 ///
-/// [`Failure`]; the active slot is one.
+/// [`Failure`], for example if the slot is active.
 pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Failure> {
     let (app, slot) = names::target(dirs, args.app.as_deref(), args.slot.as_deref(), Asker::Drain)?;
     let slot = match slot {

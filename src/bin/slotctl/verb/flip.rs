@@ -58,7 +58,7 @@ pub(crate) struct Args {
     pub(crate) slot: Option<String>,
 
     /// Why, for the history
-    // In any encoding: a flip in need must not fail on an umlaut.
+    // In any encoding, because an urgent flip must not fail on an umlaut.
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<OsString>,
 
@@ -88,7 +88,7 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// How long to wait for the slot that was left, if at all.
+    /// Returns how long to wait for the drain; `None` without `--wait`.
     fn patience(&self) -> Option<Duration> {
         self.drain_timeout.or(self.wait.then_some(Duration::from_secs(60)))
     }
@@ -125,7 +125,7 @@ struct Drained {
 ///
 /// # Errors
 ///
-/// [`Failure`]; then nothing is changed.
+/// [`Failure`]; then nothing is changed, or the change was taken back.
 pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Failure> {
     let (app, mut slot) =
         names::target(dirs, args.app.as_deref(), args.slot.as_deref(), Asker::Flip)?;
@@ -172,8 +172,8 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
     Ok(answer)
 }
 
-/// Drains the slot that was left. If the flip changed nothing, it may repeat one whose answer was lost: then
-/// drains all other slots.
+/// Waits for the drain of the slot that was left; of all other slots if the flip changed nothing, because it
+/// may repeat a flip whose answer was lost.
 fn drain_left(
     dirs: &Dirs,
     app: &str,

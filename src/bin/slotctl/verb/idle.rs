@@ -62,7 +62,7 @@ struct IdleSlot {
     docroot: Option<String>,
 }
 
-/// Prints the name of the idle slot, or what is known of it as JSON; with `--all`, of every idle slot.
+/// Prints the name of the idle slot, with its address and docroot in JSON; with `--all`, of every idle slot.
 ///
 /// # Errors
 ///

@@ -87,7 +87,7 @@ pub(super) fn answer(
     Answer { text, warnings, ..Answer::default() }
 }
 
-/// As in "locked by alice since … until …: release night".
+/// Describes a lock, as in "locked by alice since … until …: release night".
 pub(super) fn shown(lock: &Lock) -> String {
     let local = |time: jiff::Timestamp| render::local_time(&time.to_string());
     let mut text = format!("locked by {} since {}", lock.actor, local(lock.since));

@@ -6,7 +6,7 @@ use clap::CommandFactory;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
-/// The keys of the JSON shapes in a help text, in the order of the text.
+/// Finds the JSON shapes in a help text, in its order.
 fn shapes(help: &str) -> Vec<Value> {
     let (_, rest) = help.split_once("JSON: ").expect("the help shows JSON");
     let (mut shapes, mut depth, mut start) = (Vec::new(), 0, 0);
@@ -30,7 +30,7 @@ fn shapes(help: &str) -> Vec<Value> {
     shapes
 }
 
-/// `{"app", "slots": []}` is short for `{"app": null, "slots": []}`.
+/// Parses a shape: `{"app", "slots": []}` is short for `{"app": null, "slots": []}`.
 fn parse(shape: &str) -> Value {
     let mut json = String::new();
     let mut parts = shape.split('"');
@@ -42,7 +42,7 @@ fn parse(shape: &str) -> Value {
     serde_json::from_str(&json).unwrap_or_else(|e| panic!("{json}: {e}"))
 }
 
-/// Fails unless both have the same keys; a shape that says nothing of a value allows any.
+/// Fails unless a value has exactly the keys of its shape; `null` stands for any text, number or null.
 fn assert_same(shape: &Value, value: &Value, at: &str) {
     match (shape, value) {
         (Value::Object(shape), Value::Object(value)) => {
