@@ -3,7 +3,7 @@
 use crate::args::{Args, EXAMPLES};
 use crate::failure::{EXIT_CODES, Failure};
 use crate::output::Answer;
-use clap::{Command, CommandFactory};
+use clap::{Arg, Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
@@ -59,8 +59,12 @@ fn generate(dir: &Path) -> io::Result<()> {
 }
 
 /// Renders the page of slotctl or of a verb.
-fn page(command: Command) -> io::Result<Vec<u8>> {
+fn page(mut command: Command) -> io::Result<String> {
     let is_verb = !command.has_subcommands();
+    // clap_mangen's own synopsis leaves out the values of options, and its options leave out aliases.
+    let usage = command.render_usage().to_string();
+    let usage = usage.trim_start_matches("Usage: ").to_owned();
+    let command = command.override_usage(usage).mut_args(show_aliases);
     let help = match is_verb {
         true => command.get_after_help().map(ToString::to_string).unwrap_or_default(),
         false => EXAMPLES.into(),
@@ -91,7 +95,20 @@ fn page(command: Command) -> io::Result<Vec<u8>> {
     let also = if is_verb { "(8), apachectl(8)" } else { "-VERB(8), apachectl(8)" };
     more.control("SH", ["SEE ALSO"]).text([bold("slotctl"), roman(also)]);
     more.to_writer(&mut page)?;
-    Ok(page)
+    // An empty line between two breaks, before possible values: mandoc warns, and a space is enough.
+    Ok(String::from_utf8_lossy(&page).replace(".br\n\n.br\n", ".sp\n"))
+}
+
+/// Adds the aliases of an option to its help.
+fn show_aliases(option: Arg) -> Arg {
+    let aliases = option.get_visible_aliases().unwrap_or_default().join(", --");
+    match option.get_help() {
+        Some(help) if !aliases.is_empty() => {
+            let help = format!("{help} [alias: --{aliases}]");
+            option.help(help)
+        }
+        _ => option,
+    }
 }
 
 /// Splits the help of a verb into its text, its examples and its JSON.
@@ -145,5 +162,14 @@ mod tests {
         for shell in ["slotctl.bash", "_slotctl", "slotctl.fish"] {
             assert!(dir.path().join("completions").join(shell).exists(), "{shell}");
         }
+    }
+
+    #[test]
+    fn a_page_shows_values_in_the_synopsis_and_aliases_of_options() {
+        let verb = |name| Args::command().find_subcommand(name).unwrap().clone();
+        let plain = |name| page(verb(name)).unwrap().replace('\\', "");
+        assert!(plain("wait").contains("--for <STATE> [APP] [SLOT]"), "{}", plain("wait"));
+        assert!(!plain("wait").contains(".br\n\n"), "{}", plain("wait"));
+        assert!(plain("flip").contains("[alias: --timeout]"), "{}", plain("flip"));
     }
 }
