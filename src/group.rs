@@ -1,11 +1,22 @@
 //! A group and its slots, as they are configured. Apache writes this to `APP.json` at its start, so
 //! that httpd.conf is the only source and slotctl needs no file of its own.
 
+pub mod health;
+pub mod hook;
+pub mod share;
+pub mod warm;
+pub mod watch;
+mod words;
+
+use health::{Health, Proto};
+use hook::Hook;
 use serde::{Deserialize, Serialize};
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use warm::WarmUp;
+use watch::{AutoRollback, DrainLimits};
 
 /// The version of the file's format.
 pub const VERSION: u32 = 1;
@@ -51,8 +62,35 @@ pub struct Group {
     /// The count segment that Apache writes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub segment: Option<Segment>,
+    /// The site that has a route to the group, as its clients know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<Site>,
+    /// `SlotHealthCheck`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    /// `SlotWarmUp`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm: Option<WarmUp>,
+    /// `SlotAutoRollback`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<AutoRollback>,
+    /// `SlotDrain`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<DrainLimits>,
+    /// `SlotHook`, in the order of the configuration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<Hook>,
     /// The slots, in the order of the configuration.
     pub slots: Vec<Slot>,
+}
+
+/// A virtual host, as its clients know it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Site {
+    /// Its `ServerName`, with the port if it is not that of the scheme.
+    pub host: String,
+    /// How clients request it.
+    pub proto: Proto,
 }
 
 /// Identifies a count segment, so that a replaced or truncated one is noticed.
@@ -90,6 +128,20 @@ pub struct Slot {
     /// The directory of its static files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub docroot: Option<String>,
+    /// The systemd unit of its backend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// The members of a `balancer://`, by their URLs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<String>,
+}
+
+impl Slot {
+    /// A slot of only a name, an address and a docroot.
+    pub fn new(name: &str, address: &str, docroot: Option<&str>) -> Self {
+        let (name, address) = (name.to_owned(), address.to_owned());
+        Self { name, address, docroot: docroot.map(str::to_owned), unit: None, members: Vec::new() }
+    }
 }
 
 impl Group {
@@ -110,6 +162,12 @@ impl Group {
             unlisted: None,
             counted: false,
             segment: None,
+            site: None,
+            health: None,
+            warm: None,
+            rollback: None,
+            drain: None,
+            hooks: Vec::new(),
             slots,
         }
     }
@@ -121,11 +179,19 @@ impl Group {
 
     /// Whether the configured parts of both are the same.
     pub(crate) fn is_configured_as(&self, other: &Self) -> bool {
-        let of = |group: &Self| {
-            let Self { version, app, control, default, operator, slots, .. } = group.clone();
-            (version, app, control, default, operator, slots)
+        let configured = |group: &Self| Self {
+            identity: String::new(),
+            inode: 0,
+            pid: 0,
+            names: 0,
+            serves: None,
+            frozen: None,
+            unlisted: None,
+            counted: false,
+            segment: None,
+            ..group.clone()
         };
-        of(self) == of(other)
+        configured(self) == configured(other)
     }
 
     /// Whether `slot` is configured.

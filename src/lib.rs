@@ -18,6 +18,7 @@
 
 pub mod address;
 pub mod choose;
+pub mod duration;
 pub mod group;
 pub mod lease;
 #[cfg(feature = "module")]

@@ -8,11 +8,13 @@ use std::path::Path;
 use syn::visit::{self, Visit};
 
 /// The layers, and which others each of them may use. The longest path that a file begins with decides.
-const LAYERS: [(&str, &str, &[&str]); 12] = [
+const LAYERS: [(&str, &str, &[&str]); 14] = [
     ("src/name.rs", "pure", &[]),
     ("src/word.rs", "pure", &[]),
     ("src/address.rs", "pure", &[]),
     ("src/group.rs", "pure", &[]),
+    ("src/group/", "pure", &[]),
+    ("src/duration.rs", "pure", &[]),
     ("src/choose.rs", "pure", &[]),
     ("src/sync.rs", "pure", &[]),
     ("src/lease", "lease", &["pure"]),

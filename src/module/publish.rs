@@ -94,10 +94,9 @@ fn publish_counts(dirs: &Dirs, app: &str, identity: u128, room: Room) -> Result<
 
 /// What the configuration says of a group.
 fn wanted(dirs: &Dirs, lines: &GroupLines) -> Wanted {
-    let slot = |slot: &SlotLine| group::Slot {
-        name: slot.name.clone(),
-        address: slot.address.as_ref().map_or_else(|| "-".into(), |address| address.text.clone()),
-        docroot: slot.docroot.clone(),
+    let slot = |slot: &SlotLine| {
+        let address = slot.address.as_ref().map_or("-", |address| &address.text);
+        group::Slot::new(&slot.name, address, slot.docroot.as_deref())
     };
     let default = &lines.slots[lines.default()].name;
     let slots = lines.slots.iter().map(slot).collect();

@@ -34,7 +34,7 @@ impl Place {
     }
 
     fn wanted(&self, app: &str, names: &[&str]) -> Wanted {
-        let slot = |name: &&str| Slot { name: (*name).into(), address: "-".into(), docroot: None };
+        let slot = |name: &&str| Slot::new(name, "-", None);
         let slots = names.iter().map(slot).collect();
         Wanted {
             group: Group::configured(&self.dirs.control(app), app, names[0], slots),

@@ -287,7 +287,7 @@ pub fn publish_control(
     default: &str,
     operator: Option<u32>,
 ) -> Result<Published, FileError> {
-    let slot = |name: &&str| Slot { name: (*name).into(), address: "-".into(), docroot: None };
+    let slot = |name: &&str| Slot::new(name, "-", None);
     let group =
         Group::configured(&dirs.control(app), app, default, names.iter().map(slot).collect());
     let wanted = Wanted { group, operator };

@@ -120,10 +120,8 @@ impl Site {
         slots: &[(&str, &str)],
         identity: u128,
     ) -> group::Group {
-        let slot = |&(name, address): &(&str, &str)| group::Slot {
-            name: name.into(),
-            address: address.into(),
-            docroot: Some(docroot(dirs, name)),
+        let slot = |&(name, address): &(&str, &str)| {
+            group::Slot::new(name, address, Some(&docroot(dirs, name)))
         };
         let configured = slots.iter().map(slot).collect();
         group::Group {

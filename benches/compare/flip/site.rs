@@ -24,10 +24,8 @@ impl Site {
         let backends = backends()?;
         let made = startup::publish_control(&dirs, "app", &SLOTS, SLOTS[0], None);
         let made = made.map_err(|e| e.to_string())?;
-        let slot = |backend: &Backend| group::Slot {
-            name: backend.slot.into(),
-            address: format!("http://{}", backend.address),
-            docroot: None,
+        let slot = |backend: &Backend| {
+            group::Slot::new(backend.slot, &format!("http://{}", backend.address), None)
         };
         let slots = backends.iter().map(slot).collect();
         let group = group::Group {

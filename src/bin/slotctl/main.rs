@@ -7,7 +7,6 @@
 
 mod actor;
 mod args;
-mod duration;
 mod failure;
 #[cfg(feature = "man")]
 mod generate;

@@ -2,10 +2,11 @@
 
 use crate::actor::actor;
 use crate::failure::Failure;
+use crate::names;
 use crate::output::Answer;
 use crate::render::{self, Format};
-use crate::{duration, names};
 use clap::builder::NonEmptyStringValueParser;
+use mod_slot::duration;
 use mod_slot::ops::lock::{self, Done};
 use mod_slot::state::Dirs;
 use mod_slot::state::lock::{Lock, MAX_REASON};

@@ -1,11 +1,15 @@
-//! Durations as arguments.
+//! Durations in directives and arguments.
 
 use jiff::SignedDuration;
 use std::time::Duration;
 
 /// Parses `30` (seconds), or numbers with their units: `30s`, `5m`, `5min`, `1h`, `500ms`, `1h 30m`.
 /// The forms of httpd's own directives are among them.
-pub(crate) fn parse(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+///
+/// A sentence that shows the forms.
+pub fn parse(text: &str) -> Result<Duration, String> {
     const YEAR: Duration = Duration::from_secs(366 * 24 * 60 * 60);
     let parsed = match text.parse() {
         Ok(seconds) => Some(Duration::from_secs(seconds)),
