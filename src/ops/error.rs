@@ -109,7 +109,7 @@ pub enum Error {
         waited: Duration,
     },
     /// Another user has locked the group.
-    #[error("{app:?} is {}: nothing is changed. They unlock it with: slotctl unlock {app}; root can, with --force", locked(.lock))]
+    #[error("{app:?} is {}: nothing is changed. {}", locked(.lock), unlocked(app, .lock))]
     Locked {
         /// The group.
         app: String,
@@ -335,9 +335,22 @@ fn instead(elsewhere: Option<u32>) -> String {
     })
 }
 
+/// Says who can end a lock, and how.
+fn unlocked(app: &str, lock: &Lock) -> String {
+    match lock.automatic {
+        true => format!("When the cause is gone, any operator can unlock it: slotctl unlock {app}"),
+        false => {
+            format!("They unlock it with: slotctl unlock {app}; root can, with --force")
+        }
+    }
+}
+
 /// As in "locked by alice since … until …: release night".
 fn locked(lock: &Lock) -> String {
-    let mut text = format!("locked by {} since {:.0}", lock.actor, lock.since);
+    let mut text = match lock.automatic {
+        true => format!("locked by an automatic rollback since {:.0}", lock.since),
+        false => format!("locked by {} since {:.0}", lock.actor, lock.since),
+    };
     if let Some(until) = lock.until {
         text += &format!(" until {until:.0}");
     }

@@ -11,7 +11,7 @@ use super::view::{View, is_group, open, read_group};
 use crate::group::Group;
 use crate::state::actor::Actor;
 use crate::state::control::PAGE;
-use crate::state::history::{Action, Entry};
+use crate::state::history::{Action, Counted, Entry, Step};
 use crate::state::lock::{self, Content};
 use crate::state::os::{Access, Mapping};
 use crate::state::{Dirs, writer};
@@ -43,6 +43,17 @@ pub struct Flipped {
     pub started: bool,
     /// Whether the lock file's content could not be read; it locked nothing.
     pub unreadable_lock: bool,
+    /// What the slots had counted right after the store; `None` without counts, or if nothing changed.
+    pub counted: Option<Counted>,
+}
+
+/// What a flip is, for the history.
+#[derive(Clone, Debug, Default)]
+pub struct Purpose {
+    /// Whether it undoes the last one.
+    pub is_rollback: bool,
+    /// The step of a deploy that it is.
+    pub step: Option<Step>,
 }
 
 impl Flipped {
@@ -72,6 +83,22 @@ pub fn flip(
     slot: Option<&str>,
     conditions: &Conditions,
     actor: impl Deref<Target = Actor>,
+) -> Result<Flipped, Error> {
+    flip_for(dirs, app, slot, conditions, actor, Purpose::default())
+}
+
+/// As [`flip`], for another purpose than an operator's flip.
+///
+/// # Errors
+///
+/// Those of [`flip`].
+pub fn flip_for(
+    dirs: &Dirs,
+    app: &str,
+    slot: Option<&str>,
+    conditions: &Conditions,
+    actor: impl Deref<Target = Actor>,
+    purpose: Purpose,
 ) -> Result<Flipped, Error> {
     // A name that cannot be a group's must not become a path.
     if !is_group(dirs, app)? {
@@ -118,11 +145,23 @@ pub fn flip(
     }
     let generation = word.generation();
     let started = view.group.is_some();
-    let mut flipped = Flipped { from, to, generation, unrecorded: None, started, unreadable_lock };
+    let mut flipped = Flipped {
+        from,
+        to,
+        generation,
+        unrecorded: None,
+        started,
+        unreadable_lock,
+        counted: None,
+    };
     if changed {
         // Before `actor`, which may be slow: requests that end meanwhile count for the new slot's turn.
         let (time, counted) = (writer::now(), totals(dirs, &view));
-        let entry = Entry { counted, ..entry(time, &flipped, &actor) };
+        flipped.counted.clone_from(&counted);
+        let action = if purpose.is_rollback { Action::Rollback } else { Action::Flip };
+        let slots = [&*flipped.from, &*flipped.to];
+        let entry = Entry::of(time, action, slots, flipped.generation, &actor);
+        let entry = Entry { counted, deploy: purpose.step, ..entry };
         let recorded = writer::append(dirs, app, &entry);
         flipped.unrecorded = recorded.err().map(|e| e.to_string());
     }
@@ -158,15 +197,11 @@ fn is_locked(
 ) -> Result<bool, Error> {
     let content = lock::read(lock_file).map_err(|e| refused("read", &dirs.lock(app), e))?;
     match content.in_force(jiff::Timestamp::now()) {
-        Some(lock) if !lock.actor.is(actor) => {
+        Some(lock) if lock.stops(actor) => {
             Err(Error::Locked { app: app.into(), lock: Box::new(lock.clone()) })
         }
         _ => Ok(content == Content::Unreadable),
     }
-}
-
-fn entry(time: String, flipped: &Flipped, actor: &Actor) -> Entry {
-    Entry::of(time, Action::Flip, [&flipped.from, &flipped.to], flipped.generation, actor)
 }
 
 fn refuse_frozen(app: &str, group: Option<&Group>) -> Result<(), Error> {

@@ -55,9 +55,9 @@ pub fn lock(
     change(dirs, app, actor, Action::Lock, |content| {
         let now = Timestamp::now();
         let until = length.and_then(|length| now.checked_add(signed(length)).ok());
-        let mut wanted = Lock { actor: actor.clone(), since: now, until };
+        let mut wanted = Lock { actor: actor.clone(), since: now, until, automatic: false };
         if let Some(old) = content.in_force(now) {
-            if !old.actor.is(actor) {
+            if old.stops(actor) {
                 return Err(Error::Locked { app: app.into(), lock: Box::new(old.clone()) });
             }
             wanted.since = old.since;
@@ -70,7 +70,20 @@ pub fn lock(
     })
 }
 
-/// Removes a lock: one's own, or another user's, as root. Changes nothing if there is none.
+/// Locks `app` after an automatic rollback, for nobody in particular: nobody can flip, and every operator may
+/// unlock. Replaces a lock that is there. `actor` has the cause as its reason.
+///
+/// # Errors
+///
+/// As [`lock()`], except for [`Error::Locked`].
+pub(crate) fn lock_automatically(dirs: &Dirs, app: &str, actor: &Actor) -> Result<Done, Error> {
+    change(dirs, app, actor, Action::Lock, |_| {
+        let since = Timestamp::now();
+        Ok(Some(Some(Lock { actor: actor.clone(), since, until: None, automatic: true })))
+    })
+}
+
+/// Removes a lock: one's own, an automatic one, or another user's, as root. Changes nothing if there is none.
 ///
 /// # Errors
 ///
@@ -79,7 +92,7 @@ pub fn lock(
 pub fn unlock(dirs: &Dirs, app: &str, actor: &Actor, whose: Whose) -> Result<Done, Error> {
     change(dirs, app, actor, Action::Unlock, |content| {
         let in_force = content.in_force(Timestamp::now());
-        let others = in_force.filter(|lock| !lock.actor.is(actor));
+        let others = in_force.filter(|lock| !lock.automatic && !lock.actor.is(actor));
         match (others, content) {
             (Some(lock), _) if whose == Whose::Own => {
                 Err(Error::Locked { app: app.into(), lock: Box::new(lock.clone()) })

@@ -31,6 +31,10 @@ pub(crate) enum Action {
     Lock,
     /// An operator unlocked it. The slot is the same.
     Unlock,
+    /// The last flip was undone, by an operator or by the watch after it.
+    Rollback,
+    /// A step of a deploy. The slot is the same.
+    Deploy,
 }
 
 impl Action {
@@ -41,6 +45,8 @@ impl Action {
             Self::Default => "default",
             Self::Lock => "lock",
             Self::Unlock => "unlock",
+            Self::Rollback => "rollback",
+            Self::Deploy => "deploy",
         }
     }
 }
@@ -50,7 +56,8 @@ impl Action {
 pub struct Entry {
     /// When, RFC 3339 in UTC.
     pub time: String,
-    /// What was done: `flip`, `default`, `lock` or `unlock`; another version may write other words.
+    /// What was done: `flip`, `rollback`, `default`, `lock`, `unlock` or `deploy`; another version may write other
+    /// words.
     pub action: String,
     /// The slot that was active before.
     pub from: String,
@@ -72,6 +79,45 @@ pub struct Entry {
     /// What the slots had counted at the change; `None` without counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counted: Option<Counted>,
+    /// The step of a deploy that this entry records; a flip and a rollback can be one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deploy: Option<Step>,
+}
+
+/// A step of a deploy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Tells the deploy from others of the group.
+    pub id: String,
+    /// The step: `begin`, `prepare`, `start` and so on; `end` is the last.
+    pub step: String,
+    /// How the step went.
+    pub state: StepState,
+    /// The slot that the deploy makes active.
+    pub to: String,
+    /// How long the step took, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub took_ms: Option<u64>,
+    /// What was done, or why the step failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// The last lines that a failed program wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+}
+
+/// How a step of a deploy went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StepState {
+    /// It has begun.
+    Began,
+    /// It is done.
+    Done,
+    /// It had nothing to do.
+    Skipped,
+    /// It failed.
+    Failed,
 }
 
 /// The totals of a group's slots at one moment.
@@ -114,8 +160,8 @@ impl Entry {
     ) -> Self {
         let [from, to] = slots.map(str::to_owned);
         let Actor { uid, user, sudo_user, reason } = who.clone();
-        let (action, counted) = (action.word().into(), None);
-        Self { time, action, from, to, generation, uid, user, sudo_user, reason, counted }
+        let (action, counted, deploy) = (action.word().into(), None, None);
+        Self { time, action, from, to, generation, uid, user, sudo_user, reason, counted, deploy }
     }
 
     /// The author of the change.
@@ -305,6 +351,7 @@ mod tests {
             sudo_user: None,
             reason: None,
             counted: None,
+            deploy: None,
         }
     }
 

@@ -29,9 +29,17 @@ pub struct Lock {
     pub since: Timestamp,
     /// When it ends; `None` if only `unlock` ends it.
     pub until: Option<Timestamp>,
+    /// Whether an automatic rollback made it: then it locks for its own user too, and every operator may remove it.
+    #[serde(default)]
+    pub automatic: bool,
 }
 
 impl Lock {
+    /// Whether it stops this user from flipping.
+    pub fn stops(&self, actor: &Actor) -> bool {
+        self.automatic || !self.actor.is(actor)
+    }
+
     /// Whether its time is over.
     pub fn is_over(&self, now: Timestamp) -> bool {
         self.until.is_some_and(|until| until <= now)
@@ -161,7 +169,7 @@ mod tests {
 
     fn lock(reason: &str) -> Lock {
         let actor = Actor { uid: 7, reason: Some(reason.into()), ..Actor::default() };
-        Lock { actor, since: Timestamp::UNIX_EPOCH, until: None }
+        Lock { actor, since: Timestamp::UNIX_EPOCH, until: None, automatic: false }
     }
 
     #[test]
@@ -228,7 +236,7 @@ mod tests {
         let long = || Some("\u{1}".repeat(100_000));
         let actor = Actor { uid: 7, user: long(), sudo_user: long(), reason: long() };
         let now = Timestamp::now();
-        write(&file, Some(&Lock { actor, since: now, until: Some(now) })).unwrap();
+        write(&file, Some(&Lock { actor, since: now, until: Some(now), automatic: false })).unwrap();
         let Content::Locked(read) = read(&file).unwrap() else { panic!("no lock") };
         assert_eq!(read.actor.reason, Some("\u{1}".repeat(MAX_REASON)));
         assert!(read.is_over(now) && Content::Locked(read).in_force(now).is_none());

@@ -58,6 +58,20 @@ pub(crate) fn share_by_opening(file: &File, range: Range<u64>) -> io::Result<()>
     range_lock(file, libc::F_OFD_SETLK, range, libc::F_RDLCK).map(drop)
 }
 
+/// Tries to lock byte `at` of `file`, which must be open for writing, until no process has this opening of it. A
+/// process that is given the opening has the lock too. The byte need not exist. Returns whether it was free.
+///
+/// # Errors
+///
+/// What `fcntl(2)` said.
+pub(crate) fn hold_by_opening(file: &File, at: u64) -> io::Result<bool> {
+    match range_lock(file, libc::F_OFD_SETLK, at..at + 1, libc::F_WRLCK) {
+        Ok(_) => Ok(true),
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EACCES | libc::EAGAIN)) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
 /// As [`share_by_opening`], until this process ends or closes any opening of the file. A forked process does
 /// not have the lock.
 ///

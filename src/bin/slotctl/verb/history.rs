@@ -105,6 +105,7 @@ pub(super) fn sample() -> serde_json::Value {
         sudo_user: Some(text()),
         reason: Some(text()),
         counted: Some(counted),
+        deploy: None,
     };
     serde_json::to_value(Report { app: "", entries: &[entry], warnings: &[] }).unwrap()
 }

@@ -24,8 +24,8 @@ Examples:
   slotctl lock app --reason 'migrating the database' --for 2h
   slotctl unlock app
 
-JSON: {\"app\", \"changed\", \"locked\": {\"uid\", \"user\", \"sudo_user\", \"reason\", \"since\", \"until\"}, \
-\"warnings\": []}";
+JSON: {\"app\", \"changed\", \"locked\": {\"uid\", \"user\", \"sudo_user\", \"reason\", \"since\", \"until\", \
+\"automatic\"}, \"warnings\": []}";
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -91,7 +91,11 @@ pub(super) fn answer(
 /// Describes a lock, as in "locked by alice since … until …: release night".
 pub(super) fn shown(lock: &Lock) -> String {
     let local = |time: jiff::Timestamp| render::local_time(&time.to_string());
-    let mut text = format!("locked by {} since {}", lock.actor, local(lock.since));
+    let since = local(lock.since);
+    let mut text = match lock.automatic {
+        true => format!("locked by an automatic rollback since {since}"),
+        false => format!("locked by {} since {since}", lock.actor),
+    };
     if let Some(until) = lock.until {
         text += &format!(" until {}", local(until));
     }
@@ -111,7 +115,7 @@ fn reason(text: &str) -> Result<OsString, String> {
 
 #[cfg(test)]
 pub(super) fn sample_lock() -> Lock {
-    Lock { actor: actor(None), since: jiff::Timestamp::UNIX_EPOCH, until: None }
+    Lock { actor: actor(None), since: jiff::Timestamp::UNIX_EPOCH, until: None, automatic: false }
 }
 
 #[cfg(test)]
