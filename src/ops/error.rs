@@ -3,6 +3,7 @@
 use crate::name::meant;
 use crate::state::lock::Lock;
 use crate::state::os::OpenError;
+use crate::state::story::Story;
 use crate::state::trust::Weakness;
 use std::fs;
 use std::io;
@@ -236,6 +237,46 @@ pub enum Error {
         /// Why it can't become active.
         why: String,
     },
+    /// A deploy to another slot was interrupted, and would go on.
+    #[error(
+        "{by} began a deploy of {app:?} to {slot:?}, which was interrupted at the step {step:?}. Finish it with: slotctl          deploy {app} {slot}. Or give it up with: slotctl deploy {app} --abandon"
+    )]
+    Interrupted {
+        /// The group.
+        app: String,
+        /// The slot of that deploy.
+        slot: String,
+        /// Its last step.
+        step: String,
+        /// Who began it.
+        by: String,
+    },
+    /// The slot that a deploy should make active is active.
+    #[error("slot {slot:?} of {app:?} is active already")]
+    AlreadyActive {
+        /// The group.
+        app: String,
+        /// The slot.
+        slot: String,
+    },
+    /// Another deploy runs.
+    #[error("a deploy of {app:?} is under way{}: nothing is changed. To follow it: slotctl status {app}", shown_deploy(.deploy))]
+    Deploying {
+        /// The group.
+        app: String,
+        /// What the history says of it.
+        deploy: Option<Box<Story>>,
+    },
+    /// There is no flip to undo.
+    #[error(
+        "{app:?} cannot be rolled back: {why}. To make another slot active: slotctl flip {app} SLOT"
+    )]
+    NothingToUndo {
+        /// The group.
+        app: String,
+        /// The reason.
+        why: String,
+    },
     /// The group file cannot be understood.
     #[error(
         "{} does not say what is configured ({why}): restart Apache, which writes it again",
@@ -332,6 +373,14 @@ fn no_group(app: &str, groups: &[String]) -> String {
 fn instead(elsewhere: Option<u32>) -> String {
     elsewhere.map_or_else(String::new, |uid| {
         format!("; or, if user {uid} starts Apache, run slotctl as that user")
+    })
+}
+
+/// As in " (alice to green since …, step watch)".
+fn shown_deploy(deploy: &Option<Box<Story>>) -> String {
+    deploy.as_ref().map_or_else(String::new, |story| {
+        let Story { by, to, since, .. } = &**story;
+        format!(" ({by} to {to:?}, since {since}, step {})", story.last_step())
     })
 }
 

@@ -145,15 +145,8 @@ pub fn flip_for(
     }
     let generation = word.generation();
     let started = view.group.is_some();
-    let mut flipped = Flipped {
-        from,
-        to,
-        generation,
-        unrecorded: None,
-        started,
-        unreadable_lock,
-        counted: None,
-    };
+    let mut flipped =
+        Flipped { from, to, generation, unrecorded: None, started, unreadable_lock, counted: None };
     if changed {
         // Before `actor`, which may be slow: requests that end meanwhile count for the new slot's turn.
         let (time, counted) = (writer::now(), totals(dirs, &view));

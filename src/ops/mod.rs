@@ -1,15 +1,19 @@
 //! What an operator can see and do: one file a verb or subject. slotctl calls it, Apache does not.
 
 mod change;
+pub mod deploy;
 pub mod doctor;
 pub mod drain;
 pub mod error;
 pub mod flip;
 pub mod lock;
 pub mod probe;
+pub mod program;
 pub mod requests;
+pub mod rollback;
 #[cfg(all(test, not(loom)))]
 mod starts;
 pub mod status;
 pub mod tally;
+pub mod unit;
 pub mod view;

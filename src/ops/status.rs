@@ -1,6 +1,7 @@
 //! The status of a group: one serialisable snapshot of its slots, counts and last change. It is the JSON of
 //! `slotctl status`.
 
+use super::deploy::record;
 use super::error::Error;
 use super::lock;
 use super::requests::{self, InFlight};
@@ -11,6 +12,7 @@ use crate::group::Group;
 use crate::state::control::Control;
 use crate::state::history::{Counted, Entry, Totals};
 use crate::state::lock::{Content, Lock};
+use crate::state::story::Story;
 use crate::state::{Dirs, counts};
 use jiff::Timestamp;
 use nix::errno::Errno;
@@ -56,12 +58,26 @@ pub struct Status {
     pub slots: Vec<Slot>,
     /// The lock on flips, if there is one that this user may read.
     pub locked: Option<Lock>,
+    /// The last deploy, if this user may read the history.
+    pub deploy: Option<LastDeploy>,
     /// The requests in flight; only with [`Detail::Requests`].
     pub in_flight: Option<InFlight>,
     /// Remarks for an operator.
     pub notes: Vec<String>,
     /// Why nobody can flip.
     pub warnings: Vec<String>,
+}
+
+/// The last deploy.
+#[derive(Debug, Serialize)]
+pub struct LastDeploy {
+    /// What the history says of it.
+    #[serde(flatten)]
+    pub story: Story,
+    /// The step that began last.
+    pub step: String,
+    /// Whether its process runs. A deploy that has no result and does not run has died.
+    pub running: bool,
 }
 
 /// Who made the last change.
@@ -214,6 +230,7 @@ pub fn look(dirs: &Dirs, app: &str, detail: Detail) -> Result<(Status, Option<Er
         operator: group.and_then(|group| group.operator.clone()),
         slots: slots(dirs, app, &seen, last.and_then(|entry| entry.counted))?,
         locked: content.in_force(Timestamp::now()).cloned(),
+        deploy: last_deploy(dirs, app),
         in_flight,
         notes: Vec::new(),
         warnings: view::warnings(dirs, app),
@@ -225,6 +242,13 @@ pub fn look(dirs: &Dirs, app: &str, detail: Detail) -> Result<(Status, Option<Er
         ));
     }
     Ok((status, failure))
+}
+
+/// Finds the last deploy, if this user may read the history.
+fn last_deploy(dirs: &Dirs, app: &str) -> Option<LastDeploy> {
+    let story = record::last(dirs, app).ok()??;
+    let running = story.result.is_none() && record::is_claimed(dirs, app);
+    Some(LastDeploy { step: story.last_step().into(), running, story })
 }
 
 /// Finds the history's entry of the current generation, if this user may read it.

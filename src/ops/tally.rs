@@ -48,7 +48,12 @@ impl Tally {
 
     /// Finished requests, all and those with a server error.
     pub fn totals(&self) -> Totals {
-        Totals { requests: self.requests(), server_errors: self.classes[SERVER_ERRORS] }
+        Totals {
+            requests: self.requests(),
+            server_errors: self.classes[SERVER_ERRORS],
+            failed: 0,
+            aborted: 0,
+        }
     }
 }
 
@@ -305,7 +310,10 @@ mod tests {
         let (read, mapped) = both();
         assert_eq!(read, mapped);
         assert_eq!(read.iter().map(Tally::requests).collect::<Vec<_>>(), [4, 1, 5, 2]);
-        assert_eq!(read[3].totals(), Totals { requests: 2, server_errors: 2 });
+        assert_eq!(
+            read[3].totals(),
+            Totals { requests: 2, server_errors: 2, failed: 0, aborted: 0 }
+        );
         assert_eq!(finished(&file, segment.rows(), &[]), Some(vec![]));
         assert_eq!(finished(&file, 10_000, &slots), None, "it is shorter than that");
     }

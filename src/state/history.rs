@@ -137,6 +137,12 @@ pub struct Totals {
     /// Requests answered with 500 to 599.
     #[serde(rename = "5xx")]
     pub server_errors: u64,
+    /// Those of them that mod_proxy answered with 502, 503 or 504 itself, because the backend did not.
+    #[serde(default)]
+    pub failed: u64,
+    /// Those of them whose client had closed the connection.
+    #[serde(default)]
+    pub aborted: u64,
 }
 
 impl Totals {
@@ -145,6 +151,8 @@ impl Totals {
         Some(Self {
             requests: self.requests.checked_sub(earlier.requests)?,
             server_errors: self.server_errors.checked_sub(earlier.server_errors)?,
+            failed: self.failed.checked_sub(earlier.failed)?,
+            aborted: self.aborted.checked_sub(earlier.aborted)?,
         })
     }
 }

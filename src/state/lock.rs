@@ -236,7 +236,8 @@ mod tests {
         let long = || Some("\u{1}".repeat(100_000));
         let actor = Actor { uid: 7, user: long(), sudo_user: long(), reason: long() };
         let now = Timestamp::now();
-        write(&file, Some(&Lock { actor, since: now, until: Some(now), automatic: false })).unwrap();
+        write(&file, Some(&Lock { actor, since: now, until: Some(now), automatic: false }))
+            .unwrap();
         let Content::Locked(read) = read(&file).unwrap() else { panic!("no lock") };
         assert_eq!(read.actor.reason, Some("\u{1}".repeat(MAX_REASON)));
         assert!(read.is_over(now) && Content::Locked(read).in_force(now).is_none());

@@ -11,7 +11,7 @@ mod wide;
 
 pub use lock::{ByteLock, byte_owner, lock_byte, unlock_byte};
 pub(in crate::state) use lock::{group_bits, range_lock};
-pub(crate) use lock::{is_shared, share_by_opening, share_by_process};
+pub(crate) use lock::{hold_by_opening, is_shared, share_by_opening, share_by_process};
 pub(in crate::state) use mapping::wake;
 pub use mapping::{Mapping, Shared};
 pub use open::{Access, OpenError, open};

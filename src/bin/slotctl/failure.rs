@@ -2,7 +2,9 @@
 
 use crate::render;
 use mod_slot::name::meant;
+use mod_slot::ops::deploy::{Ended, Stopped};
 use mod_slot::ops::error::Error;
+use mod_slot::state::story::Outcome;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,10 +15,12 @@ pub(crate) const USAGE: u8 = 2;
 const ERROR: u8 = 1;
 const UNHEALTHY: u8 = 3;
 const UNDRAINED: u8 = 4;
-const LOCKED: u8 = 5;
+pub(crate) const LOCKED: u8 = 5;
 const NO_STATE: u8 = 7;
 const CONFIGURATION: u8 = 8;
 const PERMISSION: u8 = 77;
+const ROLLED_BACK: u8 = 6;
+const FAILING: u8 = 9;
 const TIMEOUT: u8 = 124;
 
 /// The table, as `slotctl --help` shows it. Codes of later verbs are reserved, so that no code
@@ -32,6 +36,7 @@ Exit codes, of all verbs:
     6  flipped, then rolled back
     7  no such group, or Apache has not started with it
     8  bad configuration
+    9  flipped and failing, not rolled back
    77  no permission
   124  a wait timed out";
 
@@ -142,6 +147,33 @@ pub(crate) enum Failure {
         /// The number of these errors.
         errors: usize,
     },
+    /// The words of an option are wrong.
+    #[error("{0}")]
+    Words(String),
+    /// A deploy stopped before the flip.
+    #[error("the deploy stopped, and nothing is changed: {0}")]
+    Stopped(#[from] Stopped),
+    /// The second process of a deploy stopped before the flip.
+    #[error("{text}")]
+    Remote {
+        /// Its exit code.
+        code: u8,
+        /// Why.
+        text: String,
+    },
+    /// The second process of a deploy could not be started, or died.
+    #[error(
+        "the process that carries the deploy on has ended ({0}). Run slotctl deploy again, which goes on"
+    )]
+    Successor(io::Error),
+    /// A deploy has flipped, and is not simply done.
+    #[error("{}", deployed(.app, .ended))]
+    Deploy {
+        /// The group.
+        app: String,
+        /// How it ended.
+        ended: Box<Ended>,
+    },
     /// The command is done, but its answer could not be written.
     #[error("done, but the answer cannot be written: {0}")]
     Output(io::Error),
@@ -155,14 +187,53 @@ impl Failure {
 
     /// Returns its code in [`EXIT_CODES`].
     pub(crate) fn exit_code(&self) -> ExitCode {
-        ExitCode::from(match self {
-            Self::Core(error) => core(error),
+        ExitCode::from(self.code())
+    }
+
+    /// Returns the number of [`Failure::exit_code`].
+    pub(crate) fn code(&self) -> u8 {
+        match self {
+            Self::Core(error) | Self::Stopped(Stopped::Core(error)) => core(error),
+            Self::Words(_) => USAGE,
+            Self::Stopped(Stopped::Unfit { .. }) => UNHEALTHY,
+            Self::Stopped(Stopped::Interrupted) | Self::Successor(_) => ERROR,
+            Self::Stopped(Stopped::NotDrained { .. }) => TIMEOUT,
+            Self::Remote { code, .. } => *code,
+            Self::Deploy { ended, .. } => match ended.result {
+                Outcome::Done => 0,
+                Outcome::NotDrained => UNDRAINED,
+                Outcome::Undone | Outcome::Kept => ERROR,
+                Outcome::Overtaken => LOCKED,
+                Outcome::RolledBack => ROLLED_BACK,
+                Outcome::Failing => FAILING,
+            },
             Self::Ambiguous { .. } | Self::Unknown { .. } | Self::Idle { .. } => USAGE,
             Self::Unhealthy { .. } | Self::Unchecked { .. } => UNHEALTHY,
             Self::Undrained { .. } | Self::NotActive { .. } => TIMEOUT,
             Self::Left { .. } => UNDRAINED,
             Self::Broken { .. } | Self::Output(_) => ERROR,
-        })
+        }
+    }
+}
+
+/// Says how a deploy ended that has flipped.
+fn deployed(app: &str, ended: &Ended) -> String {
+    let Ended { result, detail, active, .. } = ended;
+    let detail = detail.as_ref().map_or_else(String::new, |detail| format!(": {detail}"));
+    match result {
+        Outcome::Done | Outcome::Undone => format!("{app}: {active} is active{detail}"),
+        Outcome::NotDrained => {
+            format!("{active} of {app} is active, but the slot before is not drained{detail}")
+        }
+        Outcome::Kept => {
+            format!("{active} of {app} is active, and the deploy is not finished{detail}")
+        }
+        Outcome::Overtaken => format!("the deploy of {app} ended: {active} is active{detail}"),
+        Outcome::RolledBack => format!(
+            "{app} was flipped, then rolled back: {active} is active{detail}. {app} is locked; when the cause is gone: \
+             slotctl unlock {app}"
+        ),
+        Outcome::Failing => format!("{active} of {app} is active, and fails{detail}"),
     }
 }
 
@@ -183,12 +254,19 @@ fn no_single_idle(app: &str, idle: &[String]) -> String {
 fn core(error: &Error) -> u8 {
     match error {
         Error::NoGroup { .. } | Error::NoGroups { .. } | Error::NotStarted { .. } => NO_STATE,
-        Error::NoSlot { .. } | Error::Which { .. } | Error::StillActive { .. } => USAGE,
+        Error::NoSlot { .. }
+        | Error::Which { .. }
+        | Error::AlreadyActive { .. }
+        | Error::StillActive { .. } => USAGE,
         Error::Permission { .. }
         | Error::Closed { .. }
         | Error::NotYours { .. }
         | Error::NotOwner { .. } => PERMISSION,
-        Error::Busy { .. } | Error::Locked { .. } | Error::Mismatch { .. } => LOCKED,
+        Error::Busy { .. }
+        | Error::Locked { .. }
+        | Error::Interrupted { .. }
+        | Error::Deploying { .. }
+        | Error::Mismatch { .. } => LOCKED,
         Error::Group { .. } => CONFIGURATION,
         Error::Damaged { .. }
         | Error::Unusable { .. }
@@ -198,6 +276,7 @@ fn core(error: &Error) -> u8 {
         | Error::Frozen { .. }
         | Error::Unlisted { .. }
         | Error::Overtaken { .. }
+        | Error::NothingToUndo { .. }
         | Error::Uncounted { .. }
         | Error::NotDurable { .. }
         | Error::System { .. } => ERROR,

@@ -10,8 +10,11 @@ mod args;
 mod failure;
 #[cfg(feature = "man")]
 mod generate;
+mod interrupt;
+mod live;
 mod names;
 mod output;
+mod progress;
 mod render;
 mod verb;
 mod waiting;
@@ -45,7 +48,7 @@ fn main() -> ExitCode {
 /// Runs the verb. Repeats it while it finds no group and Apache is in its first start, which creates the group.
 fn run_when_started(args: &Args) -> Result<Answer, Failure> {
     loop {
-        match verb::run(&args.verb, &args.dirs(), args.format()) {
+        match verb::run(&args.verb, &args.dirs(), args.ticket(), args.format()) {
             Err(e) if e.is_no_state() && view::is_starting(&args.dirs()) => {
                 thread::sleep(Duration::from_millis(10));
             }

@@ -8,6 +8,8 @@ use mod_slot::state::Dirs;
 /// A verb that takes a group and a slot, for the examples in messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asker {
+    /// `deploy`.
+    Deploy,
     /// `flip`.
     Flip,
     /// `drain`.
@@ -19,6 +21,7 @@ pub(crate) enum Asker {
 impl Asker {
     fn verb(self) -> &'static str {
         match self {
+            Self::Deploy => "deploy",
             Self::Flip => "flip",
             Self::Drain => "drain",
             Self::Wait => "wait",

@@ -18,20 +18,14 @@ const VERBS: &[Row] = &[
         "To make a slot the active one: slotctl flip [APP] [SLOT]. Without SLOT, flip takes the \
          other one of two",
     ),
-    (
-        &["deploy", "publish"],
-        "slotctl installs and starts nothing. Prepare the slot that `slotctl idle` prints, start \
-         its backend, then: slotctl flip [APP] [SLOT] --check",
-    ),
+    (&["publish", "rollout", "ship"], "To make a new release the active one: slotctl deploy [APP]"),
     (
         &["release"],
-        "To release a lock: slotctl unlock [APP]. To release software, prepare the slot that \
-         `slotctl idle` prints, start its backend, then: slotctl flip [APP] [SLOT] --check",
+        "To release a lock: slotctl unlock [APP]. To release software: slotctl deploy [APP]",
     ),
     (
-        &["rollback", "revert", "undo", "back", "unflip"],
-        "To go back, flip to the slot that was active before: slotctl flip [APP] SLOT. Which slot \
-         that was: slotctl history",
+        &["revert", "undo", "back", "unflip"],
+        "To undo the last flip: slotctl rollback [APP]. What was flipped: slotctl history",
     ),
     (
         &["show", "info", "describe", "get"],

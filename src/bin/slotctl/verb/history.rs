@@ -3,25 +3,32 @@
 use crate::failure::Failure;
 use crate::names;
 use crate::output::Answer;
+use crate::progress;
 use crate::render::{self, Align, Format, Table};
 use clap::builder::NonEmptyStringValueParser;
+use jiff::Timestamp;
 use mod_slot::ops::status::author;
 use mod_slot::ops::view;
 use mod_slot::state::Dirs;
-use mod_slot::state::history::Entry;
+use mod_slot::state::history::{Entry, Step};
+use mod_slot::state::story::{Ending, Story, stories};
 use serde::Serialize;
+use std::time::Duration;
 
 pub(crate) const HELP: &str = "\
-The newest change comes last. Times are local in text, and UTC in JSON.
+The newest change comes last. A deploy is one change, with a line for each of its steps. Times are \
+local in text, and UTC in JSON, in which each step is an entry.
 
 Examples:
   slotctl history
   slotctl history app -n 5
 
 JSON: {\"app\", \"entries\": [{\"time\", \"action\", \"from\", \"to\", \"generation\", \"uid\", \"user\", \
-\"sudo_user\", \"reason\", \"counted\": {\"segment\", \"slots\": {\"NAME\": {\"requests\", \"5xx\"}}}}], \
-\"warnings\": []}; user, sudo_user, reason and counted are left out if unknown; counted has the \
-requests that each slot had finished at the change";
+\"sudo_user\", \"reason\", \"counted\": {\"segment\", \"slots\": {\"NAME\": {\"requests\", \"5xx\", \
+\"failed\", \"aborted\"}}}, \"deploy\": {\"id\", \"step\", \"state\", \
+\"to\", \"took_ms\", \"detail\", \"output\"}}], \"warnings\": []}; user, sudo_user, reason, \
+counted and deploy are left out if there are none; counted has the requests that each slot had \
+finished at the change";
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -51,8 +58,7 @@ struct Report<'a> {
 pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Failure> {
     let app = names::group(dirs, args.app.as_deref())?;
     let entries = view::read_history(dirs, &app)?;
-    let last = args.last.unwrap_or(entries.len());
-    let entries = &entries[entries.len().saturating_sub(last)..];
+    let entries = last(&entries, args.last);
     let warnings = view::warnings(dirs, &app);
     let text = if format == Format::Json {
         render::json(&Report { app: &app, entries, warnings: &warnings })
@@ -64,6 +70,27 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
     Ok(Answer { text, warnings, ..Answer::default() })
 }
 
+/// Returns the entries of the last `changes`, or all. A deploy is one change.
+fn last(entries: &[Entry], changes: Option<usize>) -> &[Entry] {
+    let Some(changes) = changes else { return entries };
+    let begins = |entry: &Entry| match &entry.deploy {
+        Some(step) => entries.iter().find(|other| is_of(other, step)).is_some_and(|e| e == entry),
+        None => true,
+    };
+    let begin = entries.iter().enumerate().filter(|(_, entry)| begins(entry)).map(|(at, _)| at);
+    let begins: Vec<_> = begin.collect();
+    match changes.checked_sub(1) {
+        None => &[],
+        Some(back) if back < begins.len() => &entries[begins[begins.len() - 1 - back]..],
+        Some(_) => entries,
+    }
+}
+
+/// Whether an entry belongs to the deploy of a step.
+fn is_of(entry: &Entry, step: &Step) -> bool {
+    entry.deploy.as_ref().is_some_and(|other| other.id == step.id)
+}
+
 fn table(entries: &[Entry]) -> String {
     let mut table = Table::new(&[
         ("WHEN", Align::Left),
@@ -72,7 +99,20 @@ fn table(entries: &[Entry]) -> String {
         ("CHANGE", Align::Left),
         ("REASON", Align::Left),
     ]);
+    let stories = stories(entries);
+    // What follows each row.
+    let mut below = vec![String::new()];
     for entry in entries {
+        let step = entry.deploy.as_ref();
+        if let Some(story) = step.and_then(|step| stories.iter().find(|story| story.id == step.id))
+        {
+            if story.since == entry.time && step.is_some_and(|step| step.step == "begin") {
+                tell(&mut table, story);
+                below.push(steps(story));
+            }
+            continue;
+        }
+        below.push(String::new());
         table.row([
             render::local_time(&entry.time),
             author(entry),
@@ -85,14 +125,52 @@ fn table(entries: &[Entry]) -> String {
             entry.reason.clone().unwrap_or_default(),
         ]);
     }
-    table.to_string()
+    let rows = table.to_string();
+    rows.lines().zip(below).map(|(row, below)| format!("{row}\n{below}")).collect()
+}
+
+/// Adds the row of a deploy.
+fn tell(table: &mut Table, story: &Story) {
+    let took = |ending: &Ending| {
+        let times = (story.since.parse::<Timestamp>().ok(), ending.time.parse::<Timestamp>().ok());
+        let (Some(since), Some(until)) = times else { return String::new() };
+        let took = Duration::try_from(until.duration_since(since)).unwrap_or_default();
+        format!(" ({})", render::duration(took))
+    };
+    let result = match &story.result {
+        Some(ending) => {
+            let detail = ending.detail.as_ref();
+            let detail = detail.map_or_else(String::new, |detail| format!(": {detail}"));
+            format!("{}{}{detail}", ending.result.as_str(), took(ending))
+        }
+        None => format!("at the step {}, or died there", story.last_step()),
+    };
+    table.row([
+        render::local_time(&story.since),
+        story.by.to_string(),
+        story.generation.to_string(),
+        format!("deploy {} -> {}: {result}", story.from, story.to),
+        story.by.reason.clone().unwrap_or_default(),
+    ]);
+}
+
+/// The steps of a deploy, each in a line, with the output of a program that failed.
+fn steps(story: &Story) -> String {
+    let mut text = String::new();
+    for step in &story.steps {
+        text += &format!("  {}\n", render::plain(&progress::ended(step)));
+        for line in step.output.iter().flat_map(|output| output.lines()) {
+            text += &format!("      | {}\n", render::plain(line));
+        }
+    }
+    text
 }
 
 #[cfg(test)]
 pub(super) fn sample() -> serde_json::Value {
     use mod_slot::state::history::{Counted, Totals};
     let text = String::new;
-    let totals = Totals { requests: 1, server_errors: 0 };
+    let totals = Totals { requests: 1, server_errors: 0, failed: 0, aborted: 0 };
     let counted = Counted { segment: text(), slots: [(text(), totals)].into() };
     let entry = Entry {
         time: text(),
@@ -105,7 +183,7 @@ pub(super) fn sample() -> serde_json::Value {
         sudo_user: Some(text()),
         reason: Some(text()),
         counted: Some(counted),
-        deploy: None,
+        deploy: Some(super::deploy::sample_step()),
     };
     serde_json::to_value(Report { app: "", entries: &[entry], warnings: &[] }).unwrap()
 }

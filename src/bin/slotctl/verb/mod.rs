@@ -1,6 +1,7 @@
 //! The verbs: one file each, with its arguments, help text, JSON type and `run`.
 
 mod active;
+mod deploy;
 mod doctor;
 mod drain;
 mod flip;
@@ -13,6 +14,7 @@ mod unlock;
 mod wait;
 
 use crate::failure::Failure;
+use crate::live::Ticket;
 use crate::output::Answer;
 use crate::render::Format;
 use clap::Subcommand;
@@ -21,6 +23,9 @@ use mod_slot::state::Dirs;
 /// A verb with its arguments.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    /// Prepare, start, check and warm the idle slot, flip to it, and watch it
+    #[command(after_help = deploy::HELP)]
+    Deploy(deploy::Args),
     /// Make a slot the active one
     #[command(after_help = flip::HELP)]
     Flip(flip::Args),
@@ -61,8 +66,14 @@ pub(crate) enum Verb {
 /// # Errors
 ///
 /// Those of the verb.
-pub(crate) fn run(verb: &Verb, dirs: &Dirs, format: Format) -> Result<Answer, Failure> {
+pub(crate) fn run(
+    verb: &Verb,
+    dirs: &Dirs,
+    ticket: Option<&Ticket>,
+    format: Format,
+) -> Result<Answer, Failure> {
     match verb {
+        Verb::Deploy(args) => deploy::run(dirs, args, ticket, format),
         Verb::Flip(args) => flip::run(dirs, args, format),
         Verb::Status(args) => status::run(dirs, args, format),
         Verb::List => list::run(dirs, format),

@@ -8,8 +8,9 @@ use crate::render::{self, Align, Format, Table};
 use clap::builder::NonEmptyStringValueParser;
 use mod_slot::ops::error::Error;
 use mod_slot::ops::requests::InFlight;
-use mod_slot::ops::status::{self, Detail, Slot, Status};
+use mod_slot::ops::status::{self, Detail, LastDeploy, Slot, Status};
 use mod_slot::state::Dirs;
+use mod_slot::state::story::{Ending, Story};
 use serde::Serialize;
 use std::fmt::Display;
 use std::time::Duration;
@@ -28,8 +29,11 @@ Examples:
 JSON: {\"groups\": [{\"app\", \"active\", \"generation\", \"since\", \"by\": {\"uid\", \"user\", \"sudo_user\"}, \
 \"reason\", \"started\", \"running\", \"pid\", \"default\", \"operator\", \"slots\": [{\"name\", \"active\", \
 \"address\", \"docroot\", \"in_flight\", \"requests\", \"classes\": {\"1xx\", \"2xx\", \"3xx\", \"4xx\", \"5xx\", \
-\"other\"}, \"micros\", \"since_flip\": {\"requests\", \"5xx\"}}], \"locked\": {\"uid\", \"user\", \"sudo_user\", \
-\"reason\", \"since\", \"until\"}, \"in_flight\": {\"listed\": [{\"slot\", \"pid\", \"age_ms\", \"method\", \
+\"other\"}, \"micros\", \"since_flip\": {\"requests\", \"5xx\", \"failed\", \"aborted\"}}], \"locked\": {\"uid\", \"user\", \
+\"sudo_user\", \"reason\", \"since\", \"until\", \"automatic\"}, \"deploy\": {\"id\", \"from\", \"to\", \"since\", \
+\"by\": {\"uid\", \"user\", \"sudo_user\", \"reason\"}, \"generation\", \"steps\": [{\"id\", \"step\", \"state\", \
+\"to\", \"took_ms\", \"detail\", \"output\"}], \"result\": \
+{\"time\", \"result\", \"detail\"}, \"step\", \"running\"}, \"in_flight\": {\"listed\": [{\"slot\", \"pid\", \"age_ms\", \"method\", \
 \"path\"}], \"unlisted\"}, \"notes\": [], \"warnings\": []}]}; null means none, or unknown; in_flight is \
 null without --requests";
 
@@ -98,6 +102,9 @@ fn text(status: &Status) -> String {
     if let Some(lock) = &status.locked {
         text += &format!("  {}\n", lock::shown(lock));
     }
+    if let Some(deploy) = &status.deploy {
+        text += &format!("  {}\n", deployed(&status.app, deploy));
+    }
     text += &table(&status.slots);
     if let Some(in_flight) = &status.in_flight {
         text += &requests_text(in_flight);
@@ -124,6 +131,25 @@ fn headline(status: &Status) -> String {
         line += &format!(": {reason}");
     }
     render::plain(&line)
+}
+
+/// Describes the last deploy in one line.
+fn deployed(app: &str, deploy: &LastDeploy) -> String {
+    let LastDeploy { story, step, running } = deploy;
+    let Story { from, to, by, since, result, .. } = story;
+    let what = format!("deploy {from} -> {to} by {by}");
+    let text = match (result, running) {
+        (Some(Ending { time, result, detail }), _) => {
+            let detail = detail.as_ref().map_or_else(String::new, |detail| format!(": {detail}"));
+            let time = render::local_time(time);
+            format!("last {what}: {} at {time}{detail}", result.as_str())
+        }
+        (None, true) => format!("{what} since {}: step {step}", render::local_time(since)),
+        (None, false) => {
+            format!("{what} died at the step {step}; to go on: slotctl deploy {app}")
+        }
+    };
+    render::plain(&text)
 }
 
 fn table(slots: &[Slot]) -> String {
@@ -194,8 +220,10 @@ fn requests_text(in_flight: &InFlight) -> String {
 pub(super) fn sample() -> serde_json::Value {
     use mod_slot::ops::requests::Request;
     use mod_slot::ops::status::By;
+    use mod_slot::state::actor::Actor;
     use mod_slot::state::counts::CLASSES;
     use mod_slot::state::history::Totals;
+    use mod_slot::state::story::Outcome;
     let text = String::new;
     let slot = Slot {
         name: text(),
@@ -206,9 +234,21 @@ pub(super) fn sample() -> serde_json::Value {
         requests: None,
         classes: Some([0; CLASSES].into()),
         micros: None,
-        since_flip: Some(Totals { requests: 1, server_errors: 0 }),
+        since_flip: Some(Totals { requests: 1, server_errors: 0, failed: 0, aborted: 0 }),
     };
     let request = Request { slot: text(), pid: None, age_ms: None, method: text(), path: text() };
+    let step = super::deploy::sample_step();
+    let ending = Ending { time: text(), result: Outcome::Done, detail: None };
+    let story = Story {
+        id: text(),
+        from: text(),
+        to: text(),
+        since: text(),
+        by: Actor::default(),
+        generation: 1,
+        steps: vec![step],
+        result: Some(ending),
+    };
     let group = Status {
         app: text(),
         active: None,
@@ -223,6 +263,7 @@ pub(super) fn sample() -> serde_json::Value {
         operator: None,
         slots: vec![slot],
         locked: Some(lock::sample_lock()),
+        deploy: Some(LastDeploy { story, step: text(), running: true }),
         in_flight: Some(InFlight { listed: vec![request], unlisted: 0 }),
         notes: Vec::new(),
         warnings: Vec::new(),

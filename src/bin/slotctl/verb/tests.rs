@@ -1,6 +1,6 @@
 //! The JSON shapes in the help texts are those of the types.
 
-use super::{active, doctor, drain, flip, history, idle, list, lock, status, unlock, wait};
+use super::{active, deploy, doctor, drain, flip, history, idle, list, lock, status, unlock, wait};
 use crate::args::Args;
 use clap::CommandFactory;
 use serde_json::{Map, Value, json};
@@ -71,6 +71,7 @@ fn the_help_of_each_verb_shows_the_keys_of_its_json() {
     for verb in Args::command().get_subcommands() {
         let name = verb.get_name();
         let samples = match name {
+            "deploy" => vec![deploy::sample()],
             "flip" => vec![flip::sample()],
             "status" => vec![status::sample()],
             "list" => vec![list::sample()],

@@ -1,0 +1,186 @@
+//! The second half of a deploy, from the flip on, runs in a process of its own, in a session of its own: a lost
+//! terminal or a killed job does not end it. This file starts it, and follows it.
+//!
+//! The first process hands its claim over as the standard input, and reads a line of JSON for each event from the
+//! standard output.
+
+use crate::failure::Failure;
+use crate::interrupt::Interrupt;
+use mod_slot::ops::deploy::plan::Plan;
+use mod_slot::ops::deploy::record::Claim;
+use mod_slot::ops::deploy::{Deploy, Ended, Event};
+use mod_slot::state::Dirs;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, setsid};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::{env, fmt};
+
+/// What the second process is to continue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ticket {
+    id: String,
+    generation: u32,
+    has_started: bool,
+}
+
+impl Ticket {
+    /// Of a plan that is ready.
+    pub(crate) fn of(plan: &Plan, has_started: bool) -> Self {
+        Self { id: plan.id.clone(), generation: plan.generation, has_started }
+    }
+
+    /// Whether a plan is the one to continue.
+    fn is_for(&self, plan: &Plan) -> bool {
+        self.id == plan.id && self.generation == plan.generation
+    }
+}
+
+impl fmt::Display for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.generation, self.has_started, self.id)
+    }
+}
+
+impl std::str::FromStr for Ticket {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts: Vec<_> = text.splitn(3, ':').collect();
+        let [generation, has_started, id] = parts[..] else { return Err(INTERNAL.into()) };
+        match (generation.parse(), has_started.parse()) {
+            (Ok(generation), Ok(has_started)) => {
+                Ok(Self { id: id.into(), generation, has_started })
+            }
+            _ => Err(INTERNAL.into()),
+        }
+    }
+}
+
+const INTERNAL: &str = "slotctl uses it for itself";
+
+/// A line from the second process.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Line {
+    Event(Event),
+    /// It stopped before the flip.
+    Failed {
+        code: u8,
+        text: String,
+    },
+}
+
+/// The process that goes on, for the forwarding of signals; 0 before it is started.
+static SUCCESSOR: AtomicI32 = AtomicI32::new(0);
+
+/// Notes Ctrl-C, and forwards it to the second process.
+pub(crate) fn interrupt() -> Interrupt {
+    Interrupt::watch(|| {
+        let pid = SUCCESSOR.load(Ordering::Relaxed);
+        if pid > 0 {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGINT);
+        }
+    })
+}
+
+/// Has a second process carry on, and calls `tell` with each event until it ends.
+///
+/// # Errors
+///
+/// [`Failure::Successor`] if it died; [`Failure::Remote`] if it stopped before the flip.
+pub(crate) fn hand_over(
+    claim: Claim,
+    ticket: &Ticket,
+    tell: &dyn Fn(Event),
+) -> Result<Ended, Failure> {
+    let mut child = start(claim, ticket).map_err(Failure::Successor)?;
+    SUCCESSOR.store(i32::try_from(child.id()).unwrap_or(0), Ordering::Relaxed);
+    let out = child.stdout.take().expect("it is piped");
+    let mut ended = None;
+    let mut failed = None;
+    for line in BufReader::new(out).lines().map_while(Result::ok) {
+        match serde_json::from_str(&line) {
+            Ok(Line::Event(Event::Finished(end))) => ended = Some(end),
+            Ok(Line::Event(event)) => tell(event),
+            Ok(Line::Failed { code, text }) => failed = Some(Failure::Remote { code, text }),
+            Err(_) => {}
+        }
+    }
+    let status = child.wait();
+    SUCCESSOR.store(0, Ordering::Relaxed);
+    match (ended, failed, status) {
+        (Some(ended), ..) => Ok(ended),
+        (_, Some(failed), _) => Err(failed),
+        (_, _, Err(e)) => Err(Failure::Successor(e)),
+        (_, _, Ok(status)) => Err(Failure::Successor(io::Error::other(status.to_string()))),
+    }
+}
+
+/// Starts slotctl again with the same arguments. The file may have been replaced meanwhile: the link of /proc leads to
+/// the one that runs.
+fn start(claim: Claim, ticket: &Ticket) -> io::Result<Child> {
+    let own = Path::new("/proc/self/exe");
+    let program = if own.exists() { own.to_owned() } else { env::current_exe()? };
+    Command::new(program)
+        .arg("--live")
+        .arg(ticket.to_string())
+        .args(env::args_os().skip(1))
+        .stdin(claim.opening()?)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+}
+
+/// Takes the claim that the first process has handed over, in a session of its own.
+///
+/// # Errors
+///
+/// [`Failure::Successor`].
+pub(crate) fn take_over() -> Result<Claim, Failure> {
+    let _ = setsid();
+    let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(Failure::Successor)?;
+    Ok(Claim::handed_over(File::from(stdin)))
+}
+
+/// Carries on, as the second process.
+pub(crate) fn carry_on(
+    dirs: &Dirs,
+    mut plan: Plan,
+    ticket: &Ticket,
+    interrupt: &Interrupt,
+) -> Result<(), Failure> {
+    let out = Mutex::new(io::stdout());
+    // The first process may be gone.
+    let write = |line: &Line| {
+        if let (Ok(mut out), Ok(text)) = (out.lock(), serde_json::to_string(line)) {
+            let _ = writeln!(out, "{text}");
+        }
+    };
+    if !ticket.is_for(&plan) {
+        let text = "somebody else has flipped meanwhile, and nothing is changed".to_owned();
+        let failure = Failure::Remote { code: crate::failure::LOCKED, text };
+        write(&Line::Failed { code: crate::failure::LOCKED, text: failure.to_string() });
+        return Err(failure);
+    }
+    plan.started = ticket.has_started;
+    let tell = |event| write(&Line::Event(event));
+    let stop = || interrupt.is_set();
+    match Deploy::new(dirs, &plan, &tell, &stop).go_live() {
+        Ok(ended) => {
+            write(&Line::Event(Event::Finished(ended)));
+            Ok(())
+        }
+        Err(stopped) => {
+            let failure = Failure::from(stopped);
+            write(&Line::Failed { code: failure.code(), text: failure.to_string() });
+            Err(failure)
+        }
+    }
+}

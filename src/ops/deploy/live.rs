@@ -1,0 +1,405 @@
+//! The flip, and everything after it: the old slot is drained while the new one is watched; then the old one is
+//! stopped, or the flip is undone.
+
+use super::backend::{self, Means};
+use super::fitness;
+use super::plan::{Phase, Plan};
+use super::ready::counted;
+use super::watch::{self, Seen, Verdict};
+use super::{Deploy, Ended, Event, Stopped, Went};
+use crate::group::hook::Event as Moment;
+use crate::group::watch::AutoRollback;
+use crate::ops::drain::{self, Active, Waited};
+use crate::ops::error::Error;
+use crate::ops::flip::{Conditions, Purpose, flip_for};
+use crate::ops::unit::Change;
+use crate::ops::view::{self, View};
+use crate::ops::{lock, tally};
+use crate::state::actor::Actor;
+use crate::state::history::{Counted, StepState, Totals};
+use crate::state::story::Outcome;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How often the new slot is judged.
+const JUDGED: Duration = Duration::from_secs(1);
+/// How often the end of the drain and of the hooks is looked for.
+const LOOKED: Duration = Duration::from_millis(50);
+
+/// How the watch ended.
+enum Watched {
+    /// The window is over.
+    Over(String),
+    /// The operator interrupted it.
+    Interrupted,
+    /// Somebody else flipped.
+    Overtaken,
+    /// The new slot fails, and why.
+    Bad(String),
+}
+
+/// What was counted at the flip.
+struct Snapshot {
+    counted: Counted,
+    before: Totals,
+}
+
+impl Deploy<'_> {
+    /// Flips, unless that is done; drains the old slot, watches the new one, rolls back once if it fails, and stops the
+    /// old one.
+    ///
+    /// # Errors
+    ///
+    /// [`Stopped`] if it was interrupted before the flip, or the flip was not made; then everything is as it was.
+    pub fn go_live(&self) -> Result<Ended, Stopped> {
+        let began = Instant::now();
+        let before = self.baseline();
+        if self.plan.phase == Phase::Ready {
+            self.flip().map_err(|stopped| self.undo(stopped))?;
+        }
+        let flipped = self.flipped.lock().expect("no step panics").clone();
+        let generation = match &flipped {
+            Some(flipped) => flipped.generation,
+            None => self.plan.generation,
+        };
+        let counted = flipped.and_then(|flipped| flipped.counted).or_else(|| self.counted_then());
+        let snapshot = before.and_then(|before| {
+            Some(Snapshot { before, counted: counted.or_else(|| self.counted())? })
+        });
+        let (watched, waited) = self.watch_and_drain(snapshot.as_ref(), generation, began);
+        let (result, detail) = match watched {
+            Watched::Over(_) => self.finish(waited.as_ref()),
+            Watched::Interrupted => {
+                let Plan { from, to, group, .. } = self.plan;
+                let detail = format!(
+                    "it was interrupted: {to} stays active and is no longer watched, and {from} keeps running. To go back: \
+                     slotctl rollback {}",
+                    group.app
+                );
+                (Outcome::Kept, Some(detail))
+            }
+            Watched::Overtaken => {
+                (Outcome::Overtaken, Some("somebody else has flipped meanwhile".into()))
+            }
+            Watched::Bad(cause) => self.roll_back(cause, generation),
+        };
+        if let Err(e) = self.recorder.end(self.dirs, self.app(), result, detail.as_deref()) {
+            self.warn(format!("the end of the deploy is not in the history: {e}"));
+        }
+        let now = view::served(self.dirs, self.app()).ok();
+        let (active, generation) = match now {
+            Some(now) => (now.slot, now.generation.unwrap_or(generation)),
+            None => (self.plan.to.clone(), generation),
+        };
+        Ok(Ended { result, detail, active, generation })
+    }
+
+    fn flip(&self) -> Result<(), Stopped> {
+        let Plan { to, by, generation, .. } = self.plan;
+        if (self.stop)() {
+            return Err(Stopped::Interrupted);
+        }
+        let step = self.recorder.step("flip", StepState::Done);
+        self.tell(Event::Began("flip".into()));
+        let conditions = Conditions { active: None, generation: Some(*generation) };
+        let purpose = Purpose { is_rollback: false, step: Some(step.clone()) };
+        let flipped = flip_for(self.dirs, self.app(), Some(to), &conditions, by, purpose)?;
+        if let Some(why) = &flipped.unrecorded {
+            self.warn(format!("the flip is done, but it is not in the history: {why}"));
+        }
+        let detail = format!("{} -> {to} (generation {})", flipped.from, flipped.generation);
+        self.tell(Event::Ended(crate::state::history::Step { detail: Some(detail), ..step }));
+        *self.flipped.lock().expect("no step panics") = Some(flipped);
+        Ok(())
+    }
+
+    /// Reads the totals of all slots now.
+    fn counted(&self) -> Option<Counted> {
+        tally::totals(self.dirs, &View::read(self.dirs, self.app()).ok()?)
+    }
+
+    /// Reads the totals that the history has of the flip, when a deploy goes on.
+    fn counted_then(&self) -> Option<Counted> {
+        let history = view::read_history(self.dirs, self.app()).ok()?;
+        let made = |entry: &&crate::state::history::Entry| {
+            entry.is_change()
+                && entry.generation == self.plan.generation
+                && entry.to == self.plan.to
+        };
+        history.iter().rev().find(made)?.counted.clone()
+    }
+
+    /// Counts what the old slot answered since it became active itself. `None` if requests are not counted.
+    fn baseline(&self) -> Option<Totals> {
+        let from = &self.plan.from;
+        let now = self.counted()?;
+        let total = *now.slots.get(from)?;
+        let history = view::read_history(self.dirs, self.app()).unwrap_or_default();
+        let made_active = history.iter().rev().find(|entry| entry.is_change() && entry.to == *from);
+        let then = made_active
+            .and_then(|entry| entry.counted.as_ref())
+            .filter(|then| then.segment == now.segment);
+        let since = then.and_then(|then| total.since(*then.slots.get(from)?));
+        Some(since.unwrap_or(total))
+    }
+
+    /// Drains the old slot and runs the hooks while it watches the new slot.
+    fn watch_and_drain(
+        &self,
+        snapshot: Option<&Snapshot>,
+        generation: u32,
+        began: Instant,
+    ) -> (Watched, Option<Waited>) {
+        let end = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let hooks = scope.spawn(|| self.after_flip());
+            let drained = scope.spawn(|| self.drain(&end));
+            let others_run = || !hooks.is_finished() || !drained.is_finished();
+            let watched = self.watch(snapshot, generation, began, &others_run);
+            if !matches!(watched, Watched::Over(_)) {
+                end.store(true, Ordering::Relaxed);
+            }
+            (watched, drained.join().unwrap_or(None))
+        })
+    }
+
+    /// Runs the hooks after the flip. A failure undoes nothing.
+    fn after_flip(&self) {
+        self.live_hooks("after-flip", Moment::AfterFlip, &self.plan.to, None);
+    }
+
+    fn live_hooks(&self, name: &'static str, event: Moment, slot: &str, cause: Option<&str>) {
+        let is_meant = !self.plan.wish.only_flip || event == Moment::AfterRollback;
+        if !is_meant || backend::hooks(&self.plan.group, event).next().is_none() {
+            return;
+        }
+        self.live_step(name, || {
+            let ran = self.with_runner(|runner| runner.hooks(event, slot, cause));
+            ran.map(|hooks| Went::Done(counted(hooks))).map_err(|trouble| {
+                self.warn(format!("a hook failed, which undoes nothing: {trouble}"));
+                Stopped::of(name, trouble)
+            })
+        });
+    }
+
+    /// Drains the old slot. `None` if that is not wanted, or cannot be known.
+    fn drain(&self, end: &AtomicBool) -> Option<Waited> {
+        let Plan { from, limits, wish, group, .. } = self.plan;
+        if !wish.drain || !group.counted {
+            return None;
+        }
+        let mut drained = None;
+        self.live_step("drain", || {
+            let begun = Instant::now();
+            let slots = [from.clone()];
+            loop {
+                let left = limits.timeout.saturating_sub(begun.elapsed());
+                let waited = drain::until_drained(
+                    self.dirs,
+                    self.app(),
+                    &slots,
+                    Active::Refuse,
+                    Some(left.min(LOOKED * 4)),
+                    |left| self.tell(Event::Progress(format!("{left} requests are in {from}"))),
+                )?;
+                let waited = Waited { took: begun.elapsed(), ..waited };
+                let is_over = left.is_zero() || end.load(Ordering::Relaxed) || (self.stop)();
+                if waited.done || is_over {
+                    drained = Some(waited);
+                    return match waited.done {
+                        true => Ok(Went::Done(format!("no request is in {from}"))),
+                        false => Err(Stopped::NotDrained {
+                            step: "drain",
+                            why: format!(
+                                "{} requests are still in {from} after {} s",
+                                waited.in_flight,
+                                waited.took.as_secs()
+                            ),
+                        }),
+                    };
+                }
+            }
+        });
+        drained
+    }
+
+    /// Watches until the window is over and nothing else runs, or until something happens.
+    fn watch(
+        &self,
+        snapshot: Option<&Snapshot>,
+        generation: u32,
+        began: Instant,
+        others_run: &dyn Fn() -> bool,
+    ) -> Watched {
+        let Some(limits) = self.plan.watch.as_ref() else {
+            return self.wait(None, snapshot, generation, began, others_run);
+        };
+        let mut watched = None;
+        self.live_step("watch", || {
+            let outcome = self.wait(Some(limits), snapshot, generation, began, others_run);
+            let went = match &outcome {
+                Watched::Over(text) => Ok(Went::Done(text.clone())),
+                Watched::Interrupted => Err(Stopped::Interrupted),
+                Watched::Overtaken => {
+                    Ok(Went::Skipped("somebody else has flipped meanwhile".into()))
+                }
+                Watched::Bad(cause) => {
+                    Err(Stopped::Unfit { step: "watch", why: cause.clone(), output: None })
+                }
+            };
+            watched = Some(outcome);
+            went
+        });
+        watched.unwrap_or(Watched::Interrupted)
+    }
+
+    fn wait(
+        &self,
+        limits: Option<&AutoRollback>,
+        snapshot: Option<&Snapshot>,
+        generation: u32,
+        began: Instant,
+        others_run: &dyn Fn() -> bool,
+    ) -> Watched {
+        let window = limits.map_or(Duration::ZERO, |limits| limits.window);
+        let mut judged = Instant::now();
+        let mut seen = None;
+        loop {
+            let is_over = began.elapsed() >= window;
+            if (self.stop)() {
+                return Watched::Interrupted;
+            }
+            if judged.elapsed() >= JUDGED || is_over {
+                judged = Instant::now();
+                if self.is_overtaken(generation) {
+                    return Watched::Overtaken;
+                }
+                seen = snapshot.and_then(|snapshot| self.seen(snapshot)).or(seen);
+                if let (Some(limits), Some(seen)) = (limits, seen) {
+                    self.tell(Event::Progress(watch::summary(limits, Some(seen), began.elapsed())));
+                    if let Verdict::Bad(cause) = watch::judge(limits, seen) {
+                        return Watched::Bad(cause);
+                    }
+                }
+            }
+            if is_over && !others_run() {
+                let text = limits.map(|limits| watch::summary(limits, seen, began.elapsed()));
+                return Watched::Over(text.unwrap_or_default());
+            }
+            thread::sleep(LOOKED);
+        }
+    }
+
+    fn seen(&self, snapshot: &Snapshot) -> Option<Seen> {
+        let (to, then) = (&self.plan.to, &snapshot.counted);
+        let now = self.counted().filter(|now| now.segment == then.segment)?;
+        let since = now.slots.get(to)?.since(*then.slots.get(to)?)?;
+        Some(Seen { before: snapshot.before, since })
+    }
+
+    /// Whether somebody else has flipped. A file that cannot be read now says nothing.
+    fn is_overtaken(&self, generation: u32) -> bool {
+        View::read(self.dirs, self.app())
+            .is_ok_and(|view| view.control.word.generation() != generation)
+    }
+
+    /// The new slot is good: runs the last hooks, and stops the old slot if it is empty.
+    fn finish(&self, waited: Option<&Waited>) -> (Outcome, Option<String>) {
+        let Plan { from, to, wish, group, .. } = self.plan;
+        self.live_hooks("after-deploy", Moment::AfterDeploy, to, None);
+        if wish.enable && !wish.only_flip {
+            self.enable();
+        }
+        let left = waited.filter(|waited| !waited.done).map(|waited| waited.in_flight);
+        if let Some(left) = left {
+            let app = &group.app;
+            let detail = format!(
+                "{left} requests are still in {from}, which keeps running: slotctl drain {app} {from}, then stop it"
+            );
+            return (Outcome::NotDrained, Some(detail));
+        }
+        let means = self.plan.means(from, Moment::Stop);
+        if wish.keep || wish.only_flip || means == Means::None {
+            return (Outcome::Done, None);
+        }
+        self.live_step("stop", || {
+            let running = group.slot(from).map(|slot| backend::is_running(slot, &means));
+            if let Some(Ok(false)) = running {
+                return Ok(Went::Skipped(format!("{from} does not run")));
+            }
+            let stopped = self.with_runner(|runner| runner.change(&means, from, Change::Stop));
+            let shown = means.shown(Moment::Stop).unwrap_or_default();
+            stopped.map(|()| Went::Done(shown)).map_err(|trouble| {
+                self.warn(format!("{from} could not be stopped: {trouble}"));
+                Stopped::of("stop", trouble)
+            })
+        });
+        (Outcome::Done, None)
+    }
+
+    /// Lets a boot start the new slot's unit, and not the old one's.
+    fn enable(&self) {
+        let Plan { from, to, group, .. } = self.plan;
+        let unit = |slot: &str| group.slot(slot).and_then(|slot| slot.unit.clone());
+        self.live_step("enable", || {
+            let changes = [(unit(to), Change::Enable), (unit(from), Change::Disable)];
+            let mut done = Vec::new();
+            for (unit, change) in changes {
+                let Some(unit) = unit else { continue };
+                if let Err(fault) = crate::ops::unit::change(&unit, change, &self.stop) {
+                    self.warn(format!("systemctl {} {unit}: {fault}", change.verb()));
+                    return Err(Stopped::of("enable", fault.into()));
+                }
+                done.push(format!("systemctl {} {unit}", change.verb()));
+            }
+            Ok(match done.is_empty() {
+                true => Went::Skipped("the slots have no units".into()),
+                false => Went::Done(done.join("; ")),
+            })
+        });
+    }
+
+    /// Undoes the flip, once, unless that is not wanted or the old slot is sick too.
+    fn roll_back(&self, cause: String, generation: u32) -> (Outcome, Option<String>) {
+        let Plan { from, to, wish, by, group, .. } = self.plan;
+        let app = &group.app;
+        if wish.no_rollback {
+            return (Outcome::Failing, Some(format!("{cause}. Not rolled back (--no-rollback)")));
+        }
+        let mut result = (Outcome::Failing, None);
+        self.live_step("rollback", || {
+            let failing = |why: String| Stopped::Unfit { step: "rollback", why, output: None };
+            if let Err(why) = fitness::once(self.dirs, group, from, &self.plan.health) {
+                result.1 = Some(format!("{cause}. Not rolled back: {why}"));
+                return Err(failing(why));
+            }
+            let step = self.recorder.step("rollback", StepState::Done);
+            let purpose = Purpose { is_rollback: true, step: Some(step) };
+            let conditions = Conditions { active: None, generation: Some(generation) };
+            let actor = Actor { reason: Some(cause.clone()), ..by.clone() };
+            match flip_for(self.dirs, app, Some(from), &conditions, &actor, purpose) {
+                Ok(flipped) => {
+                    result = (Outcome::RolledBack, Some(cause.clone()));
+                    Ok(Went::Done(format!("{to} -> {from} (generation {})", flipped.generation)))
+                }
+                Err(Error::Mismatch { .. }) => {
+                    result = (Outcome::Overtaken, Some(cause.clone()));
+                    Ok(Went::Skipped("somebody else has flipped meanwhile".into()))
+                }
+                Err(e) => {
+                    result.1 = Some(format!("{cause}. Not rolled back: {e}"));
+                    Err(failing(e.to_string()))
+                }
+            }
+        });
+        if result.0 == Outcome::RolledBack {
+            let actor = Actor { reason: Some(cause.clone()), ..by.clone() };
+            if let Err(e) = lock::lock_automatically(self.dirs, app, &actor) {
+                self.warn(format!("{app} could not be locked: {e}"));
+            }
+            self.live_hooks("after-rollback", Moment::AfterRollback, from, Some(&cause));
+        }
+        result
+    }
+}

@@ -1,0 +1,231 @@
+//! A whole deploy: prepare, start, check, warm, flip, drain, watch, roll back, stop.
+//!
+//! Before the flip, a failure or an interrupt leaves everything as it was: what the deploy started is stopped, and only
+//! that. The history records each step ([`record`]). If the process is killed, the record says in which direction to go
+//! on, and the state of the system says what is left to do: [`plan`] continues a deploy whose slot is not active before
+//! the flip, and one whose slot is active after it.
+//!
+//! One process makes the slot ready ([`Deploy::ready`]); from the flip on, a process in a session of its own goes on
+//! ([`Deploy::go_live`]), so that the watch survives a lost terminal. slotctl starts it, and hands the [`record::Claim`] over.
+
+pub mod backend;
+mod fitness;
+mod live;
+pub mod plan;
+mod ready;
+pub mod record;
+mod watch;
+
+use crate::ops::error::Error;
+use crate::ops::flip::Flipped;
+use crate::state::Dirs;
+use crate::state::history::{Step, StepState};
+use crate::state::story::Outcome;
+use backend::{Runner, Trouble};
+use plan::Plan;
+use record::Recorder;
+use serde::{Deserialize, Serialize};
+use std::sync::Mutex;
+use std::time::Instant;
+
+/// What a deploy says while it runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Event {
+    /// A step has begun.
+    Began(String),
+    /// How a step gets on.
+    Progress(String),
+    /// A line that a program wrote.
+    Output(String),
+    /// A step has ended.
+    Ended(Step),
+    /// What an operator should know, although the deploy goes on.
+    Warning(String),
+    /// The deploy has ended.
+    Finished(Ended),
+}
+
+/// The end of a deploy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// The result.
+    pub result: Outcome,
+    /// More about it.
+    pub detail: Option<String>,
+    /// The slot that is active now.
+    pub active: String,
+    /// The generation now.
+    pub generation: u32,
+}
+
+/// Why a deploy stopped before the flip.
+#[derive(Debug, thiserror::Error)]
+pub enum Stopped {
+    /// The slot is not fit, or a step failed.
+    #[error("{step}: {why}")]
+    Unfit {
+        /// The step.
+        step: &'static str,
+        /// The reason.
+        why: String,
+        /// The last lines that a failed program wrote.
+        output: Option<String>,
+    },
+    /// It was interrupted.
+    #[error("it was interrupted")]
+    Interrupted,
+    /// Requests were left in the idle slot, so its backend was not restarted.
+    #[error("{step}: {why}")]
+    NotDrained {
+        /// The step.
+        step: &'static str,
+        /// The reason.
+        why: String,
+    },
+    /// A file or a lock stops it.
+    #[error(transparent)]
+    Core(#[from] Error),
+}
+
+impl Stopped {
+    fn output(&self) -> Option<&str> {
+        match self {
+            Self::Unfit { output, .. } => output.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Of a program, or of a unit.
+    fn of(step: &'static str, trouble: Trouble) -> Self {
+        match trouble {
+            trouble if trouble.is_interrupt() => Self::Interrupted,
+            Trouble::Untrusted(error) => Self::Core(error),
+            trouble => {
+                let output = trouble.output().map(str::to_owned);
+                Self::Unfit { step, why: trouble.to_string(), output }
+            }
+        }
+    }
+}
+
+/// How a step went, if it did not fail.
+enum Went {
+    /// It is done; with what was done.
+    Done(String),
+    /// There was nothing to do; with the reason.
+    Skipped(String),
+}
+
+/// A deploy that runs.
+pub struct Deploy<'a> {
+    dirs: &'a Dirs,
+    plan: &'a Plan,
+    recorder: Recorder,
+    tell: &'a (dyn Fn(Event) + Sync),
+    stop: &'a (dyn Fn() -> bool + Sync),
+    /// Whether this deploy has started the new slot's backend.
+    started: Mutex<bool>,
+    /// The flip, if this process made it.
+    flipped: Mutex<Option<Flipped>>,
+}
+
+impl<'a> Deploy<'a> {
+    /// Prepares to carry out a plan. Calls `tell` with what happens, and asks `stop` whether it was interrupted.
+    pub fn new(
+        dirs: &'a Dirs,
+        plan: &'a Plan,
+        tell: &'a (dyn Fn(Event) + Sync),
+        stop: &'a (dyn Fn() -> bool + Sync),
+    ) -> Self {
+        let Plan { id, to, by, .. } = plan;
+        let recorder = Recorder { id: id.clone(), to: to.clone(), by: by.clone() };
+        let (started, flipped) = (Mutex::new(plan.started), Mutex::new(None));
+        Self { dirs, plan, recorder, tell, stop, started, flipped }
+    }
+
+    /// Whether this deploy has started the new slot's backend.
+    pub fn has_started(&self) -> bool {
+        *self.started.lock().expect("no step panics")
+    }
+
+    fn app(&self) -> &str {
+        &self.plan.group.app
+    }
+
+    fn tell(&self, event: Event) {
+        (self.tell)(event);
+    }
+
+    fn warn(&self, text: String) {
+        self.tell(Event::Warning(text));
+    }
+
+    /// Runs programs for this deploy.
+    fn with_runner<T>(&self, work: impl FnOnce(&Runner<'_>) -> T) -> T {
+        let tell = |line: &str| self.tell(Event::Output(line.to_owned()));
+        work(&Runner {
+            dirs: self.dirs,
+            group: &self.plan.group,
+            from: &self.plan.from,
+            to: &self.plan.to,
+            id: &self.plan.id,
+            by: &self.plan.by,
+            tell: &tell,
+            stop: self.stop,
+        })
+    }
+
+    /// Does a step before the flip, and records it.
+    fn step(
+        &self,
+        name: &'static str,
+        work: impl FnOnce() -> Result<Went, Stopped>,
+    ) -> Result<(), Stopped> {
+        if (self.stop)() {
+            return Err(Stopped::Interrupted);
+        }
+        self.recorder.record(self.dirs, self.app(), self.recorder.step(name, StepState::Began))?;
+        self.tell(Event::Began(name.into()));
+        let begun = Instant::now();
+        let went = work();
+        let step = self.ended(name, begun, &went);
+        let recorded = self.recorder.record(self.dirs, self.app(), step.clone());
+        self.tell(Event::Ended(step));
+        went?;
+        Ok(recorded?)
+    }
+
+    fn ended(&self, name: &str, begun: Instant, went: &Result<Went, Stopped>) -> Step {
+        let (state, detail, output) = match went {
+            Ok(Went::Done(detail)) => (StepState::Done, detail.clone(), None),
+            Ok(Went::Skipped(why)) => (StepState::Skipped, why.clone(), None),
+            Err(stopped) => {
+                let why = match stopped {
+                    Stopped::Unfit { why, .. } | Stopped::NotDrained { why, .. } => why.clone(),
+                    other => other.to_string(),
+                };
+                (StepState::Failed, why, stopped.output().map(str::to_owned))
+            }
+        };
+        let took_ms = Some(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX));
+        Step { took_ms, detail: Some(detail), output, ..self.recorder.step(name, state) }
+    }
+
+    /// Does a step after the flip. What cannot be recorded is a warning: the deploy goes on.
+    fn live_step(&self, name: &'static str, work: impl FnOnce() -> Result<Went, Stopped>) -> bool {
+        let record = |step: Step| {
+            if let Err(e) = self.recorder.record(self.dirs, self.app(), step) {
+                self.warn(format!("{name} is not in the history: {e}"));
+            }
+        };
+        record(self.recorder.step(name, StepState::Began));
+        self.tell(Event::Began(name.into()));
+        let begun = Instant::now();
+        let went = work();
+        let step = self.ended(name, begun, &went);
+        record(step.clone());
+        self.tell(Event::Ended(step));
+        went.is_ok()
+    }
+}

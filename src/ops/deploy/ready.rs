@@ -1,0 +1,175 @@
+//! Before the flip: the new slot gets its release, is started, checked and warmed. A failure undoes what was done.
+
+use super::backend::{self, Means};
+use super::fitness::{self, Unfit};
+use super::plan::Plan;
+use super::{Deploy, Event, Stopped, Went};
+use crate::group::hook::Event as Moment;
+use crate::group::warm::WarmUp;
+use crate::ops::drain::{self, Active};
+use crate::ops::unit::Change;
+use crate::state::story::Outcome;
+
+impl Deploy<'_> {
+    /// Makes the new slot ready for the flip. If that fails, everything is as it was before, and the history says so.
+    ///
+    /// # Errors
+    ///
+    /// [`Stopped`].
+    pub fn ready(&self) -> Result<(), Stopped> {
+        if !self.plan.continues {
+            self.recorder.begin(self.dirs, self.app())?;
+        }
+        self.steps().map_err(|stopped| self.undo(stopped))
+    }
+
+    fn steps(&self) -> Result<(), Stopped> {
+        let Plan { wish, .. } = self.plan;
+        if !wish.only_flip {
+            self.hook_step("prepare", Moment::Prepare)?;
+            if self.means(Moment::Start) != Means::None {
+                self.step("start", || self.start())?;
+            }
+        }
+        if !wish.force {
+            self.step("check", || self.check())?;
+        }
+        if !wish.only_flip {
+            if let Some(warm) = &self.plan.warm {
+                self.step("warm", || self.warm(warm))?;
+            }
+            self.hook_step("before-flip", Moment::BeforeFlip)?;
+        }
+        Ok(())
+    }
+
+    fn means(&self, event: Moment) -> Means {
+        self.plan.means(&self.plan.to, event)
+    }
+
+    /// Runs the hooks of an event as a step, if there are any.
+    fn hook_step(&self, name: &'static str, event: Moment) -> Result<(), Stopped> {
+        if backend::hooks(&self.plan.group, event).next().is_none() {
+            return Ok(());
+        }
+        self.step(name, || {
+            let ran = self.with_runner(|runner| runner.hooks(event, &self.plan.to, None));
+            ran.map(|hooks| Went::Done(counted(hooks))).map_err(|t| Stopped::of(name, t))
+        })
+    }
+
+    /// Starts the new slot's backend. One that runs is drained and restarted.
+    fn start(&self) -> Result<Went, Stopped> {
+        let Plan { to, wish, .. } = self.plan;
+        let (means, stop) = (self.means(Moment::Start), self.means(Moment::Stop));
+        let Some(slot) = self.plan.new_slot() else { return Ok(Went::Skipped(String::new())) };
+        let trouble = |trouble| Stopped::of("start", trouble);
+        let runs = backend::is_running(slot, &means).map_err(trouble)?;
+        if runs && wish.no_restart {
+            return Ok(Went::Skipped(format!("{to} runs already (--no-restart)")));
+        }
+        let shown = means.shown(Moment::Start).unwrap_or_default();
+        if !runs {
+            // Before the start, because a program that failed may have started the backend nevertheless.
+            *self.started.lock().expect("no step panics") = true;
+            self.with_runner(|runner| runner.change(&means, to, Change::Start)).map_err(trouble)?;
+            return Ok(Went::Done(shown));
+        }
+        let left = self.empty()?;
+        self.with_runner(|runner| {
+            if !matches!(means, Means::Unit(_)) {
+                runner.change(&stop, to, Change::Stop)?;
+            }
+            runner.change(&means, to, Change::Restart)
+        })
+        .map_err(trouble)?;
+        Ok(Went::Done(format!("it ran, and was restarted{left}: {shown}")))
+    }
+
+    /// Waits until no request is in the new slot, which is still idle. Returns what was left, for the record.
+    fn empty(&self) -> Result<String, Stopped> {
+        let (slots, limits) = ([self.plan.to.clone()], &self.plan.limits);
+        if !self.plan.group.counted {
+            return Ok(" without a drain, because requests are not counted".into());
+        }
+        let waited = drain::until_drained(
+            self.dirs,
+            self.app(),
+            &slots,
+            Active::Refuse,
+            Some(limits.timeout),
+            |left| self.tell(Event::Progress(format!("{left} requests are in {}", slots[0]))),
+        )?;
+        if waited.done {
+            return Ok(String::new());
+        }
+        let why = format!(
+            "{} requests are still in {} after {} s, so it was not restarted (--no-restart leaves it running)",
+            waited.in_flight,
+            slots[0],
+            waited.took.as_secs()
+        );
+        Err(Stopped::NotDrained { step: "start", why })
+    }
+
+    /// Checks the new slot until it is healthy.
+    fn check(&self) -> Result<Went, Stopped> {
+        let Plan { group, to, health, .. } = self.plan;
+        let told = |text: &str| self.tell(Event::Progress(text.to_owned()));
+        fitness::until_healthy(self.dirs, group, to, health, &told, self.stop)
+            .map(Went::Done)
+            .map_err(|unfit| stopped("check", unfit))
+    }
+
+    /// Sends requests to the new slot until it is warm.
+    fn warm(&self, warm: &WarmUp) -> Result<Went, Stopped> {
+        let Plan { group, to, health, .. } = self.plan;
+        let told = |text: &str| self.tell(Event::Progress(text.to_owned()));
+        fitness::warm(self.dirs, group, to, warm, health, &told, self.stop)
+            .map(Went::Done)
+            .map_err(|unfit| stopped("warm", unfit))
+    }
+
+    /// Stops what this deploy has started, and records the end.
+    pub fn undo(&self, stopped: Stopped) -> Stopped {
+        let Plan { to, .. } = self.plan;
+        if self.has_started() {
+            let means = self.means(Moment::Stop);
+            // An interrupt must not stop the way back.
+            let never = || false;
+            let quiet = Deploy::new(self.dirs, self.plan, self.tell, &never);
+            let undone = match &means {
+                Means::None => Err(format!(
+                    "{to} was started, and keeps running: nothing is configured to stop it"
+                )),
+                means => {
+                    quiet.with_runner(|runner| runner.change(means, to, Change::Stop)).map_err(
+                        |trouble| format!("{to} was started, and could not be stopped: {trouble}"),
+                    )
+                }
+            };
+            match undone {
+                Ok(()) => self.tell(Event::Progress(format!("{to} is stopped again"))),
+                Err(why) => self.warn(why),
+            }
+        }
+        let detail = stopped.to_string();
+        if let Err(e) = self.recorder.end(self.dirs, self.app(), Outcome::Undone, Some(&detail)) {
+            self.warn(format!("the end of the deploy is not in the history: {e}"));
+        }
+        stopped
+    }
+}
+
+fn stopped(step: &'static str, unfit: Unfit) -> Stopped {
+    match unfit {
+        Unfit::Why(why) => Stopped::Unfit { step, why, output: None },
+        Unfit::Interrupted => Stopped::Interrupted,
+        Unfit::Core(error) => Stopped::Core(error),
+    }
+}
+
+/// Shows a number of hooks.
+pub(super) fn counted(hooks: usize) -> String {
+    if hooks == 1 { "1 hook".into() } else { format!("{hooks} hooks") }
+}
