@@ -100,6 +100,11 @@ impl Address {
         SCHEMES[self.scheme].0 == "balancer"
     }
 
+    /// The name of the balancer, as in `balancer://blue`, if it is one.
+    pub fn balancer(&self) -> Option<&str> {
+        self.is_balancer().then(|| self.base.strip_suffix(&*self.path).unwrap_or(&self.base))
+    }
+
     /// Whether mod_proxy_http speaks to it.
     pub fn is_http(&self) -> bool {
         matches!(SCHEMES[self.scheme].0, "http" | "https")

@@ -3,6 +3,8 @@
 
 mod route;
 
+pub(super) use route::{Maps, targets_of};
+
 use super::config::{GroupLines, Lines, SlotModule};
 use super::host::{Line, Message, Proxy, Rewrite, Setup, children, for_each_directive, log};
 use super::{claim, rewrite};
@@ -101,10 +103,10 @@ fn check_balancer(setup: &Setup, group: &GroupLines, line: Line<'_>) -> Result<(
     let named = route::words(line.args).first().copied().filter(|_| line.is("Slot"));
     let slot = named.and_then(|name| group.slots.iter().find(|slot| slot.name == name));
     let Some(address) = slot.and_then(|slot| slot.address.as_ref()) else { return Ok(()) };
-    let name = address.base.strip_suffix(address.path()).unwrap_or(&address.base);
+    let Some(name) = address.balancer() else { return Ok(()) };
     let is_there =
         |mod_proxy: Proxy| setup.servers().any(|server| mod_proxy.has_balancer(server, name));
-    if !address.is_balancer() || Proxy::find().is_none_or(is_there) {
+    if Proxy::find().is_none_or(is_there) {
         return Ok(());
     }
     Err(format!(
@@ -112,10 +114,22 @@ fn check_balancer(setup: &Setup, group: &GroupLines, line: Line<'_>) -> Result<(
     ))
 }
 
+/// What may be in a `<SlotGroup>`.
+const MEMBERS: [&str; 8] = [
+    "Slot",
+    "SlotDefault",
+    "SlotOperator",
+    "SlotHealthCheck",
+    "SlotWarmUp",
+    "SlotAutoRollback",
+    "SlotDrain",
+    "SlotHook",
+];
+
 /// Checks a line in a `<SlotGroup>`. The slot of SlotDefault may follow further down.
 fn check_member(group: &GroupLines, line: Line<'_>) -> Result<(), String> {
     let name = &group.name;
-    if !["Slot", "SlotDefault", "SlotOperator"].iter().any(|known| line.is(known)) {
+    if !MEMBERS.iter().any(|known| line.is(known)) {
         return Err(format!(
             "{} is not allowed inside <SlotGroup {name}>: close that first",
             line.name

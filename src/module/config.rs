@@ -1,5 +1,8 @@
 //! What the directives of one server say.
 
+mod deploy;
+mod unit;
+
 use super::host::{
     Outcome, Place, Pool, Scope, has_module, merged_path, runtime_path, server_path,
 };
@@ -7,6 +10,7 @@ use crate::address::Address;
 use crate::name::check_name;
 use crate::state::Dirs;
 use crate::word::MAX_SLOTS;
+use deploy::Deploy;
 use std::ffi::{CStr, CString};
 use std::path::{Path, PathBuf};
 
@@ -42,6 +46,8 @@ pub(super) struct GroupLines {
     pub(super) default: Option<String>,
     /// `SlotOperator`: the group's name and number.
     pub(super) operator: Option<(String, u32)>,
+    /// What it says of deploys.
+    pub(super) deploy: Deploy,
 }
 
 /// A `Slot`.
@@ -51,6 +57,8 @@ pub(super) struct SlotLine {
     /// `None` for `-`, a slot without a backend.
     pub(super) address: Option<Address>,
     pub(super) docroot: Option<String>,
+    /// The systemd service of the backend.
+    pub(super) unit: Option<String>,
 }
 
 impl SlotLine {
@@ -98,8 +106,13 @@ impl Lines {
                 known.name
             ));
         }
-        let (name, slots) = ((*name).to_owned(), Vec::new());
-        self.groups.push(GroupLines { name, slots, default: None, operator: None });
+        self.groups.push(GroupLines {
+            name: (*name).to_owned(),
+            slots: Vec::new(),
+            default: None,
+            operator: None,
+            deploy: Deploy::default(),
+        });
         self.open = true;
         Ok(())
     }
@@ -111,7 +124,7 @@ impl Lines {
         if group.slots.is_empty() {
             return Err(format!("<SlotGroup {name}> has no Slot: add at least one, better two"));
         }
-        Ok(())
+        group.check_starter()
     }
 
     fn group(&mut self, directive: &str) -> Result<&mut GroupLines, String> {
@@ -124,10 +137,12 @@ impl Lines {
     pub(super) fn add_slot(&mut self, _: Scope, words: &[&str]) -> Outcome {
         let group = self.group("Slot")?;
         let [name, address, parameters @ ..] = words else {
-            return Err("Slot takes a name, the backend's URL or -, and docroot=path".into());
+            return Err(
+                "Slot takes a name, the backend's URL or -, docroot=path and unit=service".into()
+            );
         };
         check_name(name).map_err(|why| format!("Slot {name}: {why}"))?;
-        let mut slot = SlotLine { name: (*name).into(), address: None, docroot: None };
+        let mut slot = SlotLine { name: (*name).into(), address: None, docroot: None, unit: None };
         if *address != "-" {
             slot.address = Some(reachable(Address::parse(address)?)?);
         }
@@ -137,12 +152,26 @@ impl Lines {
                     return Err(format!("Slot {name}: it has two docroots; remove one"));
                 }
                 Some(("docroot", path)) => slot.docroot = Some(absolute(path)?),
+                Some(("unit", _)) if slot.unit.is_some() => {
+                    return Err(format!("Slot {name}: it has two units; remove one"));
+                }
+                Some(("unit", unit)) => {
+                    let why = |why| format!("Slot {name}: {parameter}: {why}");
+                    slot.unit = Some(unit::parse(unit).map_err(why)?);
+                }
                 _ => {
                     return Err(format!(
-                        "Slot {name}: {parameter:?} is unknown; Slot takes docroot=path"
+                        "Slot {name}: {parameter:?} is unknown; Slot takes docroot=path and unit=service"
                     ));
                 }
             }
+        }
+        if slot.address.is_none()
+            && let Some(unit) = &slot.unit
+        {
+            return Err(format!(
+                "Slot {name}: unit={unit} is the service of a backend, and the slot has none (-); remove it"
+            ));
         }
         if slot.address.is_none() && slot.docroot.is_none() {
             return Err(format!("Slot {name}: without a backend (-), it needs docroot=path"));
@@ -235,6 +264,15 @@ impl GroupLines {
             return Err(format!(
                 "Slot {name}: <SlotGroup {}> already has a slot {:?}; use another name",
                 self.name, known.name
+            ));
+        }
+        if let Some(unit) = &slot.unit
+            && let Some(known) = self.slots.iter().find(|known| known.unit == slot.unit)
+        {
+            return Err(format!(
+                "Slot {name}: {unit} is already the unit of slot {:?}, and a deploy would stop the backend that \
+                 takes the requests; give each slot a unit of its own",
+                known.name
             ));
         }
         let Some(address) = &slot.address else { return Ok(()) };

@@ -16,6 +16,7 @@ mod rewrite;
 mod scheme;
 mod site;
 mod start;
+mod vhost;
 mod workers;
 
 use config::{Lines, SlotModule};
@@ -51,7 +52,7 @@ static HOOKS: [Hook; 15] = [
     // Last, Apache writes the access log and clears the request's pool, which calls `pin::over`.
 ];
 
-static DIRECTIVES: [Directive<SlotModule>; 14] = [
+static DIRECTIVES: [Directive<SlotModule>; 19] = [
     Directive::section(
         GROUP,
         Lines::open_group,
@@ -61,7 +62,7 @@ static DIRECTIVES: [Directive<SlotModule>; 14] = [
     Directive::words(
         c"Slot",
         Lines::add_slot,
-        c"name of a slot, its backend's URL or -, and docroot=path of its static files",
+        c"name of a slot, its backend's URL or -, docroot=path of its static files, unit=name of its systemd service",
     ),
     Directive::words(
         c"SlotDefault",
@@ -72,6 +73,31 @@ static DIRECTIVES: [Directive<SlotModule>; 14] = [
         c"SlotOperator",
         Lines::set_operator,
         c"group=name of a group of this system whose members may flip without root",
+    ),
+    Directive::words(
+        c"SlotHealthCheck",
+        Lines::set_health,
+        c"when a slot of the group is healthy: uri=/path expect=200 and more, or off",
+    ),
+    Directive::words(
+        c"SlotWarmUp",
+        Lines::set_warm_up,
+        c"requests that a slot gets before it becomes active: uri=/path count=n and more, or off",
+    ),
+    Directive::words(
+        c"SlotAutoRollback",
+        Lines::set_rollback,
+        c"when a flip is undone by itself: window=time max5xx=share minrequests=n, or off",
+    ),
+    Directive::words(
+        c"SlotDrain",
+        Lines::set_drain,
+        c"how long a slot may take to become empty: timeout=time tunnels=time, or off",
+    ),
+    Directive::words(
+        c"SlotHook",
+        Lines::add_hook,
+        c"event of a deploy, timeout=time if it is not 300s, and a program with its arguments",
     ),
     Directive::words(
         c"SlotStateDir",

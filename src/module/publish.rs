@@ -3,6 +3,8 @@
 use super::config::{GroupLines, SlotLine};
 use super::group::{Group, Slot};
 use super::host::{Message, log, max_daemons};
+use super::vhost::Hosts;
+use crate::address::Address;
 use crate::group;
 use crate::state::counts::{self, Counts};
 use crate::state::error::FileError;
@@ -23,18 +25,19 @@ enum Room {
     WhenUsed,
 }
 
-/// Publishes the files of all groups. Without `rows`, the locks of the children, nobody could tell the counts of
+/// Publishes the files of all groups; `hosts` knows their sites. Without `rows`, the locks of the children, nobody could tell the counts of
 /// living processes from those of dead ones: then nothing is counted.
 pub(super) fn publish(
     dirs: &Dirs,
     groups: &[GroupLines],
     rows: Option<&File>,
+    hosts: &Hosts,
 ) -> (Vec<Group>, Option<Known>) {
     // With very many groups, most rows are never used.
     let fits = groups.len() * counts::size(self::rows()) <= RESERVED;
     let room = if fits { Room::AtStart } else { Room::WhenUsed };
     let mut places = 0..;
-    let wanted: Vec<_> = groups.iter().map(|lines| wanted(dirs, lines)).collect();
+    let wanted: Vec<_> = groups.iter().map(|lines| wanted(dirs, lines, hosts)).collect();
     let (mut startup, notes) = Startup::of(dirs);
     tell(&notes);
     let prepared = startup.prepare(&wanted);
@@ -93,17 +96,31 @@ fn publish_counts(dirs: &Dirs, app: &str, identity: u128, room: Room) -> Result<
 }
 
 /// What the configuration says of a group.
-fn wanted(dirs: &Dirs, lines: &GroupLines) -> Wanted {
+fn wanted(dirs: &Dirs, lines: &GroupLines, hosts: &Hosts) -> Wanted {
     let slot = |slot: &SlotLine| {
         let address = slot.address.as_ref().map_or("-", |address| &address.text);
-        group::Slot::new(&slot.name, address, slot.docroot.as_deref())
+        let balancer = slot.address.as_ref().and_then(Address::balancer);
+        group::Slot {
+            unit: slot.unit.clone(),
+            members: balancer.map(|name| hosts.members(name)).unwrap_or_default(),
+            ..group::Slot::new(&slot.name, address, slot.docroot.as_deref())
+        }
     };
     let default = &lines.slots[lines.default()].name;
     let slots = lines.slots.iter().map(slot).collect();
     let configured =
         group::Group::configured(&dirs.control(&lines.name), &lines.name, default, slots);
-    let operator = lines.operator.as_ref();
-    let group = group::Group { operator: operator.map(|(name, _)| name.clone()), ..configured };
+    let (operator, deploy) = (lines.operator.as_ref(), lines.deploy.clone());
+    let group = group::Group {
+        operator: operator.map(|(name, _)| name.clone()),
+        site: hosts.site_of(&lines.name),
+        health: deploy.health,
+        warm: deploy.warm,
+        rollback: deploy.rollback,
+        drain: deploy.drain,
+        hooks: deploy.hooks,
+        ..configured
+    };
     Wanted { group, operator: operator.map(|(_, gid)| *gid) }
 }
 

@@ -8,6 +8,7 @@ use super::publish::publish;
 use super::reverse::{map_back, own_lines};
 use super::rewrite;
 use super::site::{Service, Site};
+use super::vhost::Hosts;
 use super::workers::Workers;
 use crate::state::{Dirs, create, group_file, runtime};
 use std::sync::Arc;
@@ -33,7 +34,7 @@ pub(super) fn prepare(setup: &Setup) -> Result<(), String> {
         log(Message::NoRowLocks, &format!("{e}: slotctl counts no requests"));
     });
     let rows = rows.ok();
-    let (groups, known) = publish(&dirs, &lines.groups, rows.as_ref());
+    let (groups, known) = publish(&dirs, &lines.groups, rows.as_ref(), &Hosts::read(setup, lines));
     let mut site = Site::new(groups);
     site.known = known;
     site.rows = rows;
@@ -92,7 +93,7 @@ fn warn_of_memory(dirs: &Dirs) {
 
 /// The group of `SlotDocumentRoot` in `server`. A virtual host inherits that of the main server, whose lines are
 /// `of_main`, unless it has a root of its own.
-fn document_root(main: Server, of_main: &Lines, server: Server) -> Option<String> {
+pub(super) fn document_root(main: Server, of_main: &Lines, server: Server) -> Option<String> {
     own_lines(&server)
         .and_then(|lines| lines.document_root.clone())
         .or_else(|| of_main.document_root.clone().filter(|_| !server.has_document_root(main)))

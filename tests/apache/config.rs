@@ -1,6 +1,8 @@
 //! `apachectl -t`: it refuses a wrong directive with its line, the fault and the way out; it
 //! accepts right ones; and it touches no file.
 
+mod deploy;
+mod site;
 mod wrong;
 
 use crate::site::{Site, until};
@@ -180,6 +182,11 @@ fn the_directives_are_refused_in_htaccess_files() {
         "Slot x http://127.0.0.1:1",
         "SlotDefault a",
         "SlotOperator group=root",
+        "SlotHealthCheck uri=/up",
+        "SlotWarmUp uri=/",
+        "SlotAutoRollback off",
+        "SlotDrain off",
+        "SlotHook stop /bin/true",
         "SlotDocumentRoot app",
         "SlotStateDir /srv/x",
         "SlotRuntimeDir /srv/x",

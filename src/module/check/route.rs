@@ -35,10 +35,10 @@ const ELSEWHERE: [&str; 23] = [
 ];
 
 /// The sources of all RewriteMap lines, by name. Several virtual hosts can use the same name.
-pub(super) struct Maps(HashMap<String, Vec<String>>);
+pub(in crate::module) struct Maps(HashMap<String, Vec<String>>);
 
 impl Maps {
-    pub(super) fn read() -> Self {
+    pub(in crate::module) fn read() -> Self {
         let mut maps: HashMap<_, Vec<_>> = HashMap::new();
         let _ = for_each_directive(|line| {
             if line.is("RewriteMap")
@@ -86,6 +86,16 @@ pub(super) fn check_end_of_name(line: Line<'_>) -> Result<(), String> {
     match line.is("ProxyPass") || line.is("ProxyPassMatch") {
         true => end_of_name(line),
         false => Ok(()),
+    }
+}
+
+/// The groups to which a line sends requests, as far as they are known without a request.
+pub(in crate::module) fn targets_of<'a>(maps: &Maps, line: Line<'a>) -> Vec<&'a str> {
+    const ROUTES: [&str; 5] =
+        ["ProxyPass", "ProxyPassMatch", "RewriteRule", "SetHandler", "AddHandler"];
+    match ROUTES.iter().any(|route| line.is(route)) {
+        true => groups_of(maps, line).unwrap_or_default(),
+        false => Vec::new(),
     }
 }
 

@@ -169,6 +169,27 @@ impl Proxy {
         }
     }
 
+    /// The URLs of the members of a balancer that `server` has, without those that are disabled; empty if it has no
+    /// such balancer.
+    pub(crate) fn members(&self, server: Server, name: &str) -> Vec<String> {
+        // SAFETY: a live configuration; its arrays hold `nelts` balancers, with NUL-ended names, and pointers to live
+        // workers.
+        unsafe {
+            let balancers = &*(*self.conf(server)).balancers;
+            let first = balancers.elts.cast::<sys::proxy_balancer>();
+            let found = (0..balancers.nelts as usize).map(|at| &*first.add(at)).find(|balancer| {
+                let known = CStr::from_ptr((&raw const (*balancer.s).name).cast());
+                known.to_bytes().eq_ignore_ascii_case(name.as_bytes())
+            });
+            let Some(workers) = found.and_then(|balancer| balancer.workers.as_ref()) else {
+                return Vec::new();
+            };
+            let first = workers.elts.cast::<*mut sys::proxy_worker>();
+            let all = (0..workers.nelts as usize).filter_map(|at| NonNull::new(*first.add(at)));
+            all.map(Worker).filter(|worker| !worker.is_disabled()).map(Worker::url).collect()
+        }
+    }
+
     /// All workers that `server` declares, with their names.
     pub(crate) fn workers(&self, server: Server) -> Vec<(String, Worker)> {
         // SAFETY: a live configuration; its array holds `nelts` workers, with NUL-ended names.

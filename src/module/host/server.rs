@@ -60,6 +60,38 @@ impl Server {
         root(self) != root(&main)
     }
 
+    /// File and line of its `<VirtualHost>`; `None` for the main server.
+    pub(super) fn defined_at(&self) -> Option<(&str, i32)> {
+        // SAFETY: a live server; its texts are C strings of the configuration, or null.
+        unsafe {
+            let server = self.raw();
+            let file = pool::borrow((*server).defn_name).filter(|_| (*server).is_virtual != 0)?;
+            Some((file.to_str().ok()?, (*server).defn_line_number as i32))
+        }
+    }
+
+    /// Its `ServerName` as Apache uses it: the scheme, if it has one, the host and the port; 0 if Apache does not know
+    /// the port. The host may be a guess of Apache's.
+    pub(crate) fn name(&self) -> (Option<String>, String, u16) {
+        let text = |text: &CStr| text.to_string_lossy().into_owned();
+        // SAFETY: a live server; its texts are C strings of the configuration, or null, and its list of addresses is
+        // finished.
+        unsafe {
+            let server = &*self.raw();
+            let [scheme, host] = [server.server_scheme, server.server_hostname.cast_const()]
+                .map(|name| pool::borrow(name).map(text));
+            let bound = server.addrs.as_ref().map_or(0, |address| address.host_port);
+            let port = if server.port == 0 { bound } else { server.port };
+            (scheme, host.unwrap_or_default(), port)
+        }
+    }
+
+    /// Whether Apache gave it the name of `main`, because it has none of its own.
+    pub(crate) fn has_name_of(&self, main: Server) -> bool {
+        // SAFETY: live servers.
+        unsafe { (*self.raw()).server_hostname == (*main.raw()).server_hostname }
+    }
+
     /// A number that no other server has.
     pub(crate) fn key(&self) -> usize {
         self.raw().addr()

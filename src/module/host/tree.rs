@@ -1,6 +1,6 @@
 //! The tree of directives that Apache has read: all files and sections, in order.
 
-use super::{Pool, pool, sys};
+use super::{Pool, Server, pool, sys};
 use std::ffi::CStr;
 use std::fmt;
 
@@ -13,9 +13,16 @@ pub(crate) struct Line<'a> {
     section: (&'a str, &'a str),
     file: &'a str,
     number: i32,
+    /// File and line of the `<VirtualHost>` around the directive.
+    host: Option<(&'a str, i32)>,
 }
 
 impl Line<'_> {
+    /// Whether the directive is one of `server`, and not of another virtual host.
+    pub(crate) fn is_of(&self, server: Server) -> bool {
+        self.host == server.defined_at()
+    }
+
     /// Whether the directive has this name, in any case.
     pub(crate) fn is(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name)
@@ -54,7 +61,7 @@ pub(crate) fn for_each_directive<E>(
 ) -> Result<(), E> {
     // SAFETY: the tree lives as long as its configuration; this is the thread that reads it, and `see`
     // cannot write the tree.
-    unsafe { walk(sys::ap_conftree, &mut see) }
+    unsafe { walk(sys::ap_conftree, None, &mut see) }
 }
 
 /// The arguments of a section's first line, without its `>` and quotes.
@@ -89,6 +96,7 @@ pub(crate) fn edit_directives(pool: Pool, name: &str, edit: impl Fn(&[u8]) -> Op
 /// `node` is null or a live node of a tree that nobody writes.
 unsafe fn walk<E>(
     mut node: *mut sys::ap_directive_t,
+    host: Option<(&str, i32)>,
     see: &mut impl FnMut(Line<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     // SAFETY: the caller promises the tree; its strings are C strings or null.
@@ -104,10 +112,15 @@ unsafe fn walk<E>(
         if let ((Some(name), Some(args), Some(file)), (Some(section), Some(of))) = (parts, section)
         {
             let section = (section, of);
-            see(Line { name, args, section, file, number: directive.line_num })?;
+            see(Line { name, args, section, file, number: directive.line_num, host })?;
         }
+        let opens_host = parts.0.is_some_and(|name| name.eq_ignore_ascii_case("<VirtualHost"));
+        let inside = match opens_host {
+            true => parts.2.map(|file| (file, directive.line_num)),
+            false => host,
+        };
         // SAFETY: a child of a live node is one.
-        unsafe { walk(directive.first_child, see) }?;
+        unsafe { walk(directive.first_child, inside, see) }?;
         node = directive.next;
     }
     Ok(())

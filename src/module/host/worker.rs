@@ -39,6 +39,23 @@ impl Worker {
         }
     }
 
+    /// Its address as it is configured, with the unix socket.
+    pub(super) fn url(self) -> String {
+        // SAFETY: an array of characters that ends with a NUL.
+        let socket = unsafe { CStr::from_ptr((&raw const (*self.shared()).uds_path).cast()) };
+        let name = self.name().to_string_lossy();
+        match socket.is_empty() || name.starts_with("unix:") {
+            true => name.into_owned(),
+            false => format!("unix:{}|{name}", socket.to_string_lossy()),
+        }
+    }
+
+    /// Whether the administrator has disabled it: `status=+D`.
+    pub(super) fn is_disabled(&self) -> bool {
+        // SAFETY: a live worker has its shared part.
+        unsafe { (*self.shared()).status & sys::PROXY_WORKER_DISABLED as c_uint != 0 }
+    }
+
     /// Whether the worker uses this unix socket; `None` stands for no socket.
     pub(crate) fn has_socket(self, path: Option<&CStr>) -> bool {
         // SAFETY: an array of characters that ends with a NUL.

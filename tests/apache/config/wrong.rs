@@ -177,7 +177,7 @@ pub(super) const SECTIONS: [Wrong<'static>; 34] = [
     ("<Directory />\n!SlotStateDir /x\n</Directory>", "not allowed in <Directory> context"),
 ];
 
-const WORDS: &str = "Slot takes a name, the backend's URL or -, and docroot=path";
+const WORDS: &str = "Slot takes a name, the backend's URL or -, docroot=path and unit=service";
 const SAME: &str =
     "is already the address of slot \"one\"|a flip between them would change nothing";
 const SAME_C: &str = "is already the address of slot \"c\"";
@@ -188,7 +188,7 @@ const NO_HOST: &str = "is not an address of a slot: it has no host";
 const PORT: &str = "its port is not a number from 1 to 65535";
 const NO_PLACE: &str = "is not allowed in it";
 const RELATIVE: &str = "the path is not absolute";
-const PARAMETER: &str = "is unknown; Slot takes docroot=path";
+const PARAMETER: &str = "is unknown; Slot takes docroot=path and unit=service";
 const NO_SLOT: &str = "<SlotGroup g> has no such slot; it has one";
 const DEFAULT: &str = "SlotDefault takes the name of a slot";
 const OPERATOR: &str = "SlotOperator takes group=name, the name of a group of this system";
