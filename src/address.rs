@@ -105,6 +105,11 @@ impl Address {
         self.is_balancer().then(|| self.base.strip_suffix(&*self.path).unwrap_or(&self.base))
     }
 
+    /// The scheme, in lower case.
+    pub fn scheme(&self) -> &'static str {
+        SCHEMES[self.scheme].0
+    }
+
     /// Whether mod_proxy_http speaks to it.
     pub fn is_http(&self) -> bool {
         matches!(SCHEMES[self.scheme].0, "http" | "https")

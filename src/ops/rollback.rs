@@ -43,7 +43,9 @@ pub fn find(dirs: &Dirs, app: &str) -> Result<Undo, Error> {
         _ => (last.to.clone(), last.from.clone(), false),
     };
     if !view.slots().contains(&to) {
-        return Err(nothing(format!("the slot {to:?}, which was active before, is not configured")));
+        return Err(nothing(format!(
+            "the slot {to:?}, which was active before, is not configured"
+        )));
     }
     Ok(Undo { from, to, generation, is_done })
 }
@@ -68,7 +70,13 @@ pub fn start_unit(runner: &Runner<'_>, slot: &str) -> Result<bool, Trouble> {
 /// # Errors
 ///
 /// Those of [`flip_for`]; [`Error::Mismatch`] if somebody else has flipped meanwhile.
-pub fn undo(dirs: &Dirs, app: &str, undo: &Undo, by: &Actor, forced: bool) -> Result<Flipped, Error> {
+pub fn undo(
+    dirs: &Dirs,
+    app: &str,
+    undo: &Undo,
+    by: &Actor,
+    forced: bool,
+) -> Result<Flipped, Error> {
     let conditions = Conditions { active: None, generation: Some(undo.generation) };
     let purpose = Purpose { is_rollback: true, ..Purpose::default() };
     let _ = forced;
