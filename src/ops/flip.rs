@@ -161,6 +161,20 @@ pub fn flip_for(
     Ok(flipped)
 }
 
+/// Refuses if conditions do not hold now. `asked` is the target, if it was given by name.
+///
+/// # Errors
+///
+/// [`Error::Mismatch`]; those of [`View::read`].
+pub fn refuse_mismatch(
+    dirs: &Dirs,
+    app: &str,
+    conditions: &Conditions,
+    asked: Option<&str>,
+) -> Result<(), Error> {
+    check(&View::read(dirs, app)?, conditions, asked)
+}
+
 /// Checks the conditions. `asked` is the target, if it was given by name.
 fn check(view: &View, conditions: &Conditions, asked: Option<&str>) -> Result<(), Error> {
     let (active, generation) = (view.control.active(), view.control.word.generation());

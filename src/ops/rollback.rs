@@ -1,11 +1,12 @@
 //! Undoes the last flip, once.
 
+use super::deploy::Stopped;
 use super::deploy::backend::{self, Means, Runner, Trouble};
+use super::deploy::fitness;
 use super::error::Error;
 use super::flip::{Conditions, Flipped, Purpose, flip_for};
 use super::unit::Change;
 use super::view::{self, View};
-use crate::group::Group;
 use crate::group::hook::Event;
 use crate::state::Dirs;
 use crate::state::actor::Actor;
@@ -50,12 +51,65 @@ pub fn find(dirs: &Dirs, app: &str) -> Result<Undo, Error> {
     Ok(Undo { from, to, generation, is_done })
 }
 
-/// Starts the unit of `slot` if it is stopped. Returns whether it was.
+/// The result of a rollback.
+#[derive(Clone, Debug)]
+pub struct RolledBack {
+    /// The flip back.
+    pub flipped: Flipped,
+    /// Whether the slot's unit was stopped, and was started.
+    pub started: bool,
+    /// What an operator should know, although the rollback is done.
+    pub warnings: Vec<String>,
+}
+
+/// How a rollback is carried out.
+pub struct Request<'a> {
+    /// The flip to undo.
+    pub undo: &'a Undo,
+    /// Who rolls back, and why.
+    pub by: &'a Actor,
+    /// Whether the slot is not checked.
+    pub forced: bool,
+    /// Is called with what happens.
+    pub tell: &'a (dyn Fn(&str) + Sync),
+    /// Says whether it was interrupted.
+    pub stop: &'a (dyn Fn() -> bool + Sync),
+}
+
+/// Undoes a flip: starts the unit of the slot that was active before if it is stopped, checks the slot, flips back, and
+/// runs the hooks. A hook that fails is only a warning.
 ///
 /// # Errors
 ///
-/// [`Trouble`].
-pub fn start_unit(runner: &Runner<'_>, slot: &str) -> Result<bool, Trouble> {
+/// [`Stopped`]; then nothing is changed, except that a started unit keeps running.
+pub fn roll_back(dirs: &Dirs, app: &str, request: &Request<'_>) -> Result<RolledBack, Stopped> {
+    let Request { undo, by, forced, tell, stop } = *request;
+    let Some(group) = view::read_group(dirs, app)? else {
+        // No Apache has started with the group, so nothing is known of the slot.
+        let flipped = flip_back(dirs, app, undo, by)?;
+        return Ok(RolledBack { flipped, started: false, warnings: Vec::new() });
+    };
+    let runner =
+        Runner { dirs, group: &group, from: &undo.from, to: &undo.to, id: "", by, tell, stop };
+    let started = start_unit(&runner, &undo.to).map_err(|t| Stopped::of("start", t))?;
+    if !forced {
+        let health = group.health.clone().unwrap_or_default();
+        let checked = match started {
+            true => fitness::until_healthy(dirs, &group, &undo.to, &health, tell, stop).map(drop),
+            false => fitness::once(dirs, &group, &undo.to, &health),
+        };
+        checked.map_err(|unfit| unfit.stops("check"))?;
+    }
+    let flipped = flip_back(dirs, app, undo, by)?;
+    let mut warnings = Vec::new();
+    if let Err(trouble) = runner.hooks(Event::AfterRollback, &undo.to, by.reason.as_deref()) {
+        warnings.push(format!("a hook failed, which undoes nothing: {trouble}"));
+    }
+    Ok(RolledBack { flipped, started, warnings })
+}
+
+/// Starts the unit of `slot` if it is stopped. Returns whether it was.
+fn start_unit(runner: &Runner<'_>, slot: &str) -> Result<bool, Trouble> {
     let Some(configured) = runner.group.slot(slot) else { return Ok(false) };
     let means = Means::of(runner.group, configured, Event::Start, None);
     if !matches!(means, Means::Unit(_)) || backend::is_running(configured, &means)? {
@@ -65,32 +119,8 @@ pub fn start_unit(runner: &Runner<'_>, slot: &str) -> Result<bool, Trouble> {
     Ok(true)
 }
 
-/// Flips back.
-///
-/// # Errors
-///
-/// Those of [`flip_for`]; [`Error::Mismatch`] if somebody else has flipped meanwhile.
-pub fn undo(
-    dirs: &Dirs,
-    app: &str,
-    undo: &Undo,
-    by: &Actor,
-    forced: bool,
-) -> Result<Flipped, Error> {
+fn flip_back(dirs: &Dirs, app: &str, undo: &Undo, by: &Actor) -> Result<Flipped, Error> {
     let conditions = Conditions { active: None, generation: Some(undo.generation) };
     let purpose = Purpose { is_rollback: true, ..Purpose::default() };
-    let _ = forced;
     flip_for(dirs, app, Some(&undo.to), &conditions, by, purpose)
-}
-
-/// Runs the hooks after a rollback. Returns how many there are.
-///
-/// # Errors
-///
-/// [`Trouble`].
-pub fn hooks(runner: &Runner<'_>, group: &Group, slot: &str) -> Result<usize, Trouble> {
-    match backend::hooks(group, Event::AfterRollback).next() {
-        Some(_) => runner.hooks(Event::AfterRollback, slot, None),
-        None => Ok(0),
-    }
 }

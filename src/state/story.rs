@@ -126,8 +126,11 @@ pub fn stories(entries: &[Entry]) -> Vec<Story> {
             story.result = Some(Ending { time: entry.time.clone(), result, detail });
             continue;
         }
+        // A flip, which has no duration of its own, can stand between the beginning and the end of its step.
         match story.steps.iter_mut().rev().find(|known| known.step == step.step) {
-            Some(known) if known.state == StepState::Began => known.clone_from(step),
+            Some(known) if known.state == StepState::Began || known.took_ms.is_none() => {
+                known.clone_from(step);
+            }
             _ => story.steps.push(step.clone()),
         }
     }

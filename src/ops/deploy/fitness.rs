@@ -9,7 +9,7 @@ use crate::state::Dirs;
 
 /// Why a slot is not fit.
 #[derive(Debug)]
-pub(super) enum Unfit {
+pub(crate) enum Unfit {
     /// The slot failed.
     Why(String),
     /// This process was interrupted.
@@ -26,16 +26,11 @@ pub(super) fn takes_connections(slot: &Slot) -> bool {
     slot.address != "-" && probe(&slot.address).is_ok()
 }
 
-pub(super) fn once(
-    _dirs: &Dirs,
-    group: &Group,
-    slot: &str,
-    _health: &Health,
-) -> Result<(), String> {
-    group.slot(slot).map_or(Ok(()), |slot| probe(&slot.address))
+pub(crate) fn once(_dirs: &Dirs, group: &Group, slot: &str, _health: &Health) -> Result<(), Unfit> {
+    group.slot(slot).map_or(Ok(()), |slot| probe(&slot.address).map_err(Unfit::Why))
 }
 
-pub(super) fn until_healthy(
+pub(crate) fn until_healthy(
     dirs: &Dirs,
     group: &Group,
     slot: &str,
@@ -43,7 +38,7 @@ pub(super) fn until_healthy(
     _tell: &dyn Fn(&str),
     _stop: &(dyn Fn() -> bool + Sync),
 ) -> Result<String, Unfit> {
-    once(dirs, group, slot, health).map(|()| String::new()).map_err(Unfit::Why)
+    once(dirs, group, slot, health).map(|()| String::new())
 }
 
 pub(super) fn warm(

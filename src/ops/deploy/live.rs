@@ -370,7 +370,8 @@ impl Deploy<'_> {
         let mut result = (Outcome::Failing, None);
         self.live_step("rollback", || {
             let failing = |why: String| Stopped::Unfit { step: "rollback", why, output: None };
-            if let Err(why) = fitness::once(self.dirs, group, from, &self.plan.health) {
+            if let Err(unfit) = fitness::once(self.dirs, group, from, &self.plan.health) {
+                let why = unfit.stops("check").to_string();
                 result.1 = Some(format!("{cause}. Not rolled back: {why}"));
                 return Err(failing(why));
             }

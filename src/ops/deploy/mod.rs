@@ -9,7 +9,7 @@
 //! ([`Deploy::go_live`]), so that the watch survives a lost terminal. slotctl starts it, and hands the [`record::Claim`] over.
 
 pub mod backend;
-mod fitness;
+pub(crate) mod fitness;
 mod live;
 pub mod plan;
 mod ready;
@@ -97,7 +97,7 @@ impl Stopped {
     }
 
     /// Of a program, or of a unit.
-    fn of(step: &'static str, trouble: Trouble) -> Self {
+    pub(crate) fn of(step: &'static str, trouble: Trouble) -> Self {
         match trouble {
             trouble if trouble.is_interrupt() => Self::Interrupted,
             Trouble::Untrusted(error) => Self::Core(error),

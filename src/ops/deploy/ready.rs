@@ -118,7 +118,7 @@ impl Deploy<'_> {
         let told = |text: &str| self.tell(Event::Progress(text.to_owned()));
         fitness::until_healthy(self.dirs, group, to, health, &told, self.stop)
             .map(Went::Done)
-            .map_err(|unfit| stopped("check", unfit))
+            .map_err(|unfit| unfit.stops("check"))
     }
 
     /// Sends requests to the new slot until it is warm.
@@ -127,7 +127,7 @@ impl Deploy<'_> {
         let told = |text: &str| self.tell(Event::Progress(text.to_owned()));
         fitness::warm(self.dirs, group, to, warm, health, &told, self.stop)
             .map(Went::Done)
-            .map_err(|unfit| stopped("warm", unfit))
+            .map_err(|unfit| unfit.stops("warm"))
     }
 
     /// Stops what this deploy has started, and records the end.
@@ -161,11 +161,14 @@ impl Deploy<'_> {
     }
 }
 
-fn stopped(step: &'static str, unfit: Unfit) -> Stopped {
-    match unfit {
-        Unfit::Why(why) => Stopped::Unfit { step, why, output: None },
-        Unfit::Interrupted => Stopped::Interrupted,
-        Unfit::Core(error) => Stopped::Core(error),
+impl Unfit {
+    /// Says why a step stops.
+    pub(crate) fn stops(self, step: &'static str) -> Stopped {
+        match self {
+            Self::Why(why) => Stopped::Unfit { step, why, output: None },
+            Self::Interrupted => Stopped::Interrupted,
+            Self::Core(error) => Stopped::Core(error),
+        }
     }
 }
 

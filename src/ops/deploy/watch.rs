@@ -41,14 +41,18 @@ pub(super) fn judge(limits: &AutoRollback, seen: Seen) -> Verdict {
     if !allowed.is_less_than(errors(since), since.requests) {
         return Verdict::Good;
     }
-    let share = Share::of(errors(since), since.requests);
+    let (errors, requests) = (errors(since), since.requests);
+    let failed = match since.failed.min(errors) {
+        0 => String::new(),
+        failed => format!(", {failed} of them failed connections"),
+    };
+    let usual = match usual > Share::percent(0) {
+        true => format!(" (max5xx={} and the {usual} of the slot before)", limits.max5xx),
+        false => String::new(),
+    };
     Verdict::Bad(format!(
-        "{} of {} answers since the flip are 5xx ({share}), {} of them because the backend could not be reached or did \
-         not answer; allowed are {allowed}: {} by max5xx=, and the {usual} of the slot before",
-        errors(since),
-        since.requests,
-        since.failed.min(errors(since)),
-        limits.max5xx,
+        "{errors} of {requests} answers since the flip are 5xx ({}){failed}; {allowed} are allowed{usual}",
+        Share::of(errors, requests)
     ))
 }
 

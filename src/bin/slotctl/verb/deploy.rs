@@ -45,7 +45,7 @@ Examples:
   slotctl deploy app --reason 'v4.2'
   slotctl deploy app --start 'systemctl start green' --stop 'systemctl stop $SLOT' --keep
   slotctl deploy app --dry-run
-  slotctl deploy app --watch window=10min --warm off
+  slotctl deploy app --watch=window=10min --warm off
 
 JSON: {\"app\", \"id\", \"from\", \"to\", \"active\", \"generation\", \"result\", \"detail\", \"steps\": [{\"id\", \
 \"step\", \"state\", \"to\", \"took_ms\", \"detail\", \"output\"}], \"took_ms\", \"warnings\": []}; result is planned, \
@@ -99,7 +99,8 @@ pub(crate) struct Args {
     pub(crate) warm: Option<String>,
 
     /// In place of SlotAutoRollback
-    #[arg(long, value_name = "WORDS", num_args = 0..=1, default_missing_value = "")]
+    #[arg(long, value_name = "WORDS", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "")]
     pub(crate) watch: Option<String>,
 
     /// In place of SlotDrain

@@ -1,7 +1,9 @@
 //! `flip`: makes a slot the active one.
 
+use super::deploy;
 use crate::actor::actor;
 use crate::failure::Failure;
+use crate::live::Ticket;
 use crate::names::{self, Asker};
 use crate::output::Answer;
 use crate::render::{self, Format};
@@ -9,6 +11,7 @@ use crate::waiting;
 use clap::builder::NonEmptyStringValueParser;
 use mod_slot::duration;
 use mod_slot::group::Group;
+use mod_slot::ops::deploy::plan::{Plan, Wish};
 use mod_slot::ops::drain::{self, Active};
 use mod_slot::ops::error::Error;
 use mod_slot::ops::flip::{self, Conditions, Flipped};
@@ -75,6 +78,19 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     pub(crate) if_generation: Option<u32>,
 
+    /// Watch the slot afterwards, and roll back if it fails; WORDS are those of SlotAutoRollback
+    #[arg(long, value_name = "WORDS", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "")]
+    pub(crate) watch: Option<String>,
+
+    /// With --watch, never flip back
+    #[arg(long, requires = "watch")]
+    pub(crate) no_rollback: bool,
+
+    /// Flip without a check of the slot
+    #[arg(long)]
+    pub(crate) force: bool,
+
     /// Wait until no request is in the slot that was active before
     #[arg(long)]
     pub(crate) wait: bool,
@@ -127,9 +143,17 @@ struct Drained {
 /// # Errors
 ///
 /// [`Failure`]; then nothing is changed, or the change was taken back.
-pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Failure> {
+pub(crate) fn run(
+    dirs: &Dirs,
+    args: &Args,
+    ticket: Option<&Ticket>,
+    format: Format,
+) -> Result<Answer, Failure> {
     let (app, mut slot) =
         names::target(dirs, args.app.as_deref(), args.slot.as_deref(), Asker::Flip)?;
+    if let Some(words) = &args.watch {
+        return watched(dirs, &app, slot, args, words, (ticket, format));
+    }
     if args.patience().is_some() {
         drain::countable(dirs, &app)?;
     }
@@ -171,6 +195,39 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
         });
     }
     Ok(answer)
+}
+
+/// Flips, and watches the new slot, as the last steps of a deploy.
+fn watched(
+    dirs: &Dirs,
+    app: &str,
+    slot: Option<String>,
+    args: &Args,
+    words: &str,
+    (ticket, format): (Option<&Ticket>, Format),
+) -> Result<Answer, Failure> {
+    let group = view::read_group(dirs, app)?;
+    let watch = Some(deploy::watch(words, group.as_ref()).map_err(Failure::Words)?);
+    let mut limits = group.and_then(|group| group.drain).unwrap_or_default();
+    limits.timeout = args.drain_timeout.unwrap_or(limits.timeout);
+    let wish = Wish {
+        slot,
+        only_flip: true,
+        force: args.force,
+        no_rollback: args.no_rollback,
+        drain: args.patience().is_some(),
+        watch,
+        limits: Some(limits),
+        ..Wish::default()
+    };
+    let by = actor(args.reason.as_deref());
+    let conditions = Conditions { active: args.if_active.clone(), generation: args.if_generation };
+    deploy::deploy(dirs, app, ticket, format, |dirs| {
+        if ticket.is_none() {
+            flip::refuse_mismatch(dirs, app, &conditions, wish.slot.as_deref())?;
+        }
+        Plan::of(dirs, app, wish.clone(), by.clone())
+    })
 }
 
 /// Waits for the drain of the slot that was left; of all other slots if the flip changed nothing, because it

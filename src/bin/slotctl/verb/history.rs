@@ -139,9 +139,7 @@ fn tell(table: &mut Table, story: &Story) {
     };
     let result = match &story.result {
         Some(ending) => {
-            let detail = ending.detail.as_ref();
-            let detail = detail.map_or_else(String::new, |detail| format!(": {detail}"));
-            format!("{}{}{detail}", ending.result.as_str(), took(ending))
+            format!("{}{}", ending.result.as_str(), took(ending))
         }
         None => format!("at the step {}, or died there", story.last_step()),
     };
@@ -162,6 +160,9 @@ fn steps(story: &Story) -> String {
         for line in step.output.iter().flat_map(|output| output.lines()) {
             text += &format!("      | {}\n", render::plain(line));
         }
+    }
+    if let Some(detail) = story.result.as_ref().and_then(|ending| ending.detail.as_ref()) {
+        text += &format!("    {}\n", render::plain(detail));
     }
     text
 }

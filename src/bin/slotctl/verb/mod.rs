@@ -9,6 +9,7 @@ mod history;
 mod idle;
 mod list;
 mod lock;
+mod rollback;
 mod status;
 mod unlock;
 mod wait;
@@ -29,6 +30,9 @@ pub(crate) enum Verb {
     /// Make a slot the active one
     #[command(after_help = flip::HELP)]
     Flip(flip::Args),
+    /// Undo the last flip, once
+    #[command(after_help = rollback::HELP)]
+    Rollback(rollback::Args),
     /// Show the slots, which one is active, and their requests
     #[command(after_help = status::HELP)]
     Status(status::Args),
@@ -74,7 +78,8 @@ pub(crate) fn run(
 ) -> Result<Answer, Failure> {
     match verb {
         Verb::Deploy(args) => deploy::run(dirs, args, ticket, format),
-        Verb::Flip(args) => flip::run(dirs, args, format),
+        Verb::Flip(args) => flip::run(dirs, args, ticket, format),
+        Verb::Rollback(args) => rollback::run(dirs, args, format),
         Verb::Status(args) => status::run(dirs, args, format),
         Verb::List => list::run(dirs, format),
         Verb::Active(args) => active::run(dirs, args, format),

@@ -1,6 +1,8 @@
 //! The JSON shapes in the help texts are those of the types.
 
-use super::{active, deploy, doctor, drain, flip, history, idle, list, lock, status, unlock, wait};
+use super::{
+    active, deploy, doctor, drain, flip, history, idle, list, lock, rollback, status, unlock, wait,
+};
 use crate::args::Args;
 use clap::CommandFactory;
 use serde_json::{Map, Value, json};
@@ -73,6 +75,7 @@ fn the_help_of_each_verb_shows_the_keys_of_its_json() {
         let samples = match name {
             "deploy" => vec![deploy::sample()],
             "flip" => vec![flip::sample()],
+            "rollback" => vec![rollback::sample()],
             "status" => vec![status::sample()],
             "list" => vec![list::sample()],
             "active" => vec![active::sample()],
