@@ -251,6 +251,24 @@ pub enum Error {
         /// Who began it.
         by: String,
     },
+    /// A deploy was interrupted after its flip, and this call may be for another release.
+    #[error(
+        "{by} began a deploy of {app:?} to {slot:?} at {since}, which has flipped and was interrupted at the step \
+         {step:?}. Nothing is changed. To do the rest of it: slotctl deploy {app} {slot}. To leave it: slotctl deploy \
+         {app} --abandon; then deploy the new release"
+    )]
+    Unfinished {
+        /// The group.
+        app: String,
+        /// The slot of that deploy.
+        slot: String,
+        /// Its last step.
+        step: String,
+        /// Who began it.
+        by: String,
+        /// When.
+        since: String,
+    },
     /// The slot that a deploy should make active is active.
     #[error("slot {slot:?} of {app:?} is active already")]
     AlreadyActive {

@@ -265,6 +265,7 @@ fn core(error: &Error) -> u8 {
         Error::Busy { .. }
         | Error::Locked { .. }
         | Error::Interrupted { .. }
+        | Error::Unfinished { .. }
         | Error::Deploying { .. }
         | Error::Mismatch { .. } => LOCKED,
         Error::Group { .. } => CONFIGURATION,
