@@ -261,7 +261,8 @@ fn core(error: &Error) -> u8 {
         Error::Permission { .. }
         | Error::Closed { .. }
         | Error::NotYours { .. }
-        | Error::NotOwner { .. } => PERMISSION,
+        | Error::NotOwner { .. }
+        | Error::Unproven { .. } => PERMISSION,
         Error::Busy { .. }
         | Error::Locked { .. }
         | Error::Interrupted { .. }

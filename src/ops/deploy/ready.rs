@@ -65,7 +65,7 @@ impl Deploy<'_> {
         let (means, stop) = (self.means(Moment::Start), self.means(Moment::Stop));
         let Some(slot) = self.plan.new_slot() else { return Ok(Went::Skipped(String::new())) };
         let trouble = |trouble| Stopped::of("start", trouble);
-        let runs = backend::is_running(slot, &means).map_err(trouble)?;
+        let runs = backend::is_running(&self.plan.group, slot, &means).map_err(trouble)?;
         if runs && wish.no_restart {
             return Ok(Went::Skipped(format!("{to} runs already (--no-restart)")));
         }
