@@ -163,6 +163,15 @@ impl<'a> Deploy<'a> {
 
     /// Runs programs for this deploy.
     fn with_runner<T>(&self, work: impl FnOnce(&Runner<'_>) -> T) -> T {
+        self.with_runner_until(self.stop, work)
+    }
+
+    /// Runs programs for this deploy until `stop` says that they are to be ended.
+    fn with_runner_until<T>(
+        &self,
+        stop: &(dyn Fn() -> bool + Sync),
+        work: impl FnOnce(&Runner<'_>) -> T,
+    ) -> T {
         let tell = |line: &str| self.tell(Event::Output(line.to_owned()));
         work(&Runner {
             dirs: self.dirs,
@@ -172,7 +181,7 @@ impl<'a> Deploy<'a> {
             id: &self.plan.id,
             by: &self.plan.by,
             tell: &tell,
-            stop: self.stop,
+            stop,
         })
     }
 

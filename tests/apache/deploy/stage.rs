@@ -244,6 +244,18 @@ impl Stage {
         until(|| !self.runs(slot)).expect("it ends");
     }
 
+    /// Waits until a request is held in a slot's backend: one whose path has `?held`.
+    pub(super) fn until_held(&self, slot: &str) {
+        let busy =
+            || self.fake(slot).running.lock().unwrap().as_ref().is_some_and(|b| b.held() > 0);
+        until(busy).expect("a request is held");
+    }
+
+    /// Lets that request go.
+    pub(super) fn let_go(&self, slot: &str) {
+        self.fake(slot).running.lock().unwrap().as_ref().expect("it runs").release(1);
+    }
+
     /// Lets the hooks of an event wait until [`Stage::release`].
     pub(super) fn hold(&self, event: &str) {
         self.site.write(&format!("hold.{event}"), "");
@@ -270,7 +282,9 @@ impl Stage {
     /// Waits until a hook was called.
     pub(super) fn until_called(&self, call: &str) {
         let called = until(|| self.calls().iter().any(|known| known == call));
-        called.unwrap_or_else(|| panic!("{call} is not called: {:?}, {:?}", self.calls(), self.story()));
+        called.unwrap_or_else(|| {
+            panic!("{call} is not called: {:?}, {:?}", self.calls(), self.story())
+        });
     }
 
     /// Removes the list of calls.
@@ -525,12 +539,12 @@ impl Deploying {
     pub(super) fn kill_all(&mut self) {
         let second = self.second();
         self.child.kill().unwrap();
-        for pid in second {
+        if let Some(pid) = second {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
         self.child.wait().unwrap();
         // It may have begun meanwhile: but then nothing is its parent any more.
-        for pid in second {
+        if let Some(pid) = second {
             until(|| crate::site::parent_of(pid).is_none()).expect("it is killed");
         }
     }

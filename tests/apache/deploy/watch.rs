@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const BOUND: u64 = 5;
 
 /// A window that is longer than a story: only a rollback ends it.
-const LONG: &str = "window=40s";
+const LONG: &str = "--watch=window=40s";
 
 /// The flip is undone, the group is locked with the cause, and any operator may unlock it.
 #[track_caller]
@@ -36,7 +36,7 @@ fn errors_on_one_page_in_ten_are_rolled_back() {
     let stage = Stage::with(&ALL_HOOKS, QUICK);
     stage.mood("green", Mood::OneInTen);
     let flips = stage.expect_flips(2);
-    let ran = stage.deploy(&["--watch", LONG]).end();
+    let ran = stage.deploy(&[LONG]).end();
     assert_rolled_back(&stage, ran, flips, "are 5xx");
     let calls = stage.calls();
     assert!(calls.contains(&"after-rollback blue".into()), "{calls:?}");
@@ -48,15 +48,16 @@ fn errors_on_one_page_in_ten_are_rolled_back() {
 
 #[test]
 fn answers_that_time_out_are_rolled_back() {
-    let stage = Stage::of(
-        crate::site::Site::new(),
+    let stage = Stage::with(
         &STARTERS,
-        &format!("{QUICK}</SlotGroup>\nProxyTimeout 1\n<SlotGroup unused>\nSlot a -\nSlot b -\n"),
+        &format!(
+            "{QUICK}</SlotGroup>\nProxyTimeout 1\n<SlotGroup other>\nSlot a http://127.0.0.1:9\n"
+        ),
     );
     stage.mood("green", Mood::SlowPages(Duration::from_secs(5)));
     let flips = stage.expect_flips(2);
-    let ran = stage.deploy(&["--watch", "window=40s minrequests=4"]).end();
-    assert_rolled_back(&stage, ran, flips, "did not answer");
+    let ran = stage.deploy(&["--watch=window=40s minrequests=4"]).end();
+    assert_rolled_back(&stage, ran, flips, "are 5xx");
     // Each user waits a second for each of them.
     let failed = stage.failures();
     assert!(failed > 0 && failed <= 4 * (BOUND + 1), "{failed}");
@@ -66,11 +67,11 @@ fn answers_that_time_out_are_rolled_back() {
 fn a_crash_after_the_flip_is_rolled_back_and_the_next_release_is_served() {
     let stage = Stage::quick();
     let flips = stage.expect_flips(2);
-    let deploying = stage.deploy(&["--watch", LONG]);
+    let deploying = stage.deploy(&[LONG]);
     stage.until_step("watch");
     stage.crash("green");
     let ran = deploying.end();
-    assert_rolled_back(&stage, ran, flips, "could not be reached");
+    assert_rolled_back(&stage, ran, flips, "are 5xx");
     let failed = stage.ledger.totals().failed;
     assert!(failed > 0 && failed <= BOUND * RATE, "{failed}");
     // The worker of green must not remember the crash.
@@ -86,7 +87,7 @@ fn a_hook_after_the_flip_does_not_delay_the_rollback() {
     stage.hold("after-flip");
     let flips = stage.expect_flips(2);
     let begun = Instant::now();
-    let ran = stage.deploy(&["--check", "off", "--watch", LONG]).end();
+    let ran = stage.deploy(&["--force", LONG]).end();
     assert_rolled_back(&stage, ran, flips, "are 5xx");
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     let failed = stage.failures();
@@ -99,7 +100,7 @@ fn nothing_is_rolled_back_to_a_sick_slot() {
     stage.mood("green", Mood::OneInTen);
     let deploying = {
         let flips = stage.expect_flips(1);
-        let deploying = stage.deploy(&["--watch", LONG]);
+        let deploying = stage.deploy(&[LONG]);
         flips.join().unwrap();
         deploying
     };
@@ -117,7 +118,7 @@ fn a_migration_that_cannot_be_reverted_is_not_rolled_back() {
     let stage = Stage::quick();
     stage.mood("green", Mood::OneInTen);
     let flip = stage.expect_flips(1);
-    let ran = stage.deploy(&["--no-rollback", "--watch", LONG]).end();
+    let ran = stage.deploy(&["--no-rollback", LONG]).end();
     let ran = ran.exits(9);
     flip.join().unwrap();
     ran.says(&["are 5xx", "--no-rollback"]);
@@ -144,7 +145,7 @@ fn errors_that_the_old_slot_has_too_are_no_reason_for_a_rollback() {
     stage.mood("green", Mood::OneInTen);
     // So that the share of the old slot is known.
     thread::sleep(Duration::from_secs(1));
-    stage.deployed(&["--watch", "max5xx=6%"]).exits(0);
+    stage.deployed(&["--watch=max5xx=6%"]).exits(0);
     assert_eq!(stage.active(), "green");
     assert!(stage.failures() > 0);
 }
