@@ -6,10 +6,10 @@ use super::fitness;
 use super::plan::{Phase, Plan};
 use super::ready::counted;
 use super::watch::{self, Seen, Verdict};
-use super::{Deploy, Ended, Event, Stopped, Went};
+use super::{Deploy, Ended, Event, Stopped, Went, left_in, requests};
 use crate::group::hook::Event as Moment;
 use crate::group::watch::AutoRollback;
-use crate::ops::drain::{self, Active, Waited};
+use crate::ops::drain::Waited;
 use crate::ops::error::Error;
 use crate::ops::flip::{Conditions, Purpose, flip_for};
 use crate::ops::unit::Change;
@@ -221,34 +221,12 @@ impl Deploy<'_> {
         }
         let mut drained = None;
         self.live_step("drain", || {
-            let begun = Instant::now();
-            let slots = [from.clone()];
-            loop {
-                let left = limits.timeout.saturating_sub(begun.elapsed());
-                let waited = drain::until_drained(
-                    self.dirs,
-                    self.app(),
-                    &slots,
-                    Active::Refuse,
-                    Some(left.min(LOOKED * 4)),
-                    |left| self.tell(Event::Progress(format!("{left} requests are in {from}"))),
-                )?;
-                let waited = Waited { took: begun.elapsed(), ..waited };
-                let is_over = left.is_zero() || end.load(Ordering::Relaxed) || (self.stop)();
-                if waited.done || is_over {
-                    drained = Some(waited);
-                    return match waited.done {
-                        true => Ok(Went::Done(format!("no request is in {from}"))),
-                        false => Err(Stopped::NotDrained {
-                            step: "drain",
-                            why: format!(
-                                "{} requests are still in {from} after {} s",
-                                waited.in_flight,
-                                waited.took.as_secs()
-                            ),
-                        }),
-                    };
-                }
+            let is_over = || end.load(Ordering::Relaxed) || (self.stop)();
+            let waited = self.drained(from, limits.timeout, &is_over)?;
+            drained = Some(waited);
+            match waited.done {
+                true => Ok(Went::Done(format!("no request is in {from}"))),
+                false => Err(Stopped::NotDrained { step: "drain", why: left_in(from, waited) }),
             }
         });
         drained
@@ -345,7 +323,8 @@ impl Deploy<'_> {
         if let Some(left) = left {
             let app = &group.app;
             let detail = format!(
-                "{left} requests are still in {from}, which keeps running: slotctl drain {app} {from}, then stop it"
+                "{} still in {from}, which keeps running: slotctl drain {app} {from}, then stop it",
+                requests(left)
             );
             return (Outcome::NotDrained, Some(detail));
         }

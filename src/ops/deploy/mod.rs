@@ -16,6 +16,7 @@ mod ready;
 pub mod record;
 mod watch;
 
+use crate::ops::drain::{self, Active, Waited};
 use crate::ops::error::Error;
 use crate::ops::flip::Flipped;
 use crate::state::Dirs;
@@ -26,7 +27,7 @@ use plan::Plan;
 use record::Recorder;
 use serde::{Deserialize, Serialize};
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What a deploy says while it runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,6 +118,19 @@ enum Went {
     Skipped(String),
 }
 
+/// How often a drain looks whether it was interrupted.
+const LOOKED: Duration = Duration::from_millis(200);
+
+/// Counts requests, as the beginning of a sentence.
+fn requests(number: u64) -> String {
+    if number == 1 { "1 request is".into() } else { format!("{number} requests are") }
+}
+
+/// Says that a drain has not ended.
+fn left_in(slot: &str, waited: Waited) -> String {
+    format!("{} still in {slot} after {:.1?}", requests(waited.in_flight), waited.took)
+}
+
 /// A deploy that runs.
 pub struct Deploy<'a> {
     dirs: &'a Dirs,
@@ -183,6 +197,26 @@ impl<'a> Deploy<'a> {
             tell: &tell,
             stop,
         })
+    }
+
+    /// Waits until no request is in a slot that is not active, until `timeout`, or until `is_over` says to end the wait.
+    fn drained(
+        &self,
+        slot: &str,
+        timeout: Duration,
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<Waited, Error> {
+        let (begun, slots) = (Instant::now(), [slot.to_owned()]);
+        let shown = |left| self.tell(Event::Progress(format!("{} in {slot}", requests(left))));
+        loop {
+            let left = timeout.saturating_sub(begun.elapsed());
+            let part = Some(left.min(LOOKED));
+            let refuse = Active::Refuse;
+            let waited = drain::until_drained(self.dirs, self.app(), &slots, refuse, part, shown)?;
+            if waited.done || left.is_zero() || is_over() {
+                return Ok(Waited { took: begun.elapsed(), ..waited });
+            }
+        }
     }
 
     /// Does a step before the flip, and records it.

@@ -3,10 +3,9 @@
 use super::backend::{self, Means};
 use super::fitness::{self, Unfit};
 use super::plan::Plan;
-use super::{Deploy, Event, Stopped, Went};
+use super::{Deploy, Event, Stopped, Went, left_in};
 use crate::group::hook::Event as Moment;
 use crate::group::warm::WarmUp;
-use crate::ops::drain::{self, Active};
 use crate::ops::unit::Change;
 use crate::state::history::{Step, StepState};
 use crate::state::story::{Outcome, STARTED, STARTING};
@@ -92,27 +91,19 @@ impl Deploy<'_> {
 
     /// Waits until no request is in the new slot, which is still idle. Returns what was left, for the record.
     fn empty(&self) -> Result<String, Stopped> {
-        let (slots, limits) = ([self.plan.to.clone()], &self.plan.limits);
-        if !self.plan.group.counted {
+        let Plan { group, to, limits, .. } = self.plan;
+        if !group.counted {
             return Ok(" without a drain, because requests are not counted".into());
         }
-        let waited = drain::until_drained(
-            self.dirs,
-            self.app(),
-            &slots,
-            Active::Refuse,
-            Some(limits.timeout),
-            |left| self.tell(Event::Progress(format!("{left} requests are in {}", slots[0]))),
-        )?;
+        let waited = self.drained(to, limits.timeout, self.stop)?;
         if waited.done {
             return Ok(String::new());
         }
-        let why = format!(
-            "{} requests are still in {} after {} s, so it was not restarted (--no-restart leaves it running)",
-            waited.in_flight,
-            slots[0],
-            waited.took.as_secs()
-        );
+        if (self.stop)() {
+            return Err(Stopped::Interrupted);
+        }
+        let left = left_in(to, waited);
+        let why = format!("{left}, so it was not restarted (--no-restart leaves it running)");
         Err(Stopped::NotDrained { step: "start", why })
     }
 
