@@ -1,11 +1,13 @@
 //! A deploy that is interrupted: by Ctrl-C, and by a lost terminal.
 
-use super::stage::{ALL_HOOKS, Deploying, QUICK, STARTERS, Stage};
+use super::stage::{ALL_HOOKS, Deploying, QUICK, Stage};
+use crate::http::Client;
 use crate::site::until;
 use mod_slot::state::story::Outcome;
 use nix::sys::signal::Signal;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::thread;
 
 #[test]
 fn ctrl_c_before_the_flip_undoes_the_deploy() {
@@ -21,6 +23,23 @@ fn ctrl_c_before_the_flip_undoes_the_deploy() {
         assert_eq!(stage.calls().contains(&"stop green".into()), event != "prepare");
         stage.assert_nothing_lost();
     }
+}
+
+#[test]
+fn ctrl_c_ends_the_wait_for_the_idle_slot() {
+    let stage = Stage::quick();
+    let server = stage.site.address;
+    let asked = thread::spawn(move || Client::of(server).ask("GET", "/page?held", b""));
+    stage.until_held("blue");
+    stage.deployed(&["--drain", "timeout=100ms"]).exits(4);
+    let deploying = stage.deploy(&["--drain", "timeout=1h"]);
+    stage.until_step("start");
+    deploying.signal(Signal::SIGINT);
+    deploying.end().exits(1).says(&["interrupted", "nothing is changed"]);
+    assert_eq!((stage.active().as_str(), stage.runs("blue")), ("green", true));
+    stage.let_go("blue");
+    assert_eq!(asked.join().unwrap().unwrap().status(), 200);
+    stage.assert_nothing_lost();
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::backend::{self, Backend};
 use crate::http::{Client, Message};
 use crate::load::{Answer, Ledger, Load};
-use crate::site::{Site, children, until};
+use crate::site::{Site, end_all, until};
 use mod_slot::ops::deploy::record;
 use mod_slot::ops::view;
 use mod_slot::state::Dirs;
@@ -11,8 +11,10 @@ use mod_slot::state::history::StepState;
 use mod_slot::state::story::{Outcome, Story};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -523,10 +525,26 @@ impl Deploying {
 
     /// The second process, if there is one.
     pub(super) fn second(&self) -> Option<i32> {
-        let own = fs::read_link(format!("/proc/{}/exe", self.child.id())).ok()?;
-        let is_slotctl =
-            |pid: &i32| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == own);
-        children(self.child.id()).into_iter().find(is_slotctl)
+        let own = self.child.id() as i32;
+        self.processes().into_iter().find(|pid| *pid != own)
+    }
+
+    /// All processes of slotctl that work at this stage.
+    fn processes(&self) -> Vec<i32> {
+        let is_ours = |pid: &i32| {
+            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            let is_here = |entry: &[u8]| {
+                entry.strip_prefix(b"SLOT_STATE_DIR=").is_some_and(|dir| {
+                    Path::new(OsStr::from_bytes(dir)).parent() == self.out.parent()
+                })
+            };
+            let exe = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+            exe.file_name().is_some_and(|name| name == "slotctl")
+                && environment.split(|byte| *byte == 0).any(is_here)
+        };
+        let processes = fs::read_dir("/proc").unwrap().flatten();
+        let pids = processes.filter_map(|entry| entry.file_name().into_string().ok()?.parse().ok());
+        pids.filter(is_ours).collect()
     }
 
     /// Kills the first process only.
@@ -537,15 +555,15 @@ impl Deploying {
 
     /// Kills both processes of slotctl, and none of its hooks.
     pub(super) fn kill_all(&mut self) {
-        let second = self.second();
         self.child.kill().unwrap();
-        if let Some(pid) = second {
-            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-        }
         self.child.wait().unwrap();
-        // It may have begun meanwhile: but then nothing is its parent any more.
-        if let Some(pid) = second {
-            until(|| crate::site::parent_of(pid).is_none()).expect("it is killed");
+        // The second one may have begun just now.
+        loop {
+            let left = self.processes();
+            if left.is_empty() {
+                return;
+            }
+            end_all(&left);
         }
     }
 }
