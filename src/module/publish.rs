@@ -106,19 +106,19 @@ fn wanted(dirs: &Dirs, lines: &GroupLines, hosts: &Hosts) -> Wanted {
             ..group::Slot::new(&slot.name, address, slot.docroot.as_deref())
         }
     };
-    let default = &lines.slots[lines.default()].name;
+    let default = &lines.slots[lines.first()].name;
     let slots = lines.slots.iter().map(slot).collect();
     let configured =
         group::Group::configured(&dirs.control(&lines.name), &lines.name, default, slots);
-    let (operator, deploy) = (lines.operator.as_ref(), lines.deploy.clone());
+    let operator = lines.operator.as_ref();
     let group = group::Group {
         operator: operator.map(|(name, _)| name.clone()),
         site: hosts.site_of(&lines.name),
-        health: deploy.health,
-        warm: deploy.warm,
-        rollback: deploy.rollback,
-        drain: deploy.drain,
-        hooks: deploy.hooks,
+        health: lines.health.clone(),
+        warm: lines.warm.clone(),
+        rollback: lines.rollback.clone(),
+        drain: lines.drain.clone(),
+        hooks: lines.hooks.clone(),
         ..configured
     };
     Wanted { group, operator: operator.map(|(_, gid)| *gid) }

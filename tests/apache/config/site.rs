@@ -45,8 +45,7 @@ fn the_site_is_the_virtual_host_that_has_a_route_to_the_group() {
     site.docroots(&["a"]);
     let names = [
         "plain", "port", "tls", "fast", "files", "rule", "handler", "nameless", "unrouted",
-        "shared",
-        "main",
+        "shared", "main",
     ];
     let groups: String = names
         .iter()
