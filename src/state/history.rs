@@ -84,13 +84,19 @@ pub struct Counted {
 }
 
 /// Finished requests of a slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// All finished requests.
     pub requests: u64,
     /// Requests answered with 500 to 599.
     #[serde(rename = "5xx")]
     pub server_errors: u64,
+    /// Of these, answers that mod_proxy made because the backend did not answer.
+    #[serde(default)]
+    pub failed: u64,
+    /// Of these, answers whose client had closed the connection.
+    #[serde(default)]
+    pub aborted: u64,
 }
 
 impl Totals {
@@ -99,6 +105,8 @@ impl Totals {
         Some(Self {
             requests: self.requests.checked_sub(earlier.requests)?,
             server_errors: self.server_errors.checked_sub(earlier.server_errors)?,
+            failed: self.failed.checked_sub(earlier.failed)?,
+            aborted: self.aborted.checked_sub(earlier.aborted)?,
         })
     }
 }

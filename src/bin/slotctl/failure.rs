@@ -102,8 +102,8 @@ pub(crate) enum Failure {
     },
     /// A drain timed out.
     #[error(
-        "{} still in {} of {app} after {}; to list them: slotctl status {app} --requests",
-        if *.in_flight == 1 { "1 request is".into() } else { format!("{in_flight} requests are") },
+        "{} {} still in {} of {app} after {}; to list them: slotctl status {app} --requests",
+        render::requests(*in_flight, *tunnels), if *.in_flight == 1 { "is" } else { "are" },
         slots.join(", "), render::duration(*took)
     )]
     Undrained {
@@ -113,6 +113,8 @@ pub(crate) enum Failure {
         slots: Vec<String>,
         /// The requests in them.
         in_flight: u64,
+        /// Those of them that are tunnels.
+        tunnels: u64,
         /// How long slotctl waited.
         took: Duration,
     },

@@ -106,8 +106,9 @@ impl Table {
     }
 
     /// Adds a row of untrusted text.
-    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        debug_assert_eq!(N, self.align.len());
+    pub(crate) fn row(&mut self, cells: impl AsRef<[String]>) {
+        let cells = cells.as_ref();
+        debug_assert_eq!(cells.len(), self.align.len());
         self.rows.push(cells.iter().map(|cell| plain(cell)).collect());
     }
 
@@ -133,6 +134,21 @@ impl fmt::Display for Table {
             writeln!(f, "{}", line.trim_end())?;
         }
         Ok(())
+    }
+}
+
+/// Shows requests in a slot, as in `3 requests and 2 tunnels`. `in_flight` includes the tunnels.
+pub(crate) fn requests(in_flight: u64, tunnels: u64) -> String {
+    let some = |count: u64, what: &str| match count {
+        1 => format!("1 {what}"),
+        count => format!("{count} {what}s"),
+    };
+    match (in_flight.saturating_sub(tunnels), tunnels) {
+        (requests, 0) => some(requests, "request"),
+        (0, tunnels) => some(tunnels, "tunnel"),
+        (requests, tunnels) => {
+            format!("{} and {}", some(requests, "request"), some(tunnels, "tunnel"))
+        }
     }
 }
 
