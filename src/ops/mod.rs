@@ -13,3 +13,4 @@ mod starts;
 pub mod status;
 pub mod tally;
 pub mod view;
+pub mod warm;
