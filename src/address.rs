@@ -100,6 +100,11 @@ impl Address {
         SCHEMES[self.scheme].0 == "balancer"
     }
 
+    /// The scheme, in lower case.
+    pub fn scheme(&self) -> &'static str {
+        SCHEMES[self.scheme].0
+    }
+
     /// Whether mod_proxy_http speaks to it.
     pub fn is_http(&self) -> bool {
         matches!(SCHEMES[self.scheme].0, "http" | "https")

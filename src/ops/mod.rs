@@ -5,6 +5,7 @@ pub mod doctor;
 pub mod drain;
 pub mod error;
 pub mod flip;
+pub mod http;
 pub mod lock;
 pub mod probe;
 pub mod requests;
