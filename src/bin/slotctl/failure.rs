@@ -3,6 +3,7 @@
 use crate::render;
 use mod_slot::name::meant;
 use mod_slot::ops::error::Error;
+use mod_slot::ops::warm::plan::Unwarmed;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -136,6 +137,49 @@ pub(crate) enum Failure {
         /// Why the drain failed.
         why: Box<Failure>,
     },
+    /// A slot that cannot be warmed.
+    #[error(transparent)]
+    Unwarmed(#[from] Unwarmed),
+    /// Words of an option are wrong.
+    #[error("{0}")]
+    Words(String),
+    /// `warm` without a path.
+    #[error(
+        "no path to request is known: name some with --uri or --from-log FILE, or configure them in \
+         <SlotGroup {app}>, as in: SlotWarmUp uri=/"
+    )]
+    NoPaths {
+        /// The group.
+        app: String,
+    },
+    /// `warm` of the active slot.
+    #[error(
+        "warm sends load, and slot {slot:?} of {app:?} is active: warm another one, as in: slotctl warm {app} {other}"
+    )]
+    WarmActive {
+        /// The group.
+        app: String,
+        /// The slot.
+        slot: String,
+        /// Another slot, for the example.
+        other: String,
+    },
+    /// The slot became active while it was warmed.
+    #[error("slot {slot:?} of {app:?} became active meanwhile, so its warm-up was stopped")]
+    BecameActive {
+        /// The group.
+        app: String,
+        /// The slot.
+        slot: String,
+    },
+    /// The backend gave no good answers.
+    #[error("slot {slot:?} is not warm: {why}. Look at the log of its backend")]
+    NotWarm {
+        /// The slot.
+        slot: String,
+        /// What failed.
+        why: String,
+    },
     /// Doctor found errors that are not repaired.
     #[error("{} broken", if *.errors == 1 { "1 thing is".into() } else { format!("{} things are", .errors) })]
     Broken {
@@ -157,11 +201,16 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Core(error) => core(error),
-            Self::Ambiguous { .. } | Self::Unknown { .. } | Self::Idle { .. } => USAGE,
-            Self::Unhealthy { .. } | Self::Unchecked { .. } => UNHEALTHY,
+            Self::Ambiguous { .. }
+            | Self::Unknown { .. }
+            | Self::Idle { .. }
+            | Self::Words(_)
+            | Self::NoPaths { .. } => USAGE,
+            Self::WarmActive { .. } | Self::BecameActive { .. } => LOCKED,
+            Self::Unhealthy { .. } | Self::Unchecked { .. } | Self::NotWarm { .. } => UNHEALTHY,
             Self::Undrained { .. } | Self::NotActive { .. } => TIMEOUT,
             Self::Left { .. } => UNDRAINED,
-            Self::Broken { .. } | Self::Output(_) => ERROR,
+            Self::Broken { .. } | Self::Output(_) | Self::Unwarmed(_) => ERROR,
         })
     }
 }

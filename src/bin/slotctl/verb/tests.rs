@@ -1,6 +1,6 @@
 //! The JSON shapes in the help texts are those of the types.
 
-use super::{active, doctor, drain, flip, history, idle, list, lock, status, unlock, wait};
+use super::{active, doctor, drain, flip, history, idle, list, lock, status, unlock, wait, warm};
 use crate::args::Args;
 use clap::CommandFactory;
 use serde_json::{Map, Value, json};
@@ -78,6 +78,7 @@ fn the_help_of_each_verb_shows_the_keys_of_its_json() {
             "idle" => idle::samples(),
             "history" => vec![history::sample()],
             "drain" => vec![drain::sample()],
+            "warm" => warm::samples(),
             "wait" => vec![wait::sample()],
             "lock" => vec![lock::sample()],
             "unlock" => vec![unlock::sample()],
