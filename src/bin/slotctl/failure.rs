@@ -29,7 +29,8 @@ Exit codes, of all verbs:
     2  usage error
     3  the target is unhealthy; nothing changed
     4  flipped, but not drained
-    5  another user's lock, another change under way, or --if-... did not match
+    5  another user's lock, another change under way, --if-... did not match, or the
+       slot to warm is active
     6  flipped, then rolled back
     7  no such group, or Apache has not started with it
     8  bad configuration
