@@ -205,6 +205,19 @@ pub enum Error {
         /// The user who may start Apache, if the directory is shared with a group on purpose.
         elsewhere: Option<u32>,
     },
+    /// Other users could change what slotctl would connect to, or run.
+    #[error(
+        "{} {}, so slotctl does not {what} {}: another user could have chosen that. {}",
+        .weak.path.display(), .weak.why, path.display(), proven(.weak)
+    )]
+    Unproven {
+        /// What slotctl does not do, as in "run".
+        what: &'static str,
+        /// The group file, or the program.
+        path: PathBuf,
+        /// The file or the directory, and what is wrong with it.
+        weak: Box<Weakness>,
+    },
     /// Apache's last start forbade flips.
     #[error("{app:?} can't be flipped: {why}. Repair that, and reload Apache (apachectl graceful)")]
     Frozen {
@@ -333,6 +346,17 @@ fn instead(elsewhere: Option<u32>) -> String {
     elsewhere.map_or_else(String::new, |uid| {
         format!("; or, if user {uid} starts Apache, run slotctl as that user")
     })
+}
+
+/// How slotctl comes to use a file that other users can change.
+fn proven(weak: &Weakness) -> String {
+    match weak.is_foreign() {
+        true => format!(
+            "Run slotctl as the user to whom it belongs, or repair it with: {}",
+            weak.way_out()
+        ),
+        false => format!("Repair it with: {}", weak.way_out()),
+    }
 }
 
 /// As in "locked by alice since … until …: release night".

@@ -1,13 +1,17 @@
 //! What an operator can see and do: one file a verb or subject. slotctl calls it, Apache does not.
 
 mod change;
+mod child;
+mod docroot;
 pub mod doctor;
 pub mod drain;
 pub mod error;
 pub mod flip;
+pub mod health;
 pub mod http;
 pub mod lock;
 pub mod probe;
+pub mod proof;
 pub mod requests;
 #[cfg(all(test, not(loom)))]
 mod starts;

@@ -237,7 +237,8 @@ fn core(error: &Error) -> u8 {
         Error::Permission { .. }
         | Error::Closed { .. }
         | Error::NotYours { .. }
-        | Error::NotOwner { .. } => PERMISSION,
+        | Error::NotOwner { .. }
+        | Error::Unproven { .. } => PERMISSION,
         Error::Busy { .. } | Error::Locked { .. } | Error::Mismatch { .. } => LOCKED,
         Error::Group { .. } => CONFIGURATION,
         Error::Damaged { .. }
