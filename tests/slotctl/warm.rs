@@ -7,7 +7,8 @@ use mod_slot::group::{self, Group};
 use mod_slot::state::group_file;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -382,4 +383,15 @@ fn without_a_group_file_nothing_is_warmed() {
     let site = site("http://127.0.0.1:1");
     fs::remove_file(site.dirs.group("app")).unwrap();
     site.run(&["warm", "--uri=/"]).fails(7, "has no file of group \"app\"");
+}
+
+#[test]
+fn a_group_file_that_others_could_have_written_is_not_obeyed() {
+    let (backend, address) = steady();
+    let site = site(&address);
+    fs::set_permissions(&site.dirs.runtime, Permissions::from_mode(0o777)).unwrap();
+    let words = "so slotctl does not connect to the addresses in ";
+    site.run(&["warm", "--uri=/"]).fails(77, words);
+    site.run(&["warm", "--uri=/", "--dry-run"]).fails(77, words);
+    assert_eq!(backend.connections(), 0);
 }

@@ -87,7 +87,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Plans the warm-up of a slot, and reads the access log. Sends nothing. The slot must
+    /// Plans the warm-up of a slot, and reads the access log. Sends nothing. `group` must be one that
+    /// [`refuse_unproven`](crate::ops::proof::refuse_unproven) accepts, and the slot must
     /// [have a backend](has_backend).
     ///
     /// # Errors

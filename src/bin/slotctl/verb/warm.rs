@@ -12,6 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use mod_slot::group::warm::WarmUp;
 use mod_slot::group::{Group, Slot};
 use mod_slot::ops::error::Error;
+use mod_slot::ops::proof::refuse_unproven;
 use mod_slot::ops::view::{self, View};
 use mod_slot::ops::warm::Queries;
 use mod_slot::ops::warm::plan::{Plan, has_backend};
@@ -161,6 +162,7 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
 
 /// Finds the group and the slot, which must not be active.
 fn target(dirs: &Dirs, app: &str, slot: Option<&str>) -> Result<(Group, Slot), Failure> {
+    refuse_unproven(dirs, app)?;
     let view = View::read(dirs, app)?;
     let (name, _) = view.target(slot)?;
     let active = view.served(dirs)?.slot;
