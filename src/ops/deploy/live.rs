@@ -6,7 +6,7 @@ use super::fitness;
 use super::plan::{Phase, Plan};
 use super::ready::counted;
 use super::watch::{self, Seen, Verdict};
-use super::{Deploy, Ended, Event, Stopped, Went, left_in, requests};
+use super::{Deploy, Ended, Event, Stopped, Went, left_in};
 use crate::group::hook::Event as Moment;
 use crate::group::watch::AutoRollback;
 use crate::ops::drain::Waited;
@@ -222,7 +222,7 @@ impl Deploy<'_> {
         let mut drained = None;
         self.live_step("drain", || {
             let is_over = || end.load(Ordering::Relaxed) || (self.stop)();
-            let waited = self.drained(from, limits.timeout, &is_over)?;
+            let waited = self.drained(from, limits, &is_over)?;
             drained = Some(waited);
             match waited.done {
                 true => Ok(Went::Done(format!("no request is in {from}"))),
@@ -319,12 +319,11 @@ impl Deploy<'_> {
         if wish.enable && !wish.only_flip {
             self.enable();
         }
-        let left = waited.filter(|waited| !waited.done).map(|waited| waited.in_flight);
+        let left = waited.filter(|waited| !waited.done).map(Waited::left);
         if let Some(left) = left {
             let app = &group.app;
             let detail = format!(
-                "{} still in {from}, which keeps running: slotctl drain {app} {from}, then stop it",
-                requests(left)
+                "{left} still in {from}, which keeps running: slotctl drain {app} {from}, then stop it"
             );
             return (Outcome::NotDrained, Some(detail));
         }

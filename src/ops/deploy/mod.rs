@@ -16,7 +16,8 @@ mod ready;
 pub mod record;
 mod watch;
 
-use crate::ops::drain::{self, Active, Waited};
+use crate::group::watch::DrainLimits;
+use crate::ops::drain::{self, Active, Limits, Waited};
 use crate::ops::error::Error;
 use crate::ops::flip::Flipped;
 use crate::state::Dirs;
@@ -121,14 +122,9 @@ enum Went {
 /// How often a drain looks whether it was interrupted.
 const LOOKED: Duration = Duration::from_millis(200);
 
-/// Counts requests, as the beginning of a sentence.
-fn requests(number: u64) -> String {
-    if number == 1 { "1 request is".into() } else { format!("{number} requests are") }
-}
-
 /// Says that a drain has not ended.
 fn left_in(slot: &str, waited: Waited) -> String {
-    format!("{} still in {slot} after {:.1?}", requests(waited.in_flight), waited.took)
+    format!("{} still in {slot} after {:.1?}", waited.left(), waited.took)
 }
 
 /// A deploy that runs.
@@ -199,21 +195,27 @@ impl<'a> Deploy<'a> {
         })
     }
 
-    /// Waits until no request is in a slot that is not active, until `timeout`, or until `is_over` says to end the wait.
+    /// Waits within `limits` until no request is in a slot that is not active, or until `is_over` says to end the wait.
     fn drained(
         &self,
         slot: &str,
-        timeout: Duration,
+        limits: &DrainLimits,
         is_over: &dyn Fn() -> bool,
     ) -> Result<Waited, Error> {
         let (begun, slots) = (Instant::now(), [slot.to_owned()]);
-        let shown = |left| self.tell(Event::Progress(format!("{} in {slot}", requests(left))));
         loop {
-            let left = timeout.saturating_sub(begun.elapsed());
-            let part = Some(left.min(LOOKED));
-            let refuse = Active::Refuse;
-            let waited = drain::until_drained(self.dirs, self.app(), &slots, refuse, part, shown)?;
-            if waited.done || left.is_zero() || is_over() {
+            let left = limits.timeout.saturating_sub(begun.elapsed());
+            let waited = drain::until_drained(
+                self.dirs,
+                self.app(),
+                &slots,
+                Active::Refuse,
+                Limits { timeout: Some(left.min(LOOKED)), tunnels: None },
+                |left| self.tell(Event::Progress(format!("{left} in {slot}"))),
+            )?;
+            let only_tunnels = waited.in_flight == waited.tunnels;
+            let is_late = only_tunnels && begun.elapsed() >= limits.tunnels;
+            if waited.done || left.is_zero() || is_late || is_over() {
                 return Ok(Waited { took: begun.elapsed(), ..waited });
             }
         }

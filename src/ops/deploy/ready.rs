@@ -95,12 +95,17 @@ impl Deploy<'_> {
         if !group.counted {
             return Ok(" without a drain, because requests are not counted".into());
         }
-        let waited = self.drained(to, limits.timeout, self.stop)?;
+        let waited = self.drained(to, limits, self.stop)?;
         if waited.done {
             return Ok(String::new());
         }
         if (self.stop)() {
             return Err(Stopped::Interrupted);
+        }
+        let left = waited.left();
+        if left.in_flight == left.tunnels {
+            // Their clients connect again, to the active slot.
+            return Ok(format!(", which closed {left}"));
         }
         let left = left_in(to, waited);
         let why = format!("{left}, so it was not restarted (--no-restart leaves it running)");
@@ -120,7 +125,7 @@ impl Deploy<'_> {
     fn warm(&self, warm: &WarmUp) -> Result<Went, Stopped> {
         let Plan { group, to, health, .. } = self.plan;
         let told = |text: &str| self.tell(Event::Progress(text.to_owned()));
-        fitness::warm(self.dirs, group, to, warm, health, &told, self.stop)
+        fitness::warm(self.dirs, group, to, (warm, health), &told, self.stop)
             .map(Went::Done)
             .map_err(|unfit| unfit.stops("warm"))
     }
