@@ -19,9 +19,8 @@ impl Child {
     /// same number in another container does not have it mapped, nor does a program that Apache runs,
     /// such as a logger. `None` if no child is found, or if this user may not see its mappings.
     pub(crate) fn of(parent: u32, control: &Path, inode: u64) -> Option<Self> {
-        let numbers = fs::read_dir("/proc").ok()?.filter_map(Result::ok);
-        let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         let reads = |child: &Self| has_mapped(child.pid, control, inode);
+        let numbers = children_of(parent).or_else(processes)?.into_iter();
         let children = numbers.filter_map(|pid| Self::read(pid, parent)).filter(reads);
         // A child runs as root for a moment, until it has changed its user.
         children.min_by_key(|child| child.uid == 0)
@@ -103,6 +102,17 @@ impl Drop for Disguise {
         // Cannot fail: this process was allowed to set its groups before.
         let _ = setgroups(&self.groups);
     }
+}
+
+/// Lists the children that the first thread of a process has. `None` where the kernel does not say.
+fn children_of(parent: u32) -> Option<Vec<u32>> {
+    let list = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).ok()?;
+    list.split_whitespace().map(|number| number.parse().ok()).collect()
+}
+
+fn processes() -> Option<Vec<u32>> {
+    let all = fs::read_dir("/proc").ok()?.filter_map(Result::ok);
+    Some(all.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
 }
 
 fn has_mapped(pid: u32, control: &Path, inode: u64) -> bool {

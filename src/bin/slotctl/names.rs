@@ -14,6 +14,8 @@ pub(crate) enum Asker {
     Drain,
     /// `wait`.
     Wait,
+    /// `check`.
+    Check,
 }
 
 impl Asker {
@@ -22,6 +24,7 @@ impl Asker {
             Self::Flip => "flip",
             Self::Drain => "drain",
             Self::Wait => "wait",
+            Self::Check => "check",
         }
     }
 }
