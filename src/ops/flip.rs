@@ -26,10 +26,22 @@ pub struct Conditions {
     pub active: Option<String>,
     /// The control word has this generation. Never ignored.
     pub generation: Option<u32>,
-    /// The slot that was checked. If the library would choose another one now, nothing is changed.
-    pub checked: Option<String>,
+    /// The slots that may become active: those that were checked.
+    pub targets: Targets,
     /// The target was not checked, which the history records. No condition.
     pub forced: bool,
+}
+
+/// The slots that a flip may make active.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Targets {
+    /// All.
+    #[default]
+    All,
+    /// This one.
+    Only(String),
+    /// None but the active one.
+    Active,
 }
 
 /// The target of a flip, before it is made.
@@ -139,7 +151,12 @@ pub fn flip(
     let (to, index) = view.target(slot)?;
     let changed = view.control.active() != to;
     check(&view, conditions, slot)?;
-    if conditions.checked.as_ref().is_some_and(|checked| changed && *checked != to) {
+    let is_allowed = match &conditions.targets {
+        Targets::All => true,
+        Targets::Only(slot) => *slot == to,
+        Targets::Active => false,
+    };
+    if changed && !is_allowed {
         return Err(Error::Unchecked { app: app.into(), slot: to });
     }
     let unreadable_lock = changed && is_locked(dirs, app, &lock, &actor)?;

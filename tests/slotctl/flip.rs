@@ -193,3 +193,26 @@ fn a_flip_gives_up_on_a_change_that_does_not_end() {
     drop(lock);
     assert_eq!(site.run(&["flip"]).code, 0);
 }
+
+/// As if others had flipped between the check and the flip.
+#[test]
+fn a_slot_that_was_not_checked_does_not_become_active() {
+    use mod_slot::ops::error::Error;
+    use mod_slot::ops::flip::{Conditions, Targets, flip};
+    let site = Site::new();
+    let who = mod_slot::state::actor::Actor { uid: 0, user: None, sudo_user: None, reason: None };
+    let to = |slot: Option<&str>, targets| {
+        let conditions = Conditions { targets, ..Conditions::default() };
+        flip(&site.dirs, "app", slot, &conditions, &who).map(|flipped| flipped.to)
+    };
+    for (slot, targets) in [
+        (Some("resin_standby"), Targets::Active),
+        (None, Targets::Only("resin".into())),
+        (Some("resin_standby"), Targets::Only("resin".into())),
+    ] {
+        assert!(matches!(to(slot, targets), Err(Error::Unchecked { .. })));
+    }
+    site.assert_active("app", "resin", 1);
+    assert_eq!(to(Some("resin"), Targets::Active).unwrap(), "resin");
+    assert_eq!(to(None, Targets::Only("resin_standby".into())).unwrap(), "resin_standby");
+}

@@ -1,12 +1,13 @@
 //! `check`: examines whether a slot is healthy.
 
+use crate::checking::{Probe, in_brackets, probes};
 use crate::failure::Failure;
 use crate::names::{self, Asker};
-use crate::output::{Answer, complain};
+use crate::output::Answer;
+use crate::progress::Progress;
 use crate::render::{self, Format};
 use crate::waiting;
 use clap::builder::NonEmptyStringValueParser;
-use indicatif::{ProgressBar, ProgressStyle};
 use mod_slot::duration;
 use mod_slot::group::health::Health;
 use mod_slot::ops::error::Error;
@@ -15,7 +16,6 @@ use mod_slot::ops::proof::refuse_unproven;
 use mod_slot::ops::view::{self, View};
 use mod_slot::state::Dirs;
 use serde::Serialize;
-use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -139,26 +139,6 @@ impl Words {
     }
 }
 
-/// A probe in JSON.
-#[derive(Serialize)]
-pub(super) struct Probe<'a> {
-    target: &'a str,
-    result: &'static str,
-    why: &'a str,
-    took_ms: u64,
-}
-
-/// Lists the probes of a report.
-pub(super) fn probes(report: &Report) -> Vec<Probe<'_>> {
-    let probes = report.probes.iter().map(|probe| Probe {
-        target: &probe.target,
-        result: probe.outcome.as_str(),
-        why: probe.outcome.why(),
-        took_ms: waiting::millis(probe.took),
-    });
-    probes.collect()
-}
-
 /// The answer of `check --json`.
 #[derive(Serialize)]
 struct Checked<'a> {
@@ -223,14 +203,6 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
         Format::Text => format!("{app}: {slot} is healthy{}\n", in_brackets(&report)),
     };
     Ok(Answer { text, warnings, failures: Vec::from_iter(failure) })
-}
-
-/// Renders what a report says, as ` (GET /up: 200 in 3ms)`; nothing if there was nothing to examine.
-pub(super) fn in_brackets(report: &Report) -> String {
-    match report.probes.is_empty() {
-        true => " (nothing to examine: no address, no docroot)".into(),
-        false => format!(" ({})", render::plain(&report.to_string())),
-    }
 }
 
 fn planned(app: &str, check: &Check<'_>, warnings: Vec<String>, format: Format) -> Answer {
@@ -299,62 +271,13 @@ fn wait(
     (waited.last, waited.took, failure)
 }
 
-/// Shows how a wait goes: on a terminal in one line that changes, elsewhere a line for each change.
-enum Progress {
-    Bar(ProgressBar),
-    Lines,
-    Quiet,
-}
-
-impl Progress {
-    fn new(format: Format) -> Self {
-        match (io::stderr().is_terminal(), format) {
-            (_, Format::Json) => Self::Quiet,
-            (false, Format::Text) => Self::Lines,
-            (true, Format::Text) => {
-                let style = ProgressStyle::with_template("{spinner} {elapsed}  {wide_msg}");
-                let bar = ProgressBar::new_spinner();
-                bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-                bar.enable_steady_tick(Duration::from_millis(100));
-                Self::Bar(bar)
-            }
-        }
-    }
-
-    /// `last` is what was shown before. Digits, such as those of a duration, are no change.
-    fn show(&self, last: &mut Option<String>, text: &str) {
-        match self {
-            Self::Bar(bar) => bar.set_message(render::plain(text)),
-            Self::Lines => {
-                let same: String = text.chars().filter(|c| !c.is_ascii_digit()).collect();
-                if last.as_ref() != Some(&same) {
-                    complain(text);
-                    *last = Some(same);
-                }
-            }
-            Self::Quiet => {}
-        }
-    }
-
-    fn end(&self) {
-        if let Self::Bar(bar) = self {
-            bar.finish_and_clear();
-        }
-    }
-}
-
-#[cfg(test)]
-pub(super) fn probe_sample() -> Probe<'static> {
-    Probe { target: "", result: "", why: "", took_ms: 0 }
-}
-
 #[cfg(test)]
 pub(super) fn sample() -> serde_json::Value {
     let report = Checked {
         app: "",
         slot: "",
         healthy: Some(true),
-        probes: vec![probe_sample()],
+        probes: vec![crate::checking::probe_sample()],
         took_ms: Some(0),
         warnings: &[],
     };

@@ -1,7 +1,7 @@
 //! `flip`: makes a slot the active one.
 
-use super::check::{self, Probe};
 use crate::actor::actor;
+use crate::checking::{self, Probe, healthy};
 use crate::failure::Failure;
 use crate::names::{self, Asker};
 use crate::output::Answer;
@@ -11,9 +11,7 @@ use clap::builder::NonEmptyStringValueParser;
 use mod_slot::duration;
 use mod_slot::ops::drain::{self, Active};
 use mod_slot::ops::error::Error;
-use mod_slot::ops::flip::{self, Conditions, Flipped, Plan};
-use mod_slot::ops::health::{Check, Report};
-use mod_slot::ops::proof::refuse_unproven;
+use mod_slot::ops::flip::{self, Conditions, Flipped, Targets};
 use mod_slot::ops::view::View;
 use mod_slot::state::Dirs;
 use mod_slot::state::actor::Actor;
@@ -147,7 +145,7 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
     let mut conditions = Conditions {
         active: args.if_active.clone(),
         generation: args.if_generation,
-        checked: None,
+        targets: Targets::All,
         forced: args.force,
     };
     // Looked up late, because a login name can come from a slow directory server.
@@ -162,12 +160,14 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
             true => None,
             false => {
                 let plan = flip::plan(dirs, &app, slot.as_deref(), &conditions, who())?;
-                conditions.checked = Some(plan.to.clone());
-                healthy(dirs, &app, &plan)?
+                let report = healthy(dirs, &app, &plan)?;
+                conditions.targets =
+                    if plan.changes() { Targets::Only(plan.to) } else { Targets::Active };
+                report
             }
         };
         match flip::flip(dirs, &app, slot.as_deref(), &conditions, who()) {
-            Err(Error::Unchecked { .. }) => conditions.checked = None,
+            Err(Error::Unchecked { .. }) => {}
             flipped => break (report, flipped?),
         }
     };
@@ -194,7 +194,7 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
             generation: flipped.generation,
             started: flipped.started,
             dry_run: false,
-            probes: report.as_ref().map(check::probes).unwrap_or_default(),
+            probes: report.as_ref().map(checking::probes).unwrap_or_default(),
             drained,
             warnings: &warnings,
         });
@@ -260,27 +260,6 @@ fn line(app: &str, flipped: &Flipped) -> String {
     }
 }
 
-/// Checks the target of a flip once. `None` if the flip would change nothing, or if no Apache has said what the
-/// slot is.
-///
-/// # Errors
-///
-/// [`Failure::Unhealthy`], and those of [`refuse_unproven`].
-fn healthy(dirs: &Dirs, app: &str, plan: &Plan) -> Result<Option<Report>, Failure> {
-    let Some(group) = plan.view.group.as_ref().filter(|_| plan.changes()) else { return Ok(None) };
-    refuse_unproven(dirs, app).map_err(|e| Failure::Unproven { why: Box::new(e) })?;
-    let Some(slot) = group.slot(&plan.to) else { return Ok(None) };
-    let health = group.health.clone().unwrap_or_default();
-    let report = Check { group, slot, health: &health }.once();
-    match report.is_healthy() {
-        true => Ok(Some(report)),
-        false => {
-            let (app, slot) = (app.to_owned(), plan.to.clone());
-            Err(Failure::Unhealthy { app, slot, why: report.reasons() })
-        }
-    }
-}
-
 /// Says what the flip would do.
 fn dry_run(
     dirs: &Dirs,
@@ -303,7 +282,7 @@ fn dry_run(
             generation,
             started: plan.view.group.is_some(),
             dry_run: true,
-            probes: report.as_ref().map(check::probes).unwrap_or_default(),
+            probes: report.as_ref().map(checking::probes).unwrap_or_default(),
             drained: None,
             warnings: &[],
         }),
@@ -311,7 +290,7 @@ fn dry_run(
             format!("{app}: already {to} (generation {generation})\n")
         }
         Format::Text => {
-            let checked = report.as_ref().map(check::in_brackets).unwrap_or_default();
+            let checked = report.as_ref().map(checking::in_brackets).unwrap_or_default();
             format!("{app}: would flip {from} -> {to}{checked}\n")
         }
     };
@@ -349,7 +328,7 @@ pub(super) fn sample() -> serde_json::Value {
         generation: 1,
         started: true,
         dry_run: false,
-        probes: vec![check::probe_sample()],
+        probes: vec![checking::probe_sample()],
         drained: Some(drained),
         warnings: &[],
     };
