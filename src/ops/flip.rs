@@ -101,7 +101,8 @@ pub fn plan(
     }
     refuse_untrusted(dirs)?;
     refuse_frozen(app, read_group(dirs, app)?.as_ref())?;
-    let view = View::read(dirs, app)?;
+    // As the flip, so that a user who may not flip is refused before anything is checked.
+    let (view, _) = View::of(dirs, app, Access::ReadWrite)?;
     refuse_frozen(app, view.group.as_ref())?;
     view.refuse_replaced(dirs)?;
     let (to, _) = view.target(slot)?;
