@@ -9,6 +9,7 @@ mod differential;
 mod docroot;
 mod drain;
 mod examples;
+mod failures;
 mod faults;
 mod flips;
 mod foreign;
