@@ -19,7 +19,8 @@ Examples:
   slotctl history app -n 5
 
 JSON: {\"app\", \"entries\": [{\"time\", \"action\", \"from\", \"to\", \"generation\", \"uid\", \"user\", \
-\"sudo_user\", \"reason\", \"counted\": {\"segment\", \"slots\": {\"NAME\": {\"requests\", \"5xx\"}}}}], \
+\"sudo_user\", \"reason\", \"counted\": {\"segment\", \"slots\": {\"NAME\": {\"requests\", \"5xx\", \
+\"failed\", \"aborted\"}}}}], \
 \"warnings\": []}; user, sudo_user, reason and counted are left out if unknown; counted has the \
 requests that each slot had finished at the change";
 
@@ -92,7 +93,7 @@ fn table(entries: &[Entry]) -> String {
 pub(super) fn sample() -> serde_json::Value {
     use mod_slot::state::history::{Counted, Totals};
     let text = String::new;
-    let totals = Totals { requests: 1, server_errors: 0 };
+    let totals = Totals { requests: 1, ..Totals::default() };
     let counted = Counted { segment: text(), slots: [(text(), totals)].into() };
     let entry = Entry {
         time: text(),
