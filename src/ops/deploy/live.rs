@@ -116,7 +116,11 @@ impl Deploy<'_> {
         }
         let step = self.recorder.step("flip", StepState::Done);
         self.tell(Event::Began("flip".into()));
-        let conditions = Conditions { active: None, generation: Some(*generation) };
+        let conditions = Conditions {
+            generation: Some(*generation),
+            forced: self.plan.wish.force,
+            ..Conditions::default()
+        };
         let purpose = Purpose { is_rollback: false, step: Some(step.clone()) };
         let flipped = flip_for(self.dirs, self.app(), Some(to), &conditions, by, purpose)?;
         if let Some(why) = &flipped.unrecorded {
@@ -385,7 +389,7 @@ impl Deploy<'_> {
             }
             let step = self.recorder.step("rollback", StepState::Done);
             let purpose = Purpose { is_rollback: true, step: Some(step) };
-            let conditions = Conditions { active: None, generation: Some(generation) };
+            let conditions = Conditions { generation: Some(generation), ..Conditions::default() };
             let actor = Actor { reason: Some(cause.into()), ..by.clone() };
             match flip_for(self.dirs, app, Some(from), &conditions, &actor, purpose) {
                 Ok(flipped) => {
