@@ -149,3 +149,38 @@ fn errors_that_the_old_slot_has_too_are_no_reason_for_a_rollback() {
     assert_eq!(stage.active(), "green");
     assert!(stage.failures() > 0);
 }
+
+#[test]
+fn a_graceful_restart_of_apache_does_not_end_the_watch() {
+    let stage = Stage::quick();
+    let flips = stage.expect_flips(2);
+    let deploying = stage.deploy(&[LONG]);
+    stage.until_step("watch");
+    stage.ledger.restart(|| stage.site.graceful());
+    stage.assert_good_so_far();
+    stage.mood("green", Mood::Broken);
+    let ran = deploying.end();
+    assert_rolled_back(&stage, ran, flips, "are 5xx");
+    let failed = stage.failures();
+    assert!(failed > 0 && failed <= BOUND * RATE, "{failed}");
+}
+
+#[test]
+fn killed_after_its_rollback_a_deploy_leaves_the_group_locked() {
+    let stage = Stage::with(&ALL_HOOKS, QUICK);
+    stage.mood("green", Mood::Broken);
+    stage.hold("after-rollback");
+    let flips = stage.expect_flips(2);
+    let mut deploying = stage.deploy(&["--force", LONG]);
+    stage.until_called("after-rollback blue");
+    flips.join().unwrap();
+    deploying.kill_all();
+    stage.release("after-rollback");
+    let failed = stage.ledger.totals().failed;
+    assert_eq!(stage.active(), "blue");
+    stage.deploy(&["green"]).end().exits(5).says(&["locked", "are 5xx"]);
+    stage.site.run(&["unlock", "app"]);
+    stage.mood("green", Mood::Good);
+    stage.deployed(&["green"]).exits(0);
+    assert_eq!(stage.failures(), failed, "none since the rollback");
+}
