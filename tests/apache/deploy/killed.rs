@@ -123,7 +123,7 @@ fn killed_around_the_flip_a_deploy_goes_on() {
     let mut turns = Turns::new();
     let is_ready = |stage: &Stage| stage.steps().contains(&("before-flip".into(), StepState::Done));
     // From before the second process begins until after the flip.
-    for pause in [0, 2, 5, 10, 15, 20, 30, 45] {
+    for pause in [0, 1, 2, 3, 4, 5, 8, 12] {
         let begin = |stage: &Stage, _: &str, to: &str| {
             stage.hold("before-flip");
             let deploying = stage.deploy(&[to]);

@@ -5,6 +5,7 @@ use crate::http::Client;
 use mod_slot::state::history::StepState;
 use mod_slot::state::story::Outcome;
 use std::thread;
+use std::time::Duration;
 
 #[test]
 fn the_old_slot_is_stopped_unless_it_is_kept() {
@@ -28,6 +29,26 @@ fn an_idle_slot_that_runs_is_not_restarted_if_that_is_not_wanted() {
     stage.deployed(&["--no-restart"]).exits(0).says(&["--no-restart"]);
     assert_eq!((stage.starts("green"), stage.runs("blue")), (1, false));
     assert_eq!(stage.calls(), ["stop blue"]);
+    stage.assert_nothing_lost();
+}
+
+#[test]
+fn a_request_in_the_old_slot_is_waited_for_before_its_stop() {
+    let stage = Stage::quick();
+    let server = stage.site.address;
+    let asked = thread::spawn(move || Client::of(server).ask("GET", "/page?held", b""));
+    stage.until_held("blue");
+    let flip = stage.expect_flips(1);
+    let deploying = stage.deploy(&["--watch=window=100ms"]);
+    flip.join().unwrap();
+    stage.until_step("drain");
+    thread::sleep(Duration::from_millis(500));
+    assert!(stage.runs("blue") && stage.result().is_none(), "{:?}", stage.steps());
+    stage.let_go("blue");
+    let answer = asked.join().unwrap().unwrap();
+    assert_eq!((answer.status(), answer.text().contains("slot=blue")), (200, true));
+    deploying.end().exits(0);
+    assert!(!stage.runs("blue"));
     stage.assert_nothing_lost();
 }
 

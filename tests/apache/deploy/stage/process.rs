@@ -4,7 +4,7 @@ use super::PATIENCE;
 use crate::site::{end_all, until};
 use mod_slot::ops::deploy::record;
 use mod_slot::state::Dirs;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -115,9 +115,9 @@ impl Deploying {
         pids.filter(is_ours).collect()
     }
 
-    /// Kills the first process only.
+    /// Kills the first process with its process group, as a shell kills a job. The second one is in a session of its own.
     pub(crate) fn kill_first(mut self) {
-        self.child.kill().unwrap();
+        killpg(Pid::from_raw(self.child.id() as i32), Signal::SIGKILL).unwrap();
         self.child.wait().unwrap();
     }
 
