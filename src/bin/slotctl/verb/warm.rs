@@ -5,7 +5,7 @@ mod shown;
 use crate::failure::Failure;
 use crate::names::{self, Asker};
 use crate::output::Answer;
-use crate::render::Format;
+use crate::render::{self, Format};
 use crate::waiting::millis;
 use clap::builder::NonEmptyStringValueParser;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -154,7 +154,7 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
     if warmed.ended == Ended::Stopped {
         answer.failures.push(Failure::BecameActive { app, slot });
     } else if warmed.has_failed {
-        let why = shown::failure(&warmed);
+        let why = render::plain(&warmed.reason());
         answer.failures.push(Failure::NotWarm { slot, why });
     }
     Ok(answer)
@@ -179,7 +179,8 @@ fn target(dirs: &Dirs, app: &str, slot: Option<&str>) -> Result<(Group, Slot), F
 /// Creates a bar of the requests if their number is known, else of the time. Only a terminal shows it.
 fn bar(warm: &WarmUp) -> ProgressBar {
     let whole = warm.count.map_or(millis(warm.timeout), u64::from);
-    let style = ProgressStyle::with_template("{msg} [{bar:20}]").expect("the template is valid");
+    let style =
+        ProgressStyle::with_template("[{bar:10}] {wide_msg}").expect("the template is valid");
     ProgressBar::new(whole).with_style(style)
 }
 

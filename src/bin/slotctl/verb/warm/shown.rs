@@ -220,27 +220,6 @@ fn useless(warmed: &Warmed) -> Option<String> {
     })
 }
 
-/// Says why a warm-up failed.
-pub(super) fn failure(warmed: &Warmed) -> String {
-    let Warmed { requests, failed, classes, .. } = warmed;
-    let what = match (requests, warmed.ended) {
-        (0, Ended::Timeout) => format!("no answer within {}", render::duration(warmed.took)),
-        (0, _) => "no request could be sent".into(),
-        _ => {
-            let bad = failed + classes[4];
-            format!("{bad} of {} got no answer or a 5xx", counted(*requests, "request"))
-        }
-    };
-    let example = |Example { address, path, times, why }: &Example| {
-        let from = if why.contains(address) { String::new() } else { format!(" from {address}") };
-        let (path, why) = (render::plain(path), render::plain(why));
-        let times = counted(*times, "time");
-        format!("{path}: {why}{from}, {times}")
-    };
-    let examples: Vec<_> = warmed.examples.iter().map(example).collect();
-    if examples.is_empty() { what } else { format!("{what} ({})", examples.join("; ")) }
-}
-
 /// The message of the bar.
 pub(super) fn progress(app: &str, slot: &str, progress: &Progress) -> String {
     let Progress { requests, bad, rate, .. } = *progress;
@@ -316,22 +295,5 @@ mod tests {
         assert_eq!(shown, "app: b 410 requests, 100/s, p50 <1ms, p95 5ms, 3 failed");
         let first = Progress { requests: 0, bad: 0, rate: 0.0, latency: None, took: ms(0) };
         assert_eq!(progress("app", "b", &first), "app: b 0 requests, 0/s");
-    }
-
-    #[test]
-    fn a_failure_names_the_worst_paths_without_control_characters() {
-        let mut warmed = warmed(Ended::Count);
-        (warmed.classes, warmed.failed) = ([0, 0, 0, 0, 400], 10);
-        let address = "http://h:1".to_owned();
-        let why = "no connection to http://h:1: refused\u{1b}".to_owned();
-        warmed.examples = vec![
-            Example { address: address.clone(), path: "/a".into(), times: 400, why: "503".into() },
-            Example { address, path: "/b".into(), times: 1, why },
-        ];
-        assert_eq!(
-            failure(&warmed),
-            "410 of 410 requests got no answer or a 5xx (/a: 503 from http://h:1, 400 times; /b: no connection to \
-             http://h:1: refused\\u{1b}, 1 time)"
-        );
     }
 }
