@@ -10,7 +10,6 @@ pub mod flip;
 pub mod health;
 pub mod http;
 pub mod lock;
-pub mod probe;
 pub mod proof;
 pub mod requests;
 #[cfg(all(test, not(loom)))]

@@ -72,6 +72,13 @@ pub struct Entry {
     /// What the slots had counted at the change; `None` without counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counted: Option<Counted>,
+    /// Whether `--force` skipped the check of the target.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub forced: bool,
+}
+
+fn is_false(is: &bool) -> bool {
+    !is
 }
 
 /// The totals of a group's slots at one moment.
@@ -114,8 +121,8 @@ impl Entry {
     ) -> Self {
         let [from, to] = slots.map(str::to_owned);
         let Actor { uid, user, sudo_user, reason } = who.clone();
-        let (action, counted) = (action.word().into(), None);
-        Self { time, action, from, to, generation, uid, user, sudo_user, reason, counted }
+        let (action, counted, forced) = (action.word().into(), None, false);
+        Self { time, action, from, to, generation, uid, user, sudo_user, reason, counted, forced }
     }
 
     /// The author of the change.
@@ -305,6 +312,7 @@ mod tests {
             sudo_user: None,
             reason: None,
             counted: None,
+            forced: false,
         }
     }
 

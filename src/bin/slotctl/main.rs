@@ -7,11 +7,13 @@
 
 mod actor;
 mod args;
+mod checking;
 mod failure;
 #[cfg(feature = "man")]
 mod generate;
 mod names;
 mod output;
+mod progress;
 mod render;
 mod verb;
 mod waiting;

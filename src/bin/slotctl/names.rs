@@ -16,6 +16,8 @@ pub(crate) enum Asker {
     Wait,
     /// `warm`.
     Warm,
+    /// `check`.
+    Check,
 }
 
 impl Asker {
@@ -25,6 +27,7 @@ impl Asker {
             Self::Drain => "drain",
             Self::Wait => "wait",
             Self::Warm => "warm",
+            Self::Check => "check",
         }
     }
 }

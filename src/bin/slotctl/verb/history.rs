@@ -19,8 +19,8 @@ Examples:
   slotctl history app -n 5
 
 JSON: {\"app\", \"entries\": [{\"time\", \"action\", \"from\", \"to\", \"generation\", \"uid\", \"user\", \
-\"sudo_user\", \"reason\", \"counted\": {\"segment\", \"slots\": {\"NAME\": {\"requests\", \"5xx\"}}}}], \
-\"warnings\": []}; user, sudo_user, reason and counted are left out if unknown; counted has the \
+\"sudo_user\", \"reason\", \"counted\": {\"segment\", \"slots\": {\"NAME\": {\"requests\", \"5xx\"}}}, \"forced\"}], \
+\"warnings\": []}; forced is left out unless flip --force skipped the check of the target; user, sudo_user, reason and counted are left out if unknown; counted has the \
 requests that each slot had finished at the change";
 
 /// The arguments.
@@ -78,7 +78,8 @@ fn table(entries: &[Entry]) -> String {
             author(entry),
             entry.generation.to_string(),
             if entry.is_change() {
-                format!("{} -> {}", entry.from, entry.to)
+                let forced = if entry.forced { " (forced)" } else { "" };
+                format!("{} -> {}{forced}", entry.from, entry.to)
             } else {
                 entry.action.clone()
             },
@@ -105,6 +106,7 @@ pub(super) fn sample() -> serde_json::Value {
         sudo_user: Some(text()),
         reason: Some(text()),
         counted: Some(counted),
+        forced: true,
     };
     serde_json::to_value(Report { app: "", entries: &[entry], warnings: &[] }).unwrap()
 }

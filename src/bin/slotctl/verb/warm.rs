@@ -97,10 +97,10 @@ impl Args {
         let mut words: Vec<_> = self.uri.iter().map(|uri| format!("uri={uri}")).collect();
         if let Some(log) = &self.from_log {
             let path =
-                std::path::absolute(log).map_err(|e| Failure::Words(format!("--from-log: {e}")))?;
+                std::path::absolute(log).map_err(|e| Failure::Usage(format!("--from-log: {e}")))?;
             let path = path
                 .to_str()
-                .ok_or_else(|| Failure::Words("--from-log: it is not UTF-8".into()))?;
+                .ok_or_else(|| Failure::Usage("--from-log: it is not UTF-8".into()))?;
             words.push(format!("log={path}"));
         }
         if !words.is_empty() {
@@ -118,7 +118,7 @@ impl Args {
             limits.iter().filter_map(|(key, value)| Some(format!("{key}={}", value.as_ref()?))),
         );
         let words: Vec<_> = words.iter().map(String::as_str).collect();
-        warm.set(VERB, &words).map_err(Failure::Words)?;
+        warm.set(VERB, &words).map_err(Failure::Usage)?;
         Ok(warm)
     }
 
