@@ -98,6 +98,9 @@ fn killed_during_a_step_of_its_own_a_deploy_goes_on() {
         |stage: &Stage| ["blue", "green"].iter().for_each(|slot| stage.mood(slot, Mood::Good));
     turns.stage.mood("green", Mood::Unhealthy);
     turns.killed("check", &[], |stage, _, _| stage.until_step("check"), good);
+    turns.stage.mood("blue", Mood::SlowPages(Duration::from_millis(50)));
+    let warm = |stage: &Stage, _: &str, _: &str| stage.until_step("warm");
+    turns.killed("warm", &["--warm", "uri=/name.jsp count=400"], warm, good);
     let watch = |stage: &Stage, _: &str, _: &str| stage.until_step("watch");
     turns.killed("watch", &["--watch=window=2s"], watch, |_| ());
     turns.stage.assert_nothing_lost();
@@ -166,7 +169,11 @@ fn killed_after_the_flip_a_deploy_is_not_taken_for_the_next_release() {
     deploying.kill_all();
     stage.release("after-flip");
     flip.join().unwrap();
-    stage.deploy(&["--reason", "v2"]).end().exits(5).says(&["after-flip", "green"]);
+    stage.deploy(&["--reason", "v2"]).end().exits(5).says(&[
+        "has flipped",
+        "slotctl deploy app green",
+        "--abandon",
+    ]);
     assert_eq!(stage.active(), "green");
     stage.deploy(&["--abandon"]).end().exits(0).says(&["given up", "green stays active"]);
     assert_eq!((stage.result(), stage.runs("blue")), (Some(Outcome::Kept), true));

@@ -28,6 +28,9 @@ fn releases_of_two_tomcats_lose_nothing_until_one_crashes() {
     for step in ["start", "check", "warm", "flip", "drain", "watch", "stop"] {
         assert!(steps.contains(&done(step)), "{step}: {steps:?}");
     }
+    let story = stage.story().unwrap();
+    let warm = story.steps.iter().find(|step| step.step == "warm").unwrap();
+    assert!(warm.detail.as_deref().unwrap_or_default().contains("requests"), "{warm:?}");
     let history = stage.site.run(&["history", "app"]);
     assert!(history.contains("v2") && history.contains("green"), "{history}");
 

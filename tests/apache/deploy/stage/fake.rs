@@ -20,6 +20,8 @@ pub(crate) enum Mood {
     Good,
     /// 500 for everything.
     Broken,
+    /// 500 for all pages; its health is good.
+    BrokenPages,
     /// 500 for one page in ten; its health is good.
     OneInTen,
     /// It answers after this time.
@@ -122,6 +124,7 @@ fn answer(slot: &str, mood: Mood, number: usize, request: &Message) -> Vec<u8> {
     }
     let is_broken = match mood {
         Mood::Broken => true,
+        Mood::BrokenPages => !is_check,
         Mood::OneInTen => !is_check && number % 10 == 0,
         Mood::Unhealthy => is_check,
         _ => false,
