@@ -65,21 +65,45 @@ pub(super) struct Pin {
     pub(super) stay: Cell<Stay>,
 }
 
-/// Whether a request is in its slot.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Stay {
-    /// In the slot, with a note at this place of the row.
-    Noted(u32),
-    /// In the slot; the row had no room for a note.
-    Unnoted,
-    /// In the slot as a tunnel, with a note at this place; [`Stay::NO_NOTE`] for none. An `Option` would make every
-    /// pin larger.
-    Tunnel(u32),
-    Left,
-}
+/// Whether a request is in its slot, and how: one number, because each request makes and reads one. Below
+/// [`Stay::NO_NOTE`] it is the place of its note in the row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stay(u32);
 
 impl Stay {
-    pub(super) const NO_NOTE: u32 = u32::MAX;
+    pub(super) const LEFT: Self = Self(u32::MAX);
+    const NO_NOTE: u32 = 0xff;
+    /// The bit of a tunnel.
+    const TUNNEL: u32 = 1 << 8;
+
+    /// In the slot, with a note at this place; `None` if the row had no room for one.
+    #[inline]
+    pub(super) fn noted(place: Option<u32>) -> Self {
+        Self(place.unwrap_or(Self::NO_NOTE))
+    }
+
+    /// The place of the note, if it is in the slot with one and is no tunnel, as most requests are.
+    #[inline]
+    pub(super) fn plain_note(self) -> Option<u32> {
+        (self.0 < Self::NO_NOTE).then_some(self.0)
+    }
+
+    /// The place of the note.
+    pub(super) fn note(self) -> Option<u32> {
+        Self(self.0 & !Self::TUNNEL).plain_note()
+    }
+
+    pub(super) fn is_tunnel(self) -> bool {
+        self != Self::LEFT && self.0 & Self::TUNNEL != 0
+    }
+
+    pub(super) fn as_tunnel(self) -> Self {
+        Self(self.0 | Self::TUNNEL)
+    }
+
+    pub(super) fn as_plain(self) -> Self {
+        Self(self.0 & !Self::TUNNEL)
+    }
 }
 
 /// The slot that a request's URL was made for.

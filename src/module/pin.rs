@@ -26,7 +26,7 @@ impl Pin {
             generation: Decimal::of(entered.word.generation()),
             row,
             block: row.part(|row| row.block(slot)),
-            stay: Cell::new(note.map_or(Stay::Unnoted, Stay::Noted)),
+            stay: Cell::new(Stay::noted(note)),
         }
     }
 
@@ -40,13 +40,26 @@ impl Pin {
     }
 
     fn leave(&self) {
-        match self.stay.replace(Stay::Left) {
-            Stay::Noted(place) => self.row.strike(place),
-            Stay::Unnoted => {}
-            Stay::Tunnel(place) => self.close_tunnel(place),
-            Stay::Left => return,
+        let stay = self.stay.replace(Stay::LEFT);
+        if let Some(place) = stay.plain_note() {
+            self.row.strike(place);
+        } else if stay == Stay::LEFT {
+            return;
+        } else {
+            self.leave_rarely(stay);
         }
         lease::leave(self.block.in_flight());
+    }
+
+    /// Inline, because a call would have every request save registers.
+    #[inline(always)]
+    fn leave_rarely(&self, stay: Stay) {
+        if stay.is_tunnel() {
+            self.block.tunnels().fetch_sub(1, Ordering::Release);
+        }
+        if let Some(place) = stay.note() {
+            self.row.strike(place);
+        }
     }
 }
 
@@ -54,30 +67,19 @@ impl Pin {
 impl Pin {
     /// Counts the request as a tunnel, until it leaves or turns out to be none.
     pub(super) fn become_tunnel(&self) {
-        let place = match self.stay.get() {
-            Stay::Noted(place) => place,
-            Stay::Unnoted => Stay::NO_NOTE,
-            Stay::Tunnel(_) | Stay::Left => return,
-        };
-        self.stay.set(Stay::Tunnel(place));
-        self.block.tunnels().fetch_add(1, Ordering::Release);
+        let stay = self.stay.get();
+        if stay != Stay::LEFT && !stay.is_tunnel() {
+            self.stay.set(stay.as_tunnel());
+            self.block.tunnels().fetch_add(1, Ordering::Release);
+        }
     }
 
     /// Counts the request as a plain one again.
     pub(super) fn be_no_tunnel(&self) {
-        if let Stay::Tunnel(place) = self.stay.get() {
-            let is_noted = place != Stay::NO_NOTE;
-            self.stay.set(if is_noted { Stay::Noted(place) } else { Stay::Unnoted });
+        let stay = self.stay.get();
+        if stay.is_tunnel() {
+            self.stay.set(stay.as_plain());
             self.block.tunnels().fetch_sub(1, Ordering::Release);
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn close_tunnel(&self, place: u32) {
-        self.block.tunnels().fetch_sub(1, Ordering::Release);
-        if place != Stay::NO_NOTE {
-            self.row.strike(place);
         }
     }
 }
