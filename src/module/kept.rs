@@ -4,7 +4,7 @@ use super::config::SlotModule;
 use super::group::{Group, Slot};
 use super::host::{Decimal, Held, Kept, Request, Worker};
 use crate::lease::Entered;
-use crate::state::counts::{Block, Row};
+use crate::state::counts::{Block, MAX_NOTES, Row};
 use std::cell::Cell;
 use std::ffi::CStr;
 
@@ -65,44 +65,47 @@ pub(super) struct Pin {
     pub(super) stay: Cell<Stay>,
 }
 
-/// Whether a request is in its slot, and how: one number, because each request makes and reads one. Below
-/// [`Stay::NO_NOTE`] it is the place of its note in the row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stay(u32);
+/// Whether a request is in its slot. A fourth variant would cost every request some instructions.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Stay {
+    /// In the slot, with a note at this place of the row.
+    Noted(u32),
+    /// In the slot, without a note or as a tunnel.
+    Rare(Rare),
+    Left,
+}
 
-impl Stay {
-    pub(super) const LEFT: Self = Self(u32::MAX);
-    const NO_NOTE: u32 = 0xff;
-    /// The bit of a tunnel.
-    const TUNNEL: u32 = 1 << 8;
+/// A request without a note, because the row had no room for it, or a tunnel: the place of the note, which is none
+/// from [`MAX_NOTES`] on, and a bit for a tunnel.
+#[derive(Clone, Copy, Debug)]
+#[repr(transparent)]
+pub(super) struct Rare(u32);
 
-    /// In the slot, with a note at this place; `None` if the row had no room for one.
+impl Rare {
+    const TUNNEL: u32 = 1 << 31;
+
+    /// No tunnel. `place` is what [`Row::note`] has returned.
     #[inline]
-    pub(super) fn noted(place: Option<u32>) -> Self {
-        Self(place.unwrap_or(Self::NO_NOTE))
+    pub(super) fn unnoted(place: u32) -> Self {
+        Self(place)
     }
 
-    /// The place of the note, if it is in the slot with one and is no tunnel, as most requests are.
-    #[inline]
-    pub(super) fn plain_note(self) -> Option<u32> {
-        (self.0 < Self::NO_NOTE).then_some(self.0)
-    }
-
-    /// The place of the note.
-    pub(super) fn note(self) -> Option<u32> {
-        Self(self.0 & !Self::TUNNEL).plain_note()
+    /// A tunnel, with a note at this place if there is such a place.
+    pub(super) fn tunnel(place: u32) -> Self {
+        Self(place | Self::TUNNEL)
     }
 
     pub(super) fn is_tunnel(self) -> bool {
-        self != Self::LEFT && self.0 & Self::TUNNEL != 0
+        self.0 & Self::TUNNEL != 0
     }
 
-    pub(super) fn as_tunnel(self) -> Self {
-        Self(self.0 | Self::TUNNEL)
+    /// The place of its note.
+    pub(super) fn note(self) -> Option<u32> {
+        Some(self.place()).filter(|place| (*place as usize) < MAX_NOTES)
     }
 
-    pub(super) fn as_plain(self) -> Self {
-        Self(self.0 & !Self::TUNNEL)
+    pub(super) fn place(self) -> u32 {
+        self.0 & !Self::TUNNEL
     }
 }
 

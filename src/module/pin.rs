@@ -4,7 +4,7 @@
 use super::config::SlotModule;
 use super::group::{Group, Slot};
 use super::host::{Decimal, Held, Kept, Message, Request};
-use super::kept::{Pin, State, Stay};
+use super::kept::{Pin, Rare, State, Stay};
 use crate::lease;
 use crate::sync::Ordering;
 use std::cell::Cell;
@@ -26,7 +26,10 @@ impl Pin {
             generation: Decimal::of(entered.word.generation()),
             row,
             block: row.part(|row| row.block(slot)),
-            stay: Cell::new(Stay::noted(note)),
+            stay: Cell::new(match note {
+                Ok(place) => Stay::Noted(place),
+                Err(place) => Stay::Rare(Rare::unnoted(place)),
+            }),
         }
     }
 
@@ -40,24 +43,21 @@ impl Pin {
     }
 
     fn leave(&self) {
-        let stay = self.stay.replace(Stay::LEFT);
-        if let Some(place) = stay.plain_note() {
-            self.row.strike(place);
-        } else if stay == Stay::LEFT {
-            return;
-        } else {
-            self.leave_rarely(stay);
+        match self.stay.replace(Stay::Left) {
+            Stay::Noted(place) => self.row.strike(place),
+            Stay::Rare(rare) => self.leave_rarely(rare),
+            Stay::Left => return,
         }
         lease::leave(self.block.in_flight());
     }
 
     /// Inline, because a call would have every request save registers.
     #[inline(always)]
-    fn leave_rarely(&self, stay: Stay) {
-        if stay.is_tunnel() {
+    fn leave_rarely(&self, rare: Rare) {
+        if rare.is_tunnel() {
             self.block.tunnels().fetch_sub(1, Ordering::Release);
         }
-        if let Some(place) = stay.note() {
+        if let Some(place) = rare.note() {
             self.row.strike(place);
         }
     }
@@ -67,18 +67,24 @@ impl Pin {
 impl Pin {
     /// Counts the request as a tunnel, until it leaves or turns out to be none.
     pub(super) fn become_tunnel(&self) {
-        let stay = self.stay.get();
-        if stay != Stay::LEFT && !stay.is_tunnel() {
-            self.stay.set(stay.as_tunnel());
-            self.block.tunnels().fetch_add(1, Ordering::Release);
-        }
+        let place = match self.stay.get() {
+            Stay::Noted(place) => place,
+            Stay::Rare(rare) if !rare.is_tunnel() => rare.place(),
+            Stay::Rare(_) | Stay::Left => return,
+        };
+        self.stay.set(Stay::Rare(Rare::tunnel(place)));
+        self.block.tunnels().fetch_add(1, Ordering::Release);
     }
 
     /// Counts the request as a plain one again.
     pub(super) fn be_no_tunnel(&self) {
-        let stay = self.stay.get();
-        if stay.is_tunnel() {
-            self.stay.set(stay.as_plain());
+        if let Stay::Rare(rare) = self.stay.get()
+            && rare.is_tunnel()
+        {
+            self.stay.set(match rare.note() {
+                Some(place) => Stay::Noted(place),
+                None => Stay::Rare(Rare::unnoted(rare.place())),
+            });
             self.block.tunnels().fetch_sub(1, Ordering::Release);
         }
     }
