@@ -227,7 +227,7 @@ impl GroupLines {
         {
             return Err(format!(
                 "Slot {name}: {unit} is already the unit of slot {:?}, and a deploy would stop the active backend; \
-                 takes the requests; give each slot a unit of its own",
+                 give each slot a unit of its own",
                 known.name
             ));
         }
