@@ -81,6 +81,21 @@ fn ctrl_c_during_the_watch_keeps_the_new_slot() {
 }
 
 #[test]
+fn ctrl_c_in_the_last_hooks_leaves_the_old_slot_running() {
+    let stage = Stage::with(&ALL_HOOKS, QUICK);
+    stage.hold("after-deploy");
+    let flip = stage.expect_flips(1);
+    let deploying = stage.deploy(&[]);
+    stage.until_called("after-deploy green");
+    flip.join().unwrap();
+    deploying.signal(Signal::SIGINT);
+    deploying.end().exits(1).says(&["interrupted", "blue keeps running"]);
+    assert_eq!((stage.active().as_str(), stage.result()), ("green", Some(Outcome::Kept)));
+    assert!(stage.runs("blue") && !stage.calls().contains(&"stop blue".into()));
+    stage.assert_nothing_lost();
+}
+
+#[test]
 fn without_its_first_process_a_deploy_is_watched_to_its_end() {
     let stage = Stage::quick();
     let flip = stage.expect_flips(1);

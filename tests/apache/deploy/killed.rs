@@ -3,8 +3,9 @@
 use super::stage::{ALL_HOOKS, Deploying, Mood, QUICK, Stage};
 use crate::http::Client;
 use crate::site::until;
+use mod_slot::ops::view;
 use mod_slot::state::history::StepState;
-use mod_slot::state::story::Outcome;
+use mod_slot::state::story::{Outcome, stories};
 use std::thread;
 use std::time::Duration;
 
@@ -64,6 +65,8 @@ impl Turns {
         let is_prepared_again = ran.err.contains("prepare of");
         assert_eq!(is_prepared_again, was_active == from, "{what}: {ran:#?}");
         assert_eq!(Some(story.id), id, "{what}: it is the same deploy");
+        let stories = stories(&view::read_history(&stage.dirs(), "app").unwrap());
+        assert_eq!(stories.len(), self.number, "{what}: it is told once");
         assert_eq!(stage.result(), Some(Outcome::Done), "{what}");
         until(|| !stage.runs(from))
             .unwrap_or_else(|| panic!("{what}: {from} is stopped, {ran:#?}"));

@@ -4,6 +4,7 @@ use super::stage::{ALL_HOOKS, QUICK, Stage};
 use crate::http::Client;
 use mod_slot::state::history::StepState;
 use mod_slot::state::story::Outcome;
+use std::fs;
 use std::thread;
 use std::time::Duration;
 
@@ -53,6 +54,24 @@ fn a_request_in_the_old_slot_is_waited_for_before_its_stop() {
 }
 
 #[test]
+fn a_slot_whose_requests_cannot_be_counted_any_more_is_not_stopped() {
+    let stage = Stage::quick();
+    let server = stage.site.address;
+    let asked = thread::spawn(move || Client::of(server).ask("GET", "/page?held", b""));
+    stage.until_held("blue");
+    let flip = stage.expect_flips(1);
+    let deploying = stage.deploy(&[]);
+    flip.join().unwrap();
+    stage.until_step("drain");
+    fs::remove_file(stage.root().join("run/app.json")).unwrap();
+    deploying.end().exits(4).says(&["the drain failed", "blue keeps running"]);
+    assert!(stage.runs("blue"));
+    stage.let_go("blue");
+    assert_eq!(asked.join().unwrap().unwrap().status(), 200);
+    stage.assert_nothing_lost();
+}
+
+#[test]
 fn a_request_in_the_idle_slot_is_waited_for_before_its_restart() {
     let stage = Stage::quick();
     let server = stage.site.address;
@@ -60,7 +79,7 @@ fn a_request_in_the_idle_slot_is_waited_for_before_its_restart() {
     stage.until_held("blue");
     // A deploy that leaves the request and the old backend alone.
     let ran = stage.deployed(&["--drain", "timeout=300ms"]).exits(4);
-    ran.says(&["1 request still in blue", "slotctl drain app blue"]);
+    ran.says(&["1 request still in blue", "blue keeps running", "slotctl drain app blue"]);
     assert_eq!((stage.result(), stage.runs("blue")), (Some(Outcome::NotDrained), true));
     let refused = stage.deploy(&["--drain", "timeout=300ms"]).end().exits(124);
     refused.says(&["1 request still in blue", "--no-restart"]);
