@@ -71,7 +71,7 @@ impl Deploy<'_> {
         });
         let (watched, left, back) = self.watch_and_drain(snapshot.as_ref(), generation, began);
         let (result, detail) = match watched {
-            Watched::Over(_) => self.finish(left.as_deref()),
+            Watched::Over(_) => self.finish(left),
             Watched::Interrupted => self.kept(),
             Watched::Overtaken => {
                 (Outcome::Overtaken, Some("somebody else has flipped meanwhile".into()))
@@ -211,9 +211,17 @@ impl Deploy<'_> {
     /// Drains the old slot. Returns why it may not be stopped; `None` if it is empty, or is not to be drained.
     fn drain(&self, end: &AtomicBool) -> Option<String> {
         let Plan { from, limits, wish, group, .. } = self.plan;
-        if !wish.drain || !group.counted {
+        if !wish.drain {
             return None;
         }
+        if !group.counted {
+            return Some(format!(
+                "requests are not counted (Apache's error log says why), so {from} keeps running: stop it when its requests have \
+                 ended"
+            ));
+        }
+        let then =
+            format!("{from} keeps running: slotctl drain {} {from}, then stop it", group.app);
         let mut left = None;
         self.live_step("drain", || {
             let is_over = || end.load(Ordering::Relaxed) || (self.stop)();
@@ -223,11 +231,11 @@ impl Deploy<'_> {
                 }
                 Ok(waited) => waited,
                 Err(e) => {
-                    left = Some(format!("the drain failed: {e}"));
+                    left = Some(format!("the drain failed: {e}; {then}"));
                     return Err(e.into());
                 }
             };
-            left = Some(format!("{} still in {from}", waited.left()));
+            left = Some(format!("{} still in {from}; {then}", waited.left()));
             Err(Stopped::NotDrained { step: "drain", why: left_in(from, waited) })
         });
         left
@@ -325,7 +333,7 @@ impl Deploy<'_> {
     }
 
     /// The new slot is good: runs the last hooks, and stops the old slot if it is empty.
-    fn finish(&self, left: Option<&str>) -> End {
+    fn finish(&self, left: Option<String>) -> End {
         let Plan { from, wish, group, .. } = self.plan;
         self.live_hooks("after-deploy", Moment::AfterDeploy, None, self.stop);
         if wish.enable && !wish.only_flip {
@@ -335,10 +343,7 @@ impl Deploy<'_> {
             return self.kept();
         }
         if let Some(left) = left {
-            let app = &group.app;
-            let detail =
-                format!("{left}; {from} keeps running: slotctl drain {app} {from}, then stop it");
-            return (Outcome::NotDrained, Some(detail));
+            return (Outcome::NotDrained, Some(left));
         }
         let means = self.plan.means(from, Moment::Stop);
         if wish.keep || wish.only_flip || means == Means::None {

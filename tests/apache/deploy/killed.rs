@@ -46,7 +46,8 @@ impl Turns {
         then: impl FnOnce(&Stage),
     ) {
         let stage = &self.stage;
-        let (from, to) = if self.number % 2 == 0 { ("blue", "green") } else { ("green", "blue") };
+        let (from, to) =
+            if self.number.is_multiple_of(2) { ("blue", "green") } else { ("green", "blue") };
         self.number += 1;
         stage.forget_calls();
         let flip = stage.expect_flips(1);

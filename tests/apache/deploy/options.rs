@@ -1,7 +1,8 @@
 //! The options of a deploy, and requests that are still in a slot.
 
-use super::stage::{ALL_HOOKS, QUICK, Stage};
+use super::stage::{ALL_HOOKS, QUICK, STARTERS, Stage};
 use crate::http::Client;
+use crate::site::Site;
 use mod_slot::state::history::StepState;
 use mod_slot::state::story::Outcome;
 use std::fs;
@@ -50,6 +51,19 @@ fn a_request_in_the_old_slot_is_waited_for_before_its_stop() {
     assert_eq!((answer.status(), answer.text().contains("slot=blue")), (200, true));
     deploying.end().exits(0);
     assert!(!stage.runs("blue"));
+    stage.assert_nothing_lost();
+}
+
+#[test]
+fn an_old_slot_is_not_stopped_if_requests_are_not_counted() {
+    let site = Site::new();
+    // In the place of the counts.
+    site.write("run/app.counts/file", "");
+    let stage = Stage::of(site, &STARTERS, QUICK);
+    stage.deployed(&[]).exits(4).says(&["not counted", "blue keeps running"]);
+    assert!(stage.runs("blue"));
+    stage.deployed(&["--drain", "off", "--no-restart"]).exits(0);
+    assert!(!stage.runs("green"));
     stage.assert_nothing_lost();
 }
 

@@ -125,7 +125,7 @@ fn answer(slot: &str, mood: Mood, number: usize, request: &Message) -> Vec<u8> {
     let is_broken = match mood {
         Mood::Broken => true,
         Mood::BrokenPages => !is_check,
-        Mood::OneInTen => !is_check && number % 10 == 0,
+        Mood::OneInTen => !is_check && number.is_multiple_of(10),
         Mood::Unhealthy => is_check,
         _ => false,
     };
