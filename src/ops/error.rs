@@ -206,6 +206,19 @@ pub enum Error {
         /// The user who may start Apache, if the directory is shared with a group on purpose.
         elsewhere: Option<u32>,
     },
+    /// Other users could change what slotctl would connect to, or run.
+    #[error(
+        "{} {}, so slotctl does not {what} {}: another user could have chosen that. {}",
+        .weak.path.display(), .weak.why, path.display(), proven(.weak)
+    )]
+    Unproven {
+        /// What slotctl does not do, as in "run".
+        what: &'static str,
+        /// The group file, or the program.
+        path: PathBuf,
+        /// The file or the directory, and what is wrong with it.
+        weak: Box<Weakness>,
+    },
     /// Apache's last start forbade flips.
     #[error("{app:?} can't be flipped: {why}. Repair that, and reload Apache (apachectl graceful)")]
     Frozen {
@@ -250,6 +263,24 @@ pub enum Error {
         step: String,
         /// Who began it.
         by: String,
+    },
+    /// A deploy was interrupted after its flip, and this call may be for another release.
+    #[error(
+        "{by} began a deploy of {app:?} to {slot:?} at {since}, which has flipped and was interrupted at the step \
+         {step:?}. Nothing is changed. To do the rest of it: slotctl deploy {app} {slot}. To leave it: slotctl deploy \
+         {app} --abandon; then deploy the new release"
+    )]
+    Unfinished {
+        /// The group.
+        app: String,
+        /// The slot of that deploy.
+        slot: String,
+        /// Its last step.
+        step: String,
+        /// Who began it.
+        by: String,
+        /// When.
+        since: String,
     },
     /// The slot that a deploy should make active is active.
     #[error("slot {slot:?} of {app:?} is active already")]
@@ -391,6 +422,17 @@ fn unlocked(app: &str, lock: &Lock) -> String {
         false => {
             format!("They unlock it with: slotctl unlock {app}; root can, with --force")
         }
+    }
+}
+
+/// How slotctl comes to use a file that other users can change.
+fn proven(weak: &Weakness) -> String {
+    match weak.is_foreign() {
+        true => format!(
+            "Run slotctl as the user to whom it belongs, or repair it with: {}",
+            weak.way_out()
+        ),
+        false => format!("Repair it with: {}", weak.way_out()),
     }
 }
 

@@ -105,7 +105,7 @@ impl Client {
     ///
     /// [`Why`]. An answer of any status is no error.
     pub fn get(&self, uri: &str, headers: &[(&str, &str)]) -> Result<Answer, Why> {
-        self.get_exactly(&format!("{}{uri}", self.path), headers)
+        self.get_exactly(&self.path_of(uri), headers)
     }
 
     /// As [`Client::get`], with a path that the backend itself has named.
@@ -114,7 +114,20 @@ impl Client {
     ///
     /// As for [`Client::get`].
     pub fn get_exactly(&self, path: &str, headers: &[(&str, &str)]) -> Result<Answer, Why> {
-        let start = Instant::now();
+        self.get_since(Instant::now(), path, headers)
+    }
+
+    /// As [`Client::get_exactly`], for one of several requests that began at `start` and have one time limit.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::get`].
+    pub(crate) fn get_since(
+        &self,
+        start: Instant,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Answer, Why> {
         loop {
             let left = self.timeout.saturating_sub(start.elapsed());
             if left.is_zero() {
@@ -128,14 +141,14 @@ impl Client {
         }
     }
 
+    /// The path on the backend that a requested path means.
+    pub(crate) fn path_of(&self, uri: &str) -> String {
+        format!("{}{uri}", self.path)
+    }
+
     /// The `Host` that is sent.
     pub fn host(&self) -> &str {
         self.origin.split_once("://").map_or("", |(_, host)| host)
-    }
-
-    /// How the backend is asked: by which scheme.
-    pub fn scheme(&self) -> &str {
-        self.origin.split_once("://").map_or("", |(scheme, _)| scheme)
     }
 
     fn once(

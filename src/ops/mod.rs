@@ -1,15 +1,19 @@
 //! What an operator can see and do: one file a verb or subject. slotctl calls it, Apache does not.
 
 mod change;
+mod child;
 pub mod deploy;
+mod docroot;
 pub mod doctor;
 pub mod drain;
 pub mod error;
 pub mod flip;
+pub mod health;
 pub mod http;
 pub mod lock;
 pub mod probe;
 pub mod program;
+pub mod proof;
 pub mod requests;
 pub mod rollback;
 #[cfg(all(test, not(loom)))]

@@ -112,7 +112,7 @@ pub fn roll_back(dirs: &Dirs, app: &str, request: &Request<'_>) -> Result<Rolled
 fn start_unit(runner: &Runner<'_>, slot: &str) -> Result<bool, Trouble> {
     let Some(configured) = runner.group.slot(slot) else { return Ok(false) };
     let means = Means::of(runner.group, configured, Event::Start, None);
-    if !matches!(means, Means::Unit(_)) || backend::is_running(configured, &means)? {
+    if !matches!(means, Means::Unit(_)) || backend::is_running(runner.group, configured, &means)? {
         return Ok(false);
     }
     runner.change(&means, slot, Change::Start)?;

@@ -17,6 +17,8 @@ pub struct Story {
     pub since: String,
     /// Who began it, and why.
     pub by: Actor,
+    /// Whether it is only a flip with a watch.
+    pub only_flip: bool,
     /// The generation before it.
     pub generation: u32,
     /// Its steps, in their order; without `begin` and `end`.
@@ -83,13 +85,26 @@ impl Outcome {
 
 /// The first step in the record.
 pub(crate) const BEGIN: &str = "begin";
+/// The detail of the first step of a flip with a watch.
+pub(crate) const ONLY_FLIP: &str = "flip";
+/// The detail of a start that was interrupted.
+pub(crate) const STARTING: &str = "starting";
+/// Begins the detail of a start that is done.
+pub(crate) const STARTED: &str = "started";
 /// The last one.
 pub(crate) const END: &str = "end";
 
 impl Story {
-    /// Whether a step of this name is done.
-    pub fn has_done(&self, step: &str) -> bool {
-        self.steps.iter().any(|known| known.step == step && known.state == StepState::Done)
+    /// Whether it may have started the backend of its slot, which did not run before.
+    pub fn has_started(&self) -> bool {
+        let started = |detail: &str| detail == STARTING || detail.starts_with(STARTED);
+        let mut starts = self.steps.iter().filter(|step| step.step == "start");
+        starts.any(|step| step.detail.as_deref().is_some_and(started))
+    }
+
+    /// The verb that began it.
+    pub fn verb(&self) -> &'static str {
+        if self.only_flip { "flip" } else { "deploy" }
     }
 
     /// The step that began last.
@@ -110,6 +125,7 @@ pub fn stories(entries: &[Entry]) -> Vec<Story> {
                 to: step.to.clone(),
                 since: entry.time.clone(),
                 by: entry.who(),
+                only_flip: step.detail.as_deref() == Some(ONLY_FLIP),
                 generation: entry.generation,
                 steps: Vec::new(),
                 result: None,
@@ -129,7 +145,9 @@ pub fn stories(entries: &[Entry]) -> Vec<Story> {
         // A flip, which has no duration of its own, can stand between the beginning and the end of its step.
         match story.steps.iter_mut().rev().find(|known| known.step == step.step) {
             Some(known) if known.state == StepState::Began || known.took_ms.is_none() => {
-                known.clone_from(step);
+                // An interrupted step that begins again keeps what is known of it.
+                let detail = step.detail.clone().or_else(|| known.detail.take());
+                *known = Step { detail, ..step.clone() };
             }
             _ => story.steps.push(step.clone()),
         }
@@ -164,13 +182,13 @@ mod tests {
             entry("check", StepState::Began, None),
             entry("begin", StepState::Done, None),
             entry("start", StepState::Began, None),
-            entry("start", StepState::Done, Some("unit started")),
+            entry("start", StepState::Began, Some(STARTING)),
             entry("check", StepState::Began, None),
         ];
         let running = stories(&entries).pop().unwrap();
         assert_eq!((running.from.as_str(), running.to.as_str()), ("blue", "green"));
         assert_eq!((running.steps.len(), running.last_step()), (2, "check"));
-        assert!(running.has_done("start") && !running.has_done("check"));
+        assert!(running.has_started() && !running.only_flip);
         assert_eq!(running.result, None);
         entries.push(entry("end", StepState::Done, Some("undone: it: failed")));
         let ended = stories(&entries).pop().unwrap().result.unwrap();

@@ -98,6 +98,11 @@ pub struct Weakness {
 }
 
 impl Weakness {
+    /// Whether it belongs to another user, who could use it.
+    pub fn is_foreign(&self) -> bool {
+        self.command.starts_with("chown ") && !self.command.starts_with("chown -h ")
+    }
+
     /// The command that repairs it.
     pub fn way_out(&self) -> String {
         format!("{} {}", self.command, self.path.display())

@@ -261,10 +261,12 @@ fn core(error: &Error) -> u8 {
         Error::Permission { .. }
         | Error::Closed { .. }
         | Error::NotYours { .. }
-        | Error::NotOwner { .. } => PERMISSION,
+        | Error::NotOwner { .. }
+        | Error::Unproven { .. } => PERMISSION,
         Error::Busy { .. }
         | Error::Locked { .. }
         | Error::Interrupted { .. }
+        | Error::Unfinished { .. }
         | Error::Deploying { .. }
         | Error::Mismatch { .. } => LOCKED,
         Error::Group { .. } => CONFIGURATION,

@@ -1,9 +1,11 @@
 //! Starts and stops the backend of a slot: by a command of the command line, by hooks, or by its systemd unit.
 
+use super::fitness::{refuse_untrusted, takes_connections};
 use crate::group::hook::{Event, Hook};
 use crate::group::{Group, Slot};
 use crate::ops::error::Error;
 use crate::ops::program::{Fault, Program};
+use crate::ops::proof::refuse_unproven;
 use crate::ops::unit::{self, Change, UnitState};
 use crate::state::Dirs;
 use crate::state::actor::Actor;
@@ -177,7 +179,7 @@ impl Runner<'_> {
 
     fn each(&self, hooks: &[Hook], slot: &str, cause: Option<&str>) -> Result<(), Trouble> {
         for hook in hooks {
-            super::fitness::refuse_untrusted_program(&hook.command)?;
+            refuse_untrusted(self.dirs, self.group, hook)?;
             let facts = self.facts(hook.event, slot, cause);
             self.run(hook.command.clone(), facts, hook.timeout)?;
         }
@@ -198,11 +200,14 @@ impl Runner<'_> {
                 self.run(command, self.facts(event, slot, None), LIMIT)
             }
             Means::Hooks(hooks) => self.each(hooks, slot, None),
-            Means::Unit(unit) => unit::change(unit, change, &self.stop).map_err(|fault| {
-                let journal =
-                    if change == Change::Stop { String::new() } else { unit::journal(unit) };
-                Trouble::Unit { unit: unit.clone(), change, fault, journal }
-            }),
+            Means::Unit(unit) => {
+                refuse_unproven(self.dirs, &self.group.app)?;
+                unit::change(unit, change, &self.stop).map_err(|fault| {
+                    let journal =
+                        if change == Change::Stop { String::new() } else { unit::journal(unit) };
+                    Trouble::Unit { unit: unit.clone(), change, fault, journal }
+                })
+            }
         }
     }
 }
@@ -213,13 +218,13 @@ impl Runner<'_> {
 /// # Errors
 ///
 /// [`Trouble`].
-pub fn is_running(slot: &Slot, means: &Means) -> Result<bool, Trouble> {
+pub fn is_running(group: &Group, slot: &Slot, means: &Means) -> Result<bool, Trouble> {
     match means {
         Means::Unit(unit) => match unit::state(unit)? {
             UnitState::Running => Ok(true),
             UnitState::Stopped => Ok(false),
             UnitState::Missing => Err(Trouble::NoUnit { unit: unit.clone() }),
         },
-        _ => Ok(super::fitness::takes_connections(slot)),
+        _ => Ok(takes_connections(group, slot)),
     }
 }

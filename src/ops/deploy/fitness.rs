@@ -1,11 +1,15 @@
 //! Whether a slot is fit to become active: its check and its warm-up.
 
 use crate::group::health::Health;
+use crate::group::hook::Hook;
 use crate::group::warm::WarmUp;
 use crate::group::{Group, Slot};
 use crate::ops::error::Error;
-use crate::ops::probe::probe;
+use crate::ops::health::{Check, End, Report};
+use crate::ops::proof::{refuse_unproven, refuse_unproven_program};
+use crate::ops::view;
 use crate::state::Dirs;
+use std::path::Path;
 
 /// Why a slot is not fit.
 #[derive(Debug)]
@@ -18,37 +22,79 @@ pub(crate) enum Unfit {
     Core(Error),
 }
 
-pub(super) fn refuse_untrusted_program(_command: &[String]) -> Result<(), Error> {
-    Ok(())
+impl From<Error> for Unfit {
+    fn from(error: Error) -> Self {
+        Self::Core(error)
+    }
 }
 
-pub(super) fn takes_connections(slot: &Slot) -> bool {
-    slot.address != "-" && probe(&slot.address).is_ok()
+/// Refuses a hook whose program other users could change.
+pub(super) fn refuse_untrusted(dirs: &Dirs, group: &Group, hook: &Hook) -> Result<(), Error> {
+    refuse_unproven(dirs, &group.app)?;
+    let program = hook.command.first().map_or("", String::as_str);
+    refuse_unproven_program(Path::new(program))
 }
 
-pub(crate) fn once(_dirs: &Dirs, group: &Group, slot: &str, _health: &Health) -> Result<(), Unfit> {
-    group.slot(slot).map_or(Ok(()), |slot| probe(&slot.address).map_err(Unfit::Why))
+/// Whether the backend of a slot takes connections now; `false` for a slot without a backend.
+pub(super) fn takes_connections(group: &Group, slot: &Slot) -> bool {
+    let health = Health { uri: None, ..Health::default() };
+    // The docroot is not asked for.
+    let slot = Slot { docroot: None, ..slot.clone() };
+    slot.address != "-" && Check { group, slot: &slot, health: &health }.once().is_healthy()
 }
 
+/// Checks a slot once.
+pub(crate) fn once(dirs: &Dirs, group: &Group, slot: &str, health: &Health) -> Result<(), Unfit> {
+    refuse_unproven(dirs, &group.app)?;
+    let Some(slot) = group.slot(slot) else { return Ok(()) };
+    let report = Check { group, slot, health }.once();
+    if report.is_healthy() { Ok(()) } else { Err(Unfit::Why(sick(slot, &report))) }
+}
+
+fn sick(slot: &Slot, report: &Report) -> String {
+    format!("{} is not healthy: {}", slot.name, report.reasons())
+}
+
+/// Checks a slot until it is healthy, at most for [`Health::startup`]. Returns what was seen.
 pub(crate) fn until_healthy(
     dirs: &Dirs,
     group: &Group,
     slot: &str,
     health: &Health,
-    _tell: &dyn Fn(&str),
-    _stop: &(dyn Fn() -> bool + Sync),
+    tell: &dyn Fn(&str),
+    stop: &(dyn Fn() -> bool + Sync),
 ) -> Result<String, Unfit> {
-    once(dirs, group, slot, health).map(|()| String::new())
+    refuse_unproven(dirs, &group.app)?;
+    let Some(slot) = group.slot(slot) else { return Ok(String::new()) };
+    let told = |report: &Report, passes: u32| match report.is_healthy() {
+        true => tell(&format!("healthy {passes} of {} times: {report}", health.passes)),
+        false => tell(&report.reasons()),
+    };
+    let is_idle = || view::served(dirs, &group.app).is_ok_and(|served| served.slot != slot.name);
+    let was_idle = is_idle();
+    let ends = || stop() || was_idle && !is_idle();
+    let waited = Check { group, slot, health }.until_healthy(health.startup, told, ends);
+    match waited.end {
+        End::Healthy => Ok(waited.last.to_string()),
+        End::Stopped if stop() => Err(Unfit::Interrupted),
+        End::Stopped => Err(Unfit::Why(format!("{} became active meanwhile", slot.name))),
+        End::Late => {
+            let after = health.startup.as_secs();
+            Err(Unfit::Why(format!("after {after} s, {}", sick(slot, &waited.last))))
+        }
+    }
 }
 
+/// Sends requests to a slot until it is warm. Returns what was seen.
 pub(super) fn warm(
-    _dirs: &Dirs,
-    _group: &Group,
+    dirs: &Dirs,
+    group: &Group,
     _slot: &str,
     _warm: &WarmUp,
     _health: &Health,
     _tell: &dyn Fn(&str),
     _stop: &(dyn Fn() -> bool + Sync),
 ) -> Result<String, Unfit> {
+    refuse_unproven(dirs, &group.app)?;
     Ok(String::new())
 }

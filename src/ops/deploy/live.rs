@@ -324,7 +324,7 @@ impl Deploy<'_> {
             return (Outcome::Done, None);
         }
         self.live_step("stop", || {
-            let running = group.slot(from).map(|slot| backend::is_running(slot, &means));
+            let running = group.slot(from).map(|slot| backend::is_running(group, slot, &means));
             if let Some(Ok(false)) = running {
                 return Ok(Went::Skipped(format!("{from} does not run")));
             }

@@ -13,7 +13,7 @@ use crate::ops::view::View;
 use crate::state::Dirs;
 use crate::state::actor::Actor;
 use crate::state::story::Story;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// What the operator asks for.
 #[derive(Clone, Debug, Default)]
@@ -96,7 +96,7 @@ impl Plan {
     /// # Errors
     ///
     /// [`Error::NotStarted`] if nothing is known of the slots; [`Error::Interrupted`] if a deploy to another slot was
-    /// interrupted; [`Error::Locked`]; [`Error::AlreadyActive`]; those of [`View::read`] and [`View::target`].
+    /// interrupted; [`Error::Unfinished`] if one was that may be for another release; [`Error::Locked`]; [`Error::AlreadyActive`]; those of [`View::read`] and [`View::target`].
     pub fn of(dirs: &Dirs, app: &str, wish: Wish, by: Actor) -> Result<Self, Error> {
         let view = View::read(dirs, app)?;
         let Some(group) = view.group.clone() else {
@@ -112,6 +112,19 @@ impl Plan {
         }
         let active = view.control.active().to_owned();
         let unfinished = record::last(dirs, app)?.filter(|last| is_open(last, &active, &view));
+        if let Some(last) = &unfinished
+            && wish.slot.is_none()
+            && active == last.to
+            && !is_repeated(last, &by)
+        {
+            return Err(Error::Unfinished {
+                app: app.into(),
+                slot: last.to.clone(),
+                step: last.last_step().into(),
+                by: last.by.to_string(),
+                since: last.since.clone(),
+            });
+        }
         if let Some(last) = &unfinished
             && wish.slot.as_ref().is_some_and(|slot| *slot != last.to)
         {
@@ -131,8 +144,10 @@ impl Plan {
             None => active,
         };
         let generation = view.control.word.generation();
-        let started = unfinished.as_ref().is_some_and(|last| last.has_done("start"));
+        let started = unfinished.as_ref().is_some_and(Story::has_started);
         let continues = unfinished.is_some();
+        let only_flip = unfinished.as_ref().map_or(wish.only_flip, |last| last.only_flip);
+        let wish = Wish { only_flip, ..wish };
         let id = unfinished.map_or_else(|| new_id(generation), |last| last.id);
         Ok(Self {
             id,
@@ -231,6 +246,16 @@ fn is_open(last: &Story, active: &str, view: &View) -> bool {
     let flipped = generation == last.generation.wrapping_add(1) && active == last.to;
     let exists = view.slots().contains(&last.to) && view.slots().contains(&last.from);
     last.result.is_none() && exists && (untouched || flipped)
+}
+
+/// How long a deploy that was interrupted after its flip goes on when it is only called again.
+const FRESH: SignedDuration = SignedDuration::from_hours(1);
+
+/// Whether this is the same call again. After the flip, only what is left of the deploy is done, so that a call for the
+/// next release must not be taken for it.
+fn is_repeated(last: &Story, by: &Actor) -> bool {
+    let age = last.since.parse::<Timestamp>().map(|since| Timestamp::now().duration_since(since));
+    last.by.is(by) && last.by.reason == by.reason && age.is_ok_and(|age| age < FRESH)
 }
 
 /// Makes an id: the next generation, and the time in milliseconds, in base 36.

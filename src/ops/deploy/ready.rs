@@ -8,7 +8,8 @@ use crate::group::hook::Event as Moment;
 use crate::group::warm::WarmUp;
 use crate::ops::drain::{self, Active};
 use crate::ops::unit::Change;
-use crate::state::story::Outcome;
+use crate::state::history::{Step, StepState};
+use crate::state::story::{Outcome, STARTED, STARTING};
 
 impl Deploy<'_> {
     /// Makes the new slot ready for the flip. If that fails, everything is as it was before, and the history says so.
@@ -18,7 +19,7 @@ impl Deploy<'_> {
     /// [`Stopped`].
     pub fn ready(&self) -> Result<(), Stopped> {
         if !self.plan.continues {
-            self.recorder.begin(self.dirs, self.app())?;
+            self.recorder.begin(self.dirs, self.app(), self.plan.wish.only_flip)?;
         }
         self.steps().map_err(|stopped| self.undo(stopped))
     }
@@ -64,7 +65,7 @@ impl Deploy<'_> {
         let (means, stop) = (self.means(Moment::Start), self.means(Moment::Stop));
         let Some(slot) = self.plan.new_slot() else { return Ok(Went::Skipped(String::new())) };
         let trouble = |trouble| Stopped::of("start", trouble);
-        let runs = backend::is_running(slot, &means).map_err(trouble)?;
+        let runs = backend::is_running(&self.plan.group, slot, &means).map_err(trouble)?;
         if runs && wish.no_restart {
             return Ok(Went::Skipped(format!("{to} runs already (--no-restart)")));
         }
@@ -72,8 +73,11 @@ impl Deploy<'_> {
         if !runs {
             // Before the start, because a program that failed may have started the backend nevertheless.
             *self.started.lock().expect("no step panics") = true;
+            let begun = self.recorder.step("start", StepState::Began);
+            let begun = Step { detail: Some(STARTING.into()), ..begun };
+            self.recorder.record(self.dirs, self.app(), begun)?;
             self.with_runner(|runner| runner.change(&means, to, Change::Start)).map_err(trouble)?;
-            return Ok(Went::Done(shown));
+            return Ok(Went::Done(format!("{STARTED}: {shown}")));
         }
         let left = self.empty()?;
         self.with_runner(|runner| {
@@ -83,7 +87,7 @@ impl Deploy<'_> {
             runner.change(&means, to, Change::Restart)
         })
         .map_err(trouble)?;
-        Ok(Went::Done(format!("it ran, and was restarted{left}: {shown}")))
+        Ok(Went::Done(format!("restarted{left}: {shown}")))
     }
 
     /// Waits until no request is in the new slot, which is still idle. Returns what was left, for the record.

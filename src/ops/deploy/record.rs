@@ -6,7 +6,7 @@ use crate::ops::view;
 use crate::state::actor::Actor;
 use crate::state::history::{Action, Entry, Step, StepState};
 use crate::state::os::{self, Access};
-use crate::state::story::{BEGIN, END, Outcome, Story, stories};
+use crate::state::story::{BEGIN, END, ONLY_FLIP, Outcome, Story, stories};
 use crate::state::{Dirs, writer};
 use std::fs::File;
 use std::io;
@@ -110,13 +110,14 @@ impl Recorder {
         }
     }
 
-    /// Records the beginning.
+    /// Records the beginning of a deploy, or of a flip with a watch.
     ///
     /// # Errors
     ///
     /// Those of [`Recorder::record`].
-    pub fn begin(&self, dirs: &Dirs, app: &str) -> Result<(), Error> {
-        self.record(dirs, app, self.step(BEGIN, StepState::Done))
+    pub fn begin(&self, dirs: &Dirs, app: &str, only_flip: bool) -> Result<(), Error> {
+        let detail = only_flip.then(|| ONLY_FLIP.to_owned());
+        self.record(dirs, app, Step { detail, ..self.step(BEGIN, StepState::Done) })
     }
 
     /// Records the end.

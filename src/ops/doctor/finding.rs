@@ -1,6 +1,6 @@
 //! What an examination finds, and what it knows while it goes on.
 
-use super::child::Child;
+use crate::ops::child::Child;
 use crate::state::Dirs;
 use crate::state::trust::Weakness;
 use serde::Serialize;

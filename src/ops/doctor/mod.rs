@@ -4,7 +4,6 @@
 //! It follows no link, and does not write to a control file that Apache may have mapped. It sets owners
 //! and modes, ends torn lines and removes leftovers. See [`examine`].
 
-mod child;
 mod control;
 mod directory;
 mod docroot;

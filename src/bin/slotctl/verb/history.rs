@@ -147,7 +147,7 @@ fn tell(table: &mut Table, story: &Story) {
         render::local_time(&story.since),
         story.by.to_string(),
         story.generation.to_string(),
-        format!("deploy {} -> {}: {result}", story.from, story.to),
+        format!("{} {} -> {}: {result}", story.verb(), story.from, story.to),
         story.by.reason.clone().unwrap_or_default(),
     ]);
 }

@@ -31,7 +31,7 @@ JSON: {\"groups\": [{\"app\", \"active\", \"generation\", \"since\", \"by\": {\"
 \"address\", \"docroot\", \"in_flight\", \"requests\", \"classes\": {\"1xx\", \"2xx\", \"3xx\", \"4xx\", \"5xx\", \
 \"other\"}, \"micros\", \"since_flip\": {\"requests\", \"5xx\", \"failed\", \"aborted\"}}], \"locked\": {\"uid\", \"user\", \
 \"sudo_user\", \"reason\", \"since\", \"until\", \"automatic\"}, \"deploy\": {\"id\", \"from\", \"to\", \"since\", \
-\"by\": {\"uid\", \"user\", \"sudo_user\", \"reason\"}, \"generation\", \"steps\": [{\"id\", \"step\", \"state\", \
+\"by\": {\"uid\", \"user\", \"sudo_user\", \"reason\"}, \"only_flip\", \"generation\", \"steps\": [{\"id\", \"step\", \"state\", \
 \"to\", \"took_ms\", \"detail\", \"output\"}], \"result\": \
 {\"time\", \"result\", \"detail\"}, \"step\", \"running\"}, \"in_flight\": {\"listed\": [{\"slot\", \"pid\", \"age_ms\", \"method\", \
 \"path\"}], \"unlisted\"}, \"notes\": [], \"warnings\": []}]}; null means none, or unknown; in_flight is \
@@ -137,7 +137,7 @@ fn headline(status: &Status) -> String {
 fn deployed(app: &str, deploy: &LastDeploy) -> String {
     let LastDeploy { story, step, running } = deploy;
     let Story { from, to, by, since, result, .. } = story;
-    let what = format!("deploy {from} -> {to} by {by}");
+    let what = format!("{} {from} -> {to} by {by}", story.verb());
     let text = match (result, running) {
         (Some(Ending { time, result, detail }), _) => {
             let detail = detail.as_ref().map_or_else(String::new, |detail| format!(": {detail}"));
@@ -245,6 +245,7 @@ pub(super) fn sample() -> serde_json::Value {
         to: text(),
         since: text(),
         by: Actor::default(),
+        only_flip: false,
         generation: 1,
         steps: vec![step],
         result: Some(ending),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// A process that serves requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Child {
+pub(crate) struct Child {
     pid: u32,
     uid: u32,
     gid: u32,
@@ -18,7 +18,7 @@ impl Child {
     /// Finds a child of `parent` that has the control file `control` mapped. A process that has the
     /// same number in another container does not have it mapped, nor does a program that Apache runs,
     /// such as a logger. `None` if no child is found, or if this user may not see its mappings.
-    pub(super) fn of(parent: u32, control: &Path, inode: u64) -> Option<Self> {
+    pub(crate) fn of(parent: u32, control: &Path, inode: u64) -> Option<Self> {
         let numbers = fs::read_dir("/proc").ok()?.filter_map(Result::ok);
         let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         let reads = |child: &Self| has_mapped(child.pid, control, inode);
@@ -45,7 +45,7 @@ impl Child {
     }
 
     /// The user's name, or number.
-    pub(super) fn user(&self) -> String {
+    pub(crate) fn user(&self) -> String {
         let known = nix::unistd::User::from_uid(self.uid.into()).ok().flatten();
         known.map_or_else(|| format!("with the number {}", self.uid), |user| user.name)
     }
@@ -62,7 +62,7 @@ impl Child {
     ///
     /// As root, it changes the file system user and group of this thread, and the supplementary groups
     /// of the process, until `look` returns: do not call it while other threads open files.
-    pub(super) fn look<T>(&self, look: impl FnOnce(&Path) -> T) -> Option<T> {
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Path) -> T) -> Option<T> {
         if os::euid() == self.uid {
             let root = self.root().filter(|_| self.uid == 0);
             return Some(look(root.as_deref().unwrap_or(Path::new("/"))));
