@@ -1,18 +1,15 @@
 //! What the directives of one server say.
 
-mod deploy;
+mod group;
 mod unit;
 
-use super::host::{
-    Outcome, Place, Pool, Scope, has_module, merged_path, runtime_path, server_path,
-};
-use crate::address::Address;
+pub(super) use group::{GroupLines, SlotLine};
+
+use super::host::{Outcome, Place, Pool, Scope, has_module, runtime_path, server_path};
 use crate::name::check_name;
 use crate::state::Dirs;
-use crate::word::MAX_SLOTS;
-use deploy::Deploy;
-use std::ffi::{CStr, CString};
-use std::path::{Path, PathBuf};
+use std::ffi::CStr;
+use std::path::PathBuf;
 
 /// mod_slot, as the host runs it.
 #[derive(Debug)]
@@ -35,38 +32,6 @@ pub(super) struct Lines {
     pub(super) document_root: Option<String>,
     /// The sections with a ProxyPassReverse to a `slot://` URL.
     pub(super) reverse: Vec<Place>,
-}
-
-/// A `<SlotGroup>`.
-#[derive(Clone, Debug)]
-pub(super) struct GroupLines {
-    pub(super) name: String,
-    pub(super) slots: Vec<SlotLine>,
-    /// `SlotDefault`, or else the first slot.
-    pub(super) default: Option<String>,
-    /// `SlotOperator`: the group's name and number.
-    pub(super) operator: Option<(String, u32)>,
-    /// What it says of deploys.
-    pub(super) deploy: Deploy,
-}
-
-/// A `Slot`.
-#[derive(Clone, Debug)]
-pub(super) struct SlotLine {
-    pub(super) name: String,
-    /// `None` for `-`, a slot without a backend.
-    pub(super) address: Option<Address>,
-    pub(super) docroot: Option<String>,
-    /// The systemd service of the backend.
-    pub(super) unit: Option<String>,
-}
-
-impl SlotLine {
-    /// What mod_proxy calls the worker of the slot.
-    pub(super) fn worker_url(&self) -> Option<CString> {
-        let address = self.address.as_ref().filter(|address| !address.is_balancer())?;
-        CString::new(address.worker_url()).ok()
-    }
 }
 
 impl Lines {
@@ -106,13 +71,7 @@ impl Lines {
                 known.name
             ));
         }
-        self.groups.push(GroupLines {
-            name: (*name).to_owned(),
-            slots: Vec::new(),
-            default: None,
-            operator: None,
-            deploy: Deploy::default(),
-        });
+        self.groups.push(GroupLines::of(name));
         self.open = true;
         Ok(())
     }
@@ -120,11 +79,7 @@ impl Lines {
     pub(super) fn close_group(&mut self) -> Outcome {
         self.open = false;
         let Some(group) = self.groups.last() else { return Ok(()) };
-        let name = &group.name;
-        if group.slots.is_empty() {
-            return Err(format!("<SlotGroup {name}> has no Slot: add at least one, better two"));
-        }
-        group.check_starter()
+        group.check()
     }
 
     fn group(&mut self, directive: &str) -> Result<&mut GroupLines, String> {
@@ -135,79 +90,35 @@ impl Lines {
     }
 
     pub(super) fn add_slot(&mut self, _: Scope, words: &[&str]) -> Outcome {
-        let group = self.group("Slot")?;
-        let [name, address, parameters @ ..] = words else {
-            return Err(
-                "Slot takes a name, the backend's URL or -, docroot=path and unit=service".into()
-            );
-        };
-        check_name(name).map_err(|why| format!("Slot {name}: {why}"))?;
-        let mut slot = SlotLine { name: (*name).into(), address: None, docroot: None, unit: None };
-        if *address != "-" {
-            slot.address = Some(reachable(Address::parse(address)?)?);
-        }
-        for parameter in parameters {
-            match parameter.split_once('=') {
-                Some(("docroot", _)) if slot.docroot.is_some() => {
-                    return Err(format!("Slot {name}: it has two docroots; remove one"));
-                }
-                Some(("docroot", path)) => slot.docroot = Some(absolute(path)?),
-                Some(("unit", _)) if slot.unit.is_some() => {
-                    return Err(format!("Slot {name}: it has two units; remove one"));
-                }
-                Some(("unit", unit)) => {
-                    let why = |why| format!("Slot {name}: {parameter}: {why}");
-                    slot.unit = Some(unit::parse(unit).map_err(why)?);
-                }
-                _ => {
-                    return Err(format!(
-                        "Slot {name}: {parameter:?} is unknown; Slot takes docroot=path and unit=service"
-                    ));
-                }
-            }
-        }
-        if slot.address.is_none()
-            && let Some(unit) = &slot.unit
-        {
-            return Err(format!(
-                "Slot {name}: unit={unit} is the service of a backend, and the slot has none (-); remove it"
-            ));
-        }
-        if slot.address.is_none() && slot.docroot.is_none() {
-            return Err(format!("Slot {name}: without a backend (-), it needs docroot=path"));
-        }
-        group.admit(&slot)?;
-        group.slots.push(slot);
-        Ok(())
+        self.group("Slot")?.add_slot(words)
     }
 
     pub(super) fn set_default(&mut self, _: Scope, words: &[&str]) -> Outcome {
-        let group = self.group("SlotDefault")?;
-        let [name] = words else { return Err("SlotDefault takes the name of a slot".into()) };
-        once("SlotDefault", &group.name, &group.default)?;
-        group.default = Some((*name).to_owned());
-        Ok(())
+        self.group("SlotDefault")?.set_default(words)
     }
 
     pub(super) fn set_operator(&mut self, _: Scope, words: &[&str]) -> Outcome {
-        let group = self.group("SlotOperator")?;
-        let name = match words {
-            [word] => word.strip_prefix("group=").filter(|name| !name.is_empty()),
-            _ => None,
-        };
-        let name =
-            name.ok_or("SlotOperator takes group=name, the name of a group of this system")?;
-        once("SlotOperator", &group.name, &group.operator)?;
-        match nix::unistd::Group::from_name(name) {
-            Ok(Some(found)) => group.operator = Some((name.into(), found.gid.as_raw())),
-            Ok(None) => {
-                return Err(format!(
-                    "SlotOperator group={name}: this system has no such group; groupadd {name}"
-                ));
-            }
-            Err(e) => return Err(format!("SlotOperator group={name}: {e}")),
-        }
-        Ok(())
+        self.group("SlotOperator")?.set_operator(words)
+    }
+
+    pub(super) fn set_health(&mut self, _: Scope, words: &[&str]) -> Outcome {
+        self.group("SlotHealthCheck")?.set_health(words)
+    }
+
+    pub(super) fn set_warm_up(&mut self, _: Scope, words: &[&str]) -> Outcome {
+        self.group("SlotWarmUp")?.set_warm_up(words)
+    }
+
+    pub(super) fn set_rollback(&mut self, _: Scope, words: &[&str]) -> Outcome {
+        self.group("SlotAutoRollback")?.set_rollback(words)
+    }
+
+    pub(super) fn set_drain(&mut self, _: Scope, words: &[&str]) -> Outcome {
+        self.group("SlotDrain")?.set_drain(words)
+    }
+
+    pub(super) fn add_hook(&mut self, _: Scope, words: &[&str]) -> Outcome {
+        self.group("SlotHook")?.add_hook(words)
     }
 
     pub(super) fn set_state_dir(&mut self, scope: Scope, words: &[&str]) -> Outcome {
@@ -251,81 +162,6 @@ pub(super) fn require_module(directive: &str, module: &CStr) -> Outcome {
         "Invalid command '{directive}', perhaps misspelled or defined by a module not included in the server \
          configuration"
     ))
-}
-
-impl GroupLines {
-    /// Checks that a slot can join the group.
-    fn admit(&self, slot: &SlotLine) -> Outcome {
-        let name = &slot.name;
-        if self.slots.len() == MAX_SLOTS {
-            return Err(format!("Slot {name}: a group has at most {MAX_SLOTS} slots"));
-        }
-        if let Some(known) = self.slots.iter().find(|known| known.name.eq_ignore_ascii_case(name)) {
-            return Err(format!(
-                "Slot {name}: <SlotGroup {}> already has a slot {:?}; use another name",
-                self.name, known.name
-            ));
-        }
-        if let Some(unit) = &slot.unit
-            && let Some(known) = self.slots.iter().find(|known| known.unit == slot.unit)
-        {
-            return Err(format!(
-                "Slot {name}: {unit} is already the unit of slot {:?}, and a deploy would stop the backend that \
-                 takes the requests; give each slot a unit of its own",
-                known.name
-            ));
-        }
-        let Some(address) = &slot.address else { return Ok(()) };
-        let same = |known: &&SlotLine| {
-            known.docroot == slot.docroot
-                && known.address.as_ref().is_some_and(|a| a.is_same(address))
-        };
-        if let Some(known) = self.slots.iter().find(same) {
-            return Err(format!(
-                "Slot {name}: {address} is already the address of slot {:?}, and the docroot is the same; a \
-                 flip between them would change nothing",
-                known.name
-            ));
-        }
-        Ok(())
-    }
-
-    /// The slot that is active until the first flip.
-    pub(super) fn default(&self) -> usize {
-        let named = self.default.as_ref();
-        named.and_then(|name| self.slots.iter().position(|slot| slot.name == *name)).unwrap_or(0)
-    }
-}
-
-fn once<T>(directive: &str, group: &str, known: &Option<T>) -> Outcome {
-    match known {
-        Some(_) => Err(format!(
-            "{directive} is already set in <SlotGroup {group}>; remove one of the lines"
-        )),
-        None => Ok(()),
-    }
-}
-
-fn reachable(address: Address) -> Result<Address, String> {
-    match address.modules().into_iter().find(|module| !has_module(module)) {
-        None => Ok(address),
-        Some(module) => {
-            let module = module.to_string_lossy();
-            let module = module.trim_end_matches(".c");
-            let name = module.trim_start_matches("mod_");
-            Err(format!(
-                "{address} needs {module}, which is not loaded: LoadModule {name}_module \
-                 modules/{module}.so (on Debian: a2enmod {name})"
-            ))
-        }
-    }
-}
-
-fn absolute(path: &str) -> Result<String, String> {
-    if !Path::new(path).is_absolute() {
-        return Err(format!("docroot={path}: the path is not absolute"));
-    }
-    merged_path(path).ok_or_else(|| format!("docroot={path}: Apache does not accept this path"))
 }
 
 fn directory(directive: &str, scope: Scope, words: &[&str]) -> Result<String, String> {

@@ -29,12 +29,23 @@ pub(super) struct Group {
     seen: AtomicU64,
     /// The group's place among all groups; [`super::site::Site`] sets it.
     pub(super) at: usize,
+    /// What is counted beyond each group's counts.
+    pub(super) more: Counting,
     /// The last word that any process has read, for all processes: they use it if the page is cut off.
     last: Mapping,
     /// The identity of the control file; 0 if there is no file.
     identity: u128,
     /// Whether this process has logged that the word is damaged.
     is_logged: AtomicBool,
+}
+
+/// What a group's configuration asks to count as well.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counting {
+    /// Answers that mod_proxy makes itself, and answers to clients that have gone: for `SlotAutoRollback`.
+    pub(super) failures: bool,
+    /// Open tunnels: for `SlotDrain`.
+    pub(super) tunnels: bool,
 }
 
 /// A slot, as requests see it: one cache line.
@@ -135,7 +146,18 @@ impl Group {
         let last = Mapping::anonymous(8).expect("there is memory for a page");
         last.word(0).store(word.bits(), Ordering::Relaxed);
         let (seen, is_logged) = (AtomicU64::new(word.bits()), AtomicBool::new(false));
-        Self { name: name.into(), slots, page, counts, seen, at: 0, last, identity, is_logged }
+        Self {
+            name: name.into(),
+            slots,
+            page,
+            counts,
+            seen,
+            at: 0,
+            more: Counting::default(),
+            last,
+            identity,
+            is_logged,
+        }
     }
 
     /// The control word.

@@ -72,6 +72,8 @@ pub(super) enum Stay {
     Noted(u32),
     /// In the slot; the row had no room for a note.
     Unnoted,
+    /// In the slot as a tunnel, with or without a note.
+    Tunnel(Option<u32>),
     Left,
 }
 

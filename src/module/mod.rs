@@ -5,6 +5,7 @@ mod child;
 mod claim;
 mod config;
 mod docroot;
+mod failures;
 mod group;
 mod host;
 mod kept;
@@ -16,6 +17,7 @@ mod rewrite;
 mod scheme;
 mod site;
 mod start;
+mod tunnel;
 mod vhost;
 mod workers;
 
@@ -27,9 +29,11 @@ use std::ffi::CStr;
 /// A request pays for the hooks of these directives only where they are used.
 const GROUP: &CStr = c"<SlotGroup";
 const DOCUMENT_ROOT: &CStr = c"SlotDocumentRoot";
+const DRAIN: &CStr = c"SlotDrain";
+const AUTO_ROLLBACK: &CStr = c"SlotAutoRollback";
 
 /// All hooks, in the order in which Apache calls them: the start, a child, a request.
-static HOOKS: [Hook; 15] = [
+static HOOKS: [Hook; 19] = [
     Hook::pre_config(Middle, start::begin),
     Hook::check_config(Middle, check::check),
     Hook::post_config(Last, start::prepare),
@@ -48,7 +52,11 @@ static HOOKS: [Hook; 15] = [
     // mod_proxy_balancer's is at "first": this one comes before it.
     Hook::pre_request(ReallyFirst, scheme::worker::choose).with(GROUP),
     Hook::scheme_handler(ReallyFirst, scheme::worker::check).with(GROUP),
+    Hook::scheme_handler(ReallyFirst, tunnel::begin).with(DRAIN),
+    Hook::answer(tunnel::decline).with(DRAIN),
+    Hook::request_status(Last, failures::note).with(AUTO_ROLLBACK),
     Hook::request_end(pin::end),
+    Hook::log_transaction(ReallyFirst, failures::count).with(AUTO_ROLLBACK),
     // Last, Apache writes the access log and clears the request's pool, which calls `pin::over`.
 ];
 
@@ -85,12 +93,12 @@ static DIRECTIVES: [Directive<SlotModule>; 19] = [
         c"requests that a slot gets before it becomes active: uri=/path count=n and more, or off",
     ),
     Directive::words(
-        c"SlotAutoRollback",
+        AUTO_ROLLBACK,
         Lines::set_rollback,
         c"when a flip is undone by itself: window=time max5xx=share minrequests=n, or off",
     ),
     Directive::words(
-        c"SlotDrain",
+        DRAIN,
         Lines::set_drain,
         c"how long a slot may take to become empty: timeout=time tunnels=time, or off",
     ),

@@ -6,6 +6,7 @@ use super::group::{Group, Slot};
 use super::host::{Decimal, Held, Kept, Message, Request};
 use super::kept::{Pin, State, Stay};
 use crate::lease;
+use crate::sync::Ordering;
 use std::cell::Cell;
 use std::ffi::CStr;
 
@@ -42,9 +43,41 @@ impl Pin {
         match self.stay.replace(Stay::Left) {
             Stay::Noted(place) => self.row.strike(place),
             Stay::Unnoted => {}
+            Stay::Tunnel(place) => self.close_tunnel(place),
             Stay::Left => return,
         }
         lease::leave(self.block.in_flight());
+    }
+}
+
+/// Tunnels. A request that is one is counted in both: as in flight, and as a tunnel.
+impl Pin {
+    /// Counts the request as a tunnel, until it leaves or turns out to be none.
+    pub(super) fn become_tunnel(&self) {
+        let place = match self.stay.get() {
+            Stay::Noted(place) => Some(place),
+            Stay::Unnoted => None,
+            Stay::Tunnel(_) | Stay::Left => return,
+        };
+        self.stay.set(Stay::Tunnel(place));
+        self.block.tunnels().fetch_add(1, Ordering::Release);
+    }
+
+    /// Counts the request as a plain one again.
+    pub(super) fn be_no_tunnel(&self) {
+        if let Stay::Tunnel(place) = self.stay.get() {
+            self.stay.set(place.map_or(Stay::Unnoted, Stay::Noted));
+            self.block.tunnels().fetch_sub(1, Ordering::Release);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn close_tunnel(&self, place: Option<u32>) {
+        self.block.tunnels().fetch_sub(1, Ordering::Release);
+        if let Some(place) = place {
+            self.row.strike(place);
+        }
     }
 }
 
@@ -153,6 +186,13 @@ fn mark(request: &Request, pin: &Pin, slot: &Slot) {
     if !State::of(request).is_marked.replace(true) {
         pin.mark(request, slot);
     }
+}
+
+/// The pin of the group to which `request` is proxied; `None` if that is no slot's request.
+pub(super) fn of_backend(request: &Request) -> Option<&Pin> {
+    let routed = State::known(request)?.routed.get()?;
+    let pins = &State::known(request.root())?.pins;
+    pins.iter().find(|pin| pin.group.at == routed.group.at)
 }
 
 /// Leaves when the whole answer is on its way to the client. The request's pool may live on for long.

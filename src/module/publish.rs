@@ -1,7 +1,7 @@
 //! The files of the groups: the parent publishes them at the start, and makes the groups that requests see.
 
 use super::config::{GroupLines, SlotLine};
-use super::group::{Group, Slot};
+use super::group::{Counting, Group, Slot};
 use super::host::{Message, log, max_daemons};
 use super::vhost::Hosts;
 use crate::address::Address;
@@ -10,7 +10,7 @@ use crate::state::counts::{self, Counts};
 use crate::state::error::FileError;
 use crate::state::known::Known;
 use crate::state::os::Mapping;
-use crate::state::startup::{Counting, Prepared, Published, Startup, Wanted};
+use crate::state::startup::{self, Prepared, Published, Startup, Wanted};
 use crate::state::{Dirs, runtime};
 use std::fs::{self, File};
 
@@ -69,13 +69,18 @@ fn publish_group(
             .ok();
         let counted = rows.is_some() && counts.is_some();
         let segment = fs::symlink_metadata(dirs.counts(app)).ok().filter(|_| counted);
-        Counting { counted, segment: segment.map(|meta| group::Segment::of(&meta)) }
+        startup::Counting { counted, segment: segment.map(|meta| group::Segment::of(&meta)) }
     };
     let Published { control, mapping, notes, .. } = startup.settle(wanted, prepared, count);
     tell(&notes);
     let first = (control.identity, control.word);
     let counts = counts.unwrap_or_else(private_counts);
-    Group::new(app, slots, &control.names, first, mapping, counts)
+    let mut group = Group::new(app, slots, &control.names, first, mapping, counts);
+    group.more = Counting {
+        failures: wanted.group.rollback.is_some(),
+        tunnels: wanted.group.drain.is_some(),
+    };
+    group
 }
 
 fn tell(notes: &[String]) {
@@ -106,19 +111,19 @@ fn wanted(dirs: &Dirs, lines: &GroupLines, hosts: &Hosts) -> Wanted {
             ..group::Slot::new(&slot.name, address, slot.docroot.as_deref())
         }
     };
-    let default = &lines.slots[lines.default()].name;
+    let default = &lines.slots[lines.first()].name;
     let slots = lines.slots.iter().map(slot).collect();
     let configured =
         group::Group::configured(&dirs.control(&lines.name), &lines.name, default, slots);
-    let (operator, deploy) = (lines.operator.as_ref(), lines.deploy.clone());
+    let operator = lines.operator.as_ref();
     let group = group::Group {
         operator: operator.map(|(name, _)| name.clone()),
         site: hosts.site_of(&lines.name),
-        health: deploy.health,
-        warm: deploy.warm,
-        rollback: deploy.rollback,
-        drain: deploy.drain,
-        hooks: deploy.hooks,
+        health: lines.health.clone(),
+        warm: lines.warm.clone(),
+        rollback: lines.rollback.clone(),
+        drain: lines.drain.clone(),
+        hooks: lines.hooks.clone(),
         ..configured
     };
     Wanted { group, operator: operator.map(|(_, gid)| *gid) }

@@ -3,12 +3,12 @@
 use super::child::NOT_PROTECTED;
 use super::claim::claim;
 use super::config::{Lines, SlotModule};
-use super::host::{Message, Proxy, Server, Setup, check_version, log, serves};
+use super::host::{Message, Proxy, Setup, check_version, log, serves};
 use super::publish::publish;
-use super::reverse::{map_back, own_lines};
+use super::reverse::map_back;
 use super::rewrite;
 use super::site::{Service, Site};
-use super::vhost::Hosts;
+use super::vhost::{Hosts, document_root};
 use super::workers::Workers;
 use crate::state::{Dirs, create, group_file, runtime};
 use std::sync::Arc;
@@ -89,12 +89,4 @@ fn warn_of_memory(dirs: &Dirs) {
         dirs.state.display()
     );
     log(Message::StateInMemory, &text);
-}
-
-/// The group of `SlotDocumentRoot` in `server`. A virtual host inherits that of the main server, whose lines are
-/// `of_main`, unless it has a root of its own.
-pub(super) fn document_root(main: Server, of_main: &Lines, server: Server) -> Option<String> {
-    own_lines(&server)
-        .and_then(|lines| lines.document_root.clone())
-        .or_else(|| of_main.document_root.clone().filter(|_| !server.has_document_root(main)))
 }

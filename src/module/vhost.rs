@@ -3,7 +3,7 @@
 use super::check::{Maps, targets_of};
 use super::config::Lines;
 use super::host::{Proxy, Server, Setup, for_each_directive};
-use super::start::document_root;
+use super::reverse::own_lines;
 use crate::group::Site;
 use crate::group::health::Proto;
 
@@ -101,4 +101,12 @@ fn site(main: Server, server: Server, of_main: Said, said: Said) -> Option<Site>
         port => format!("{host}:{port}"),
     };
     Some(Site { host, proto })
+}
+
+/// The group of `SlotDocumentRoot` in `server`. A virtual host inherits that of the main server, whose lines are
+/// `of_main`, unless it has a root of its own.
+pub(super) fn document_root(main: Server, of_main: &Lines, server: Server) -> Option<String> {
+    own_lines(&server)
+        .and_then(|lines| lines.document_root.clone())
+        .or_else(|| of_main.document_root.clone().filter(|_| !server.has_document_root(main)))
 }

@@ -5,12 +5,13 @@
 //! meanwhile.
 
 use super::error::Error;
-use super::tally::tally;
+use super::tally::{Tally, tally};
 use super::view::{self, Served, View};
 use crate::choose::Set;
 use crate::state::Dirs;
 use crate::state::os::Access;
 use crate::word::{SlotIndex, Word};
+use std::fmt;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,10 +20,54 @@ use std::time::{Duration, Instant};
 pub struct Waited {
     /// Requests in the slots at the last look.
     pub in_flight: u64,
+    /// Those of them that are tunnels, such as WebSockets.
+    pub tunnels: u64,
     /// How long the wait took.
     pub took: Duration,
     /// Whether the awaited state was reached before the time ran out.
     pub done: bool,
+}
+
+/// How long to wait at most; `None` for without limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// For all requests.
+    pub timeout: Option<Duration>,
+    /// If only tunnels are left, since the slots were left by the flip or the wait began.
+    pub tunnels: Option<Duration>,
+}
+
+/// What is in the slots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Requests.
+    pub in_flight: u64,
+    /// Those of them that are tunnels.
+    pub tunnels: u64,
+}
+
+/// As in `3 requests and 2 tunnels`.
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let some = |count: u64, what: &str| match count {
+            1 => format!("1 {what}"),
+            count => format!("{count} {what}s"),
+        };
+        match (self.in_flight.saturating_sub(self.tunnels), self.tunnels) {
+            (requests, 0) => f.write_str(&some(requests, "request")),
+            (0, tunnels) => f.write_str(&some(tunnels, "tunnel")),
+            (requests, tunnels) => {
+                write!(f, "{} and {}", some(requests, "request"), some(tunnels, "tunnel"))
+            }
+        }
+    }
+}
+
+impl Waited {
+    /// What was in the slots at the last look.
+    pub fn left(&self) -> Left {
+        Left { in_flight: self.in_flight, tunnels: self.tunnels }
+    }
 }
 
 /// What to do about an active slot, which requests keep entering.
@@ -34,9 +79,8 @@ pub enum Active {
     Await,
 }
 
-/// Waits until no request is in any of `slots` of `app`, at most for `timeout`. After that none can enter,
-/// as long as none of the slots is made active again. Calls `tell` with the number of requests, each time
-/// that it changes.
+/// Waits until no request is in any of `slots` of `app`, within `limits`. After that none can enter, as long as
+/// none of the slots is made active again. Calls `tell` with what is left, each time that it changes.
 ///
 /// # Errors
 ///
@@ -47,25 +91,38 @@ pub fn until_drained(
     app: &str,
     slots: &[String],
     active: Active,
-    timeout: Option<Duration>,
-    mut tell: impl FnMut(u64),
+    limits: Limits,
+    mut tell: impl FnMut(Left),
 ) -> Result<Waited, Error> {
     let mut last = None;
-    poll(timeout, || {
+    // Since when the slots are no longer active: the time of tunnels counts from there.
+    let mut left_since: Option<Instant> = None;
+    poll(limits.timeout, || {
         let view = countable(dirs, app)?;
         let indexes = slots.iter().map(|slot| view.index_of(slot));
         let indexes = indexes.collect::<Result<Vec<_>, Error>>()?;
-        let in_flight = in_flight(dirs, &view, &indexes)?;
+        let left = left(dirs, &view, &indexes)?;
         let after = view::open(dirs, app, Access::Read)?.control.word;
-        let verdict = judge(view.control.word, in_flight, after, &indexes);
+        let verdict = judge(view.control.word, left.in_flight, after, &indexes);
         if let (Verdict::Active(at), Active::Refuse) = (verdict, active) {
             return Err(still_active(&view, &slots[at]));
         }
-        if last != Some(in_flight) {
-            last = Some(in_flight);
-            tell(in_flight);
+        if last != Some(left) {
+            last = Some(left);
+            tell(left);
         }
-        Ok((in_flight, verdict == Verdict::Empty))
+        let since = match verdict {
+            Verdict::Active(_) => None,
+            _ => left_since.or_else(|| Some(Instant::now())),
+        };
+        left_since = since;
+        let only_tunnels = left.in_flight > 0 && left.in_flight == left.tunnels;
+        let is_over = |limit| since.is_some_and(|since| since.elapsed() >= limit);
+        Ok(match verdict {
+            Verdict::Empty => (left, Look::Done),
+            _ if only_tunnels && limits.tunnels.is_some_and(is_over) => (left, Look::GivenUp),
+            _ => (left, Look::NotYet),
+        })
     })
 }
 
@@ -85,7 +142,8 @@ pub fn until_active(
         if !slots.iter().any(|known| known == slot) {
             return Err(Error::NoSlot { app: app.into(), slot: slot.into(), slots });
         }
-        Ok((0, active == slot))
+        let look = if active == slot { Look::Done } else { Look::NotYet };
+        Ok((Left::default(), look))
     })
 }
 
@@ -107,10 +165,11 @@ pub fn countable(dirs: &Dirs, app: &str) -> Result<View, Error> {
     }
 }
 
-fn in_flight(dirs: &Dirs, view: &View, slots: &[SlotIndex]) -> Result<u64, Error> {
+fn left(dirs: &Dirs, view: &View, slots: &[SlotIndex]) -> Result<Left, Error> {
     let tallies = tally(dirs, &view.app, view.control.identity, slots)?;
     let tallies = tallies.ok_or_else(|| Error::Uncounted { app: view.app.clone() })?;
-    Ok(tallies.iter().fold(0, |sum, tally| sum.saturating_add(tally.in_flight)))
+    let sum = |one: fn(&Tally) -> u64| tallies.iter().map(one).fold(0, u64::saturating_add);
+    Ok(Left { in_flight: sum(|tally| tally.in_flight), tunnels: sum(|tally| tally.tunnels) })
 }
 
 fn still_active(view: &View, slot: &str) -> Error {
@@ -138,19 +197,28 @@ fn judge(before: Word, in_flight: u64, after: Word, slots: &[SlotIndex]) -> Verd
     }
 }
 
+/// Whether to look again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    Done,
+    NotYet,
+    /// What is left is not worth the wait.
+    GivenUp,
+}
+
 /// Looks again and again: first after a millisecond, later ten times a second.
 fn poll(
     timeout: Option<Duration>,
-    mut look: impl FnMut() -> Result<(u64, bool), Error>,
+    mut look: impl FnMut() -> Result<(Left, Look), Error>,
 ) -> Result<Waited, Error> {
     let start = Instant::now();
     let mut pause = Duration::from_millis(1);
     loop {
-        let (in_flight, done) = look()?;
+        let (Left { in_flight, tunnels }, look) = look()?;
         let took = start.elapsed();
         let left = timeout.map(|timeout| timeout.saturating_sub(took));
-        if done || left == Some(Duration::ZERO) {
-            return Ok(Waited { in_flight, took, done });
+        if look != Look::NotYet || left == Some(Duration::ZERO) {
+            return Ok(Waited { in_flight, tunnels, took, done: look == Look::Done });
         }
         thread::sleep(pause.min(left.unwrap_or(pause)));
         pause = (pause * 2).min(Duration::from_millis(100));

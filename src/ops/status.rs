@@ -107,12 +107,18 @@ pub struct Slot {
     pub docroot: Option<String>,
     /// Requests in it now.
     pub in_flight: Option<u64>,
+    /// Those of them that are tunnels; `None` without `SlotDrain`.
+    pub tunnels: Option<u64>,
     /// Finished requests since the counts were created.
     pub requests: Option<u64>,
     /// The same by class of status.
     pub classes: Option<Classes>,
     /// The sum of the durations of all finished requests, in microseconds.
     pub micros: Option<u64>,
+    /// Finished requests that mod_proxy answered with 502, 503 or 504 itself; `None` without `SlotAutoRollback`.
+    pub failed: Option<u64>,
+    /// Finished requests with 5xx whose client had closed the connection; `None` without `SlotAutoRollback`.
+    pub aborted: Option<u64>,
     /// Requests that finished since the last flip; `None` if its entry of the history has no totals, or
     /// totals of other counts.
     pub since_flip: Option<Totals>,
@@ -300,6 +306,9 @@ fn slots(dirs: &Dirs, app: &str, seen: &Seen, then: Option<Counted>) -> Result<V
     // After the totals: if this is still the segment of the flip, the totals belong to it too.
     let then = then.filter(|then| segment_name(dirs, app).is_some_and(|s| s == then.segment));
     let since = |name: &str, now: Tally| now.totals().since(*then.as_ref()?.slots.get(name)?);
+    let group = seen.group.as_ref();
+    let has_drain = group.is_some_and(|group| group.drain.is_some());
+    let has_rollback = group.is_some_and(|group| group.rollback.is_some());
     let configured = |name: &str| seen.group.as_ref()?.slot(name);
     let slot = |(name, tally): (&str, Option<Tally>)| Slot {
         name: name.into(),
@@ -307,9 +316,12 @@ fn slots(dirs: &Dirs, app: &str, seen: &Seen, then: Option<Counted>) -> Result<V
         address: configured(name).map(|slot| slot.address.clone()),
         docroot: configured(name).and_then(|slot| slot.docroot.clone()),
         in_flight: tally.map(|tally| tally.in_flight),
+        tunnels: tally.filter(|_| has_drain).map(|tally| tally.tunnels),
         requests: tally.map(|tally| tally.requests()),
         classes: tally.map(|tally| tally.classes.into()),
         micros: tally.map(|tally| tally.micros),
+        failed: tally.filter(|_| has_rollback).map(|tally| tally.failed),
+        aborted: tally.filter(|_| has_rollback).map(|tally| tally.aborted),
         since_flip: tally.and_then(|tally| since(name, tally)),
     };
     Ok(names.into_iter().zip(tallies).map(slot).collect())

@@ -25,10 +25,18 @@ const SERVER_ERRORS: usize = 4;
 pub struct Tally {
     /// Requests in the slot now, in living processes.
     pub in_flight: u64,
+    /// Those of them that are tunnels, such as WebSockets. Counted only in groups with `SlotDrain`.
+    pub tunnels: u64,
     /// Finished requests by class of status: 1xx to 5xx, others; since the segment was made.
     pub classes: [u64; CLASSES],
     /// The sum of their durations, in microseconds.
     pub micros: u64,
+    /// Finished requests that mod_proxy answered with 502, 503 or 504 itself, because the backend did not answer.
+    /// Counted only in groups with `SlotAutoRollback`, as are those of `aborted`.
+    pub failed: u64,
+    /// Finished requests whose answer was a 5xx, and whose client had closed the connection. None of them is in
+    /// `failed`.
+    pub aborted: u64,
 }
 
 impl Tally {
@@ -37,22 +45,26 @@ impl Tally {
         self.classes.iter().fold(0, |sum, n| sum.saturating_add(*n))
     }
 
-    /// Adds the finished requests of a row's block.
-    fn count(&mut self, block: &Block) {
+    /// Adds the finished requests of a row's block. `has_tail` says whether what is behind its histogram may be read.
+    fn count(&mut self, block: &Block, has_tail: bool) {
         let add = |to: &mut u64, n: &AtomicU64| *to = to.saturating_add(n.load(Ordering::Relaxed));
         for (class, n) in self.classes.iter_mut().enumerate() {
             add(n, block.class(class));
         }
         add(&mut self.micros, block.micros());
+        if has_tail {
+            add(&mut self.failed, block.failed());
+            add(&mut self.aborted, block.aborted());
+        }
     }
 
-    /// Finished requests, all and those with a server error.
+    /// Finished requests: all, and those with a server error.
     pub fn totals(&self) -> Totals {
         Totals {
             requests: self.requests(),
             server_errors: self.classes[SERVER_ERRORS],
-            failed: 0,
-            aborted: 0,
+            failed: self.failed,
+            aborted: self.aborted,
         }
     }
 }
@@ -122,7 +134,7 @@ fn finished(file: &File, rows: usize, slots: &[SlotIndex]) -> Option<Vec<Tally>>
         if row < rows {
             file.read_exact_at(&mut bytes, begin(row) as u64).ok()?;
             for (tally, slot) in tallies.iter_mut().zip(slots) {
-                tally.count(&Block::decode(&bytes[counts::block_at(0, *slot) - begin(0)..])?);
+                tally.count(&Block::decode(&bytes[counts::block_at(0, *slot) - begin(0)..])?, true);
             }
             is_empty = bytes.iter().all(|byte| *byte == 0);
         }
@@ -225,11 +237,15 @@ fn sum(segment: &Counts, filled: &Filled, slot: SlotIndex, alive: &Alive) -> Tal
     let mut tally = Tally::default();
     for row in (0..segment.rows()).filter(|row| filled.has(counts::block_at(*row, slot))) {
         let block = segment.block(row, slot);
+        // A request becomes a tunnel after it has entered, and is none before it leaves.
+        let has_tail = filled.has(counts::tail_at(row, slot));
+        let tunnels = if has_tail { block.tunnels().load(Ordering::Acquire) } else { 0 };
         let in_flight = block.in_flight().load(Ordering::Acquire);
         if in_flight != 0 && alive.owns(row, segment.pid(row)) {
             tally.in_flight = tally.in_flight.saturating_add(in_flight);
+            tally.tunnels = tally.tunnels.saturating_add(tunnels.min(in_flight));
         }
-        tally.count(block);
+        tally.count(block, has_tail);
     }
     tally
 }
@@ -307,12 +323,14 @@ mod tests {
             let block = segment.block(row, slots[slot]);
             (0..times).for_each(|_| block.finished(status, 7));
         }
+        segment.block(9, slots[3]).failed().store(1, Ordering::Relaxed);
+        segment.block(40, slots[2]).aborted().store(1, Ordering::Relaxed);
         let (read, mapped) = both();
         assert_eq!(read, mapped);
         assert_eq!(read.iter().map(Tally::requests).collect::<Vec<_>>(), [4, 1, 5, 2]);
         assert_eq!(
             read[3].totals(),
-            Totals { requests: 2, server_errors: 2, failed: 0, aborted: 0 }
+            Totals { requests: 2, server_errors: 2, failed: 1, ..Totals::default() }
         );
         assert_eq!(finished(&file, segment.rows(), &[]), Some(vec![]));
         assert_eq!(finished(&file, 10_000, &slots), None, "it is shorter than that");

@@ -17,7 +17,11 @@
 //! block:   0     8  requests in flight
 //!          8    48  finished requests by class of their status: 1xx to 5xx, others
 //!         56     8  sum of their durations, microseconds
-//!         64   256  32 buckets: bucket b counts durations of 2^(b-1) to 2^b - 1 microseconds
+//!         64   232  29 buckets: bucket b counts durations of 2^(b-1) to 2^b - 1 microseconds; the last one, all
+//!                   from 2^27 (134 s)
+//!        296     8  finished requests that mod_proxy answered with 502, 503 or 504 itself
+//!        304     8  finished requests with 5xx whose client had closed the connection
+//!        312     8  tunnels open now; requests in flight includes them
 //!
 //! note:    0     8  the slot's index plus one
 //!          8     8  when the request began, microseconds since 1970
@@ -29,7 +33,7 @@
 //!
 //! All counters are 64-bit atomics in the machine's byte order, in cache lines of one process. A row belongs
 //! to the process that holds the lock on its byte of `rows.lock`; children that found no free row share row 0.
-//! Requests in flight of a dead process do not count; its finished requests stay in the totals.
+//! Requests in flight and tunnels of a dead process do not count; its finished requests stay in the totals.
 
 mod inflight;
 mod row;
@@ -47,7 +51,7 @@ pub use inflight::{InFlight, MAX_TEXT};
 pub use row::{BUCKETS, Block, CLASSES, MAX_NOTES, Row};
 
 /// The layout that this code writes and reads.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 /// The highest number of rows of a segment. A longer one is not ours.
 pub const MAX_ROWS: usize = 8192;
 /// Bytes of a row.
@@ -90,6 +94,11 @@ pub(crate) fn head_at(row: usize) -> usize {
 /// The offset of a slot's block in a row. Its first cache line has everything except the histogram.
 pub(crate) fn block_at(row: usize, slot: SlotIndex) -> usize {
     row_at(row) + Row::block_at(slot)
+}
+
+/// The offset of what is behind the histogram of a slot's block in a row. It may be in another page than the rest.
+pub(crate) fn tail_at(row: usize, slot: SlotIndex) -> usize {
+    row_at(row) + Row::tail_at(slot)
 }
 
 /// Sets all counters of a slot to zero in each row of the segment `file` of `len` bytes, for a slot that no process
@@ -220,7 +229,7 @@ impl Counts {
     }
 
     /// Makes `row` the [`Counts::own_row`] of this process, which holds the row's lock, and clears the requests in
-    /// flight of its last owner. Only the first `known` slots can have some, as many as the control file has had
+    /// flight and the tunnels of its last owner. Only the first `known` slots can have some, as many as the control file has had
     /// entries; reading the blocks of others would take pages for them in a file in memory.
     pub fn take_over(&self, row: usize, known: usize, pid: u32) {
         self.own.store(self.begin_of(row) / 8, Ordering::Relaxed);
@@ -322,7 +331,7 @@ mod tests {
         for (row, slot) in (0..5).flat_map(|row| slots.map(|slot| (row, slot))) {
             let kept = u64::from(![7, 63].contains(&slot.get()));
             let block = counts.block(row, slot);
-            let all = [block.in_flight(), block.class(1), block.bucket(31)];
+            let all = [block.in_flight(), block.class(1), block.bucket(28)];
             assert_eq!(all.map(|n| n.load(Ordering::Relaxed)), [kept; 3], "{row} {slot:?}");
             assert_eq!(block.micros().load(Ordering::Relaxed), kept << 40);
         }
@@ -333,12 +342,16 @@ mod tests {
         let counts = Counts::new(Mapping::anonymous(size(2)).unwrap()).unwrap();
         let slot = SlotIndex::new(5).unwrap();
         counts.block(1, slot).in_flight().store(7, Ordering::Relaxed);
+        counts.block(1, slot).tunnels().store(2, Ordering::Relaxed);
+        counts.block(1, slot).failed().store(3, Ordering::Relaxed);
         counts.block(1, slot).finished(200, 900);
         let own = |row| std::ptr::eq(counts.own_row(), counts.row(row));
         assert!(own(0) && !own(1));
         counts.take_over(1, 6, 42);
         assert!(own(1) && !own(0));
         assert_eq!(counts.block(1, slot).in_flight().load(Ordering::Relaxed), 0);
+        assert_eq!(counts.block(1, slot).tunnels().load(Ordering::Relaxed), 0);
+        assert_eq!(counts.block(1, slot).failed().load(Ordering::Relaxed), 3);
         assert_eq!(counts.block(1, slot).class(1).load(Ordering::Relaxed), 1);
         assert_eq!(counts.block(1, slot).bucket(10).load(Ordering::Relaxed), 1);
         assert_eq!(counts.block(1, slot).micros().load(Ordering::Relaxed), 900);

@@ -130,7 +130,7 @@ pub struct Counted {
 }
 
 /// Finished requests of a slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// All finished requests.
     pub requests: u64,

@@ -2,7 +2,7 @@
 //! Apache's start always ends with a usable group. `PROPTEST_CASES` or `MOD_SLOT_SOAK=1` try more.
 
 use crate::site::{Busy, Site, TWO, ran};
-use mod_slot::ops::drain::{Active, until_drained};
+use mod_slot::ops::drain::{Active, Limits, until_drained};
 use mod_slot::ops::{doctor, flip, lock, tally, view};
 use mod_slot::state::actor::Actor;
 use mod_slot::state::control::Control;
@@ -177,7 +177,8 @@ fn read_all(dirs: &Dirs) {
     }
     let slots = TWO.map(|(name, _)| name.to_owned());
     let zero = Some(Duration::ZERO);
-    said(until_drained(dirs, "app", &slots[1..], Active::Refuse, zero, |_| {}));
+    let limits = Limits { timeout: zero, tunnels: zero };
+    said(until_drained(dirs, "app", &slots[1..], Active::Refuse, limits, |_| {}));
 }
 
 fn change_all(dirs: &Dirs) {

@@ -3,6 +3,7 @@
 use crate::render;
 use mod_slot::name::meant;
 use mod_slot::ops::deploy::{Ended, Stopped};
+use mod_slot::ops::drain::Left;
 use mod_slot::ops::error::Error;
 use mod_slot::state::story::Outcome;
 use std::io;
@@ -107,8 +108,8 @@ pub(crate) enum Failure {
     },
     /// A drain timed out.
     #[error(
-        "{} still in {} of {app} after {}; to list them: slotctl status {app} --requests",
-        if *.in_flight == 1 { "1 request is".into() } else { format!("{in_flight} requests are") },
+        "{} {} still in {} of {app} after {}; to list them: slotctl status {app} --requests",
+        Left { in_flight: *in_flight, tunnels: *tunnels }, if *.in_flight == 1 { "is" } else { "are" },
         slots.join(", "), render::duration(*took)
     )]
     Undrained {
@@ -118,6 +119,8 @@ pub(crate) enum Failure {
         slots: Vec<String>,
         /// The requests in them.
         in_flight: u64,
+        /// Those of them that are tunnels.
+        tunnels: u64,
         /// How long slotctl waited.
         took: Duration,
     },

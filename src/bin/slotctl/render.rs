@@ -106,8 +106,9 @@ impl Table {
     }
 
     /// Adds a row of untrusted text.
-    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        debug_assert_eq!(N, self.align.len());
+    pub(crate) fn row(&mut self, cells: impl AsRef<[String]>) {
+        let cells = cells.as_ref();
+        debug_assert_eq!(cells.len(), self.align.len());
         self.rows.push(cells.iter().map(|cell| plain(cell)).collect());
     }
 

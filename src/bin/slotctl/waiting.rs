@@ -2,17 +2,19 @@
 
 use crate::failure::Failure;
 use crate::render;
-use mod_slot::ops::drain::{self, Active, Waited};
+use mod_slot::group::watch::DrainLimits;
+use mod_slot::ops::drain::{self, Active, Limits, Waited};
 use mod_slot::ops::error::Error;
+use mod_slot::ops::view;
 use mod_slot::state::Dirs;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 /// Returns the failure of a wait that timed out; `None` if the slots are drained.
 pub(crate) fn undrained(app: &str, slots: &[String], waited: &Waited) -> Option<Failure> {
-    let Waited { in_flight, took, done } = *waited;
+    let Waited { in_flight, tunnels, took, done } = *waited;
     let slots = slots.to_vec();
-    (!done).then(|| Failure::Undrained { app: app.into(), slots, in_flight, took })
+    (!done).then(|| Failure::Undrained { app: app.into(), slots, in_flight, tunnels, took })
 }
 
 /// Waits until slots are empty. On a terminal, shows how many requests are left.
@@ -25,7 +27,7 @@ pub(crate) fn drain(
     app: &str,
     slots: &[String],
     active: Active,
-    timeout: Option<Duration>,
+    limits: Limits,
 ) -> Result<Waited, Error> {
     let shown = io::stderr().is_terminal();
     let show = |text: &str| {
@@ -33,11 +35,17 @@ pub(crate) fn drain(
             let _ = write!(io::stderr(), "\r{text}\u{1b}[K");
         }
     };
-    let waited = drain::until_drained(dirs, app, slots, active, timeout, |in_flight| {
-        show(&format!("{app}: {in_flight} in {}", render::plain(&slots.join(", "))));
+    let waited = drain::until_drained(dirs, app, slots, active, limits, |left| {
+        show(&format!("{app}: {left} in {}", render::plain(&slots.join(", "))));
     });
     show("");
     waited
+}
+
+/// Returns what the group's `SlotDrain` says; `None` without that, or if its file cannot be read, which the wait
+/// reports itself.
+pub(crate) fn configured(dirs: &Dirs, app: &str) -> Option<DrainLimits> {
+    view::read_group(dirs, app).ok()??.drain
 }
 
 /// Reports drained slots in one line; returns an empty text if the wait timed out.

@@ -124,6 +124,41 @@ where
     unsafe { for_request(r, |request| item::<F>()(request, worker)) }
 }
 
+/// mod_proxy's request_status: what becomes of the request?
+pub(super) unsafe extern "C" fn on_request_status<F>(
+    status: *mut c_int,
+    r: *mut sys::request_rec,
+) -> c_int
+where
+    F: Fn(&Request, Option<u32>) + Copy + 'static,
+{
+    // SAFETY: mod_proxy passes a live request, which no other thread works on, and its own answer.
+    unsafe {
+        let status = u32::try_from(*status).ok().filter(|status| *status != 0);
+        for_request(r, |request| {
+            item::<F>()(request, status);
+            Answer::DECLINED
+        });
+    }
+    // A panic in a count is no answer.
+    sys::DECLINED
+}
+
+/// log_transaction: other modules write their logs too, whatever happens here.
+pub(super) unsafe extern "C" fn on_log<F>(r: *mut sys::request_rec) -> c_int
+where
+    F: Fn(&Request) + Copy + 'static,
+{
+    // SAFETY: Apache passes a live request, which no other thread works on.
+    unsafe {
+        for_request(r, |request| {
+            item::<F>()(request);
+            Answer::DECLINED
+        });
+    }
+    sys::DECLINED
+}
+
 pub(super) unsafe extern "C" fn on_pre_config<F: Fn() -> Result<(), String> + Copy + 'static>(
     _pconf: *mut sys::apr_pool_t,
     _plog: *mut sys::apr_pool_t,

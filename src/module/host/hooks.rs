@@ -168,4 +168,9 @@ hooks! {
     pre_request(Fn(&Request) -> Option<Worker>) = proxy_hook::pre_request, on_pre_request;
     /// mod_proxy has chosen a worker, and is about to send the request.
     scheme_handler(Fn(&Request, Option<Worker>) -> Answer) = proxy_hook::scheme_handler, on_scheme;
+    /// mod_proxy is done with a request. The status is that of the answer that Apache makes now; `None` if the backend
+    /// has answered.
+    request_status(Fn(&Request, Option<u32>)) = proxy_hook::request_status, on_request_status;
+    /// The answer is sent, as far as the client takes it.
+    log_transaction(Fn(&Request)) = sys::ap_hook_log_transaction, on_log;
 }

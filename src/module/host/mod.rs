@@ -3,6 +3,7 @@
 //! Nothing here knows of slots: the host is generic over [`Module`]. Nothing outside names [`sys`].
 #![allow(unsafe_code, reason = "this is the border to C")]
 
+mod answer_filter;
 mod bridge;
 mod decimal;
 mod directive;

@@ -6,7 +6,7 @@ use super::message::Message;
 use super::module::{Config, config_of, place_in};
 use super::{Held, Kept, Module, item, pool, sys};
 use std::cell::UnsafeCell;
-use std::ffi::{CStr, c_void};
+use std::ffi::{CStr, c_int, c_void};
 use std::ptr::NonNull;
 
 /// Apache's `request_rec`. It is in a cell and lent shared only, because Apache and its other modules write it too, so
@@ -171,6 +171,40 @@ impl Request {
             }
             (*r).status as u32
         }
+    }
+
+    /// Whether the client asks to go on with another protocol, as for a WebSocket.
+    pub(crate) fn asks_for_upgrade(&self) -> bool {
+        let r = self.raw();
+        // SAFETY: the request is live, and so is its table of header fields.
+        unsafe {
+            (*r).method_number == sys::M_GET as c_int
+                && !sys::apr_table_get((*r).headers_in, c"Upgrade".as_ptr()).is_null()
+        }
+    }
+
+    /// Whether the connection to the client is broken.
+    pub(crate) fn is_aborted(&self) -> bool {
+        // SAFETY: the request is live, and so is its connection.
+        unsafe { (*(*self.raw()).connection).aborted != 0 }
+    }
+
+    /// Whether the status line that a backend has sent says this status.
+    pub(crate) fn is_from_backend(&self, status: u32) -> bool {
+        // SAFETY: the request is live; the line is null, or a C string in its pool.
+        let line = unsafe { pool::borrow((*self.raw()).status_line) };
+        line.is_some_and(|line| line.to_bytes().starts_with(status.to_string().as_bytes()))
+    }
+
+    /// The request and its internal redirects, in order.
+    pub(crate) fn redirects(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |request| {
+            // SAFETY: the redirects of a live request are live, and on this thread.
+            unsafe {
+                let next = (*request.raw()).next;
+                (!next.is_null()).then(|| Self::lend(next))
+            }
+        })
     }
 
     /// Writes a line to the error log of the request's server.

@@ -50,6 +50,16 @@ impl Worker {
         }
     }
 
+    /// Whether it lets requests become tunnels: by `upgrade=`, or because it takes only WebSockets.
+    pub(crate) fn makes_tunnels(self) -> bool {
+        let shared = self.shared();
+        // SAFETY: arrays of characters that end with a NUL, in a live worker, which nobody writes any more.
+        unsafe {
+            let scheme = CStr::from_ptr((&raw const (*shared).scheme).cast()).to_bytes();
+            (*shared).upgrade[0] != 0 || scheme == b"ws" || scheme == b"wss"
+        }
+    }
+
     /// Whether the administrator has disabled it: `status=+D`.
     pub(super) fn is_disabled(&self) -> bool {
         // SAFETY: a live worker has its shared part.

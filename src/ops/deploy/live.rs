@@ -9,7 +9,7 @@ use super::watch::{self, Seen, Verdict};
 use super::{Deploy, Ended, Event, Stopped, Went};
 use crate::group::hook::Event as Moment;
 use crate::group::watch::AutoRollback;
-use crate::ops::drain::{self, Active, Waited};
+use crate::ops::drain::{self, Active, Limits, Waited};
 use crate::ops::error::Error;
 use crate::ops::flip::{Conditions, Purpose, flip_for};
 use crate::ops::unit::Change;
@@ -200,11 +200,15 @@ impl Deploy<'_> {
                     self.app(),
                     &slots,
                     Active::Refuse,
-                    Some(left.min(LOOKED * 4)),
-                    |left| self.tell(Event::Progress(format!("{left} requests are in {from}"))),
+                    Limits { timeout: Some(left.min(LOOKED * 4)), tunnels: None },
+                    |left| self.tell(Event::Progress(format!("{left} in {from}"))),
                 )?;
                 let waited = Waited { took: begun.elapsed(), ..waited };
-                let is_over = left.is_zero() || end.load(Ordering::Relaxed) || (self.stop)();
+                let only_tunnels = waited.in_flight == waited.tunnels;
+                let is_over = left.is_zero()
+                    || only_tunnels && begun.elapsed() >= limits.tunnels
+                    || end.load(Ordering::Relaxed)
+                    || (self.stop)();
                 if waited.done || is_over {
                     drained = Some(waited);
                     return match waited.done {
@@ -212,8 +216,8 @@ impl Deploy<'_> {
                         false => Err(Stopped::NotDrained {
                             step: "drain",
                             why: format!(
-                                "{} requests are still in {from} after {} s",
-                                waited.in_flight,
+                                "{} still in {from} after {} s",
+                                waited.left(),
                                 waited.took.as_secs()
                             ),
                         }),
@@ -311,11 +315,11 @@ impl Deploy<'_> {
         if wish.enable && !wish.only_flip {
             self.enable();
         }
-        let left = waited.filter(|waited| !waited.done).map(|waited| waited.in_flight);
+        let left = waited.filter(|waited| !waited.done).map(Waited::left);
         if let Some(left) = left {
             let app = &group.app;
             let detail = format!(
-                "{left} requests are still in {from}, which keeps running: slotctl drain {app} {from}, then stop it"
+                "{left} still in {from}, which keeps running: slotctl drain {app} {from}, then stop it"
             );
             return (Outcome::NotDrained, Some(detail));
         }

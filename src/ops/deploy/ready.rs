@@ -6,7 +6,7 @@ use super::plan::Plan;
 use super::{Deploy, Event, Stopped, Went};
 use crate::group::hook::Event as Moment;
 use crate::group::warm::WarmUp;
-use crate::ops::drain::{self, Active};
+use crate::ops::drain::{self, Active, Limits};
 use crate::ops::unit::Change;
 use crate::state::history::{Step, StepState};
 use crate::state::story::{Outcome, STARTED, STARTING};
@@ -101,15 +101,19 @@ impl Deploy<'_> {
             self.app(),
             &slots,
             Active::Refuse,
-            Some(limits.timeout),
-            |left| self.tell(Event::Progress(format!("{left} requests are in {}", slots[0]))),
+            Limits { timeout: Some(limits.timeout), tunnels: Some(limits.tunnels) },
+            |left| self.tell(Event::Progress(format!("{left} in {}", slots[0]))),
         )?;
         if waited.done {
             return Ok(String::new());
         }
+        let left = waited.left();
+        if left.in_flight == left.tunnels {
+            // Their clients connect again, to the active slot.
+            return Ok(format!(", which closed {left}"));
+        }
         let why = format!(
-            "{} requests are still in {} after {} s, so it was not restarted (--no-restart leaves it running)",
-            waited.in_flight,
+            "{left} still in {} after {} s, so it was not restarted (--no-restart leaves it running)",
             slots[0],
             waited.took.as_secs()
         );

@@ -4,6 +4,7 @@
 //! It follows no link, and does not write to a control file that Apache may have mapped. It sets owners
 //! and modes, ends torn lines and removes leftovers. See [`examine`].
 
+mod backend;
 mod control;
 mod directory;
 mod docroot;
@@ -91,6 +92,8 @@ impl Doctor<'_> {
         self.leftovers(app);
         if let Some(group) = &group {
             self.docroots(apache, group, control.as_ref());
+            let recorded = control.as_ref().map(|control| control.active());
+            self.backends(group, group.serves.as_deref().or(recorded));
         }
         self.app = None;
     }

@@ -12,7 +12,7 @@ pub const MAX_NOTES: usize = 63;
 /// Classes of answers: 1xx, 2xx, 3xx, 4xx, 5xx, others.
 pub const CLASSES: usize = 6;
 /// Buckets of the histogram of durations.
-pub const BUCKETS: usize = 32;
+pub const BUCKETS: usize = 29;
 /// Bytes of a block.
 pub(super) const BLOCK: usize = size_of::<Block>();
 
@@ -38,6 +38,9 @@ pub struct Block {
     classes: [AtomicU64; CLASSES],
     micros: AtomicU64,
     buckets: [AtomicU64; BUCKETS],
+    failed: AtomicU64,
+    aborted: AtomicU64,
+    tunnels: AtomicU64,
 }
 
 #[expect(unsafe_code, reason = "a promise about the struct above")]
@@ -55,6 +58,8 @@ const _: () = {
     assert!(offset_of!(Row, blocks) == 8192 && size_of::<Row>() == 28672);
     assert!(offset_of!(Block, in_flight) == 0 && offset_of!(Block, classes) == 8);
     assert!(offset_of!(Block, micros) == 56 && offset_of!(Block, buckets) == 64);
+    assert!(offset_of!(Block, failed) == 296 && offset_of!(Block, aborted) == 304);
+    assert!(offset_of!(Block, tunnels) == 312);
     assert!(BLOCK == 320 && BLOCK.is_multiple_of(64));
 };
 
@@ -65,6 +70,11 @@ impl Row {
     /// The offset of a slot's block. Its first cache line has everything except the histogram.
     pub(super) fn block_at(slot: SlotIndex) -> usize {
         offset_of!(Self, blocks) + slot.get() * BLOCK
+    }
+
+    /// The offset of what is behind the histogram of a slot's block: one cache line has all of it.
+    pub(super) fn tail_at(slot: SlotIndex) -> usize {
+        Self::block_at(slot) + offset_of!(Block, failed)
     }
 
     /// The process that owns the row, or owned it last.
@@ -79,14 +89,16 @@ impl Row {
         places.filter_map(|place| self.note_at(place).read()).collect()
     }
 
-    /// Makes `pid` the owner, and clears the requests in flight of the last one, in the first
-    /// `known` slots.
+    /// Makes `pid` the owner, and clears the requests in flight and the tunnels of the last one, in the
+    /// first `known` slots.
     pub(super) fn take_over(&self, known: usize, pid: u32) {
         for slot in (0..known).filter_map(SlotIndex::new) {
             // A store only where it is needed, or each child would touch all of its pages.
-            let in_flight = self.block(slot).in_flight();
-            if in_flight.load(Ordering::Relaxed) != 0 {
-                in_flight.store(0, Ordering::SeqCst);
+            let block = self.block(slot);
+            if block.in_flight.load(Ordering::Relaxed) != 0 {
+                // In this order, so that a tunnel is always a request in flight too.
+                block.tunnels.store(0, Ordering::SeqCst);
+                block.in_flight.store(0, Ordering::SeqCst);
             }
         }
         self.taken.store(0, Ordering::Relaxed);
@@ -139,12 +151,30 @@ impl Block {
             classes: array::from_fn(|class| word(1 + class)),
             micros: word(1 + CLASSES),
             buckets: array::from_fn(|bucket| word(2 + CLASSES + bucket)),
+            failed: word(2 + CLASSES + BUCKETS),
+            aborted: word(3 + CLASSES + BUCKETS),
+            tunnels: word(4 + CLASSES + BUCKETS),
         })
     }
 
     /// Requests in flight.
     pub fn in_flight(&self) -> &AtomicU64 {
         &self.in_flight
+    }
+
+    /// Tunnels open now: those of the requests in flight that have become one, such as a WebSocket.
+    pub fn tunnels(&self) -> &AtomicU64 {
+        &self.tunnels
+    }
+
+    /// Finished requests that mod_proxy answered with 502, 503 or 504 itself, because the backend did not answer.
+    pub fn failed(&self) -> &AtomicU64 {
+        &self.failed
+    }
+
+    /// Finished requests whose answer was a 5xx, and whose client had closed the connection.
+    pub fn aborted(&self) -> &AtomicU64 {
+        &self.aborted
     }
 
     /// Counts a finished request: its status and its duration in microseconds.
@@ -196,7 +226,7 @@ mod tests {
         for row in 0..3 {
             let of = counts.row(row);
             let block = of.block(SlotIndex::new(8).unwrap());
-            let last = block.bucket(BUCKETS - 1);
+            let last = block.tunnels();
             let all = [of.note_at(6).head(), &of.pid, &of.taken, block.in_flight(), last].map(at);
             assert!(all.is_sorted() && all.iter().all(|at| at / 4096 == all[0] / 4096), "{all:?}");
             assert_eq!(at(&of.pid) - at(begin), head_at(row));
@@ -207,8 +237,8 @@ mod tests {
     fn statuses_have_a_class_and_durations_a_bucket() {
         let classes = [100, 204, 302, 404, 599, 42, 600, u32::MAX].map(class_of);
         assert_eq!(classes, [0, 1, 2, 3, 4, 5, 5, 5]);
-        assert_eq!([0, 1, 2, 3, 4, u64::MAX].map(bucket_of), [0, 1, 2, 2, 3, 31]);
-        let highest = 1 << 30;
-        assert_eq!([highest - 1, highest, highest + 1].map(bucket_of), [30, 31, 31]);
+        assert_eq!([0, 1, 2, 3, 4, u64::MAX].map(bucket_of), [0, 1, 2, 2, 3, 28]);
+        let highest = 1 << 27;
+        assert_eq!([highest - 1, highest, highest + 1].map(bucket_of), [27, 28, 28]);
     }
 }

@@ -12,7 +12,7 @@ use clap::builder::NonEmptyStringValueParser;
 use mod_slot::duration;
 use mod_slot::group::Group;
 use mod_slot::ops::deploy::plan::{Plan, Wish};
-use mod_slot::ops::drain::{self, Active};
+use mod_slot::ops::drain::{self, Active, Limits};
 use mod_slot::ops::error::Error;
 use mod_slot::ops::flip::{self, Conditions, Flipped};
 use mod_slot::ops::probe::probe;
@@ -48,7 +48,7 @@ Examples:
   slotctl flip app green --if-active blue --timeout 5m
 
 JSON: {\"app\", \"from\", \"to\", \"changed\", \"generation\", \"started\", \"drained\": {\"slots\": [], \
-\"in_flight\", \"took_ms\", \"done\"}, \"warnings\": []}; drained is null without --wait";
+\"in_flight\", \"tunnels\", \"took_ms\", \"done\"}, \"warnings\": []}; drained is null without --wait";
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -96,18 +96,33 @@ pub(crate) struct Args {
     pub(crate) wait: bool,
 
     /// Do not wait for the drain (default)
-    #[arg(long, conflicts_with_all = ["wait", "drain_timeout"])]
+    #[arg(long, conflicts_with_all = ["wait", "drain_timeout", "tunnels"])]
     pub(crate) no_wait: bool,
 
-    /// How long to wait at most [default: 60s]; implies --wait
+    /// How long to wait at most [default: that of SlotDrain, or 60s]; implies --wait
     #[arg(long, visible_alias = "timeout", value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) drain_timeout: Option<Duration>,
+
+    /// How long to wait at most if only tunnels are left [default: that of SlotDrain]; implies --wait
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) tunnels: Option<Duration>,
 }
 
 impl Args {
-    /// Returns how long to wait for the drain; `None` without `--wait`.
-    fn patience(&self) -> Option<Duration> {
-        self.drain_timeout.or(self.wait.then_some(Duration::from_secs(60)))
+    /// Whether to wait for the drain.
+    fn waits(&self) -> bool {
+        self.wait || self.drain_timeout.is_some() || self.tunnels.is_some()
+    }
+
+    /// Returns how long to wait for the drain.
+    fn limits(&self, dirs: &Dirs, app: &str) -> Limits {
+        let configured = waiting::configured(dirs, app);
+        let configured = configured.as_ref();
+        let timeout = configured.map_or(Duration::from_secs(60), |limits| limits.timeout);
+        Limits {
+            timeout: Some(self.drain_timeout.unwrap_or(timeout)),
+            tunnels: self.tunnels.or(configured.map(|limits| limits.tunnels)),
+        }
     }
 }
 
@@ -130,8 +145,9 @@ struct Report<'a> {
 #[derive(Serialize)]
 struct Drained {
     slots: Vec<String>,
-    /// `None` if it is unknown.
+    /// `None` if it is unknown, like `tunnels`.
     in_flight: Option<u64>,
+    tunnels: Option<u64>,
     took_ms: u64,
     done: bool,
     #[serde(skip)]
@@ -154,7 +170,7 @@ pub(crate) fn run(
     if let Some(words) = &args.watch {
         return watched(dirs, &app, slot, args, words, (ticket, format));
     }
-    if args.patience().is_some() {
+    if args.waits() {
         drain::countable(dirs, &app)?;
     }
     if args.check {
@@ -172,12 +188,12 @@ pub(crate) fn run(
     let text = line(&app, &flipped);
     let mut answer = Answer { text, warnings: warnings.clone(), ..Answer::default() };
     let mut drained = None;
-    if let Some(patience) = args.patience() {
+    if args.waits() {
         if format == Format::Text {
             // Before the wait, because the flip is done.
             answer.write();
         }
-        let (result, failure) = drain_left(dirs, &app, &flipped, patience);
+        let (result, failure) = drain_left(dirs, &app, &flipped, args.limits(dirs, &app));
         answer.text.push_str(&result.line);
         answer.failures.extend(failure);
         drained = Some(result);
@@ -210,12 +226,13 @@ fn watched(
     let watch = Some(deploy::watch(words, group.as_ref()).map_err(Failure::Words)?);
     let mut limits = group.and_then(|group| group.drain).unwrap_or_default();
     limits.timeout = args.drain_timeout.unwrap_or(limits.timeout);
+    limits.tunnels = args.tunnels.unwrap_or(limits.tunnels);
     let wish = Wish {
         slot,
         only_flip: true,
         force: args.force,
         no_rollback: args.no_rollback,
-        drain: args.patience().is_some(),
+        drain: args.waits(),
         watch,
         limits: Some(limits),
         ..Wish::default()
@@ -236,12 +253,12 @@ fn drain_left(
     dirs: &Dirs,
     app: &str,
     flipped: &Flipped,
-    patience: Duration,
+    limits: Limits,
 ) -> (Drained, Option<Failure>) {
     let start = Instant::now();
     let slots = left(dirs, app, flipped);
     let waited = slots.and_then(|slots| {
-        let waited = waiting::drain(dirs, app, &slots, Active::Refuse, Some(patience));
+        let waited = waiting::drain(dirs, app, &slots, Active::Refuse, limits);
         waited.map(|waited| (slots, waited))
     });
     let (drained, why) = match waited {
@@ -249,13 +266,16 @@ fn drain_left(
             let why = waiting::undrained(app, &slots, &waited);
             let line =
                 if slots.is_empty() { String::new() } else { waiting::line(app, &slots, &waited) };
-            let (in_flight, took_ms) = (Some(waited.in_flight), waiting::millis(waited.took));
-            (Drained { slots, in_flight, took_ms, done: waited.done, line }, why)
+            let (in_flight, tunnels) = (Some(waited.in_flight), Some(waited.tunnels));
+            let took_ms = waiting::millis(waited.took);
+            (Drained { slots, in_flight, tunnels, took_ms, done: waited.done, line }, why)
         }
         Err(e) => {
             let slots = left(dirs, app, flipped).unwrap_or_default();
             let (took_ms, line) = (waiting::millis(start.elapsed()), String::new());
-            (Drained { slots, in_flight: None, took_ms, done: false, line }, Some(e.into()))
+            let drained =
+                Drained { slots, in_flight: None, tunnels: None, took_ms, done: false, line };
+            (drained, Some(e.into()))
         }
     };
     let left = |why| {
@@ -337,6 +357,7 @@ pub(super) fn sample() -> serde_json::Value {
     let drained = Drained {
         slots: vec![String::new()],
         in_flight: Some(0),
+        tunnels: Some(0),
         took_ms: 0,
         done: true,
         line: String::new(),

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use mod_slot::ops::status::author;
 use mod_slot::ops::view;
 use mod_slot::state::Dirs;
-use mod_slot::state::history::{Entry, Step};
+use mod_slot::state::history::{Entry, Step, StepState};
 use mod_slot::state::story::{Ending, Story, stories};
 use serde::Serialize;
 use std::time::Duration;
@@ -161,7 +161,10 @@ fn steps(story: &Story) -> String {
             text += &format!("      | {}\n", render::plain(line));
         }
     }
-    if let Some(detail) = story.result.as_ref().and_then(|ending| ending.detail.as_ref()) {
+    // A step that failed has said so.
+    let failed = story.steps.iter().any(|step| step.state == StepState::Failed);
+    let detail = story.result.as_ref().and_then(|ending| ending.detail.as_ref());
+    if let Some(detail) = detail.filter(|_| !failed) {
         text += &format!("    {}\n", render::plain(detail));
     }
     text

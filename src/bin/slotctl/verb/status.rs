@@ -19,7 +19,8 @@ pub(crate) const HELP: &str = "\
 A - stands for a value that is unknown, or that you may not read. REQUESTS, 4XX and 5XX count since Apache created \
 the counts, usually at its first start after the boot. SINCE FLIP counts since the last change \
 of the active slot; it is - before the first flip, if you may not read the history, or if the \
-counts were created after the flip.
+counts were created after the flip. TUNNELS, which IN FLIGHT includes, are requests that have become \
+one, such as WebSockets; the column is there with SlotDrain.
 
 Examples:
   slotctl status
@@ -28,14 +29,15 @@ Examples:
 
 JSON: {\"groups\": [{\"app\", \"active\", \"generation\", \"since\", \"by\": {\"uid\", \"user\", \"sudo_user\"}, \
 \"reason\", \"started\", \"running\", \"pid\", \"default\", \"operator\", \"slots\": [{\"name\", \"active\", \
-\"address\", \"docroot\", \"in_flight\", \"requests\", \"classes\": {\"1xx\", \"2xx\", \"3xx\", \"4xx\", \"5xx\", \
-\"other\"}, \"micros\", \"since_flip\": {\"requests\", \"5xx\", \"failed\", \"aborted\"}}], \"locked\": {\"uid\", \"user\", \
-\"sudo_user\", \"reason\", \"since\", \"until\", \"automatic\"}, \"deploy\": {\"id\", \"from\", \"to\", \"since\", \
-\"by\": {\"uid\", \"user\", \"sudo_user\", \"reason\"}, \"only_flip\", \"generation\", \"steps\": [{\"id\", \"step\", \"state\", \
-\"to\", \"took_ms\", \"detail\", \"output\"}], \"result\": \
-{\"time\", \"result\", \"detail\"}, \"step\", \"running\"}, \"in_flight\": {\"listed\": [{\"slot\", \"pid\", \"age_ms\", \"method\", \
+\"address\", \"docroot\", \"in_flight\", \"tunnels\", \"requests\", \"classes\": {\"1xx\", \"2xx\", \"3xx\", \
+\"4xx\", \"5xx\", \"other\"}, \"micros\", \"failed\", \"aborted\", \"since_flip\": {\"requests\", \"5xx\", \
+\"failed\", \"aborted\"}}], \"locked\": {\"uid\", \"user\", \"sudo_user\", \"reason\", \"since\", \"until\", \
+\"automatic\"}, \"deploy\": {\"id\", \"from\", \"to\", \"since\", \"by\": {\"uid\", \"user\", \"sudo_user\", \
+\"reason\"}, \"only_flip\", \"generation\", \"steps\": [{\"id\", \"step\", \"state\", \"to\", \"took_ms\", \
+\"detail\", \"output\"}], \"result\": {\"time\", \"result\", \"detail\"}, \"step\", \"running\"}, \
+\"in_flight\": {\"listed\": [{\"slot\", \"pid\", \"age_ms\", \"method\", \
 \"path\"}], \"unlisted\"}, \"notes\": [], \"warnings\": []}]}; null means none, or unknown; in_flight is \
-null without --requests";
+null without --requests, tunnels without SlotDrain, failed and aborted without SlotAutoRollback";
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -153,31 +155,41 @@ fn deployed(app: &str, deploy: &LastDeploy) -> String {
 }
 
 fn table(slots: &[Slot]) -> String {
-    let mut table = Table::new(&[
+    let has_tunnels = slots.iter().any(|slot| slot.tunnels.is_some());
+    let tunnels = has_tunnels.then_some(("TUNNELS", Align::Right));
+    let mut columns = vec![
         ("", Align::Left),
         ("SLOT", Align::Left),
         ("ADDRESS", Align::Left),
         ("DOCROOT", Align::Left),
         ("IN FLIGHT", Align::Right),
+    ];
+    columns.extend(tunnels);
+    columns.extend([
         ("REQUESTS", Align::Right),
         ("4XX", Align::Right),
         ("5XX", Align::Right),
         ("SINCE FLIP", Align::Right),
         ("5XX SINCE FLIP", Align::Right),
     ]);
+    let mut table = Table::new(&columns);
     for slot in slots {
-        table.row([
+        let mut row = vec![
             if slot.active == Some(true) { "*".into() } else { String::new() },
             slot.name.clone(),
             shown(slot.address.as_ref()),
             shown(slot.docroot.as_ref()),
             shown(slot.in_flight),
+        ];
+        row.extend(tunnels.map(|_| shown(slot.tunnels)));
+        row.extend([
             shown(slot.requests),
             shown(slot.classes.map(|classes| classes.client_errors)),
             shown(slot.classes.map(|classes| classes.server_errors)),
             shown(slot.since_flip.map(|since| since.requests)),
             shown(slot.since_flip.map(|since| since.server_errors)),
         ]);
+        table.row(row);
     }
     table.to_string()
 }
@@ -231,10 +243,13 @@ pub(super) fn sample() -> serde_json::Value {
         address: None,
         docroot: None,
         in_flight: None,
+        tunnels: None,
         requests: None,
         classes: Some([0; CLASSES].into()),
         micros: None,
-        since_flip: Some(Totals { requests: 1, server_errors: 0, failed: 0, aborted: 0 }),
+        failed: None,
+        aborted: None,
+        since_flip: Some(Totals { requests: 1, ..Totals::default() }),
     };
     let request = Request { slot: text(), pid: None, age_ms: None, method: text(), path: text() };
     let step = super::deploy::sample_step();

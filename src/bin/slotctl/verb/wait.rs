@@ -6,7 +6,7 @@ use crate::names::{self, Asker};
 use crate::output::Answer;
 use crate::render::{self, Format};
 use crate::waiting;
-use mod_slot::ops::drain::{self, Active};
+use mod_slot::ops::drain::{self, Active, Limits};
 use mod_slot::ops::error::Error;
 use mod_slot::ops::view;
 use mod_slot::state::Dirs;
@@ -15,15 +15,16 @@ use serde::Serialize;
 pub(crate) const HELP: &str = "\
 For scripts that run beside a flip: wait changes nothing, and waits for what others do. Unlike \
 drain, --for=drained also waits for the flip away from SLOT. When the time is over, wait exits \
-with 124. Without --timeout it waits without limit. DURATION is a number of seconds, or has \
+with 124. Without --timeout it waits without limit, whatever SlotDrain says. With --tunnels, it \
+gives up that long after the flip if only tunnels are left, such as WebSockets. DURATION is a number of seconds, or has \
 units: 30, 30s, 5m, 5min, 1h, 500ms.
 
 Examples:
   slotctl wait app green --for=active --timeout 1h
   slotctl wait app blue --for=drained && systemctl stop blue
 
-JSON: {\"app\", \"slot\", \"for\", \"in_flight\", \"took_ms\", \"done\", \"warnings\": []}; in_flight is null \
-with --for=active";
+JSON: {\"app\", \"slot\", \"for\", \"in_flight\", \"tunnels\", \"took_ms\", \"done\", \"warnings\": []}; \
+in_flight and tunnels are null with --for=active";
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -55,6 +56,7 @@ struct Report<'a> {
     #[serde(rename = "for")]
     state: Awaited,
     in_flight: Option<u64>,
+    tunnels: Option<u64>,
     took_ms: u64,
     done: bool,
     warnings: &'a [String],
@@ -66,7 +68,8 @@ struct Report<'a> {
 ///
 /// [`Failure`].
 pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Failure> {
-    let drain_verb::Args { app, slot, timeout } = &args.drain;
+    let drain_verb::Args { app, slot, timeout, tunnels } = &args.drain;
+    let limits = Limits { timeout: *timeout, tunnels: *tunnels };
     let (app, slot) = names::target(dirs, app.as_deref(), slot.as_deref(), Asker::Wait)?;
     let Some(slot) = slot else {
         let choice = view::served(dirs, &app)?.slots;
@@ -74,7 +77,7 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
     };
     let slots = [slot];
     let waited = match args.state {
-        Awaited::Drained => waiting::drain(dirs, &app, &slots, Active::Await, *timeout)?,
+        Awaited::Drained => waiting::drain(dirs, &app, &slots, Active::Await, limits)?,
         Awaited::Active => drain::until_active(dirs, &app, &slots[0], *timeout)?,
     };
     let is_drain = args.state == Awaited::Drained;
@@ -86,6 +89,7 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
             slot,
             state: args.state,
             in_flight: is_drain.then_some(waited.in_flight),
+            tunnels: is_drain.then_some(waited.tunnels),
             took_ms: waiting::millis(waited.took),
             done: waited.done,
             warnings: &warnings,
@@ -112,7 +116,15 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
 pub(super) fn sample() -> serde_json::Value {
     let state = Awaited::Active;
     let (app, slot) = ("", "");
-    let report =
-        Report { app, slot, state, in_flight: None, took_ms: 0, done: true, warnings: &[] };
+    let report = Report {
+        app,
+        slot,
+        state,
+        in_flight: None,
+        tunnels: None,
+        took_ms: 0,
+        done: true,
+        warnings: &[],
+    };
     serde_json::to_value(report).unwrap()
 }

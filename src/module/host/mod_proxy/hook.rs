@@ -22,6 +22,7 @@ type Scheme = unsafe extern "C" fn(
     *const c_char,
     sys::apr_port_t,
 ) -> c_int;
+type Status = unsafe extern "C" fn(*mut c_int, *mut sys::request_rec) -> c_int;
 type Modules = *const *const c_char;
 
 macro_rules! hooks {
@@ -56,4 +57,25 @@ hooks! {
     canon_handler(Canon) = proxy_hook_canon_handler c"proxy_hook_canon_handler";
     pre_request(PreRequest) = proxy_hook_pre_request c"proxy_hook_pre_request";
     scheme_handler(Scheme) = proxy_hook_scheme_handler c"proxy_hook_scheme_handler";
+}
+
+/// mod_proxy asks for functions of this optional hook by its name, and exports no function to register them.
+///
+/// # Safety
+///
+/// As for the others.
+pub(crate) unsafe fn request_status(
+    bridge: Option<Status>,
+    after: Modules,
+    before: Modules,
+    order: c_int,
+) {
+    // The compiler compares our type with that of mod_proxy.h; no symbol is linked for it.
+    const _: unsafe extern "C" fn(Option<Status>, Modules, Modules, c_int) =
+        sys::proxy_hook_request_status;
+    // SAFETY: mod_proxy calls it back with the type that is compared above; the lists are static.
+    unsafe {
+        let bridge = typed::<Option<Status>, Option<unsafe extern "C" fn()>>(bridge);
+        sys::apr_optional_hook_add(c"request_status".as_ptr(), bridge, after, before, order);
+    }
 }
