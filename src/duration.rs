@@ -23,6 +23,18 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     if known > YEAR { Err("a year is the longest".into()) } else { Ok(known) }
 }
 
+/// Renders a duration as `350ms`, `1.2s`, `4m 10s`, `1h 05m` or `3d 07h`.
+pub fn shown(took: Duration) -> String {
+    let seconds = took.as_secs();
+    match seconds {
+        0 => format!("{}ms", took.as_millis()),
+        1..60 => format!("{}.{}s", seconds, took.subsec_millis() / 100),
+        60..3600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{}h {:02}m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d {:02}h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,5 +69,12 @@ mod tests {
         for longest in [u64::MAX.to_string(), format!("{}mi", u64::MAX)] {
             assert!(parse(&longest).unwrap_err().contains("a year"), "{longest}");
         }
+    }
+
+    #[test]
+    fn durations_have_at_most_two_units() {
+        let shown = [0, 999, 1999, 59_999, 61_000, 3_900_000, 90_000_000];
+        let shown = shown.map(|millis| super::shown(Duration::from_millis(millis)));
+        assert_eq!(shown, ["0ms", "999ms", "1.9s", "59.9s", "1m 01s", "1h 05m", "1d 01h"]);
     }
 }

@@ -189,13 +189,5 @@ impl Check<'_> {
     }
 }
 
-/// Renders a duration as in `3ms` or `1.2s`.
-fn shown(took: Duration) -> String {
-    match took.as_secs() {
-        0 => format!("{}ms", took.as_millis()),
-        seconds => format!("{seconds}.{}s", took.subsec_millis() / 100),
-    }
-}
-
 #[cfg(all(test, not(loom)))]
 mod tests;

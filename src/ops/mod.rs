@@ -22,3 +22,4 @@ pub mod status;
 pub mod tally;
 pub mod unit;
 pub mod view;
+pub mod warm;

@@ -13,7 +13,9 @@ fn slotctl(args: &[&str]) -> Command {
 #[test]
 fn without_a_state_directory_every_verb_exits_with_7() {
     let site = Site::empty();
-    for verb in ["flip", "status", "list", "active", "idle", "history", "drain", "lock", "unlock"] {
+    for verb in
+        ["flip", "status", "list", "active", "idle", "history", "drain", "warm", "lock", "unlock"]
+    {
         site.run(&[verb]).fails(7, "no group in ");
         if verb != "list" {
             site.run(&[verb, "app"]).fails(7, "no group");
@@ -22,7 +24,7 @@ fn without_a_state_directory_every_verb_exits_with_7() {
 }
 
 /// Each verb, with the name of a group that does not exist.
-const TYPOS: [&[&str]; 11] = [
+const TYPOS: [&[&str]; 12] = [
     &["flip", "ap", "green"],
     &["status", "ap"],
     &["active", "ap"],
@@ -31,6 +33,7 @@ const TYPOS: [&[&str]; 11] = [
     &["history", "ap"],
     &["drain", "ap", "green"],
     &["wait", "ap", "green", "--for=active"],
+    &["warm", "ap", "green", "--uri=/"],
     &["lock", "ap"],
     &["unlock", "ap"],
     &["doctor", "ap"],
@@ -156,7 +159,7 @@ fn a_verb_of_another_tool_gets_advice() {
         ("start", "systemctl"),
         ("current", "slotctl active [APP]"),
         ("which", "slotctl idle [APP]"),
-        ("warm", "slotctl idle [APP] --json"),
+        ("warmup", "slotctl warm [APP] [SLOT]"),
         ("hold", "slotctl lock [APP]"),
         ("maint", "Redirect 503"),
         ("watch", "watch slotctl status"),

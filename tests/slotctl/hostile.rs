@@ -179,12 +179,13 @@ fn configured(dirs: &Dirs, identity: u128) -> mod_slot::group::Group {
     Site::group_in(dirs, "app", &TWO, identity)
 }
 
-const VERBS: [&[&str]; 10] = [
+const VERBS: [&[&str]; 11] = [
     &["status", "--requests"],
     &["flip", "app"],
     &["history", "app"],
     &["drain", "app", "--timeout", "0"],
     &["wait", "app", "resin", "--for=active", "--timeout", "0"],
+    &["warm", "app", "--uri=/"],
     &["lock", "app", "--reason", "mine"],
     &["unlock", "app"],
     &["doctor"],

@@ -27,5 +27,6 @@ mod since;
 mod site;
 mod starting;
 mod strace;
+mod warm;
 
 use support::skip;

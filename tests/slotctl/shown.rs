@@ -5,9 +5,9 @@ use crate::site::{Busy, Site};
 use assert_cmd::Command;
 use std::env;
 
-const VERBS: [&str; 11] = [
+const VERBS: [&str; 12] = [
     "flip", "status", "list", "active", "idle", "history", "drain", "wait", "lock", "unlock",
-    "doctor",
+    "doctor", "warm",
 ];
 
 /// The standard output of a successful command.

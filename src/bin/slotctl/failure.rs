@@ -5,6 +5,7 @@ use mod_slot::name::meant;
 use mod_slot::ops::deploy::{Ended, Stopped};
 use mod_slot::ops::drain::Left;
 use mod_slot::ops::error::Error;
+use mod_slot::ops::warm::plan::Unwarmed;
 use mod_slot::state::story::Outcome;
 use std::io;
 use std::path::PathBuf;
@@ -33,7 +34,8 @@ Exit codes, of all verbs:
     2  usage error
     3  the target is unhealthy; nothing changed
     4  flipped, but not drained
-    5  another user's lock, another change under way, or --if-... did not match
+    5  another user's lock, another change under way, --if-... did not match, or the
+       slot to warm is active
     6  flipped, then rolled back
     7  no such group, or Apache has not started with it
     8  bad configuration
@@ -144,15 +146,55 @@ pub(crate) enum Failure {
         /// Why the drain failed.
         why: Box<Failure>,
     },
+    /// A slot that cannot be warmed.
+    #[error(transparent)]
+    Unwarmed(#[from] Unwarmed),
+    /// Words of an option are wrong.
+    #[error("{0}")]
+    Words(String),
+    /// `warm` without a path.
+    #[error(
+        "no path to request is known: name some with --uri or --from-log FILE, or configure them in \
+         <SlotGroup {app}>, as in: SlotWarmUp uri=/"
+    )]
+    NoPaths {
+        /// The group.
+        app: String,
+    },
+    /// `warm` of the active slot.
+    #[error(
+        "warm sends load, and slot {slot:?} of {app:?} is active: warm another one, as in: slotctl warm {app} {other}"
+    )]
+    WarmActive {
+        /// The group.
+        app: String,
+        /// The slot.
+        slot: String,
+        /// Another slot, for the example.
+        other: String,
+    },
+    /// The slot became active while it was warmed.
+    #[error("slot {slot:?} of {app:?} became active meanwhile, so its warm-up was stopped")]
+    BecameActive {
+        /// The group.
+        app: String,
+        /// The slot.
+        slot: String,
+    },
+    /// The backend gave no good answers.
+    #[error("slot {slot:?} is not warm: {why}. Look at the log of its backend")]
+    NotWarm {
+        /// The slot.
+        slot: String,
+        /// What failed.
+        why: String,
+    },
     /// Doctor found errors that are not repaired.
     #[error("{} broken", if *.errors == 1 { "1 thing is".into() } else { format!("{} things are", .errors) })]
     Broken {
         /// The number of these errors.
         errors: usize,
     },
-    /// The words of an option are wrong.
-    #[error("{0}")]
-    Words(String),
     /// A deploy stopped before the flip.
     #[error("the deploy stopped, and nothing is changed: {0}")]
     Stopped(#[from] Stopped),
@@ -197,7 +239,8 @@ impl Failure {
     pub(crate) fn code(&self) -> u8 {
         match self {
             Self::Core(error) | Self::Stopped(Stopped::Core(error)) => core(error),
-            Self::Words(_) => USAGE,
+            Self::Words(_) | Self::NoPaths { .. } => USAGE,
+            Self::WarmActive { .. } | Self::BecameActive { .. } => LOCKED,
             Self::Stopped(Stopped::Unfit { .. }) => UNHEALTHY,
             Self::Stopped(Stopped::Interrupted) | Self::Successor(_) => ERROR,
             Self::Stopped(Stopped::NotDrained { .. }) => TIMEOUT,
@@ -211,10 +254,10 @@ impl Failure {
                 Outcome::Failing => FAILING,
             },
             Self::Ambiguous { .. } | Self::Unknown { .. } | Self::Idle { .. } => USAGE,
-            Self::Unhealthy { .. } | Self::Unchecked { .. } => UNHEALTHY,
+            Self::Unhealthy { .. } | Self::Unchecked { .. } | Self::NotWarm { .. } => UNHEALTHY,
             Self::Undrained { .. } | Self::NotActive { .. } => TIMEOUT,
             Self::Left { .. } => UNDRAINED,
-            Self::Broken { .. } | Self::Output(_) => ERROR,
+            Self::Broken { .. } | Self::Output(_) | Self::Unwarmed(_) => ERROR,
         }
     }
 }

@@ -16,6 +16,8 @@ pub(crate) enum Asker {
     Drain,
     /// `wait`.
     Wait,
+    /// `warm`.
+    Warm,
 }
 
 impl Asker {
@@ -25,6 +27,7 @@ impl Asker {
             Self::Flip => "flip",
             Self::Drain => "drain",
             Self::Wait => "wait",
+            Self::Warm => "warm",
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Renders answers: tables, JSON, times, and untrusted text.
 
+pub(crate) use mod_slot::duration::shown as duration;
+
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ZonedDateTime};
 use serde::Serialize;
 use std::fmt;
-use std::time::Duration;
 
 /// The form of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,18 +69,6 @@ pub(crate) fn local_time(time: &str) -> String {
 
 fn in_zone(time: &ZonedDateTime) -> String {
     time.strftime("%Y-%m-%d %H:%M:%S %z").to_string()
-}
-
-/// Renders a duration as `350ms`, `1.2s`, `4m 10s`, `1h 05m` or `3d 07h`.
-pub(crate) fn duration(took: Duration) -> String {
-    let seconds = took.as_secs();
-    match seconds {
-        0 => format!("{}ms", took.as_millis()),
-        1..60 => format!("{}.{}s", seconds, took.subsec_millis() / 100),
-        60..3600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
-        3600..86_400 => format!("{}h {:02}m", seconds / 3600, seconds / 60 % 60),
-        _ => format!("{}d {:02}h", seconds / 86_400, seconds / 3600 % 24),
-    }
 }
 
 /// The alignment of a column.
@@ -160,13 +149,6 @@ mod tests {
         let long = "x".repeat(70_000);
         table.row([long.clone(), "1".into(), String::new()]);
         assert!(table.to_string().ends_with(&format!("{long}     1\n")));
-    }
-
-    #[test]
-    fn durations_have_at_most_two_units() {
-        let shown = [0, 999, 1999, 59_999, 61_000, 3_900_000, 90_000_000];
-        let shown = shown.map(|millis| duration(Duration::from_millis(millis)));
-        assert_eq!(shown, ["0ms", "999ms", "1.9s", "59.9s", "1m 01s", "1h 05m", "1d 01h"]);
     }
 
     #[test]

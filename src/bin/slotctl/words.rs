@@ -67,9 +67,8 @@ const VERBS: &[Row] = &[
         "To print the slot that is not active: slotctl idle [APP]",
     ),
     (
-        &["warm", "warmup"],
-        "slotctl sends no requests to a slot. Send them before the flip, to the address in: \
-         slotctl idle [APP] --json",
+        &["warmup", "warm-up", "preheat"],
+        "To warm a slot before the flip: slotctl warm [APP] [SLOT]",
     ),
     (
         &["hold", "pause", "freeze"],
@@ -119,7 +118,7 @@ const OPTIONS: &[Row] = &[
     (&["--version", "-V"], "To print the version: slotctl --version"),
     (
         &["--dry-run", "--noop", "--simulate"],
-        "To see where flip without SLOT goes: slotctl idle [APP]. To see what is active: slotctl \
+        "warm has --dry-run. To see where flip without SLOT goes: slotctl idle [APP]. To see what is active: slotctl \
          status [APP]",
     ),
     (&["--format", "--output", "-o"], "For programs, every verb has --json"),

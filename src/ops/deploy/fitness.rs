@@ -8,6 +8,9 @@ use crate::ops::error::Error;
 use crate::ops::health::{Check, End, Report};
 use crate::ops::proof::{refuse_unproven, refuse_unproven_program};
 use crate::ops::view;
+use crate::ops::warm::Queries;
+use crate::ops::warm::plan::{Plan, has_backend};
+use crate::ops::warm::result::{Ended, Progress};
 use crate::state::Dirs;
 use std::path::Path;
 
@@ -89,12 +92,27 @@ pub(crate) fn until_healthy(
 pub(super) fn warm(
     dirs: &Dirs,
     group: &Group,
-    _slot: &str,
-    _warm: &WarmUp,
-    _health: &Health,
-    _tell: &dyn Fn(&str),
-    _stop: &(dyn Fn() -> bool + Sync),
+    slot: &str,
+    (warm, health): (&WarmUp, &Health),
+    tell: &dyn Fn(&str),
+    stop: &(dyn Fn() -> bool + Sync),
 ) -> Result<String, Unfit> {
     refuse_unproven(dirs, &group.app)?;
-    Ok(String::new())
+    let Some(slot) = group.slot(slot).filter(|slot| has_backend(slot)) else {
+        return Ok("the slot has no backend".into());
+    };
+    // The requests are like those of the check.
+    let group = Group { health: Some(health.clone()), ..group.clone() };
+    let plan = Plan::of(&group, slot, warm, Queries::Drop);
+    let plan = plan.map_err(|why| Unfit::Why(why.to_string()))?;
+    plan.warnings.iter().for_each(|warning| tell(warning));
+    let is_active = || view::served(dirs, &group.app).is_ok_and(|served| served.slot == slot.name);
+    let told = |progress: &Progress| tell(&progress.to_string());
+    let warmed = plan.run(told, || stop() || is_active());
+    match warmed.ended {
+        Ended::Stopped if stop() => Err(Unfit::Interrupted),
+        Ended::Stopped => Err(Unfit::Why(format!("{} became active meanwhile", slot.name))),
+        _ if warmed.has_failed => Err(Unfit::Why(warmed.why_failed())),
+        _ => Ok(warmed.to_string()),
+    }
 }

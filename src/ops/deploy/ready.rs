@@ -133,7 +133,7 @@ impl Deploy<'_> {
     fn warm(&self, warm: &WarmUp) -> Result<Went, Stopped> {
         let Plan { group, to, health, .. } = self.plan;
         let told = |text: &str| self.tell(Event::Progress(text.to_owned()));
-        fitness::warm(self.dirs, group, to, warm, health, &told, self.stop)
+        fitness::warm(self.dirs, group, to, (warm, health), &told, self.stop)
             .map(Went::Done)
             .map_err(|unfit| unfit.stops("warm"))
     }

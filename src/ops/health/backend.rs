@@ -1,7 +1,8 @@
 //! Probes a backend: by an HTTP request, by AJP's CPing, or by a connection.
 
-use super::{Check, Outcome, Probe, shown};
+use super::{Check, Outcome, Probe};
 use crate::address::Address;
+use crate::duration;
 use crate::group::Slot;
 use crate::group::health::Health;
 use crate::ops::http::connect::Place;
@@ -92,7 +93,7 @@ fn pinged(address: &Address, limit: Duration) -> Result<Outcome, Why> {
             Err(e) => return Err(failed(e)),
         }
     }
-    let took = shown(start.elapsed());
+    let took = duration::shown(start.elapsed());
     Ok(match answer == CPONG {
         true => Outcome::Passed(format!("CPing: CPong in {took}")),
         false => Outcome::Failed(format!(
@@ -118,7 +119,7 @@ fn requested(
     let mut followed = 0;
     loop {
         let answer = client.get_since(start, &path, &[])?;
-        let what = format!("GET {path}: {} in {}", answer.status, shown(answer.took));
+        let what = format!("GET {path}: {} in {}", answer.status, duration::shown(answer.took));
         let failed = |why: String| Ok(Outcome::Failed(format!("{}: {what}{why}", address.text)));
         let target = answer.location.as_deref().filter(|_| health.redirects > 0);
         match target.filter(|_| matches!(answer.status, 301..=303 | 307 | 308)) {

@@ -1,6 +1,7 @@
 //! Probes a docroot.
 
-use super::{Outcome, Probe, shown};
+use super::{Outcome, Probe};
+use crate::duration;
 use crate::group::{Group, Slot};
 use crate::ops::child::Child;
 use crate::ops::docroot::{Fault, Seen, look};
@@ -41,8 +42,10 @@ impl Examined {
         let told = self.told.recv_timeout(limit.saturating_sub(start.elapsed()));
         let (outcome, took) = told.unwrap_or_else(|_| {
             let took = start.elapsed();
-            let why =
-                format!("docroot {target}: the file system gave no answer within {}", shown(took));
+            let why = format!(
+                "docroot {target}: the file system gave no answer within {}",
+                duration::shown(took)
+            );
             (Outcome::Failed(why), took)
         });
         Probe { target, outcome, took }

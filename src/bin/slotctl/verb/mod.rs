@@ -13,6 +13,7 @@ mod rollback;
 mod status;
 mod unlock;
 mod wait;
+mod warm;
 
 use crate::failure::Failure;
 use crate::live::Ticket;
@@ -48,6 +49,9 @@ pub(crate) enum Verb {
     /// Show who flipped what, when and why
     #[command(after_help = history::HELP)]
     History(history::Args),
+    /// Send requests to a slot until its answers are fast
+    #[command(after_help = warm::HELP)]
+    Warm(warm::Args),
     /// Wait until no request is in a slot
     #[command(after_help = drain::HELP)]
     Drain(drain::Args),
@@ -85,6 +89,7 @@ pub(crate) fn run(
         Verb::Active(args) => active::run(dirs, args, format),
         Verb::Idle(args) => idle::run(dirs, args, format),
         Verb::History(args) => history::run(dirs, args, format),
+        Verb::Warm(args) => warm::run(dirs, args, format),
         Verb::Drain(args) => drain::run(dirs, args, format),
         Verb::Wait(args) => wait::run(dirs, args, format),
         Verb::Lock(args) => lock::run(dirs, args, format),

@@ -2,6 +2,7 @@
 
 use super::{
     active, deploy, doctor, drain, flip, history, idle, list, lock, rollback, status, unlock, wait,
+    warm,
 };
 use crate::args::Args;
 use clap::CommandFactory;
@@ -82,6 +83,7 @@ fn the_help_of_each_verb_shows_the_keys_of_its_json() {
             "idle" => idle::samples(),
             "history" => vec![history::sample()],
             "drain" => vec![drain::sample()],
+            "warm" => warm::samples(),
             "wait" => vec![wait::sample()],
             "lock" => vec![lock::sample()],
             "unlock" => vec![unlock::sample()],
