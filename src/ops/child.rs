@@ -19,9 +19,8 @@ impl Child {
     /// same number in another container does not have it mapped, nor does a program that Apache runs,
     /// such as a logger. `None` if no child is found, or if this user may not see its mappings.
     pub(crate) fn of(parent: u32, control: &Path, inode: u64) -> Option<Self> {
-        let numbers = fs::read_dir("/proc").ok()?.filter_map(Result::ok);
-        let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         let reads = |child: &Self| has_mapped(child.pid, control, inode);
+        let numbers = children_of(parent).or_else(processes)?.into_iter();
         let children = numbers.filter_map(|pid| Self::read(pid, parent)).filter(reads);
         // A child runs as root for a moment, until it has changed its user.
         children.min_by_key(|child| child.uid == 0)
@@ -53,25 +52,30 @@ impl Child {
     /// The child's root directory, as this process can reach it: Apache may run with directories of
     /// its own, such as `/tmp`. Only for root.
     fn root(&self) -> Option<PathBuf> {
-        let root = PathBuf::from(format!("/proc/{}/root", self.pid));
-        fs::symlink_metadata(root.join(".")).is_ok().then_some(root)
+        Some(PathBuf::from(format!("/proc/{}/root", self.pid))).filter(|root| is_there(root))
     }
 
     /// Calls `look` with the rights of this child, and with the directory that is `/` for the child.
-    /// `None` if this process cannot take those rights.
+    /// `None` if this process cannot take those rights, or if the child has ended.
     ///
     /// As root, it changes the file system user and group of this thread, and the supplementary groups
     /// of the process, until `look` returns: do not call it while other threads open files.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&Path) -> T) -> Option<T> {
         if os::euid() == self.uid {
-            let root = self.root().filter(|_| self.uid == 0);
-            return Some(look(root.as_deref().unwrap_or(Path::new("/"))));
+            let Some(root) = self.root().filter(|_| self.uid == 0) else {
+                return Some(look(Path::new("/")));
+            };
+            let seen = look(&root);
+            return is_there(&root).then_some(seen);
         }
         let root = self.root()?;
         let _disguise = Disguise::of(self)?;
-        // If the root directory itself is out of reach, `look` would find nothing at all.
-        fs::symlink_metadata(root.join(".")).ok()?;
-        Some(look(&root))
+        // If the root directory itself is out of reach, or if the child ends meanwhile, `look` finds nothing at all.
+        if !is_there(&root) {
+            return None;
+        }
+        let seen = look(&root);
+        is_there(&root).then_some(seen)
     }
 }
 
@@ -103,6 +107,26 @@ impl Drop for Disguise {
         // Cannot fail: this process was allowed to set its groups before.
         let _ = setgroups(&self.groups);
     }
+}
+
+/// Whether a directory can be searched.
+fn is_there(dir: &Path) -> bool {
+    fs::symlink_metadata(dir.join(".")).is_ok()
+}
+
+/// Lists the children of a process. `None` where the kernel does not say.
+fn children_of(parent: u32) -> Option<Vec<u32>> {
+    let mut all = Vec::new();
+    for task in fs::read_dir(format!("/proc/{parent}/task")).ok()?.filter_map(Result::ok) {
+        let list = fs::read_to_string(task.path().join("children")).ok()?;
+        all.extend(list.split_whitespace().filter_map(|number| number.parse::<u32>().ok()));
+    }
+    Some(all)
+}
+
+fn processes() -> Option<Vec<u32>> {
+    let all = fs::read_dir("/proc").ok()?.filter_map(Result::ok);
+    Some(all.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
 }
 
 fn has_mapped(pid: u32, control: &Path, inode: u64) -> bool {

@@ -25,26 +25,31 @@ pub(crate) enum Fault {
 
 /// With whose rights a docroot was examined.
 pub(crate) enum Seen {
-    /// With those of Apache's user, of this name.
-    Child(String),
+    /// With those of this child's user.
+    Child(Child),
     /// With those of this process.
     Own,
 }
 
 impl Seen {
-    /// Apache's user, if the docroot was examined with that user's rights.
-    pub(crate) fn user(&self) -> Option<&str> {
+    /// Whether the docroot was examined with the rights of Apache's user.
+    pub(crate) fn is_child(&self) -> bool {
+        matches!(self, Self::Child(_))
+    }
+
+    /// Apache's user, if the docroot was examined with that user's rights. Its name can come from a slow
+    /// directory server.
+    pub(crate) fn user(&self) -> Option<String> {
         match self {
-            Self::Child(user) => Some(user),
+            Self::Child(child) => Some(child.user()),
             Self::Own => None,
         }
     }
 }
 
 impl Fault {
-    /// Says what is wrong with `docroot`, as in "it is missing". `user` is Apache's user, if it was examined with
-    /// that user's rights.
-    pub(crate) fn sentence(&self, docroot: &Path, user: Option<&str>) -> String {
+    /// Says what is wrong with `docroot`, as in "it is missing".
+    pub(crate) fn sentence(&self, docroot: &Path, seen: &Seen) -> String {
         let is = |path: &Path| {
             if path == docroot { "it is".into() } else { format!("{} is", path.display()) }
         };
@@ -55,6 +60,7 @@ impl Fault {
             }
             Self::NotADirectory(at) => format!("{} not a directory", is(at)),
             Self::Refused(at) => {
+                let user = seen.user();
                 let who = user.map_or("this user".into(), |user| format!("Apache's user {user}"));
                 format!("{who} may not search {}", at.display())
             }
@@ -66,7 +72,7 @@ impl Fault {
 /// Examines a docroot with the rights of `child` if this process can take them, otherwise with its own.
 pub(crate) fn look(docroot: &Path, child: Option<&Child>) -> (Result<(), Fault>, Seen) {
     let seen = child.and_then(|child| {
-        Some((child.look(|root| walk(root, docroot))?, Seen::Child(child.user())))
+        Some((child.look(|root| walk(root, docroot))?, Seen::Child(child.clone())))
     });
     seen.unwrap_or_else(|| (walk(Path::new("/"), docroot), Seen::Own))
 }

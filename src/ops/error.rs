@@ -145,6 +145,17 @@ pub enum Error {
         /// The generation of the control word.
         generation: u32,
     },
+    /// Another slot than the one that was checked would become active.
+    #[error(
+        "slot {slot:?} of {app:?} was not checked, and it is the one to flip to now, because the group was \
+         flipped meanwhile; nothing is changed"
+    )]
+    Unchecked {
+        /// The group.
+        app: String,
+        /// The slot that would become active.
+        slot: String,
+    },
     /// The control file cannot be used.
     #[error(
         "{} is unusable: {why}. Apache goes on serving its current slot. A restart of Apache moves the \

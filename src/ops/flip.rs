@@ -7,13 +7,13 @@
 use super::change::{self, refuse_untrusted};
 use super::error::{Error, Outcome, refused};
 use super::tally::totals;
-use super::view::{View, is_group, open, read_group};
+use super::view::{View, is_group, open, owner, read_group};
 use crate::group::Group;
 use crate::state::actor::Actor;
 use crate::state::control::PAGE;
 use crate::state::history::{Action, Counted, Entry, Step};
 use crate::state::lock::{self, Content};
-use crate::state::os::{Access, Mapping};
+use crate::state::os::{self, Access, Mapping};
 use crate::state::{Dirs, writer};
 use std::fs::File;
 use std::ops::Deref;
@@ -26,6 +26,38 @@ pub struct Conditions {
     pub active: Option<String>,
     /// The control word has this generation. Never ignored.
     pub generation: Option<u32>,
+    /// The slots that may become active: those that were checked.
+    pub targets: Targets,
+    /// The target was not checked, which the history records. No condition.
+    pub forced: bool,
+}
+
+/// The slots that a flip may make active.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Targets {
+    /// All.
+    #[default]
+    All,
+    /// This one.
+    Only(String),
+    /// None but the active one.
+    Active,
+}
+
+/// The target of a flip, before it is made.
+#[derive(Debug)]
+pub struct Plan {
+    /// The group's files.
+    pub view: View,
+    /// The slot that would become active.
+    pub to: String,
+}
+
+impl Plan {
+    /// Whether the flip would change anything.
+    pub fn changes(&self) -> bool {
+        self.view.control.active() != self.to
+    }
 }
 
 /// The result of a flip.
@@ -61,6 +93,39 @@ impl Flipped {
     pub fn changed(&self) -> bool {
         self.from != self.to
     }
+}
+
+/// Finds the target that [`flip`] would have now, without the writers' lock.
+///
+/// # Errors
+///
+/// As for [`flip`], as far as they show now. Nothing is changed.
+pub fn plan(
+    dirs: &Dirs,
+    app: &str,
+    slot: Option<&str>,
+    conditions: &Conditions,
+    actor: impl Deref<Target = Actor>,
+) -> Result<Plan, Error> {
+    if !is_group(dirs, app)? {
+        open(dirs, app, Access::Read)?;
+    }
+    refuse_untrusted(dirs)?;
+    refuse_frozen(app, read_group(dirs, app)?.as_ref())?;
+    // As the flip, so that a user who may not flip is refused before anything is checked.
+    let (view, _) = View::of(dirs, app, Access::ReadWrite)?;
+    refuse_frozen(app, view.group.as_ref())?;
+    view.refuse_replaced(dirs)?;
+    let (to, _) = view.target(slot)?;
+    check(&view, conditions, slot)?;
+    let plan = Plan { view, to };
+    // Without the right to read the lock file, the flip itself says what is missing.
+    if let Ok((lock, _)) = os::open(&dirs.lock(app), Access::Read, owner(dirs))
+        && plan.changes()
+    {
+        is_locked(dirs, app, &lock, &actor)?;
+    }
+    Ok(plan)
 }
 
 /// Makes `slot` (or the only other one) the active slot of `app`: on return, in every process of Apache and
@@ -114,6 +179,14 @@ pub fn flip_for(
     let (to, index) = view.target(slot)?;
     let changed = view.control.active() != to;
     check(&view, conditions, slot)?;
+    let is_allowed = match &conditions.targets {
+        Targets::All => true,
+        Targets::Only(slot) => *slot == to,
+        Targets::Active => false,
+    };
+    if changed && !is_allowed {
+        return Err(Error::Unchecked { app: app.into(), slot: to });
+    }
     let unreadable_lock = changed && is_locked(dirs, app, &lock, &actor)?;
     let mapping = Mapping::of(&file, PAGE, Access::ReadWrite);
     let mapping = mapping.map_err(|source| Error::System { path: path.clone(), source })?;
@@ -154,7 +227,8 @@ pub fn flip_for(
         let action = if purpose.is_rollback { Action::Rollback } else { Action::Flip };
         let slots = [&*flipped.from, &*flipped.to];
         let entry = Entry::of(time, action, slots, flipped.generation, &actor);
-        let entry = Entry { counted, deploy: purpose.step, ..entry };
+        let forced = conditions.forced;
+        let entry = Entry { counted, forced, deploy: purpose.step, ..entry };
         let recorded = writer::append(dirs, app, &entry);
         flipped.unrecorded = recorded.err().map(|e| e.to_string());
     }

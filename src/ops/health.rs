@@ -133,6 +133,15 @@ impl Check<'_> {
         self.within(self.health.timeout)
     }
 
+    /// What [`Check::once`] examines: each address or docroot.
+    pub fn targets(&self) -> Vec<String> {
+        let backends = backend::targets(self.slot).into_iter().map(|target| match target {
+            Ok(address) => address.text,
+            Err(unknown) => unknown.target,
+        });
+        backends.chain(self.slot.docroot.clone()).collect()
+    }
+
     fn within(&self, limit: Duration) -> Report {
         let start = Instant::now();
         let docroot = files::begin(self.group, self.slot);

@@ -11,7 +11,6 @@ pub mod flip;
 pub mod health;
 pub mod http;
 pub mod lock;
-pub mod probe;
 pub mod program;
 pub mod proof;
 pub mod requests;

@@ -1,5 +1,6 @@
 //! Runs a program for an operator: a hook, a command of the command line, or systemctl.
 
+use crate::state::os::process;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::fs::File;
@@ -132,14 +133,16 @@ impl Program {
             return Err(io::ErrorKind::InvalidInput.into());
         };
         let errors = output.try_clone()?;
-        Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(arguments)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(errors)
-            .process_group(0)
-            .spawn()
+            .process_group(0);
+        process::unblock_signals(&mut command);
+        command.spawn()
     }
 }
 

@@ -86,7 +86,7 @@ pub fn roll_back(dirs: &Dirs, app: &str, request: &Request<'_>) -> Result<Rolled
     let Request { undo, by, forced, tell, stop } = *request;
     let Some(group) = view::read_group(dirs, app)? else {
         // No Apache has started with the group, so nothing is known of the slot.
-        let flipped = flip_back(dirs, app, undo, by)?;
+        let flipped = flip_back(dirs, app, undo, (by, forced))?;
         return Ok(RolledBack { flipped, started: false, warnings: Vec::new() });
     };
     let runner =
@@ -100,7 +100,7 @@ pub fn roll_back(dirs: &Dirs, app: &str, request: &Request<'_>) -> Result<Rolled
         };
         checked.map_err(|unfit| unfit.stops("check"))?;
     }
-    let flipped = flip_back(dirs, app, undo, by)?;
+    let flipped = flip_back(dirs, app, undo, (by, forced))?;
     let mut warnings = Vec::new();
     if let Err(trouble) = runner.hooks(Event::AfterRollback, &undo.to, by.reason.as_deref()) {
         warnings.push(format!("a hook failed, which undoes nothing: {trouble}"));
@@ -119,8 +119,14 @@ fn start_unit(runner: &Runner<'_>, slot: &str) -> Result<bool, Trouble> {
     Ok(true)
 }
 
-fn flip_back(dirs: &Dirs, app: &str, undo: &Undo, by: &Actor) -> Result<Flipped, Error> {
-    let conditions = Conditions { active: None, generation: Some(undo.generation) };
+fn flip_back(
+    dirs: &Dirs,
+    app: &str,
+    undo: &Undo,
+    (by, forced): (&Actor, bool),
+) -> Result<Flipped, Error> {
+    let generation = Some(undo.generation);
+    let conditions = Conditions { generation, forced, ..Conditions::default() };
     let purpose = Purpose { is_rollback: true, ..Purpose::default() };
     flip_for(dirs, app, Some(&undo.to), &conditions, by, purpose)
 }

@@ -79,6 +79,9 @@ pub struct Entry {
     /// What the slots had counted at the change; `None` without counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counted: Option<Counted>,
+    /// Whether `--force` skipped the check of the target.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub forced: bool,
     /// The step of a deploy that this entry records; a flip and a rollback can be one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deploy: Option<Step>,
@@ -118,6 +121,10 @@ pub enum StepState {
     Skipped,
     /// It failed.
     Failed,
+}
+
+fn is_false(is: &bool) -> bool {
+    !is
 }
 
 /// The totals of a group's slots at one moment.
@@ -168,8 +175,21 @@ impl Entry {
     ) -> Self {
         let [from, to] = slots.map(str::to_owned);
         let Actor { uid, user, sudo_user, reason } = who.clone();
-        let (action, counted, deploy) = (action.word().into(), None, None);
-        Self { time, action, from, to, generation, uid, user, sudo_user, reason, counted, deploy }
+        let (action, counted, forced, deploy) = (action.word().into(), None, false, None);
+        Self {
+            time,
+            action,
+            from,
+            to,
+            generation,
+            uid,
+            user,
+            sudo_user,
+            reason,
+            counted,
+            forced,
+            deploy,
+        }
     }
 
     /// The author of the change.
@@ -360,6 +380,7 @@ mod tests {
             reason: None,
             counted: None,
             deploy: None,
+            forced: false,
         }
     }
 

@@ -5,6 +5,7 @@ mod choice;
 mod config;
 mod contexts;
 mod daemon;
+mod deploy;
 mod differential;
 mod docroot;
 mod drain;

@@ -102,14 +102,14 @@ fn a_request_without_upgrade_falls_through_to_the_next_route() {
             slots(schemes)
         ));
         for (slot, path) in ["one", "two"].into_iter().zip(seen) {
-            site.run(&["flip", "live", slot]);
+            site.run(&["flip", "live", slot, "--force"]);
             let text = site.get("/live/x").text();
             assert!(
                 text.starts_with(&format!("slot=plain GET {path} ")),
                 "{schemes:?} {slot}: {text}"
             );
         }
-        site.run(&["flip", "live", "one"]);
+        site.run(&["flip", "live", "one", "--force"]);
         let answer = Client::of(site.address).send(UPGRADE).unwrap();
         assert_eq!(answer.status(), 101, "{}", site.log());
     }

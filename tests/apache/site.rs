@@ -337,6 +337,11 @@ impl Site {
         self.run(&["flip", "app", slot]);
     }
 
+    /// As [`Site::flip`], to a slot that is not healthy.
+    pub(crate) fn flip_unchecked(&self, slot: &str) {
+        self.run(&["flip", "app", slot, "--force"]);
+    }
+
     /// The active slot of the group `app`.
     pub(crate) fn active(&self) -> String {
         self.run(&["active", "app"]).trim().to_owned()

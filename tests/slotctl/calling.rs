@@ -143,7 +143,7 @@ fn a_verb_of_another_tool_gets_advice() {
         ("enable", "slotctl flip [APP] [SLOT]"),
         ("toggle", "slotctl flip [APP] [SLOT]"),
         ("swap", "slotctl flip [APP] [SLOT]"),
-        ("deploy", "slotctl flip [APP] [SLOT] --check"),
+        ("deploy", "slotctl check --wait"),
         ("release", "slotctl unlock [APP]"),
         ("rollback", "flip to the slot that was active before: slotctl flip [APP] SLOT"),
         ("show", "slotctl status [APP]"),
@@ -154,7 +154,7 @@ fn a_verb_of_another_tool_gets_advice() {
         ("stop", "slotctl drain [APP] SLOT"),
         ("disable", "slotctl drain [APP] SLOT"),
         ("health", "slotctl doctor [APP]"),
-        ("check", "slotctl flip [APP] [SLOT] --check"),
+        ("ping", "slotctl check [APP] [SLOT]"),
         ("reload", "apachectl graceful"),
         ("start", "systemctl"),
         ("current", "slotctl active [APP]"),
@@ -182,7 +182,9 @@ fn an_option_of_another_tool_gets_advice() {
         (&["status", "--watch"], "watch slotctl status"),
         (&["status", "-w"], "watch slotctl status"),
         (&["--watch", "status"], "watch slotctl status"),
-        (&["flip", "--force"], "slotctl unlock [APP] --force"),
+        (&["drain", "--force"], "slotctl unlock [APP] --force"),
+        (&["flip", "--check"], "flip always checks its target"),
+        (&["flip", "--no-check"], "slotctl flip [APP] SLOT --force"),
         (&["flip", "app", "green", "-f"], "slotctl unlock [APP] --force"),
         (&["flip", "-y"], "slotctl asks no questions"),
         (&["lock", "--yes"], "slotctl asks no questions"),
@@ -194,7 +196,7 @@ fn an_option_of_another_tool_gets_advice() {
         (&["status", "--verbose"], "slotctl status --json"),
         (&["status", "--version"], "slotctl --version"),
         (&["status", "-V"], "slotctl --version"),
-        (&["flip", "--dry-run"], "slotctl idle [APP]"),
+        (&["drain", "--dry-run"], "slotctl flip [APP] [SLOT] --dry-run"),
     ] {
         let ran = ran(&mut slotctl(args));
         ran.fails(2, way);

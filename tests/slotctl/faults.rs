@@ -128,7 +128,8 @@ fn a_flip_is_whole_or_nothing_whatever_system_call_fails() {
         let control = site.control("app");
         (control.active().to_owned(), control.word.generation(), site.history("app").len())
     };
-    each_fault(&["flip", "app"], Site::new, look, |fault, (slot, generation, lines)| {
+    let site = || Site::new().without_docroots();
+    each_fault(&["flip", "app"], site, look, |fault, (slot, generation, lines)| {
         let (site, show) = (fault.site, || fault.show());
         let (now, generation_now, lines_now) = look(site);
         assert_eq!(word(site), site.control("app").word.bits(), "{}", show());

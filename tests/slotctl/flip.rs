@@ -31,9 +31,15 @@ fn a_flip_reports_the_same_in_json() {
     let site = Site::new();
     let mut said = json!({
         "app": "app", "from": "resin", "to": "resin_standby", "changed": true,
-        "generation": 2, "started": true, "drained": null, "warnings": [],
+        "generation": 2, "started": true, "dry_run": false, "drained": null, "warnings": [],
     });
-    assert_eq!(site.json(&["flip"]), said);
+    let mut flipped = site.json(&["flip"]);
+    let probe = flipped["probes"][0].take();
+    assert_eq!(probe["target"], site.docroot("resin_standby"));
+    assert_eq!(probe["result"], "not-verified");
+    said["probes"] = json!([null]);
+    assert_eq!(flipped, said);
+    said["probes"] = json!([]);
     said["from"] = "resin_standby".into();
     said["changed"] = false.into();
     assert_eq!(site.json(&["flip", "app", "resin_standby"]), said);
@@ -73,58 +79,64 @@ fn a_name_of_both_a_group_and_its_slot_is_not_guessed_at() {
 }
 
 #[test]
-fn a_flip_without_check_warns_of_a_target_that_refuses_connections() {
-    let address = closed_port();
-    let site = Site::of(&[("a", "-"), ("b", &address)]);
-    let ran = site.run(&["flip"]);
-    assert_eq!((ran.code, ran.out.as_str()), (0, "app: a -> b (generation 2)\n"));
-    assert!(ran.err.starts_with("slotctl: warning: slot \"b\" takes no connections at http://"));
-    assert!(ran.err.contains("To go back: slotctl flip app a\n"), "{ran:?}");
-    // Nothing changed, so there is no warning.
-    site.run(&["flip", "b"]).says("app: already b (generation 2)\n");
-    site.run(&["flip", "a"]).says("app: b -> a (generation 3)\n");
-    let warnings = site.json(&["flip", "b"])["warnings"].clone();
-    assert!(warnings[0].as_str().unwrap().contains(&address), "{warnings}");
-}
-
-#[test]
-fn with_check_a_target_that_refuses_changes_nothing() {
+fn a_flip_to_a_slot_that_is_not_healthy_changes_nothing() {
     let address = closed_port();
     let site = Site::of(&[("a", "-"), ("b", &address)]);
     let before = fs::read(site.dirs.control("app")).unwrap();
-    for args in
-        [&["flip", "--check"][..], &["flip", "app", "b", "--check"], &["flip", "b", "--check"]]
-    {
-        site.run(args).fails(3, &format!("slot \"b\" takes no connections at {address}"));
+    for args in [&["flip"][..], &["flip", "app", "b"], &["flip", "b"], &["flip", "--dry-run"]] {
+        site.run(args)
+            .fails(3, &format!("\"b\" of \"app\" is not healthy: no connection to {address}"));
+        site.run(args).fails(3, "with --force");
     }
     assert_eq!(fs::read(site.dirs.control("app")).unwrap(), before);
     assert_eq!(site.history("app"), []);
     // The slot is active already, so nothing is checked.
-    site.run(&["flip", "a", "--check"]).says("app: already a (generation 1)\n");
-    site.run(&["flip"]);
-    site.run(&["flip", "b", "--check"]).says("app: already b (generation 2)\n");
+    site.run(&["flip", "a"]).says("app: already a (generation 1)\n");
+    site.run(&["flip", "--force"]).says("app: a -> b (generation 2)\n");
+    site.run(&["flip", "b"]).says("app: already b (generation 2)\n");
+    site.run(&["flip", "a"]).says("app: b -> a (generation 3)\n");
+    let forced: Vec<_> = site.history("app").iter().map(|entry| entry.forced).collect();
+    assert_eq!(forced, [true, false]);
+    assert!(site.run(&["history"]).out.contains("a -> b (forced)"));
 }
 
 #[test]
-fn with_check_a_target_that_listens_is_flipped_to() {
+fn a_flip_to_a_slot_that_listens_is_made() {
     let (_listener, address) = open_port();
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("sock");
     let unix = format!("unix:{}|http://localhost", socket.display());
     let site = Site::of(&[("a", "-"), ("b", &address), ("c", &unix), ("d", "balancer://blue")]);
-    site.run(&["flip", "b", "--check"]).says("app: a -> b (generation 2)\n");
-    site.run(&["flip", "c", "--check"]).fails(3, "takes no connections at unix:");
+    site.run(&["flip", "b"]).says("app: a -> b (generation 2)\n");
+    site.run(&["flip", "c"]).fails(3, "no connection to unix:");
     let _listener = UnixListener::bind(&socket).unwrap();
-    site.run(&["flip", "c", "--check"]).says("app: b -> c (generation 3)\n");
-    site.run(&["flip", "d", "--check"]).says("app: c -> d (generation 4)\n");
-    site.run(&["flip", "a", "--check"]).says("app: d -> a (generation 5)\n");
+    site.run(&["flip", "c"]).says("app: b -> c (generation 3)\n");
+    // Its members are unknown, which refuses nothing.
+    site.run(&["flip", "d"]).says("app: c -> d (generation 4)\n");
+    site.run(&["flip", "a"]).says("app: d -> a (generation 5)\n");
+}
+
+#[test]
+fn a_dry_run_says_what_the_flip_would_do() {
+    let (_listener, address) = open_port();
+    let site = Site::of(&[("a", "-"), ("b", &address)])
+        .without_docroots_named(&[("a", "-"), ("b", &address)]);
+    let before = fs::read(site.dirs.control("app")).unwrap();
+    site.run(&["flip", "--dry-run"])
+        .says(&format!("app: would flip a -> b ({address} takes connections)\n"));
+    site.run(&["flip", "a", "--dry-run"]).says("app: already a (generation 1)\n");
+    let said = site.json(&["flip", "--dry-run"]);
+    assert_eq!((&said["dry_run"], &said["changed"]), (&true.into(), &true.into()), "{said}");
+    assert_eq!(said["probes"][0]["result"], "passed");
+    site.run(&["flip", "--dry-run", "--if-active=b"]).fails(5, "does not match");
+    assert_eq!(fs::read(site.dirs.control("app")).unwrap(), before);
+    assert_eq!(site.history("app"), []);
 }
 
 #[test]
 fn a_flip_before_apaches_start_is_obeyed_by_that_start() {
     let site = Site::empty();
     site.control_file("app", &TWO, None);
-    site.run(&["flip", "--check"]).fails(3, "has no file of group");
     let ran = site.run(&["flip"]);
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));
     assert!(ran.out.contains("no Apache is known to run with this group"), "{ran:?}");
@@ -180,4 +192,27 @@ fn a_flip_gives_up_on_a_change_that_does_not_end() {
     site.assert_active("app", "resin", 1);
     drop(lock);
     assert_eq!(site.run(&["flip"]).code, 0);
+}
+
+/// As if others had flipped between the check and the flip.
+#[test]
+fn a_slot_that_was_not_checked_does_not_become_active() {
+    use mod_slot::ops::error::Error;
+    use mod_slot::ops::flip::{Conditions, Targets, flip};
+    let site = Site::new();
+    let who = mod_slot::state::actor::Actor { uid: 0, user: None, sudo_user: None, reason: None };
+    let to = |slot: Option<&str>, targets| {
+        let conditions = Conditions { targets, ..Conditions::default() };
+        flip(&site.dirs, "app", slot, &conditions, &who).map(|flipped| flipped.to)
+    };
+    for (slot, targets) in [
+        (Some("resin_standby"), Targets::Active),
+        (None, Targets::Only("resin".into())),
+        (Some("resin_standby"), Targets::Only("resin".into())),
+    ] {
+        assert!(matches!(to(slot, targets), Err(Error::Unchecked { .. })));
+    }
+    site.assert_active("app", "resin", 1);
+    assert_eq!(to(Some("resin"), Targets::Active).unwrap(), "resin");
+    assert_eq!(to(None, Targets::Only("resin_standby".into())).unwrap(), "resin_standby");
 }

@@ -141,7 +141,9 @@ fn a_directory_given_to_another_user_does_not_make_that_user_the_starter() {
     let repair = format!("Repair it with: chown 0 {}", site.dirs.state.display());
     site.run(&["flip"]).fails(1, &repair);
     warns(&site, &["active"], &repair);
-    // Both directories belong to the user: it is an Apache of that user.
+    // Both directories belong to the user: it is an Apache of that user, and root connects to nothing that the user
+    // could have chosen.
     std::os::unix::fs::chown(&site.dirs.runtime, Some(65534), None).unwrap();
-    site.run(&["flip"]).fails_not();
+    site.run(&["flip"]).fails(77, "Run slotctl as the user to whom it belongs");
+    site.run(&["flip", "--force"]).fails_not();
 }

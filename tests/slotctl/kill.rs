@@ -159,7 +159,7 @@ fn a_flip_that_is_killed_at_any_call_leaves_the_old_slot_or_the_new_one() {
     let before = std::cell::Cell::new(0);
     let outcomes = std::cell::RefCell::new([0, 0]);
     Sweep::over(
-        Site::whole(),
+        Site::whole().without_docroots(),
         &["flip", "app"],
         if strace::is_soak() { strace::calls } else { strace::calls_on_files },
         |sweep| before.set(sweep.site.control("app").word.generation()),
@@ -210,7 +210,7 @@ fn a_rotation_is_killed(
     group_file::write(&site.dirs, &group).unwrap();
     Sweep::over(
         site,
-        &["flip", "app"],
+        &["flip", "app", "--force"],
         calls,
         |sweep| {
             let path = path(sweep);

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod calling;
+mod check;
 mod conditions;
 mod crowd;
 mod damage;

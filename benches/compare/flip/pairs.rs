@@ -10,8 +10,8 @@ use std::time::Instant;
 pub(super) const METHOD: &str = "\
 **Time of the command.** The bench starts `slotctl flip app` and waits for it, as a shell does, and does the same \
 with a bare `true`. The two take turns, so that other work on the machine affects both. Each flip is real and \
-durable: it changes the slot, waits for the disk twice (for the record, then for the history), and then connects to \
-the new slot's backend. The difference of a pair is what slotctl adds to the start of a process.
+durable: it connects to the new slot's backend, changes the slot, and waits for the disk twice (for the record, then \
+for the history). The difference of a pair is what slotctl adds to the start of a process.
 ";
 
 /// The times of both commands, pair by pair, in milliseconds.

@@ -13,7 +13,7 @@ Examples:
   slotctl status                          the slot that takes the requests
   slotctl idle                            the slot to prepare
   slotctl flip app green --reason 'v4.2'  the next request goes to green
-  slotctl flip --check                    to the other slot, if it takes connections
+  slotctl check --wait                    wait until the idle slot is healthy
   slotctl drain                           wait until the idle slot has no requests
   slotctl doctor                          what is broken, and how to repair it";
 

@@ -8,7 +8,6 @@ use mod_slot::ops::error::Error;
 use mod_slot::ops::warm::plan::Unwarmed;
 use mod_slot::state::story::Outcome;
 use std::io;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -82,31 +81,57 @@ pub(crate) enum Failure {
         /// The idle slots.
         idle: Vec<String>,
     },
-    /// `--check` found no listener at the target.
+    /// The target of a flip is not healthy.
     #[error(
-        "slot {slot:?} takes no connections at {address} ({why}); nothing is changed. Start its \
-         backend, or flip without --check"
+        "slot {slot:?} of {app:?} is not healthy: {why}. Nothing is changed. Repair it, or flip to it all the \
+         same with --force"
     )]
     Unhealthy {
-        /// The target.
-        slot: String,
-        /// As it is configured.
-        address: String,
-        /// Why no connection was made.
-        why: String,
-    },
-    /// `--check` without a known address.
-    #[error(
-        "slot {slot:?} cannot be checked, because {} has no file of group {app:?}. Nothing is changed. Start \
-         Apache with this group, name its SlotRuntimeDir (--runtime-dir), or flip without --check", dir.display()
-    )]
-    Unchecked {
         /// The group.
         app: String,
         /// The target.
         slot: String,
-        /// The directory that was searched.
-        dir: PathBuf,
+        /// What failed.
+        why: String,
+    },
+    /// The target of a flip must not be checked.
+    #[error("{why}; or flip without a check: --force")]
+    Unproven {
+        /// Why.
+        why: Box<Error>,
+    },
+    /// A slot that was checked is not healthy.
+    #[error("{slot} of {app} is not healthy: {why}")]
+    Sick {
+        /// The group.
+        app: String,
+        /// The slot.
+        slot: String,
+        /// What failed.
+        why: String,
+    },
+    /// A slot did not become healthy in time.
+    #[error("{slot} of {app} is not healthy after {}: {why}", render::duration(*took))]
+    Late {
+        /// The group.
+        app: String,
+        /// The slot.
+        slot: String,
+        /// How long slotctl waited.
+        took: Duration,
+        /// What failed last.
+        why: String,
+    },
+    /// A slot became active before it was found healthy.
+    #[error(
+        "{slot} of {app} has become active before it was found healthy, so the wait has stopped. Look at it with: \
+         slotctl check {app} {slot}"
+    )]
+    Entered {
+        /// The group.
+        app: String,
+        /// The slot.
+        slot: String,
     },
     /// A drain timed out.
     #[error(
@@ -254,7 +279,12 @@ impl Failure {
                 Outcome::Failing => FAILING,
             },
             Self::Ambiguous { .. } | Self::Unknown { .. } | Self::Idle { .. } => USAGE,
-            Self::Unhealthy { .. } | Self::Unchecked { .. } | Self::NotWarm { .. } => UNHEALTHY,
+            Self::Unproven { why } => core(why),
+            Self::Entered { .. } => LOCKED,
+            Self::Unhealthy { .. }
+            | Self::Sick { .. }
+            | Self::Late { .. }
+            | Self::NotWarm { .. } => UNHEALTHY,
             Self::Undrained { .. } | Self::NotActive { .. } => TIMEOUT,
             Self::Left { .. } => UNDRAINED,
             Self::Broken { .. } | Self::Output(_) | Self::Unwarmed(_) => ERROR,
@@ -314,7 +344,8 @@ fn core(error: &Error) -> u8 {
         | Error::Interrupted { .. }
         | Error::Unfinished { .. }
         | Error::Deploying { .. }
-        | Error::Mismatch { .. } => LOCKED,
+        | Error::Mismatch { .. }
+        | Error::Unchecked { .. } => LOCKED,
         Error::Group { .. } => CONFIGURATION,
         Error::Damaged { .. }
         | Error::Unusable { .. }

@@ -7,6 +7,7 @@
 
 mod actor;
 mod args;
+mod checking;
 mod failure;
 #[cfg(feature = "man")]
 mod generate;
@@ -16,6 +17,7 @@ mod names;
 mod output;
 mod progress;
 mod render;
+mod steps;
 mod verb;
 mod waiting;
 mod words;

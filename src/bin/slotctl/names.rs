@@ -18,6 +18,8 @@ pub(crate) enum Asker {
     Wait,
     /// `warm`.
     Warm,
+    /// `check`.
+    Check,
 }
 
 impl Asker {
@@ -28,6 +30,7 @@ impl Asker {
             Self::Drain => "drain",
             Self::Wait => "wait",
             Self::Warm => "warm",
+            Self::Check => "check",
         }
     }
 }

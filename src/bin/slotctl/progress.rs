@@ -1,97 +1,56 @@
-//! Shows how a deploy gets on: with a spinner on a terminal, in plain lines elsewhere. All of it goes to the standard
-//! error, and what cannot be written is left out: a lost terminal ends no deploy.
+//! Shows on the standard error how a wait goes.
 
 use crate::output::complain;
-use crate::render;
+use crate::render::{self, Format};
 use indicatif::{ProgressBar, ProgressStyle};
-use mod_slot::ops::deploy::Event;
-use mod_slot::state::history::{Step, StepState};
-use std::io::{self, IsTerminal, Write};
-use std::sync::Mutex;
+use std::io::{self, IsTerminal};
 use std::time::Duration;
 
-/// The display of a running verb.
-pub(crate) struct Progress {
-    /// `None` where there is no terminal.
-    bar: Option<ProgressBar>,
-    step: Mutex<String>,
+/// Shows how a wait goes: on a terminal in one line that changes, elsewhere a line for each change.
+pub(crate) enum Progress {
+    /// A line that changes, with a spinner.
+    Bar(ProgressBar),
+    /// A line for each change.
+    Lines,
+    /// Nothing, because a program reads the answer.
+    Quiet,
 }
 
 impl Progress {
-    /// Begins the display.
-    pub(crate) fn new() -> Self {
-        let bar = io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new_spinner();
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed:>4} {msg}") {
-                bar.set_style(style);
+    /// Begins to show.
+    pub(crate) fn new(format: Format) -> Self {
+        match (io::stderr().is_terminal(), format) {
+            (_, Format::Json) => Self::Quiet,
+            (false, Format::Text) => Self::Lines,
+            (true, Format::Text) => {
+                let style = ProgressStyle::with_template("{spinner} {elapsed}  {wide_msg}");
+                let bar = ProgressBar::new_spinner();
+                bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+                bar.enable_steady_tick(Duration::from_millis(100));
+                Self::Bar(bar)
             }
-            bar.enable_steady_tick(Duration::from_millis(120));
-            bar
-        });
-        Self { bar, step: Mutex::default() }
-    }
-
-    /// Shows an event.
-    pub(crate) fn show(&self, event: &Event) {
-        match event {
-            Event::Began(step) => {
-                if let Ok(mut current) = self.step.lock() {
-                    current.clone_from(step);
-                }
-                self.message(step);
-            }
-            Event::Progress(text) => {
-                let step = self.step.lock().map(|step| step.clone()).unwrap_or_default();
-                self.message(&format!("{step}: {text}"));
-            }
-            Event::Output(line) => self.line(&format!("    | {line}")),
-            Event::Ended(step) => self.line(&ended(step)),
-            Event::Warning(text) => match &self.bar {
-                Some(bar) => bar.suspend(|| complain(&format!("warning: {text}"))),
-                None => complain(&format!("warning: {text}")),
-            },
-            Event::Finished(_) => {}
         }
     }
 
-    /// Ends the display.
+    /// Shows a text. `last` is what was shown before. Digits, such as those of a duration, are no change.
+    pub(crate) fn show(&self, last: &mut Option<String>, text: &str) {
+        match self {
+            Self::Bar(bar) => bar.set_message(render::plain(text)),
+            Self::Lines => {
+                let same: String = text.chars().filter(|c| !c.is_ascii_digit()).collect();
+                if last.as_ref() != Some(&same) {
+                    complain(text);
+                    *last = Some(same);
+                }
+            }
+            Self::Quiet => {}
+        }
+    }
+
+    /// Removes the line with the spinner.
     pub(crate) fn end(&self) {
-        if let Some(bar) = &self.bar {
+        if let Self::Bar(bar) = self {
             bar.finish_and_clear();
         }
     }
-
-    /// Replaces the text beside the spinner.
-    pub(crate) fn message(&self, text: &str) {
-        if let Some(bar) = &self.bar {
-            bar.set_message(render::plain(text));
-        }
-    }
-
-    /// Writes a line that stays.
-    pub(crate) fn line(&self, text: &str) {
-        let text = render::plain(text);
-        match &self.bar {
-            Some(bar) => bar.suspend(|| {
-                let _ = writeln!(io::stderr(), "{text}");
-            }),
-            None => {
-                let _ = writeln!(io::stderr(), "{text}");
-            }
-        }
-    }
-}
-
-/// Describes a step that has ended, in one line.
-pub(crate) fn ended(step: &Step) -> String {
-    let state = match step.state {
-        StepState::Began => "...",
-        StepState::Done => "ok",
-        StepState::Skipped => "skipped",
-        StepState::Failed => "FAILED",
-    };
-    let took = step.took_ms.map(|took| render::duration(Duration::from_millis(took)));
-    let took = took.unwrap_or_default();
-    let detail = step.detail.as_deref().unwrap_or_default();
-    format!("  {:<14}  {state:<7}  {took:>7}  {detail}", step.step).trim_end().to_owned()
 }

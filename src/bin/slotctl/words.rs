@@ -46,12 +46,12 @@ const VERBS: &[Row] = &[
     (
         &["start", "restart"],
         "slotctl starts neither Apache nor a backend; their service manager does, such as \
-         systemctl. To flip to a slot only if it takes connections: slotctl flip [APP] SLOT --check",
+         systemctl. To wait until a slot that was started is healthy: slotctl check [APP] SLOT --wait",
     ),
     (
-        &["health", "check", "healthcheck", "ping", "test", "verify"],
-        "To flip only if the slot takes connections: slotctl flip [APP] [SLOT] --check. To examine \
-         the files of mod_slot: slotctl doctor [APP]",
+        &["health", "healthcheck", "ping", "test", "verify", "probe"],
+        "To examine whether a slot is healthy: slotctl check [APP] [SLOT]. To examine the files of \
+         mod_slot: slotctl doctor [APP]",
     ),
     (
         &["reload", "graceful"],
@@ -98,8 +98,8 @@ const OPTIONS: &[Row] = &[
     ),
     (
         &["--force", "-f"],
-        "Only unlock has it, for root to end the lock of another user: slotctl unlock [APP] \
-         --force. Without --check, flip also goes to a slot that takes no connections",
+        "To flip to a slot that is not healthy: slotctl flip [APP] SLOT --force. For root to end the \
+         lock of another user: slotctl unlock [APP] --force",
     ),
     (&["--yes", "-y", "--assume-yes"], "slotctl asks no questions: leave it out"),
     (
@@ -118,13 +118,19 @@ const OPTIONS: &[Row] = &[
     (&["--version", "-V"], "To print the version: slotctl --version"),
     (
         &["--dry-run", "--noop", "--simulate"],
-        "warm has --dry-run. To see where flip without SLOT goes: slotctl idle [APP]. To see what is active: slotctl \
-         status [APP]",
+        "check, warm, flip, rollback and deploy have --dry-run. To see what is active: slotctl status [APP]",
     ),
     (&["--format", "--output", "-o"], "For programs, every verb has --json"),
     (&["--last", "--limit", "--lines"], "For the last N changes: slotctl history [APP] -n N"),
     (&["--message", "-m", "--comment"], "flip and lock take the reason: --reason TEXT"),
-    (&["--no-check", "--skip-check"], "flip checks only if you ask it to: leave it out"),
+    (
+        &["--check", "--health"],
+        "flip always checks its target first: leave it out. To check only: slotctl check [APP] [SLOT]",
+    ),
+    (
+        &["--no-check", "--skip-check"],
+        "To flip to a slot that is not healthy: slotctl flip [APP] SLOT --force",
+    ),
 ];
 
 /// Explains a verb or an option that slotctl does not have, in one line. `None` for every other

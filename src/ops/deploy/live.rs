@@ -6,10 +6,10 @@ use super::fitness;
 use super::plan::{Phase, Plan};
 use super::ready::counted;
 use super::watch::{self, Seen, Verdict};
-use super::{Deploy, Ended, Event, Stopped, Went};
+use super::{Deploy, Ended, Event, Stopped, Went, left_in};
 use crate::group::hook::Event as Moment;
 use crate::group::watch::AutoRollback;
-use crate::ops::drain::{self, Active, Limits, Waited};
+use crate::ops::drain::Waited;
 use crate::ops::error::Error;
 use crate::ops::flip::{Conditions, Purpose, flip_for};
 use crate::ops::unit::Change;
@@ -26,6 +26,9 @@ use std::time::{Duration, Instant};
 const JUDGED: Duration = Duration::from_secs(1);
 /// How often the end of the drain and of the hooks is looked for.
 const LOOKED: Duration = Duration::from_millis(50);
+
+/// The result of a deploy, and more about it.
+type End = (Outcome, Option<String>);
 
 /// How the watch ended.
 enum Watched {
@@ -67,7 +70,7 @@ impl Deploy<'_> {
         let snapshot = before.and_then(|before| {
             Some(Snapshot { before, counted: counted.or_else(|| self.counted())? })
         });
-        let (watched, waited) = self.watch_and_drain(snapshot.as_ref(), generation, began);
+        let (watched, waited, back) = self.watch_and_drain(snapshot.as_ref(), generation, began);
         let (result, detail) = match watched {
             Watched::Over(_) => self.finish(waited.as_ref()),
             Watched::Interrupted => {
@@ -82,7 +85,18 @@ impl Deploy<'_> {
             Watched::Overtaken => {
                 (Outcome::Overtaken, Some("somebody else has flipped meanwhile".into()))
             }
-            Watched::Bad(cause) => self.roll_back(cause, generation),
+            Watched::Bad(cause) => {
+                let (result, detail) = back.unwrap_or((Outcome::Failing, Some(cause.clone())));
+                if result == Outcome::RolledBack {
+                    self.live_hooks(
+                        "after-rollback",
+                        Moment::AfterRollback,
+                        Some(&cause),
+                        self.stop,
+                    );
+                }
+                (result, detail)
+            }
         };
         if let Err(e) = self.recorder.end(self.dirs, self.app(), result, detail.as_deref()) {
             self.warn(format!("the end of the deploy is not in the history: {e}"));
@@ -102,7 +116,11 @@ impl Deploy<'_> {
         }
         let step = self.recorder.step("flip", StepState::Done);
         self.tell(Event::Began("flip".into()));
-        let conditions = Conditions { active: None, generation: Some(*generation) };
+        let conditions = Conditions {
+            generation: Some(*generation),
+            forced: self.plan.wish.force,
+            ..Conditions::default()
+        };
         let purpose = Purpose { is_rollback: false, step: Some(step.clone()) };
         let flipped = flip_for(self.dirs, self.app(), Some(to), &conditions, by, purpose)?;
         if let Some(why) = &flipped.unrecorded {
@@ -144,38 +162,54 @@ impl Deploy<'_> {
         Some(since.unwrap_or(total))
     }
 
-    /// Drains the old slot and runs the hooks while it watches the new slot.
+    /// Drains the old slot and runs the hooks while it watches the new slot. If that fails, flips back at once: a hook that
+    /// still runs is ended then, and does not delay it.
     fn watch_and_drain(
         &self,
         snapshot: Option<&Snapshot>,
         generation: u32,
         began: Instant,
-    ) -> (Watched, Option<Waited>) {
-        let end = AtomicBool::new(false);
+    ) -> (Watched, Option<Waited>, Option<End>) {
+        let (end, is_bad) = (AtomicBool::new(false), AtomicBool::new(false));
+        let end_hooks = || is_bad.load(Ordering::Relaxed) || (self.stop)();
         thread::scope(|scope| {
-            let hooks = scope.spawn(|| self.after_flip());
+            let hooks = scope.spawn(|| self.after_flip(&end_hooks));
             let drained = scope.spawn(|| self.drain(&end));
             let others_run = || !hooks.is_finished() || !drained.is_finished();
             let watched = self.watch(snapshot, generation, began, &others_run);
             if !matches!(watched, Watched::Over(_)) {
                 end.store(true, Ordering::Relaxed);
             }
-            (watched, drained.join().unwrap_or(None))
+            let waited = drained.join().unwrap_or(None);
+            let mut back = None;
+            if let Watched::Bad(cause) = &watched {
+                is_bad.store(true, Ordering::Relaxed);
+                back = Some(self.roll_back(cause, generation));
+            }
+            (watched, waited, back)
         })
     }
 
     /// Runs the hooks after the flip. A failure undoes nothing.
-    fn after_flip(&self) {
-        self.live_hooks("after-flip", Moment::AfterFlip, &self.plan.to, None);
+    fn after_flip(&self, stop: &(dyn Fn() -> bool + Sync)) {
+        self.live_hooks("after-flip", Moment::AfterFlip, None, stop);
     }
 
-    fn live_hooks(&self, name: &'static str, event: Moment, slot: &str, cause: Option<&str>) {
+    fn live_hooks(
+        &self,
+        name: &'static str,
+        event: Moment,
+        cause: Option<&str>,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) {
         let is_meant = !self.plan.wish.only_flip || event == Moment::AfterRollback;
+        let Plan { from, to, .. } = self.plan;
+        let slot = if event == Moment::AfterRollback { from } else { to };
         if !is_meant || backend::hooks(&self.plan.group, event).next().is_none() {
             return;
         }
         self.live_step(name, || {
-            let ran = self.with_runner(|runner| runner.hooks(event, slot, cause));
+            let ran = self.with_runner_until(stop, |runner| runner.hooks(event, slot, cause));
             ran.map(|hooks| Went::Done(counted(hooks))).map_err(|trouble| {
                 self.warn(format!("a hook failed, which undoes nothing: {trouble}"));
                 Stopped::of(name, trouble)
@@ -191,38 +225,12 @@ impl Deploy<'_> {
         }
         let mut drained = None;
         self.live_step("drain", || {
-            let begun = Instant::now();
-            let slots = [from.clone()];
-            loop {
-                let left = limits.timeout.saturating_sub(begun.elapsed());
-                let waited = drain::until_drained(
-                    self.dirs,
-                    self.app(),
-                    &slots,
-                    Active::Refuse,
-                    Limits { timeout: Some(left.min(LOOKED * 4)), tunnels: None },
-                    |left| self.tell(Event::Progress(format!("{left} in {from}"))),
-                )?;
-                let waited = Waited { took: begun.elapsed(), ..waited };
-                let only_tunnels = waited.in_flight == waited.tunnels;
-                let is_over = left.is_zero()
-                    || only_tunnels && begun.elapsed() >= limits.tunnels
-                    || end.load(Ordering::Relaxed)
-                    || (self.stop)();
-                if waited.done || is_over {
-                    drained = Some(waited);
-                    return match waited.done {
-                        true => Ok(Went::Done(format!("no request is in {from}"))),
-                        false => Err(Stopped::NotDrained {
-                            step: "drain",
-                            why: format!(
-                                "{} still in {from} after {} s",
-                                waited.left(),
-                                waited.took.as_secs()
-                            ),
-                        }),
-                    };
-                }
+            let is_over = || end.load(Ordering::Relaxed) || (self.stop)();
+            let waited = self.drained(from, limits, &is_over)?;
+            drained = Some(waited);
+            match waited.done {
+                true => Ok(Went::Done(format!("no request is in {from}"))),
+                false => Err(Stopped::NotDrained { step: "drain", why: left_in(from, waited) }),
             }
         });
         drained
@@ -309,9 +317,9 @@ impl Deploy<'_> {
     }
 
     /// The new slot is good: runs the last hooks, and stops the old slot if it is empty.
-    fn finish(&self, waited: Option<&Waited>) -> (Outcome, Option<String>) {
-        let Plan { from, to, wish, group, .. } = self.plan;
-        self.live_hooks("after-deploy", Moment::AfterDeploy, to, None);
+    fn finish(&self, waited: Option<&Waited>) -> End {
+        let Plan { from, wish, group, .. } = self.plan;
+        self.live_hooks("after-deploy", Moment::AfterDeploy, None, self.stop);
         if wish.enable && !wish.only_flip {
             self.enable();
         }
@@ -365,7 +373,7 @@ impl Deploy<'_> {
     }
 
     /// Undoes the flip, once, unless that is not wanted or the old slot is sick too.
-    fn roll_back(&self, cause: String, generation: u32) -> (Outcome, Option<String>) {
+    fn roll_back(&self, cause: &str, generation: u32) -> End {
         let Plan { from, to, wish, by, group, .. } = self.plan;
         let app = &group.app;
         if wish.no_rollback {
@@ -381,15 +389,15 @@ impl Deploy<'_> {
             }
             let step = self.recorder.step("rollback", StepState::Done);
             let purpose = Purpose { is_rollback: true, step: Some(step) };
-            let conditions = Conditions { active: None, generation: Some(generation) };
-            let actor = Actor { reason: Some(cause.clone()), ..by.clone() };
+            let conditions = Conditions { generation: Some(generation), ..Conditions::default() };
+            let actor = Actor { reason: Some(cause.into()), ..by.clone() };
             match flip_for(self.dirs, app, Some(from), &conditions, &actor, purpose) {
                 Ok(flipped) => {
-                    result = (Outcome::RolledBack, Some(cause.clone()));
+                    result = (Outcome::RolledBack, Some(cause.into()));
                     Ok(Went::Done(format!("{to} -> {from} (generation {})", flipped.generation)))
                 }
                 Err(Error::Mismatch { .. }) => {
-                    result = (Outcome::Overtaken, Some(cause.clone()));
+                    result = (Outcome::Overtaken, Some(cause.into()));
                     Ok(Went::Skipped("somebody else has flipped meanwhile".into()))
                 }
                 Err(e) => {
@@ -399,11 +407,10 @@ impl Deploy<'_> {
             }
         });
         if result.0 == Outcome::RolledBack {
-            let actor = Actor { reason: Some(cause.clone()), ..by.clone() };
+            let actor = Actor { reason: Some(cause.into()), ..by.clone() };
             if let Err(e) = lock::lock_automatically(self.dirs, app, &actor) {
                 self.warn(format!("{app} could not be locked: {e}"));
             }
-            self.live_hooks("after-rollback", Moment::AfterRollback, from, Some(&cause));
         }
         result
     }

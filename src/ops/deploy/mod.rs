@@ -16,6 +16,8 @@ mod ready;
 pub mod record;
 mod watch;
 
+use crate::group::watch::DrainLimits;
+use crate::ops::drain::{self, Active, Limits, Waited};
 use crate::ops::error::Error;
 use crate::ops::flip::Flipped;
 use crate::state::Dirs;
@@ -26,7 +28,7 @@ use plan::Plan;
 use record::Recorder;
 use serde::{Deserialize, Serialize};
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What a deploy says while it runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,6 +119,14 @@ enum Went {
     Skipped(String),
 }
 
+/// How often a drain looks whether it was interrupted.
+const LOOKED: Duration = Duration::from_millis(200);
+
+/// Says that a drain has not ended.
+fn left_in(slot: &str, waited: Waited) -> String {
+    format!("{} still in {slot} after {:.1?}", waited.left(), waited.took)
+}
+
 /// A deploy that runs.
 pub struct Deploy<'a> {
     dirs: &'a Dirs,
@@ -163,6 +173,15 @@ impl<'a> Deploy<'a> {
 
     /// Runs programs for this deploy.
     fn with_runner<T>(&self, work: impl FnOnce(&Runner<'_>) -> T) -> T {
+        self.with_runner_until(self.stop, work)
+    }
+
+    /// Runs programs for this deploy until `stop` says that they are to be ended.
+    fn with_runner_until<T>(
+        &self,
+        stop: &(dyn Fn() -> bool + Sync),
+        work: impl FnOnce(&Runner<'_>) -> T,
+    ) -> T {
         let tell = |line: &str| self.tell(Event::Output(line.to_owned()));
         work(&Runner {
             dirs: self.dirs,
@@ -172,8 +191,34 @@ impl<'a> Deploy<'a> {
             id: &self.plan.id,
             by: &self.plan.by,
             tell: &tell,
-            stop: self.stop,
+            stop,
         })
+    }
+
+    /// Waits within `limits` until no request is in a slot that is not active, or until `is_over` says to end the wait.
+    fn drained(
+        &self,
+        slot: &str,
+        limits: &DrainLimits,
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<Waited, Error> {
+        let (begun, slots) = (Instant::now(), [slot.to_owned()]);
+        loop {
+            let left = limits.timeout.saturating_sub(begun.elapsed());
+            let waited = drain::until_drained(
+                self.dirs,
+                self.app(),
+                &slots,
+                Active::Refuse,
+                Limits { timeout: Some(left.min(LOOKED)), tunnels: None },
+                |left| self.tell(Event::Progress(format!("{left} in {slot}"))),
+            )?;
+            let only_tunnels = waited.in_flight == waited.tunnels;
+            let is_late = only_tunnels && begun.elapsed() >= limits.tunnels;
+            if waited.done || left.is_zero() || is_late || is_over() {
+                return Ok(Waited { took: begun.elapsed(), ..waited });
+            }
+        }
     }
 
     /// Does a step before the flip, and records it.

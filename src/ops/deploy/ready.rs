@@ -3,10 +3,9 @@
 use super::backend::{self, Means};
 use super::fitness::{self, Unfit};
 use super::plan::Plan;
-use super::{Deploy, Event, Stopped, Went};
+use super::{Deploy, Event, Stopped, Went, left_in};
 use crate::group::hook::Event as Moment;
 use crate::group::warm::WarmUp;
-use crate::ops::drain::{self, Active, Limits};
 use crate::ops::unit::Change;
 use crate::ops::view;
 use crate::state::history::{Step, StepState};
@@ -93,31 +92,24 @@ impl Deploy<'_> {
 
     /// Waits until no request is in the new slot, which is still idle. Returns what was left, for the record.
     fn empty(&self) -> Result<String, Stopped> {
-        let (slots, limits) = ([self.plan.to.clone()], &self.plan.limits);
-        if !self.plan.group.counted {
+        let Plan { group, to, limits, .. } = self.plan;
+        if !group.counted {
             return Ok(" without a drain, because requests are not counted".into());
         }
-        let waited = drain::until_drained(
-            self.dirs,
-            self.app(),
-            &slots,
-            Active::Refuse,
-            Limits { timeout: Some(limits.timeout), tunnels: Some(limits.tunnels) },
-            |left| self.tell(Event::Progress(format!("{left} in {}", slots[0]))),
-        )?;
+        let waited = self.drained(to, limits, self.stop)?;
         if waited.done {
             return Ok(String::new());
+        }
+        if (self.stop)() {
+            return Err(Stopped::Interrupted);
         }
         let left = waited.left();
         if left.in_flight == left.tunnels {
             // Their clients connect again, to the active slot.
             return Ok(format!(", which closed {left}"));
         }
-        let why = format!(
-            "{left} still in {} after {} s, so it was not restarted (--no-restart leaves it running)",
-            slots[0],
-            waited.took.as_secs()
-        );
+        let left = left_in(to, waited);
+        let why = format!("{left}, so it was not restarted (--no-restart leaves it running)");
         Err(Stopped::NotDrained { step: "start", why })
     }
 

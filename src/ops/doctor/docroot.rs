@@ -36,14 +36,14 @@ impl Doctor<'_> {
 
     fn docroot(&mut self, slot: &Slot, docroot: &Path, is_active: bool, fault: Fault, seen: &Seen) {
         const CORRECT: &str = "or correct docroot= of the slot, and restart Apache";
-        let what = fault.sentence(docroot, seen.user());
+        let what = fault.sentence(docroot, seen);
         let (way_out, is_missing) = match &fault {
             Fault::Missing(_) => (format!("create it with the slot's files, {CORRECT}"), true),
             Fault::Dangling(..) => {
                 (format!("let the link lead to the slot's files, {CORRECT}"), true)
             }
             Fault::NotADirectory(_) => (format!("put a directory in its place, {CORRECT}"), false),
-            Fault::Refused(at) if seen.user().is_some() => {
+            Fault::Refused(at) if seen.is_child() => {
                 (format!("allow it, as in: chmod o+x {}", at.display()), false)
             }
             Fault::Refused(_) => {

@@ -54,16 +54,16 @@ impl Examined {
 
 fn judge(docroot: &Path, found: Result<(), Fault>, seen: &Seen) -> Outcome {
     let name = docroot.display();
-    match (found, seen.user()) {
-        (Ok(()), Some(_)) => Outcome::Passed("docroot readable".into()),
-        (Ok(()), None) => Outcome::NotVerified(format!(
+    match (found, seen.is_child()) {
+        (Ok(()), true) => Outcome::Passed("docroot readable".into()),
+        (Ok(()), false) => Outcome::NotVerified(format!(
             "docroot {name} is there; whether Apache's user can read it shows only to root while Apache runs"
         )),
-        (Err(fault @ (Fault::Refused(_) | Fault::Other(_))), None) => Outcome::NotVerified(
-            format!("docroot {name} cannot be examined: {}", fault.sentence(docroot, None)),
+        (Err(fault @ (Fault::Refused(_) | Fault::Other(_))), false) => Outcome::NotVerified(
+            format!("docroot {name} cannot be examined: {}", fault.sentence(docroot, seen)),
         ),
-        (Err(fault), user) => {
-            Outcome::Failed(format!("docroot {name}: {}", fault.sentence(docroot, user)))
+        (Err(fault), _) => {
+            Outcome::Failed(format!("docroot {name}: {}", fault.sentence(docroot, seen)))
         }
     }
 }

@@ -21,7 +21,7 @@ fn said(site: &Site, args: &[&str]) -> (Option<i32>, String) {
 
 /// Runs `slotctl flip app SLOT`, stopped when it makes a call on a file. Returns its process.
 fn stopped_at(site: &Site, slot: &str, file: &str, call: &str, nth: usize) -> (Child, Pid) {
-    let slotctl = site.slotctl(&["flip", "app", slot]);
+    let slotctl = site.slotctl(&["flip", "app", slot, "--force"]);
     let log = site.path().join("slotctl.strace");
     let mut command = Command::new("strace");
     command.args(["-qq", "-o"]).arg(&log).arg("-P").arg(site.path().join(file));

@@ -257,7 +257,7 @@ fn an_apache_of_any_user_works_where_its_group_may_write() {
         assert_eq!(site.get("/name.txt").text(), "slot=b\n");
         assert!(!site.log().contains("[slot:error]"), "{}", site.log());
         // Another group may be that of `User`, so root does not trust it.
-        let by_root = run_as(&site, 0, 0, &["flip", "app", "a"]);
+        let by_root = run_as(&site, 0, 0, &["flip", "app", "a", "--force"]);
         assert_eq!(by_root.status.success(), gid == 0, "{}", text(&by_root));
         let served = site.get("/name.txt").text();
         if gid != 0 {

@@ -195,6 +195,11 @@ impl Backend {
         assert!(self.state.gate.open(count), "fewer than {count} requests are held");
     }
 
+    /// The number of held requests.
+    pub fn held(&self) -> usize {
+        self.state.gate.held.lock().unwrap().waiting
+    }
+
     /// Acts as if its process were killed: closes the listener and all connections.
     pub fn kill(mut self) {
         self.leave();

@@ -5,8 +5,8 @@ use crate::failure::Failure;
 use crate::live::{self, Ticket};
 use crate::names::{self, Asker};
 use crate::output::Answer;
-use crate::progress::Progress;
 use crate::render::{self, Format};
+use crate::steps::Steps;
 use clap::builder::NonEmptyStringValueParser;
 use mod_slot::group::Group;
 use mod_slot::group::health::Health;
@@ -238,7 +238,7 @@ pub(super) fn deploy(
         Err(Error::AlreadyActive { slot, .. }) => return already(dirs, app, &slot, format),
         plan => plan?,
     };
-    let progress = Progress::new();
+    let progress = Steps::new();
     let (steps, warnings) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
     let tell = |event: Event| {
         progress.show(&event);

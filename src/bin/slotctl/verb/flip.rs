@@ -2,6 +2,7 @@
 
 use super::deploy;
 use crate::actor::actor;
+use crate::checking::{self, Probe, healthy};
 use crate::failure::Failure;
 use crate::live::Ticket;
 use crate::names::{self, Asker};
@@ -10,24 +11,25 @@ use crate::render::{self, Format};
 use crate::waiting;
 use clap::builder::NonEmptyStringValueParser;
 use mod_slot::duration;
-use mod_slot::group::Group;
 use mod_slot::ops::deploy::plan::{Plan, Wish};
 use mod_slot::ops::drain::{self, Active, Limits};
 use mod_slot::ops::error::Error;
-use mod_slot::ops::flip::{self, Conditions, Flipped};
-use mod_slot::ops::probe::probe;
+use mod_slot::ops::flip::{self, Conditions, Flipped, Targets};
 use mod_slot::ops::view::{self, View};
 use mod_slot::state::Dirs;
+use mod_slot::state::actor::Actor;
 use serde::Serialize;
 use std::cell::LazyCell;
 use std::ffi::OsString;
+use std::ops::Deref;
 use std::time::{Duration, Instant};
 
 pub(crate) const HELP: &str = "\
 When flip returns, the next request in every process of Apache goes to SLOT, and the change is \
-on the disk. If SLOT is active already, flip changes nothing and exits with 0. If SLOT takes no \
-connections, flip still flips, and prints a warning; with --check it changes nothing and exits \
-with 3. Slots whose address is - or balancer:// are not checked.
+on the disk. If SLOT is active already, flip changes nothing and exits with 0. Before, flip checks \
+SLOT once, as slotctl check does; if it is not healthy, flip changes nothing and exits with 3. \
+--force skips that check, which the history records. Before Apache's first start with the group, \
+there is nothing to check.
 
 With --wait, flip then waits until no request is left in the slot that was active before; if \
 SLOT was active already, until no request is in any other slot. If requests are left when the \
@@ -47,8 +49,10 @@ Examples:
   slotctl flip --wait && stop-the-old-one
   slotctl flip app green --if-active blue --timeout 5m
 
-JSON: {\"app\", \"from\", \"to\", \"changed\", \"generation\", \"started\", \"drained\": {\"slots\": [], \
-\"in_flight\", \"tunnels\", \"took_ms\", \"done\"}, \"warnings\": []}; drained is null without --wait";
+JSON: {\"app\", \"from\", \"to\", \"changed\", \"generation\", \"started\", \"dry_run\", \"probes\": \
+[{\"target\", \"result\", \"why\", \"took_ms\"}], \"drained\": {\"slots\": [], \"in_flight\", \"tunnels\", \
+\"took_ms\", \"done\"}, \"warnings\": []}; drained is null without --wait; with --dry-run, changed says \
+whether the slot would change, and generation is that of now; with --watch, it is the JSON of deploy";
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -66,9 +70,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<OsString>,
 
-    /// Change nothing unless the slot takes connections
+    /// Flip even to a slot that is not healthy, without a check
     #[arg(long)]
-    pub(crate) check: bool,
+    pub(crate) force: bool,
+
+    /// Say what would be done, with the result of the check; change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 
     /// Change nothing unless this slot is active
     #[arg(long, value_name = "SLOT", value_parser = NonEmptyStringValueParser::new())]
@@ -86,10 +94,6 @@ pub(crate) struct Args {
     /// With --watch, never flip back
     #[arg(long, requires = "watch")]
     pub(crate) no_rollback: bool,
-
-    /// Flip without a check of the slot
-    #[arg(long)]
-    pub(crate) force: bool,
 
     /// Wait until no request is in the slot that was active before
     #[arg(long)]
@@ -128,7 +132,7 @@ impl Args {
 
 /// The answer of `flip --json`.
 #[derive(Serialize)]
-struct Report<'a> {
+struct Answered<'a> {
     app: &'a str,
     from: &'a str,
     to: &'a str,
@@ -136,6 +140,8 @@ struct Report<'a> {
     generation: u32,
     /// Whether Apache has written a group file.
     started: bool,
+    dry_run: bool,
+    probes: Vec<Probe<'a>>,
     /// `None` without `--wait`.
     drained: Option<Drained>,
     warnings: &'a [String],
@@ -165,26 +171,43 @@ pub(crate) fn run(
     ticket: Option<&Ticket>,
     format: Format,
 ) -> Result<Answer, Failure> {
-    let (app, mut slot) =
-        names::target(dirs, args.app.as_deref(), args.slot.as_deref(), Asker::Flip)?;
+    let (app, slot) = names::target(dirs, args.app.as_deref(), args.slot.as_deref(), Asker::Flip)?;
     if let Some(words) = &args.watch {
         return watched(dirs, &app, slot, args, words, (ticket, format));
     }
     if args.waits() {
         drain::countable(dirs, &app)?;
     }
-    if args.check {
-        slot = Some(checked(dirs, &app, slot.as_deref())?);
+    let mut conditions = Conditions {
+        active: args.if_active.clone(),
+        generation: args.if_generation,
+        targets: Targets::All,
+        forced: args.force,
+    };
+    // Looked up late, because a login name can come from a slow directory server.
+    let who = || LazyCell::new(|| actor(args.reason.as_deref()));
+    if args.dry_run {
+        return dry_run(dirs, &app, slot.as_deref(), &conditions, who(), format);
     }
-    let conditions = Conditions { active: args.if_active.clone(), generation: args.if_generation };
-    let who = LazyCell::new(|| actor(args.reason.as_deref()));
-    // Without a name, the library chooses under the lock, so that two toggles at once are two flips.
-    let flipped = flip::flip(dirs, &app, slot.as_deref(), &conditions, who)?;
-    let mut warnings = warnings(&app, &flipped);
-    // After the flip, which must not wait for it.
-    if flipped.changed() && !args.check {
-        warnings.extend(unreachable(dirs, &app, &flipped));
-    }
+    // Without a name, the library chooses under the lock, so that two toggles at once are two flips. If it chooses
+    // another slot than the one that was checked, that one is checked.
+    let (report, flipped) = loop {
+        let report = match args.force {
+            true => None,
+            false => {
+                let plan = flip::plan(dirs, &app, slot.as_deref(), &conditions, who())?;
+                let report = healthy(dirs, &app, &plan)?;
+                conditions.targets =
+                    if plan.changes() { Targets::Only(plan.to) } else { Targets::Active };
+                report
+            }
+        };
+        match flip::flip(dirs, &app, slot.as_deref(), &conditions, who()) {
+            Err(Error::Unchecked { .. }) => {}
+            flipped => break (report, flipped?),
+        }
+    };
+    let warnings = warnings(&app, &flipped);
     let text = line(&app, &flipped);
     let mut answer = Answer { text, warnings: warnings.clone(), ..Answer::default() };
     let mut drained = None;
@@ -199,13 +222,15 @@ pub(crate) fn run(
         drained = Some(result);
     }
     if format == Format::Json {
-        answer.text = render::json(&Report {
+        answer.text = render::json(&Answered {
             app: &app,
             from: &flipped.from,
             to: &flipped.to,
             changed: flipped.changed(),
             generation: flipped.generation,
             started: flipped.started,
+            dry_run: false,
+            probes: report.as_ref().map(checking::probes).unwrap_or_default(),
             drained,
             warnings: &warnings,
         });
@@ -238,7 +263,11 @@ fn watched(
         ..Wish::default()
     };
     let by = actor(args.reason.as_deref());
-    let conditions = Conditions { active: args.if_active.clone(), generation: args.if_generation };
+    let conditions = Conditions {
+        active: args.if_active.clone(),
+        generation: args.if_generation,
+        ..Conditions::default()
+    };
     deploy::deploy(dirs, app, ticket, format, |dirs| {
         if ticket.is_none() {
             flip::refuse_mismatch(dirs, app, &conditions, wish.slot.as_deref())?;
@@ -308,24 +337,41 @@ fn line(app: &str, flipped: &Flipped) -> String {
     }
 }
 
-/// Finds the target, and checks that it is active already or takes connections.
-fn checked(dirs: &Dirs, app: &str, slot: Option<&str>) -> Result<String, Failure> {
-    let view = View::read(dirs, app)?;
-    let (slot, _) = view.target(slot)?;
-    if slot == view.control.active() {
-        return Ok(slot);
-    }
-    let Some(address) = view.group.as_ref().and_then(|group| address(group, &slot)) else {
-        return Err(Failure::Unchecked { app: app.into(), slot, dir: dirs.runtime.clone() });
+/// Says what the flip would do.
+fn dry_run(
+    dirs: &Dirs,
+    app: &str,
+    slot: Option<&str>,
+    conditions: &Conditions,
+    who: impl Deref<Target = Actor>,
+    format: Format,
+) -> Result<Answer, Failure> {
+    let plan = flip::plan(dirs, app, slot, conditions, who)?;
+    let report = if conditions.forced { None } else { healthy(dirs, app, &plan)? };
+    let (from, to) = (plan.view.control.active(), plan.to.as_str());
+    let generation = plan.view.control.word.generation();
+    let text = match format {
+        Format::Json => render::json(&Answered {
+            app,
+            from,
+            to,
+            changed: plan.changes(),
+            generation,
+            started: plan.view.group.is_some(),
+            dry_run: true,
+            probes: report.as_ref().map(checking::probes).unwrap_or_default(),
+            drained: None,
+            warnings: &[],
+        }),
+        Format::Text if !plan.changes() => {
+            format!("{app}: already {to} (generation {generation})\n")
+        }
+        Format::Text => {
+            let checked = report.as_ref().map(checking::in_brackets).unwrap_or_default();
+            format!("{app}: would flip {from} -> {to}{checked}\n")
+        }
     };
-    match probe(address) {
-        Ok(()) => Ok(slot),
-        Err(why) => Err(Failure::Unhealthy { slot, address: address.into(), why }),
-    }
-}
-
-fn address<'a>(group: &'a Group, slot: &str) -> Option<&'a str> {
-    group.slot(slot).map(|s| s.address.as_str())
+    Ok(text.into())
 }
 
 fn warnings(app: &str, flipped: &Flipped) -> Vec<String> {
@@ -341,17 +387,6 @@ fn warnings(app: &str, flipped: &Flipped) -> Vec<String> {
     warnings
 }
 
-fn unreachable(dirs: &Dirs, app: &str, flipped: &Flipped) -> Option<String> {
-    let group = view::read_group(dirs, app).ok()??;
-    let address = address(&group, &flipped.to)?;
-    let why = probe(address).err()?;
-    Some(format!(
-        "slot {:?} takes no connections at {address} ({why}): its requests fail until it does. \
-         To go back: slotctl flip {app} {}",
-        flipped.to, flipped.from
-    ))
-}
-
 #[cfg(test)]
 pub(super) fn sample() -> serde_json::Value {
     let drained = Drained {
@@ -363,13 +398,15 @@ pub(super) fn sample() -> serde_json::Value {
         line: String::new(),
     };
     let (app, from, to) = ("", "", "");
-    let report = Report {
+    let report = Answered {
         app,
         from,
         to,
         changed: true,
         generation: 1,
         started: true,
+        dry_run: false,
+        probes: vec![checking::probe_sample()],
         drained: Some(drained),
         warnings: &[],
     };

@@ -3,8 +3,8 @@
 use crate::failure::Failure;
 use crate::names;
 use crate::output::Answer;
-use crate::progress;
 use crate::render::{self, Align, Format, Table};
+use crate::steps;
 use clap::builder::NonEmptyStringValueParser;
 use jiff::Timestamp;
 use mod_slot::ops::status::author;
@@ -25,9 +25,9 @@ Examples:
 
 JSON: {\"app\", \"entries\": [{\"time\", \"action\", \"from\", \"to\", \"generation\", \"uid\", \"user\", \
 \"sudo_user\", \"reason\", \"counted\": {\"segment\", \"slots\": {\"NAME\": {\"requests\", \"5xx\", \
-\"failed\", \"aborted\"}}}, \"deploy\": {\"id\", \"step\", \"state\", \
-\"to\", \"took_ms\", \"detail\", \"output\"}}], \"warnings\": []}; user, sudo_user, reason, \
-counted and deploy are left out if there are none; counted has the requests that each slot had \
+\"failed\", \"aborted\"}}}, \"forced\", \"deploy\": {\"id\", \"step\", \"state\", \"to\", \"took_ms\", \
+\"detail\", \"output\"}}], \"warnings\": []}; user, sudo_user, reason, counted and deploy are left out if \
+there are none, forced unless --force skipped the check; counted has the requests that each slot had \
 finished at the change";
 
 /// The arguments.
@@ -118,7 +118,8 @@ fn table(entries: &[Entry]) -> String {
             author(entry),
             entry.generation.to_string(),
             if entry.is_change() {
-                format!("{} -> {}", entry.from, entry.to)
+                let forced = if entry.forced { " (forced)" } else { "" };
+                format!("{} -> {}{forced}", entry.from, entry.to)
             } else {
                 entry.action.clone()
             },
@@ -156,7 +157,7 @@ fn tell(table: &mut Table, story: &Story) {
 fn steps(story: &Story) -> String {
     let mut text = String::new();
     for step in &story.steps {
-        text += &format!("  {}\n", render::plain(&progress::ended(step)));
+        text += &format!("  {}\n", render::plain(&steps::ended(step)));
         for line in step.output.iter().flat_map(|output| output.lines()) {
             text += &format!("      | {}\n", render::plain(line));
         }
@@ -188,6 +189,7 @@ pub(super) fn sample() -> serde_json::Value {
         reason: Some(text()),
         counted: Some(counted),
         deploy: Some(super::deploy::sample_step()),
+        forced: true,
     };
     serde_json::to_value(Report { app: "", entries: &[entry], warnings: &[] }).unwrap()
 }

@@ -17,7 +17,7 @@ SlotRuntimeDir has no file of the group, as before Apache's first start after th
 Examples:
   slotctl idle app
   rsync -a release/ \"$(slotctl idle app --json | jq -r .docroot)/\"
-  slotctl flip app \"$(slotctl idle app)\" --check
+  slotctl flip app \"$(slotctl idle app)\"
 
 JSON: {\"app\", \"slot\", \"address\", \"docroot\", \"generation\", \"warnings\": []}; with --all {\"app\", \
 \"generation\", \"slots\": [{\"slot\", \"address\", \"docroot\"}], \"warnings\": []}; generation is null if \

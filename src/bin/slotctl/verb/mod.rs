@@ -1,6 +1,7 @@
 //! The verbs: one file each, with its arguments, help text, JSON type and `run`.
 
 mod active;
+mod check;
 mod deploy;
 mod doctor;
 mod drain;
@@ -46,6 +47,9 @@ pub(crate) enum Verb {
     /// Print only the name of the idle slot: the one to prepare
     #[command(after_help = idle::HELP)]
     Idle(idle::Args),
+    /// Examine whether a slot is healthy
+    #[command(after_help = check::HELP)]
+    Check(check::Args),
     /// Show who flipped what, when and why
     #[command(after_help = history::HELP)]
     History(history::Args),
@@ -88,6 +92,7 @@ pub(crate) fn run(
         Verb::List => list::run(dirs, format),
         Verb::Active(args) => active::run(dirs, args, format),
         Verb::Idle(args) => idle::run(dirs, args, format),
+        Verb::Check(args) => check::run(dirs, args, format),
         Verb::History(args) => history::run(dirs, args, format),
         Verb::Warm(args) => warm::run(dirs, args, format),
         Verb::Drain(args) => drain::run(dirs, args, format),

@@ -5,8 +5,8 @@ use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::names;
 use crate::output::Answer;
-use crate::progress::Progress;
 use crate::render::{self, Format};
+use crate::steps::Steps;
 use clap::builder::NonEmptyStringValueParser;
 use mod_slot::ops::rollback::{self, Request, Undo};
 use mod_slot::ops::view;
@@ -86,7 +86,7 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
         return Ok(Answer { text, warnings, ..Answer::default() });
     }
     let interrupt = Interrupt::watch(|| {});
-    let progress = Progress::new();
+    let progress = Steps::new();
     let by = actor(args.reason.as_deref());
     let request = Request {
         undo: &undo,

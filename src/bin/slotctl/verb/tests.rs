@@ -1,8 +1,8 @@
 //! The JSON shapes in the help texts are those of the types.
 
 use super::{
-    active, deploy, doctor, drain, flip, history, idle, list, lock, rollback, status, unlock, wait,
-    warm,
+    active, check, deploy, doctor, drain, flip, history, idle, list, lock, rollback, status,
+    unlock, wait, warm,
 };
 use crate::args::Args;
 use clap::CommandFactory;
@@ -80,6 +80,7 @@ fn the_help_of_each_verb_shows_the_keys_of_its_json() {
             "status" => vec![status::sample()],
             "list" => vec![list::sample()],
             "active" => vec![active::sample()],
+            "check" => vec![check::sample()],
             "idle" => idle::samples(),
             "history" => vec![history::sample()],
             "drain" => vec![drain::sample()],
