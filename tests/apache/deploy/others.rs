@@ -51,6 +51,22 @@ fn a_flip_by_hand_ends_the_watch() {
 }
 
 #[test]
+fn a_deploy_that_fails_does_not_stop_a_slot_that_somebody_has_flipped_to() {
+    let stage = Stage::with(&ALL_HOOKS, QUICK);
+    stage.hold("before-flip");
+    stage.cue("fail.before-flip", true);
+    let flip = stage.expect_flips(1);
+    let deploying = stage.deploy(&[]);
+    stage.until_called("before-flip green");
+    stage.site.run(&["flip", "app", "green"]);
+    flip.join().unwrap();
+    stage.release("before-flip");
+    deploying.end().exits(3).says(&["green was started, and keeps running"]);
+    assert_eq!((stage.active().as_str(), stage.runs("green")), ("green", true));
+    stage.assert_nothing_lost();
+}
+
+#[test]
 fn a_lock_of_somebody_else_stops_the_deploy_before_it_begins() {
     if !skip::is_root("only root can act as another user; run it as root") {
         return;
