@@ -29,14 +29,14 @@ pub(super) struct Group {
     seen: AtomicU64,
     /// The group's place among all groups; [`super::site::Site`] sets it.
     pub(super) at: usize,
-    /// What is counted beyond each group's counts.
-    pub(super) more: Counting,
     /// The last word that any process has read, for all processes: they use it if the page is cut off.
     last: Mapping,
     /// The identity of the control file; 0 if there is no file.
     identity: u128,
     /// Whether this process has logged that the word is damaged.
     is_logged: AtomicBool,
+    /// What the group counts beyond what all groups count.
+    pub(super) more: Counting,
 }
 
 /// What a group's configuration asks to count as well.

@@ -72,9 +72,14 @@ pub(super) enum Stay {
     Noted(u32),
     /// In the slot; the row had no room for a note.
     Unnoted,
-    /// In the slot as a tunnel, with or without a note.
-    Tunnel(Option<u32>),
+    /// In the slot as a tunnel, with a note at this place; [`Stay::NO_NOTE`] for none. An `Option` would make every
+    /// pin larger.
+    Tunnel(u32),
     Left,
+}
+
+impl Stay {
+    pub(super) const NO_NOTE: u32 = u32::MAX;
 }
 
 /// The slot that a request's URL was made for.

@@ -55,8 +55,8 @@ impl Pin {
     /// Counts the request as a tunnel, until it leaves or turns out to be none.
     pub(super) fn become_tunnel(&self) {
         let place = match self.stay.get() {
-            Stay::Noted(place) => Some(place),
-            Stay::Unnoted => None,
+            Stay::Noted(place) => place,
+            Stay::Unnoted => Stay::NO_NOTE,
             Stay::Tunnel(_) | Stay::Left => return,
         };
         self.stay.set(Stay::Tunnel(place));
@@ -66,16 +66,17 @@ impl Pin {
     /// Counts the request as a plain one again.
     pub(super) fn be_no_tunnel(&self) {
         if let Stay::Tunnel(place) = self.stay.get() {
-            self.stay.set(place.map_or(Stay::Unnoted, Stay::Noted));
+            let is_noted = place != Stay::NO_NOTE;
+            self.stay.set(if is_noted { Stay::Noted(place) } else { Stay::Unnoted });
             self.block.tunnels().fetch_sub(1, Ordering::Release);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn close_tunnel(&self, place: Option<u32>) {
+    fn close_tunnel(&self, place: u32) {
         self.block.tunnels().fetch_sub(1, Ordering::Release);
-        if let Some(place) = place {
+        if place != Stay::NO_NOTE {
             self.row.strike(place);
         }
     }

@@ -428,6 +428,15 @@ mod tests {
     }
 
     #[test]
+    fn totals_of_older_versions_have_no_failures() {
+        let old = serde_json::from_str::<Totals>(r#"{"requests":7,"5xx":2}"#).unwrap();
+        assert_eq!(old, Totals { requests: 7, server_errors: 2, ..Totals::default() });
+        let now = Totals { requests: 9, server_errors: 4, failed: 1, aborted: 1 };
+        let since = Totals { requests: 2, server_errors: 2, failed: 1, aborted: 1 };
+        assert_eq!((now.since(old), old.since(now)), (Some(since), None));
+    }
+
+    #[test]
     fn a_torn_line_spoils_no_other_line() {
         let line = r#"{"time":"2026-01-01T00:00:00Z","action":"flip","from":"a","to":"b","generation":2,"uid":0}"#;
         let read = parse(&format!("{line}\n{}\n{line}\n", &line[..20]));

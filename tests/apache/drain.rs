@@ -2,6 +2,7 @@
 
 mod slow;
 mod truth;
+mod tunnels;
 mod vanished;
 mod verbs;
 
@@ -33,6 +34,11 @@ impl Stage {
     }
 
     fn with(mpm: Mpm, lines: &str) -> Self {
+        Self::build(mpm, "", lines)
+    }
+
+    /// With more lines in the group, and after all lines.
+    fn build(mpm: Mpm, in_group: &str, lines: &str) -> Self {
         let backends = SLOTS.map(Backend::named);
         let mut site = Site::of(mpm).with(&["include"]);
         if mpm != Mpm::Prefork {
@@ -48,7 +54,7 @@ impl Stage {
         }
         site.start(&format!(
             "<SlotGroup app>\nSlot blue http://{} docroot=ROOT/blue\n\
-             Slot green http://{} docroot=ROOT/green\n</SlotGroup>\n\
+             Slot green http://{} docroot=ROOT/green\n{in_group}</SlotGroup>\n\
              <Directory ROOT>\nRequire all granted\nOptions +Includes\n</Directory>\n\
              AddOutputFilter INCLUDES .shtml\nSlotDocumentRoot app\n\
              ErrorDocument 404 /api/missing?held\n\

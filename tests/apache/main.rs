@@ -10,6 +10,7 @@ mod differential;
 mod docroot;
 mod drain;
 mod examples;
+mod failures;
 mod faults;
 mod flips;
 mod foreign;

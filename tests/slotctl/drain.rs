@@ -39,7 +39,7 @@ fn a_drain_waits_until_the_last_request_is_gone() {
     assert!(said["took_ms"].as_u64().unwrap() < 5000);
     assert_eq!(
         said,
-        json!({ "app": "app", "slot": "resin_standby", "in_flight": 0, "took_ms": said["took_ms"],
+        json!({ "app": "app", "slot": "resin_standby", "in_flight": 0, "tunnels": 0, "took_ms": said["took_ms"],
                 "done": true, "warnings": [] })
     );
 }
@@ -69,6 +69,45 @@ fn a_drain_that_times_out_names_the_rest_and_how_to_list_them() {
     busy.set(1, 1);
     site.run(&["drain", "--timeout", "0"]).fails(124, "1 request is still in resin_standby");
     site.run(&["drain", "--timeout", "soon"]).fails_with(2);
+}
+
+#[test]
+fn a_drain_counts_no_more_tunnels_than_requests_whatever_a_child_writes() {
+    let site = Site::new();
+    let busy = Busy::of(&site, "app");
+    for (requests, tunnels, sentence) in [
+        (3, 1, "2 requests and 1 tunnel are still in resin_standby of app after "),
+        (3, 3, "3 tunnels are still in"),
+        (1, 1, "1 tunnel is still in"),
+        (2, u64::MAX, "2 tunnels are still in"),
+    ] {
+        busy.set(1, requests);
+        busy.tunnels(1, tunnels);
+        site.run(&["drain", "--timeout", "0"]).fails(124, sentence);
+        let said = parsed(&site.run(&["drain", "--timeout", "0", "--json"]));
+        assert_eq!(said["tunnels"], tunnels.min(requests));
+    }
+    // What is left of a dead process is no tunnel either.
+    busy.set(1, 0);
+    site.run(&["drain", "--timeout", "0"]).fails_not();
+}
+
+#[test]
+fn tunnels_have_a_time_limit_of_their_own() {
+    let site = Site::new();
+    let busy = Busy::of(&site, "app");
+    busy.set(1, 2);
+    busy.tunnels(1, 1);
+    let ran = while_running(&site, &["drain", "--tunnels", "0"], || busy.set(1, 1));
+    assert_eq!(ran.code, 124);
+    assert!(ran.err.contains("1 tunnel is still in"), "{ran:?}");
+    let start = Instant::now();
+    site.run(&["drain", "--tunnels", "400ms", "--timeout", "1h"]).fails(124, "1 tunnel is still");
+    assert!(start.elapsed() >= Duration::from_millis(400));
+    site.run(&["drain", "--tunnels", "1h", "--timeout", "0"]).fails(124, "1 tunnel is still");
+    let ran = site.run(&["flip", "app", "resin", "--tunnels", "0"]);
+    assert!(ran.code == 4 && ran.err.contains("1 tunnel is still"), "{ran:?}");
+    site.run(&["flip", "--tunnels", "0", "--no-wait"]).fails_with(2);
 }
 
 #[test]
@@ -167,7 +206,7 @@ fn a_flip_that_is_not_drained_in_time_holds_and_exits_with_4() {
     let drained = parsed(&ran)["drained"].clone();
     assert_eq!(
         drained,
-        json!({ "slots": ["resin"], "in_flight": 2, "took_ms": drained["took_ms"], "done": false })
+        json!({ "slots": ["resin"], "in_flight": 2, "tunnels": 0, "took_ms": drained["took_ms"], "done": false })
     );
 }
 

@@ -125,8 +125,9 @@ fn json_has_all_of_a_group() {
         status["slots"][1],
         json!({
             "name": "resin_standby", "active": false, "address": "-",
-            "docroot": site.docroot("resin_standby"), "in_flight": null, "requests": null,
-            "classes": null, "micros": null, "since_flip": null,
+            "docroot": site.docroot("resin_standby"), "in_flight": null, "tunnels": null,
+            "requests": null, "classes": null, "micros": null, "failed": null, "aborted": null,
+            "since_flip": null,
         })
     );
     site.run(&["flip", "--reason", "why"]);

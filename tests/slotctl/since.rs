@@ -22,7 +22,7 @@ fn since(site: &Site) -> [Value; 2] {
 }
 
 fn counted(requests: u64, server_errors: u64) -> Value {
-    json!({ "requests": requests, "5xx": server_errors })
+    json!({ "requests": requests, "5xx": server_errors, "failed": 0, "aborted": 0 })
 }
 
 /// The last two columns of the two slots.

@@ -218,6 +218,12 @@ impl Busy {
         block.in_flight().store(in_flight, Ordering::SeqCst);
     }
 
+    /// Sets the number of tunnels of the slot with this index.
+    pub(crate) fn tunnels(&self, slot: usize, tunnels: u64) {
+        let block = self.counts.block(1, SlotIndex::new(slot).unwrap());
+        block.tunnels().store(tunnels, Ordering::SeqCst);
+    }
+
     /// Notes a request in the slot with this index that began this many microseconds after 1970.
     pub(crate) fn note(&self, slot: usize, began: u64, path: &str) {
         let slot = SlotIndex::new(slot).unwrap();

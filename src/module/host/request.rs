@@ -189,8 +189,11 @@ impl Request {
         unsafe { (*(*self.raw()).connection).aborted != 0 }
     }
 
-    /// Whether the status line that a backend has sent says this status.
+    /// Whether a backend has sent a status line with this status. mod_proxy writes such a line too, with a note.
     pub(crate) fn is_from_backend(&self, status: u32) -> bool {
+        if self.has_note(c"error-notes") {
+            return false;
+        }
         // SAFETY: the request is live; the line is null, or a C string in its pool.
         let line = unsafe { pool::borrow((*self.raw()).status_line) };
         line.is_some_and(|line| line.to_bytes().starts_with(status.to_string().as_bytes()))

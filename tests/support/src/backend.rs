@@ -128,7 +128,8 @@ impl Backend {
         }))
     }
 
-    /// At an address, answering with the whole result of `answer`.
+    /// At an address, answering with the whole result of `answer`. If that is empty, the connection ends without an
+    /// answer.
     pub fn start(
         address: SocketAddr,
         answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static,
@@ -296,6 +297,9 @@ fn serve(stream: TcpStream, state: &State, answer: &dyn Fn(&Message) -> Vec<u8>)
             state.gate.wait();
         }
         let bytes = answer(&request);
+        if bytes.is_empty() {
+            return None;
+        }
         if bytes.starts_with(b"HTTP/1.1 101") {
             to.write_all(&bytes).ok()?;
             return match state.name {
