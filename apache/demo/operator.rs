@@ -4,14 +4,6 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// What a command of slotctl did.
-pub(crate) struct Said {
-    /// Its exit code; `None` if a signal ended it.
-    pub(crate) code: Option<i32>,
-    /// Its standard output, without the last line end.
-    pub(crate) text: String,
-}
-
 /// Runs slotctl.
 pub(crate) struct Operator {
     pub(crate) slotctl: PathBuf,
@@ -45,12 +37,13 @@ impl Operator {
         Err(format!("slotctl {}: {}: {said}{why}", words.join(" "), out.status))
     }
 
-    /// Runs a command, prints it, each line that it writes, and its exit code.
+    /// Runs a command, and prints it, each line that it writes, and its exit code, which it returns; `None` if a signal
+    /// ended it.
     ///
     /// # Errors
     ///
     /// It could not be started.
-    pub(crate) fn show(&self, words: &[&str]) -> Result<Said, String> {
+    pub(crate) fn show(&self, words: &[&str]) -> Result<Option<i32>, String> {
         println!("\n    $ slotctl {}", words.iter().map(quoted).collect::<Vec<_>>().join(" "));
         let piped = self.command(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = piped.map_err(|e| self.unstarted(&e))?;
@@ -67,7 +60,7 @@ impl Operator {
         text.lines().for_each(|line| println!("    {line}"));
         let code = child.wait().map_err(|e| e.to_string())?.code();
         println!("    exit code {}", code.map_or("none: a signal".into(), |code| code.to_string()));
-        Ok(Said { code, text: text.trim_end().to_owned() })
+        Ok(code)
     }
 
     fn unstarted(&self, why: &std::io::Error) -> String {
