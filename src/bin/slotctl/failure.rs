@@ -174,9 +174,6 @@ pub(crate) enum Failure {
     /// A slot that cannot be warmed.
     #[error(transparent)]
     Unwarmed(#[from] Unwarmed),
-    /// Words of an option are wrong.
-    #[error("{0}")]
-    Words(String),
     /// `warm` without a path.
     #[error(
         "no path to request is known: name some with --uri or --from-log FILE, or configure them in \
@@ -244,6 +241,9 @@ pub(crate) enum Failure {
         /// How it ended.
         ended: Box<Ended>,
     },
+    /// The words of an option are wrong.
+    #[error("{0}")]
+    Words(String),
     /// The command is done, but its answer could not be written.
     #[error("done, but the answer cannot be written: {0}")]
     Output(io::Error),

@@ -112,7 +112,7 @@ pub(super) fn warm(
     match warmed.ended {
         Ended::Stopped if stop() => Err(Unfit::Interrupted),
         Ended::Stopped => Err(Unfit::Why(format!("{} became active meanwhile", slot.name))),
-        _ if warmed.has_failed => Err(Unfit::Why(warmed.why_failed())),
+        _ if warmed.has_failed => Err(Unfit::Why(warmed.reason())),
         _ => Ok(warmed.to_string()),
     }
 }

@@ -221,7 +221,8 @@ mod tests {
             format!(r#"10.0.0.1, 192.0.2.7, unknown - - {time} "GET /a HTTP/1.1" 200 12"#),
             format!(r#""10.0.0.1, 192.0.2.7" - a b {time} "GET /a HTTP/1.1" 200 12 slot=resin"#),
             format!(r#"192.0.2.7 - eve] {time} "GET /a HTTP/1.1" 200"#),
-            // A user name that looks like a request.
+            // Headers and user names that look like a request.
+            format!(r#""GET /evil HTTP/1.1" 200 - - {time} "GET /a HTTP/1.1" 200 12"#),
             format!(r#"192.0.2.7 - x] \"GET /evil HTTP/1.1\" 200 {time} "GET /a HTTP/1.1" 200 12"#),
         ] {
             assert_eq!(read(line.as_bytes(), Queries::Drop), taken("/a"), "{line}");

@@ -80,23 +80,17 @@ impl Warmed {
         rate(self.requests, self.took)
     }
 
-    /// Says why it failed, with the paths that failed most.
-    pub fn why_failed(&self) -> String {
-        let Self { requests, failed, classes, .. } = self;
-        let what = match (requests, self.ended) {
+    /// Says why it failed, with the paths that failed most: the end of a sentence.
+    pub fn reason(&self) -> String {
+        let what = match (self.requests, self.ended) {
             (0, Ended::Timeout) => format!("no answer within {}", duration::shown(self.took)),
             (0, _) => "no request could be sent".into(),
             _ => {
-                let bad = failed + classes[4];
-                format!("{bad} of {} got no answer or a 5xx", counted(*requests, "request"))
+                let bad = self.failed + self.classes[4];
+                format!("{bad} of {} got no answer or a 5xx", counted(self.requests, "request"))
             }
         };
-        let example = |Example { address, path, times, why }: &Example| {
-            let from =
-                if why.contains(address) { String::new() } else { format!(" from {address}") };
-            format!("{path}: {why}{from}, {}", counted(*times, "time"))
-        };
-        let examples: Vec<_> = self.examples.iter().map(example).collect();
+        let examples: Vec<_> = self.examples.iter().map(Example::to_string).collect();
         if examples.is_empty() { what } else { format!("{what} ({})", examples.join("; ")) }
     }
 }
@@ -119,6 +113,18 @@ fn latency(took: Duration) -> String {
     match took.as_millis() {
         0 => "<1ms".into(),
         _ => duration::shown(took),
+    }
+}
+
+impl fmt::Display for Example {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, path, times, why } = self;
+        write!(f, "{path}: {why}")?;
+        // Why there is no answer names the address.
+        if !why.contains(address) {
+            write!(f, " from {address}")?;
+        }
+        write!(f, ", {}", counted(*times, "time"))
     }
 }
 
@@ -271,5 +277,48 @@ impl Tally {
             examples: examples.collect(),
             has_failed: ended == Ended::NoAnswer || has_no_answer || is_bad,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(target: usize, outcome: Result<u16, &str>) -> Sample {
+        Sample { target, outcome: outcome.map_err(str::to_owned), took: Duration::from_secs(1) }
+    }
+
+    fn end(samples: Vec<Sample>, ended: Ended) -> Warmed {
+        let mut tally = Tally::of(5);
+        samples.into_iter().for_each(|sample| tally.add(sample));
+        let name = |target| ("http://h:1".to_owned(), format!("/{target}"));
+        tally.end(ended, Duration::from_secs(9), Share::percent(50), name)
+    }
+
+    #[test]
+    fn the_reason_names_the_three_worst_paths() {
+        let refused = Err("no connection to http://h:1: refused");
+        let mut samples = vec![sample(4, Ok(503)), sample(2, refused), sample(0, Ok(200))];
+        samples.extend([sample(3, Ok(500)), sample(1, Ok(502)), sample(3, Ok(503))]);
+        let warmed = end(samples, Ended::Count);
+        assert!(warmed.has_failed);
+        assert_eq!(
+            warmed.reason(),
+            "5 of 6 requests got no answer or a 5xx (/3: 503 from http://h:1, 2 times; /1: 502 from http://h:1, 1 \
+             time; /2: no connection to http://h:1: refused, 1 time)"
+        );
+        assert_eq!(end(Vec::new(), Ended::Timeout).reason(), "no answer within 9.0s");
+    }
+
+    #[test]
+    fn a_warm_up_without_an_answer_has_failed_unless_it_was_stopped() {
+        let none = |ended| end(Vec::new(), ended).has_failed;
+        assert_eq!(
+            [Ended::Timeout, Ended::NoAnswer, Ended::Stopped].map(none),
+            [true, true, false]
+        );
+        let half = || vec![sample(0, Ok(200)), sample(0, Ok(500))];
+        assert!(!end(half(), Ended::Settled).has_failed);
+        assert!(end(half(), Ended::NoAnswer).has_failed);
     }
 }

@@ -32,8 +32,9 @@ to 399, without pictures, scripts and the like. It reads the last 256 MB, in the
 combined format.
 
 The active slot is not warmed. If SLOT becomes active meanwhile, warm stops, and exits with 5. If \
-more than 10 % of the requests (max5xx= of SlotWarmUp) get no answer, or a 5xx, it exits with 3. \
-A slot without a backend (-) needs no warm-up.
+more requests than max5xx= of SlotWarmUp allows (10 % by default) get no answer, or a 5xx, warm \
+exits with 3. A slot without a backend (-) needs no warm-up. DURATION is a number of seconds, or \
+has units: 30, 30s, 5m, 5min, 1h, 500ms.
 
 Examples:
   slotctl warm                            the idle slot, as SlotWarmUp says
@@ -77,11 +78,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     pub(crate) count: Option<String>,
 
-    /// How many requests to send at once [default: 4]
+    /// How many requests to send at once [default: that of SlotWarmUp, or 4]
     #[arg(long, value_name = "N")]
     pub(crate) concurrency: Option<String>,
 
-    /// How long to take at most [default: 60s]
+    /// How long to take at most [default: that of SlotWarmUp, or 60s]
     #[arg(long, value_name = "DURATION")]
     pub(crate) timeout: Option<String>,
 
@@ -145,7 +146,7 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
     if args.dry_run {
         return Ok(shown::plan(&app, &slot.name, &plan, warnings, format));
     }
-    let bar = bar(&warm);
+    let bar = bar(&warm, format);
     let is_active = || view::served(dirs, &app).is_ok_and(|served| served.slot == slot.name);
     let warmed = plan.run(|progress| show(&bar, &app, &slot.name, &warm, progress), is_active);
     bar.finish_and_clear();
@@ -154,7 +155,7 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
     if warmed.ended == Ended::Stopped {
         answer.failures.push(Failure::BecameActive { app, slot });
     } else if warmed.has_failed {
-        let why = warmed.why_failed();
+        let why = warmed.reason();
         answer.failures.push(Failure::NotWarm { slot, why });
     }
     Ok(answer)
@@ -176,10 +177,15 @@ fn target(dirs: &Dirs, app: &str, slot: Option<&str>) -> Result<(Group, Slot), F
     Ok((group, slot))
 }
 
-/// Creates a bar of the requests if their number is known, else of the time. Only a terminal shows it.
-fn bar(warm: &WarmUp) -> ProgressBar {
+/// Creates a bar of the requests if their number is known, else of the time. Only a terminal shows it, and only
+/// if no program reads the answer.
+fn bar(warm: &WarmUp, format: Format) -> ProgressBar {
+    if format == Format::Json {
+        return ProgressBar::hidden();
+    }
     let whole = warm.count.map_or(millis(warm.timeout), u64::from);
-    let style = ProgressStyle::with_template("{msg} [{bar:20}]").expect("the template is valid");
+    let style =
+        ProgressStyle::with_template("[{bar:10}] {wide_msg}").expect("the template is valid");
     ProgressBar::new(whole).with_style(style)
 }
 

@@ -230,3 +230,47 @@ pub(in crate::verb) fn samples() -> Vec<serde_json::Value> {
     };
     vec![serde_json::to_value(report).unwrap(), serde_json::to_value(planned).unwrap()]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    fn warmed(ended: Ended) -> Warmed {
+        let latency = |p50, p95| Some(Latency { p50: ms(p50), p95: ms(p95) });
+        Warmed {
+            ended,
+            requests: 410,
+            failed: 0,
+            classes: [0, 410, 0, 0, 0],
+            first: latency(900, 4700),
+            last: latency(0, 5),
+            took: ms(4100),
+            examples: Vec::new(),
+            has_failed: false,
+        }
+    }
+
+    #[test]
+    fn a_slot_is_called_warm_only_if_it_settled_or_got_its_count() {
+        let did = "410 requests in 4.1s, p95 4.7s -> 5ms";
+        for ended in [Ended::Settled, Ended::Count] {
+            assert_eq!(line("app", "b", &warmed(ended)), format!("app: b is warm: {did}\n"));
+        }
+        let late = line("app", "b", &warmed(Ended::Timeout));
+        assert!(late.starts_with(&format!("app: b got {did}; the time was over")), "{late}");
+    }
+
+    #[test]
+    fn the_bar_shows_rate_latency_and_failures() {
+        let latency = Some(Latency { p50: Duration::from_micros(900), p95: ms(5) });
+        let under_way = Progress { requests: 410, bad: 3, rate: 99.6, latency, took: ms(4100) };
+        let shown = progress("app", "b", &under_way);
+        assert_eq!(shown, "app: b 410 requests, 100/s, p50 <1ms, p95 5ms, 3 failed");
+        let first = Progress { requests: 0, bad: 0, rate: 0.0, latency: None, took: ms(0) };
+        assert_eq!(progress("app", "b", &first), "app: b 0 requests, 0/s");
+    }
+}
