@@ -40,12 +40,12 @@ const VERBS: &[Row] = &[
     ),
     (
         &["stop", "kill", "disable", "deactivate"],
-        "slotctl stops no backend. Make another slot active: slotctl flip [APP] OTHER. Then wait \
+        "slotctl stops a backend only in a deploy. By hand: slotctl flip [APP] OTHER. Then wait \
          until no request is in the one you want to stop: slotctl drain [APP] SLOT",
     ),
     (
         &["start", "restart"],
-        "slotctl starts neither Apache nor a backend; their service manager does, such as \
+        "slotctl starts a backend only in a deploy: slotctl deploy [APP]. Otherwise its service manager does, such as \
          systemctl. To wait until a slot that was started is healthy: slotctl check [APP] SLOT --wait",
     ),
     (

@@ -87,6 +87,10 @@ impl Deploy<'_> {
             runner.change(&means, to, Change::Restart)
         })
         .map_err(trouble)?;
+        let shown = match &means {
+            Means::Unit(unit) => format!("systemctl restart {unit}"),
+            _ => shown,
+        };
         Ok(Went::Done(format!("restarted{left}: {shown}")))
     }
 

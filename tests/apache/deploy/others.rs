@@ -20,6 +20,7 @@ fn of_two_operators_the_second_is_refused_and_sees_the_first() {
     stage.until_called("before-flip green");
     let since = stage.story().unwrap().since;
     let second = stage.deploy(&["--reason", "the second"]).end().exits(5);
+    stage.deploy(&["--dry-run"]).end().exits(5).says(&["is under way"]);
     second.says(&["step before-flip", &since, &stage.story().unwrap().by.to_string()]);
     let status: Value = serde_json::from_str(&stage.site.run(&["status", "--json"])).unwrap();
     let deploy = &status["groups"][0]["deploy"];
