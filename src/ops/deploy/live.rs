@@ -6,7 +6,7 @@ use super::fitness;
 use super::plan::{Phase, Plan};
 use super::ready::counted;
 use super::watch::{self, Seen, Verdict};
-use super::{Deploy, Ended, Event, Stopped, Went, left_in};
+use super::{Deploy, Ended, Event, Stopped, Went, left_in, still_in};
 use crate::group::hook::Event as Moment;
 use crate::group::watch::AutoRollback;
 use crate::ops::drain::Waited;
@@ -323,11 +323,11 @@ impl Deploy<'_> {
         if wish.enable && !wish.only_flip {
             self.enable();
         }
-        let left = waited.filter(|waited| !waited.done).map(Waited::left);
-        if let Some(left) = left {
+        if let Some(waited) = waited.filter(|waited| !waited.done) {
             let app = &group.app;
             let detail = format!(
-                "{left} still in {from}, which keeps running: slotctl drain {app} {from}, then stop it"
+                "{}, which keeps running: slotctl drain {app} {from}, then stop it",
+                still_in(from, *waited)
             );
             return (Outcome::NotDrained, Some(detail));
         }
