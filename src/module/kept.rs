@@ -4,7 +4,7 @@ use super::config::SlotModule;
 use super::group::{Group, Slot};
 use super::host::{Decimal, Held, Kept, Request, Worker};
 use crate::lease::Entered;
-use crate::state::counts::{Block, Row};
+use crate::state::counts::{Block, MAX_NOTES, Row};
 use std::cell::Cell;
 use std::ffi::CStr;
 
@@ -65,21 +65,48 @@ pub(super) struct Pin {
     pub(super) stay: Cell<Stay>,
 }
 
-/// Whether a request is in its slot.
+/// Whether a request is in its slot. A fourth variant would cost every request some instructions.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Stay {
     /// In the slot, with a note at this place of the row.
     Noted(u32),
-    /// In the slot; the row had no room for a note.
-    Unnoted,
-    /// In the slot as a tunnel, with a note at this place; [`Stay::NO_NOTE`] for none. An `Option` would make every
-    /// pin larger.
-    Tunnel(u32),
+    /// In the slot, without a note or as a tunnel.
+    Rare(Rare),
     Left,
 }
 
-impl Stay {
-    pub(super) const NO_NOTE: u32 = u32::MAX;
+/// A request without a note, because the row had no room for it, or a tunnel: the place of the note, which is none
+/// from [`MAX_NOTES`] on, and a bit for a tunnel.
+#[derive(Clone, Copy, Debug)]
+#[repr(transparent)]
+pub(super) struct Rare(u32);
+
+impl Rare {
+    const TUNNEL: u32 = 1 << 31;
+
+    /// No tunnel. `place` is what [`Row::note`] has returned.
+    #[inline]
+    pub(super) fn unnoted(place: u32) -> Self {
+        Self(place)
+    }
+
+    /// A tunnel, with a note at this place if there is such a place.
+    pub(super) fn tunnel(place: u32) -> Self {
+        Self(place | Self::TUNNEL)
+    }
+
+    pub(super) fn is_tunnel(self) -> bool {
+        self.0 & Self::TUNNEL != 0
+    }
+
+    /// The place of its note.
+    pub(super) fn note(self) -> Option<u32> {
+        Some(self.place()).filter(|place| (*place as usize) < MAX_NOTES)
+    }
+
+    pub(super) fn place(self) -> u32 {
+        self.0 & !Self::TUNNEL
+    }
 }
 
 /// The slot that a request's URL was made for.

@@ -4,7 +4,7 @@
 use super::config::SlotModule;
 use super::group::{Group, Slot};
 use super::host::{Decimal, Held, Kept, Message, Request};
-use super::kept::{Pin, State, Stay};
+use super::kept::{Pin, Rare, State, Stay};
 use crate::lease;
 use crate::sync::Ordering;
 use std::cell::Cell;
@@ -26,7 +26,10 @@ impl Pin {
             generation: Decimal::of(entered.word.generation()),
             row,
             block: row.part(|row| row.block(slot)),
-            stay: Cell::new(note.map_or(Stay::Unnoted, Stay::Noted)),
+            stay: Cell::new(match note {
+                Ok(place) => Stay::Noted(place),
+                Err(place) => Stay::Rare(Rare::unnoted(place)),
+            }),
         }
     }
 
@@ -42,11 +45,21 @@ impl Pin {
     fn leave(&self) {
         match self.stay.replace(Stay::Left) {
             Stay::Noted(place) => self.row.strike(place),
-            Stay::Unnoted => {}
-            Stay::Tunnel(place) => self.close_tunnel(place),
+            Stay::Rare(rare) => self.leave_rarely(rare),
             Stay::Left => return,
         }
         lease::leave(self.block.in_flight());
+    }
+
+    /// Inline, because a call would have every request save registers.
+    #[inline(always)]
+    fn leave_rarely(&self, rare: Rare) {
+        if rare.is_tunnel() {
+            self.block.tunnels().fetch_sub(1, Ordering::Release);
+        }
+        if let Some(place) = rare.note() {
+            self.row.strike(place);
+        }
     }
 }
 
@@ -56,28 +69,23 @@ impl Pin {
     pub(super) fn become_tunnel(&self) {
         let place = match self.stay.get() {
             Stay::Noted(place) => place,
-            Stay::Unnoted => Stay::NO_NOTE,
-            Stay::Tunnel(_) | Stay::Left => return,
+            Stay::Rare(rare) if !rare.is_tunnel() => rare.place(),
+            Stay::Rare(_) | Stay::Left => return,
         };
-        self.stay.set(Stay::Tunnel(place));
+        self.stay.set(Stay::Rare(Rare::tunnel(place)));
         self.block.tunnels().fetch_add(1, Ordering::Release);
     }
 
     /// Counts the request as a plain one again.
     pub(super) fn be_no_tunnel(&self) {
-        if let Stay::Tunnel(place) = self.stay.get() {
-            let is_noted = place != Stay::NO_NOTE;
-            self.stay.set(if is_noted { Stay::Noted(place) } else { Stay::Unnoted });
+        if let Stay::Rare(rare) = self.stay.get()
+            && rare.is_tunnel()
+        {
+            self.stay.set(match rare.note() {
+                Some(place) => Stay::Noted(place),
+                None => Stay::Rare(Rare::unnoted(rare.place())),
+            });
             self.block.tunnels().fetch_sub(1, Ordering::Release);
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn close_tunnel(&self, place: u32) {
-        self.block.tunnels().fetch_sub(1, Ordering::Release);
-        if place != Stay::NO_NOTE {
-            self.row.strike(place);
         }
     }
 }

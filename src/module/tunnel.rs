@@ -22,7 +22,7 @@ fn count(request: &Request) {
     }
 }
 
-/// The backend answers in HTTP, so it has declined: the request is none.
+/// The backend answers in HTTP, so it has declined: the request is a plain one again.
 pub(super) fn decline(request: &Request) {
     if let Some(pin) = of_backend(request) {
         pin.be_no_tunnel();

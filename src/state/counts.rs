@@ -308,8 +308,8 @@ mod tests {
         let slot = SlotIndex::new(0).unwrap();
         let places: Vec<_> =
             (0..MAX_NOTES).map(|_| counts.row(1).note(slot, 0, b"GET /")).collect();
-        assert!(places.iter().all(Option::is_some));
-        assert_eq!(counts.row(1).note(slot, 0, b"GET /"), None);
+        assert!(places.iter().all(Result::is_ok));
+        assert_eq!(counts.row(1).note(slot, 0, b"GET /"), Err(MAX_NOTES as u32));
         assert_eq!(counts.notes(1).len(), MAX_NOTES);
         counts.take_over(1, 6, 42);
         assert_eq!((counts.notes(1), counts.pid(1)), (vec![], 42));

@@ -129,8 +129,8 @@ fn a_flip_on_a_read_only_disk_says_so() {
     let Some((mounted, site)) = on(Disk::Tmpfs) else { return };
     let again = ["-o", "remount,ro"];
     assert!(Command::new("mount").args(again).arg(&mounted.at).status().unwrap().success());
-    for verb in ["flip", "lock"] {
-        site.run(&[verb, "app"]).fails(1, "app.lock: Read-only file system");
+    for (verb, file) in [("flip", "app.slot"), ("lock", "app.lock")] {
+        site.run(&[verb, "app"]).fails(1, &format!("{file}: Read-only file system"));
     }
     site.assert_active("app", "resin", 1);
     site.run(&["active"]).says("resin\n");

@@ -226,8 +226,8 @@ impl GroupLines {
             && let Some(known) = self.slots.iter().find(|known| known.unit == slot.unit)
         {
             return Err(format!(
-                "Slot {name}: {unit} is already the unit of slot {:?}, and a deploy would stop the backend that \
-                 takes the requests; give each slot a unit of its own",
+                "Slot {name}: {unit} is already the unit of slot {:?}, and a deploy would stop the active backend; \
+                 give each slot a unit of its own",
                 known.name
             ));
         }

@@ -111,13 +111,18 @@ impl Row {
     }
 
     /// Notes a request in flight, so that slotctl can list it. `line` is the request's first line. Returns the
-    /// note's place in the row, for [`Row::strike`]; `None` if the row is full, and the request is only counted.
-    pub fn note(&self, slot: SlotIndex, began: u64, line: &[u8]) -> Option<u32> {
+    /// note's place in the row, for [`Row::strike`].
+    ///
+    /// # Errors
+    ///
+    /// The row is full, and the request is only counted. The number is at least [`MAX_NOTES`]: with a number in both
+    /// cases, the caller keeps it without a branch.
+    pub fn note(&self, slot: SlotIndex, began: u64, line: &[u8]) -> Result<u32, u32> {
         let mut seen = self.taken.load(Ordering::Relaxed);
         let place = loop {
             let place = seen.trailing_ones();
             if place as usize >= MAX_NOTES {
-                return None;
+                return Err(place);
             }
             let with = seen | 1 << place;
             match self.taken.compare_exchange_weak(seen, with, Ordering::Acquire, Ordering::Relaxed)
@@ -127,7 +132,7 @@ impl Row {
             }
         };
         self.note_at(place).write(slot, began, line);
-        Some(place)
+        Ok(place)
     }
 
     /// Takes a note back.
