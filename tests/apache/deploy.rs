@@ -7,4 +7,5 @@ mod others;
 mod release;
 mod stage;
 mod unfit;
+mod units;
 mod watch;

@@ -1,6 +1,10 @@
 //! Two real Tomcats, `resin` and `resin_standby`, for all tests of this program. The directory of each
 //! one's web application can be the docroot of a slot as well.
 
+mod service;
+
+pub(crate) use service::{Services, program};
+
 use crate::apache;
 use crate::http::Client;
 use crate::site::{Site, until};
@@ -80,29 +84,13 @@ pub(crate) fn secret() -> &'static str {
 
 impl Tomcat {
     fn start(root: &Path, slot: &str, app: &str) -> Self {
-        let home = env::var_os("CATALINA_HOME");
-        let home = home.map_or_else(|| PathBuf::from("/usr/share/tomcat10"), PathBuf::from);
         let (base, docroot) = (root.join(slot), root.join("home").join(app));
         let [http, ajp] = [(); 2].map(|()| apache::free_port().unwrap());
         lay_out(&base, &docroot, http, ajp);
         write_application(&docroot, slot);
         let log = fs::File::create(base.join("logs/out")).unwrap();
-        let bin = home.join("bin");
-        let class_path = format!(
-            "{}:{}",
-            bin.join("bootstrap.jar").display(),
-            bin.join("tomcat-juli.jar").display()
-        );
-        let define = |name: &str, path: &Path| format!("-D{name}={}", path.display());
         use std::os::unix::process::CommandExt;
-        let process = Command::new("java")
-            .args(["-Xmx160m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"])
-            .arg("-Djava.security.egd=file:/dev/./urandom")
-            .args(["-Dorg.apache.catalina.startup.EXIT_ON_INIT_FAILURE=true", "-cp"])
-            .args([&class_path, &define("catalina.home", &home)])
-            .args([&define("catalina.base", &base)])
-            .args([&define("java.io.tmpdir", &base.join("temp"))])
-            .args(["org.apache.catalina.startup.Bootstrap", "start"])
+        let process = command(&base)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -112,6 +100,29 @@ impl Tomcat {
         let keeper = apache::keeper(root, process.id()).unwrap();
         Self { http, ajp, docroot, _process: process, _keeper: keeper }
     }
+}
+
+/// The command that runs the Tomcat of this directory.
+fn command(base: &Path) -> Command {
+    let home = env::var_os("CATALINA_HOME");
+    let home = home.map_or_else(|| PathBuf::from("/usr/share/tomcat10"), PathBuf::from);
+    let bin = home.join("bin");
+    let class_path = format!(
+        "{}:{}",
+        bin.join("bootstrap.jar").display(),
+        bin.join("tomcat-juli.jar").display()
+    );
+    let define = |name: &str, path: &Path| format!("-D{name}={}", path.display());
+    let mut command = Command::new("java");
+    command
+        .args(["-Xmx160m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"])
+        .arg("-Djava.security.egd=file:/dev/./urandom")
+        .args(["-Dorg.apache.catalina.startup.EXIT_ON_INIT_FAILURE=true", "-cp"])
+        .args([&class_path, &define("catalina.home", &home)])
+        .args([&define("catalina.base", base)])
+        .args([&define("java.io.tmpdir", &base.join("temp"))])
+        .args(["org.apache.catalina.startup.Bootstrap", "start"]);
+    command
 }
 
 /// Writes Tomcat's configuration. Beside the application it serves one below `/shop`, and a console

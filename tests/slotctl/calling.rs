@@ -143,9 +143,9 @@ fn a_verb_of_another_tool_gets_advice() {
         ("enable", "slotctl flip [APP] [SLOT]"),
         ("toggle", "slotctl flip [APP] [SLOT]"),
         ("swap", "slotctl flip [APP] [SLOT]"),
-        ("deploy", "slotctl check --wait"),
+        ("publish", "slotctl deploy [APP]"),
         ("release", "slotctl unlock [APP]"),
-        ("rollback", "flip to the slot that was active before: slotctl flip [APP] SLOT"),
+        ("undo", "slotctl rollback [APP]"),
         ("show", "slotctl status [APP]"),
         ("ls", "slotctl list"),
         ("ps", "slotctl status [APP] --requests"),
@@ -196,7 +196,7 @@ fn an_option_of_another_tool_gets_advice() {
         (&["status", "--verbose"], "slotctl status --json"),
         (&["status", "--version"], "slotctl --version"),
         (&["status", "-V"], "slotctl --version"),
-        (&["drain", "--dry-run"], "slotctl flip [APP] [SLOT] --dry-run"),
+        (&["drain", "--dry-run"], "deploy have --dry-run"),
     ] {
         let ran = ran(&mut slotctl(args));
         ran.fails(2, way);

@@ -105,6 +105,7 @@ fn json_has_all_of_a_group() {
         "running",
         "pid",
         "default",
+        "deploy",
         "operator",
         "slots",
         "locked",

@@ -100,7 +100,7 @@ fn usage_errors_are_as_in_their_snapshots() {
     for (name, args) in [
         ("usage-verb", &["switch", "app"][..]),
         ("usage-typo", &["statsu"]),
-        ("usage-option", &["flip", "--watch"]),
+        ("usage-option", &["drain", "--watch"]),
         ("usage-value", &["drain", "app", "--timeout", "soon"]),
     ] {
         let mut command = Command::from_std(site.slotctl(args));

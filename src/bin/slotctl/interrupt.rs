@@ -26,7 +26,7 @@ impl Interrupt {
                     match signals.wait() {
                         Ok(Signal::SIGHUP) => {}
                         Ok(_) => {
-                            noted.0.store(true, Ordering::Relaxed);
+                            noted.0.store(true, Ordering::SeqCst);
                             then();
                         }
                         Err(_) => return,
@@ -39,6 +39,6 @@ impl Interrupt {
 
     /// Whether a signal has come.
     pub(crate) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.load(Ordering::SeqCst)
     }
 }

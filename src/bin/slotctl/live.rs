@@ -82,12 +82,14 @@ static SUCCESSOR: AtomicI32 = AtomicI32::new(0);
 
 /// Notes Ctrl-C, and forwards it to the second process.
 pub(crate) fn interrupt() -> Interrupt {
-    Interrupt::watch(|| {
-        let pid = SUCCESSOR.load(Ordering::Relaxed);
-        if pid > 0 {
-            let _ = kill(Pid::from_raw(pid), Signal::SIGINT);
-        }
-    })
+    Interrupt::watch(forward)
+}
+
+fn forward() {
+    let pid = SUCCESSOR.load(Ordering::SeqCst);
+    if pid > 0 {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGINT);
+    }
 }
 
 /// Has a second process carry on, and calls `tell` with each event until it ends.
@@ -98,10 +100,15 @@ pub(crate) fn interrupt() -> Interrupt {
 pub(crate) fn hand_over(
     claim: Claim,
     ticket: &Ticket,
+    interrupt: &Interrupt,
     tell: &dyn Fn(Event),
 ) -> Result<Ended, Failure> {
     let mut child = start(claim, ticket).map_err(Failure::Successor)?;
-    SUCCESSOR.store(i32::try_from(child.id()).unwrap_or(0), Ordering::Relaxed);
+    SUCCESSOR.store(i32::try_from(child.id()).unwrap_or(0), Ordering::SeqCst);
+    if interrupt.is_set() {
+        // It came too early to be forwarded.
+        forward();
+    }
     let out = child.stdout.take().expect("it is piped");
     let mut ended = None;
     let mut failed = None;
@@ -114,7 +121,7 @@ pub(crate) fn hand_over(
         }
     }
     let status = child.wait();
-    SUCCESSOR.store(0, Ordering::Relaxed);
+    SUCCESSOR.store(0, Ordering::SeqCst);
     match (ended, failed, status) {
         (Some(ended), ..) => Ok(ended),
         (_, Some(failed), _) => Err(failed),

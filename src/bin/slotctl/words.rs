@@ -40,13 +40,15 @@ const VERBS: &[Row] = &[
     ),
     (
         &["stop", "kill", "disable", "deactivate"],
-        "slotctl stops a backend only in a deploy. By hand: slotctl flip [APP] OTHER. Then wait \
-         until no request is in the one you want to stop: slotctl drain [APP] SLOT",
+        "deploy stops the slot that it has replaced: slotctl deploy [APP]. By hand, make another slot \
+         active: slotctl flip [APP] OTHER. Then wait until no request is in the one you want to stop: \
+         slotctl drain [APP] SLOT",
     ),
     (
         &["start", "restart"],
-        "slotctl starts a backend only in a deploy: slotctl deploy [APP]. Otherwise its service manager does, such as \
-         systemctl. To wait until a slot that was started is healthy: slotctl check [APP] SLOT --wait",
+        "Apache has a service manager, such as systemctl. deploy starts the backend of the idle slot: \
+         slotctl deploy [APP]. To wait until a slot that was started is healthy: slotctl check [APP] \
+         SLOT --wait",
     ),
     (
         &["health", "healthcheck", "ping", "test", "verify", "probe"],
@@ -93,8 +95,8 @@ const VERBS: &[Row] = &[
 const OPTIONS: &[Row] = &[
     (
         &["--watch", "-w", "--follow"],
-        "To see the state change: watch slotctl status. To wait for the end of requests: slotctl \
-         flip --wait, or slotctl drain",
+        "To see the state change: watch slotctl status. flip and deploy have --watch. To wait for the \
+         end of requests: slotctl flip --wait, or slotctl drain",
     ),
     (
         &["--force", "-f"],

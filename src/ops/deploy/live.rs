@@ -9,7 +9,6 @@ use super::watch::{self, Seen, Verdict};
 use super::{Deploy, Ended, Event, Stopped, Went, left_in, still_in};
 use crate::group::hook::Event as Moment;
 use crate::group::watch::AutoRollback;
-use crate::ops::drain::Waited;
 use crate::ops::error::Error;
 use crate::ops::flip::{Conditions, Purpose, flip_for};
 use crate::ops::unit::Change;
@@ -70,18 +69,10 @@ impl Deploy<'_> {
         let snapshot = before.and_then(|before| {
             Some(Snapshot { before, counted: counted.or_else(|| self.counted())? })
         });
-        let (watched, waited, back) = self.watch_and_drain(snapshot.as_ref(), generation, began);
+        let (watched, left, back) = self.watch_and_drain(snapshot.as_ref(), generation, began);
         let (result, detail) = match watched {
-            Watched::Over(_) => self.finish(waited.as_ref()),
-            Watched::Interrupted => {
-                let Plan { from, to, group, .. } = self.plan;
-                let detail = format!(
-                    "it was interrupted: {to} stays active and is no longer watched, and {from} keeps running. To go back: \
-                     slotctl rollback {}",
-                    group.app
-                );
-                (Outcome::Kept, Some(detail))
-            }
+            Watched::Over(_) => self.finish(left),
+            Watched::Interrupted => self.kept(),
             Watched::Overtaken => {
                 (Outcome::Overtaken, Some("somebody else has flipped meanwhile".into()))
             }
@@ -169,7 +160,7 @@ impl Deploy<'_> {
         snapshot: Option<&Snapshot>,
         generation: u32,
         began: Instant,
-    ) -> (Watched, Option<Waited>, Option<End>) {
+    ) -> (Watched, Option<String>, Option<End>) {
         let (end, is_bad) = (AtomicBool::new(false), AtomicBool::new(false));
         let end_hooks = || is_bad.load(Ordering::Relaxed) || (self.stop)();
         thread::scope(|scope| {
@@ -180,13 +171,13 @@ impl Deploy<'_> {
             if !matches!(watched, Watched::Over(_)) {
                 end.store(true, Ordering::Relaxed);
             }
-            let waited = drained.join().unwrap_or(None);
+            let left = drained.join().unwrap_or(None);
             let mut back = None;
             if let Watched::Bad(cause) = &watched {
                 is_bad.store(true, Ordering::Relaxed);
                 back = Some(self.roll_back(cause, generation));
             }
-            (watched, waited, back)
+            (watched, left, back)
         })
     }
 
@@ -217,23 +208,37 @@ impl Deploy<'_> {
         });
     }
 
-    /// Drains the old slot. `None` if that is not wanted, or cannot be known.
-    fn drain(&self, end: &AtomicBool) -> Option<Waited> {
+    /// Drains the old slot. Returns why it may not be stopped; `None` if it is empty, or is not to be drained.
+    fn drain(&self, end: &AtomicBool) -> Option<String> {
         let Plan { from, limits, wish, group, .. } = self.plan;
-        if !wish.drain || !group.counted {
+        if !wish.drain {
             return None;
         }
-        let mut drained = None;
+        if !group.counted {
+            return Some(format!(
+                "requests are not counted (Apache's error log says why), so {from} keeps running: stop it when its requests have \
+                 ended"
+            ));
+        }
+        let then =
+            format!("{from} keeps running: slotctl drain {} {from}, then stop it", group.app);
+        let mut left = None;
         self.live_step("drain", || {
             let is_over = || end.load(Ordering::Relaxed) || (self.stop)();
-            let waited = self.drained(from, limits, &is_over)?;
-            drained = Some(waited);
-            match waited.done {
-                true => Ok(Went::Done(format!("no request is in {from}"))),
-                false => Err(Stopped::NotDrained { step: "drain", why: left_in(from, waited) }),
-            }
+            let waited = match self.drained(from, limits, &is_over) {
+                Ok(waited) if waited.done => {
+                    return Ok(Went::Done(format!("no request is in {from}")));
+                }
+                Ok(waited) => waited,
+                Err(e) => {
+                    left = Some(format!("the drain failed: {e}; {then}"));
+                    return Err(e.into());
+                }
+            };
+            left = Some(format!("{}; {then}", still_in(from, waited)));
+            Err(Stopped::NotDrained { step: "drain", why: left_in(from, waited) })
         });
-        drained
+        left
     }
 
     /// Watches until the window is over and nothing else runs, or until something happens.
@@ -316,20 +321,29 @@ impl Deploy<'_> {
             .is_ok_and(|view| view.control.word.generation() != generation)
     }
 
+    /// It was interrupted: both slots stay as they are.
+    fn kept(&self) -> End {
+        let Plan { from, to, group, .. } = self.plan;
+        let detail = format!(
+            "it was interrupted: {to} stays active and is no longer watched, and {from} keeps running. To go back: \
+             slotctl rollback {}",
+            group.app
+        );
+        (Outcome::Kept, Some(detail))
+    }
+
     /// The new slot is good: runs the last hooks, and stops the old slot if it is empty.
-    fn finish(&self, waited: Option<&Waited>) -> End {
+    fn finish(&self, left: Option<String>) -> End {
         let Plan { from, wish, group, .. } = self.plan;
         self.live_hooks("after-deploy", Moment::AfterDeploy, None, self.stop);
         if wish.enable && !wish.only_flip {
             self.enable();
         }
-        if let Some(waited) = waited.filter(|waited| !waited.done) {
-            let app = &group.app;
-            let detail = format!(
-                "{}, which keeps running: slotctl drain {app} {from}, then stop it",
-                still_in(from, *waited)
-            );
-            return (Outcome::NotDrained, Some(detail));
+        if (self.stop)() {
+            return self.kept();
+        }
+        if let Some(left) = left {
+            return (Outcome::NotDrained, Some(left));
         }
         let means = self.plan.means(from, Moment::Stop);
         if wish.keep || wish.only_flip || means == Means::None {

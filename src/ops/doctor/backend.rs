@@ -11,17 +11,20 @@ impl Doctor<'_> {
     /// Checks the backend of each slot once, and whether its unit is enabled. `active` is the active slot, if it is
     /// known.
     pub(super) fn backends(&mut self, group: &Group, active: Option<&str>) {
+        let needs_look = |slot: &Slot| slot.address != "-" || slot.unit.is_some();
         // What other users could change is reported elsewhere, and not followed.
-        if refuse_unproven(self.dirs, &group.app).is_err() {
+        if !group.slots.iter().any(needs_look) || refuse_unproven(self.dirs, &group.app).is_err() {
             return;
         }
         let health = group.health.clone().unwrap_or_default();
         for configured in &group.slots {
             // Docroots are examined on their own.
             let slot = Slot { docroot: None, ..configured.clone() };
-            let report = Check { group, slot: &slot, health: &health }.once();
-            if slot.address != "-" && !report.is_healthy() {
-                self.sick(group, &slot, active, &report.reasons());
+            if slot.address != "-" {
+                let report = Check { group, slot: &slot, health: &health }.once();
+                if !report.is_healthy() {
+                    self.sick(group, &slot, active, &report.reasons());
+                }
             }
             if let Some(name) = &slot.unit {
                 self.unit(group, &slot.name, name, active);

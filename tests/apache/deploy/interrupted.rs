@@ -1,6 +1,6 @@
 //! A deploy that is interrupted: by Ctrl-C, and by a lost terminal.
 
-use super::stage::{ALL_HOOKS, Deploying, QUICK, Stage};
+use super::stage::{ALL_HOOKS, Deploying, Mood, QUICK, Stage};
 use crate::http::Client;
 use crate::site::until;
 use mod_slot::state::story::Outcome;
@@ -8,6 +8,7 @@ use nix::sys::signal::Signal;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::thread;
+use std::time::{Duration, Instant};
 
 #[test]
 fn ctrl_c_before_the_flip_undoes_the_deploy() {
@@ -23,6 +24,24 @@ fn ctrl_c_before_the_flip_undoes_the_deploy() {
         assert_eq!(stage.calls().contains(&"stop green".into()), event != "prepare");
         stage.assert_nothing_lost();
     }
+}
+
+#[test]
+fn ctrl_c_ends_the_check_and_the_warm_up() {
+    let stage = Stage::quick();
+    for (step, mood) in
+        [("check", Mood::Unhealthy), ("warm", Mood::SlowPages(Duration::from_millis(200)))]
+    {
+        stage.mood("green", mood);
+        let deploying = stage.deploy(&["--warm", "uri=/name.jsp count=1000"]);
+        stage.until_step(step);
+        let begun = Instant::now();
+        deploying.signal(Signal::SIGINT);
+        deploying.end().exits(1).says(&["interrupted", "nothing is changed"]);
+        assert!(begun.elapsed() < Duration::from_secs(10), "{step}: {:?}", begun.elapsed());
+        assert_eq!((stage.active().as_str(), stage.runs("green")), ("blue", false), "{step}");
+    }
+    stage.assert_nothing_lost();
 }
 
 #[test]
@@ -58,6 +77,21 @@ fn ctrl_c_during_the_watch_keeps_the_new_slot() {
     ]);
     assert_eq!((stage.active().as_str(), stage.result()), ("green", Some(Outcome::Kept)));
     assert!(stage.runs("blue"), "the way back is open");
+    stage.assert_nothing_lost();
+}
+
+#[test]
+fn ctrl_c_in_the_last_hooks_leaves_the_old_slot_running() {
+    let stage = Stage::with(&ALL_HOOKS, QUICK);
+    stage.hold("after-deploy");
+    let flip = stage.expect_flips(1);
+    let deploying = stage.deploy(&[]);
+    stage.until_called("after-deploy green");
+    flip.join().unwrap();
+    deploying.signal(Signal::SIGINT);
+    deploying.end().exits(1).says(&["interrupted", "blue keeps running"]);
+    assert_eq!((stage.active().as_str(), stage.result()), ("green", Some(Outcome::Kept)));
+    assert!(stage.runs("blue") && !stage.calls().contains(&"stop blue".into()));
     stage.assert_nothing_lost();
 }
 

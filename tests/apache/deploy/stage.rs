@@ -1,26 +1,27 @@
 //! The stage of a deploy: an Apache, users, and two backends in this process that start, stop and misbehave on cue.
 
-use crate::backend::{self, Backend};
-use crate::http::{Client, Message};
+mod fake;
+mod process;
+
+pub(super) use fake::Mood;
+pub(super) use process::{Deploying, Ran};
+
+use crate::http::Client;
 use crate::load::{Answer, Ledger, Load};
-use crate::site::{Site, end_all, until};
+use crate::site::{Site, until};
+use crate::tomcat::program;
+use fake::{Fake, Fakes, HOOK};
 use mod_slot::ops::deploy::record;
 use mod_slot::ops::view;
 use mod_slot::state::Dirs;
 use mod_slot::state::history::StepState;
 use mod_slot::state::story::{Outcome, Story};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -43,110 +44,12 @@ pub(super) const STARTERS: [&str; 2] = ["start", "stop"];
 pub(super) const ALL_HOOKS: [&str; 7] =
     ["prepare", "start", "before-flip", "after-flip", "after-deploy", "after-rollback", "stop"];
 
-/// What a backend does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Mood {
-    /// It answers at once.
-    #[default]
-    Good,
-    /// 500 for everything.
-    Broken,
-    /// 500 for one page in ten; its health is good.
-    OneInTen,
-    /// It answers after this time.
-    Slow(Duration),
-    /// The same, but its health is good.
-    SlowPages(Duration),
-    /// Its health check fails, and users are served.
-    Unhealthy,
-}
-
-/// A backend that starts when a file of its name appears in `on/`, and is killed when that disappears.
-struct Fake {
-    slot: &'static str,
-    address: SocketAddr,
-    mood: Arc<Mutex<Mood>>,
-    running: Mutex<Option<Backend>>,
-    starts: AtomicUsize,
-}
-
-impl Fake {
-    fn of(slot: &'static str) -> Self {
-        let address = crate::apache::free_port().unwrap();
-        let (mood, running, starts) = (Arc::default(), Mutex::default(), AtomicUsize::new(0));
-        Self { slot, address, mood, running, starts }
-    }
-
-    fn follow(&self, root: &Path) {
-        let (on, up) = (root.join("on").join(self.slot), root.join("up").join(self.slot));
-        let mut running = self.running.lock().unwrap();
-        match (on.exists(), running.is_some()) {
-            (true, false) => {
-                let (slot, mood, asked) = (self.slot, Arc::clone(&self.mood), AtomicUsize::new(0));
-                *running = Some(Backend::start(self.address, move |request| {
-                    let mood = *mood.lock().unwrap();
-                    answer(slot, mood, asked.fetch_add(1, SeqCst), request)
-                }));
-                self.starts.fetch_add(1, SeqCst);
-                let _ = fs::write(up, "");
-            }
-            (false, true) => {
-                running.take().unwrap().kill();
-                let _ = fs::remove_file(up);
-            }
-            _ => {}
-        }
-    }
-}
-
-fn answer(slot: &str, mood: Mood, number: usize, request: &Message) -> Vec<u8> {
-    let (method, path) = request.method_and_path();
-    let is_check = path.starts_with("/up");
-    match mood {
-        Mood::Slow(pause) => thread::sleep(pause),
-        Mood::SlowPages(pause) if !is_check => thread::sleep(pause),
-        _ => {}
-    }
-    let is_broken = match mood {
-        Mood::Broken => true,
-        Mood::OneInTen => !is_check && number % 10 == 0,
-        Mood::Unhealthy => is_check,
-        _ => false,
-    };
-    if is_broken {
-        let head = "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n";
-        return head.into();
-    }
-    backend::ok(&format!("slot={slot} {method} {path} bytes={}\n", request.body.len()))
-}
-
-/// The program of all hooks. It notes its call, waits while `hold.EVENT` exists, starts or stops the slot's backend, and
-/// fails if `fail.EVENT` exists.
-const HOOK: &str = r#"#!/bin/sh
-cd ROOT || exit 1
-echo "$SLOT_EVENT $SLOT" >>calls
-echo "$SLOT_EVENT of $SLOT"
-while [ -e "hold.$SLOT_EVENT" ]; do sleep 0.02; done
-case "$SLOT_EVENT" in
-start)
-    [ -e dead ] && exit 0
-    : >"on/$SLOT"
-    while [ -d up ] && [ ! -e "up/$SLOT" ]; do sleep 0.02; done ;;
-stop)
-    rm -f "on/$SLOT"
-    while [ -e "up/$SLOT" ]; do sleep 0.02; done ;;
-esac
-[ ! -e "fail.$SLOT_EVENT" ]
-"#;
-
 /// A running Apache, its backends and its users.
 pub(super) struct Stage {
     pub(super) site: Site,
     pub(super) ledger: Arc<Ledger>,
-    fakes: Arc<[Fake; 2]>,
+    fakes: Option<Fakes>,
     load: Option<Load>,
-    over: Arc<AtomicBool>,
-    launcher: Option<JoinHandle<()>>,
 }
 
 impl Stage {
@@ -156,39 +59,42 @@ impl Stage {
     }
 
     /// The same in a directory.
-    pub(super) fn of(mut site: Site, hooks: &[&str], lines: &str) -> Self {
-        let fakes = Arc::new(SLOTS.map(Fake::of));
-        for dir in ["on", "up"] {
-            fs::create_dir_all(site.path().join(dir)).unwrap();
-        }
-        let hook = site.write("hook", &HOOK.replace("ROOT", site.path().to_str().unwrap()));
-        fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
-        site.write("on/blue", "");
-        let (over, root) = (Arc::new(AtomicBool::new(false)), site.path().to_owned());
-        let launcher = {
-            let (over, fakes) = (Arc::clone(&over), Arc::clone(&fakes));
-            thread::spawn(move || {
-                while !over.load(SeqCst) {
-                    fakes.iter().for_each(|fake| fake.follow(&root));
-                    thread::sleep(Duration::from_millis(5));
-                }
-            })
-        };
+    pub(super) fn of(site: Site, hooks: &[&str], lines: &str) -> Self {
         let hooks: String =
             hooks.iter().map(|event| format!("SlotHook {event} ROOT/hook\n")).collect();
-        let slots: String = fakes
-            .iter()
-            .map(|fake| format!("Slot {} http://{}\n", fake.slot, fake.address))
-            .collect();
+        Self::on_fakes(site, &["", ""], &format!("{hooks}{lines}"))
+    }
+
+    /// With further words on the line of each slot.
+    pub(super) fn on_fakes(site: Site, words: &[&str; 2], lines: &str) -> Self {
+        let hook = HOOK.replace("ROOT", site.path().to_str().unwrap());
+        program(&site.path().join("hook"), &hook);
+        let fakes = Fakes::of(site.path());
+        let mut stage = Self::on(site, fakes.addresses(), words, lines);
+        stage.fakes = Some(fakes);
+        stage
+    }
+
+    /// On backends at these addresses, the first of which runs.
+    pub(super) fn on(
+        mut site: Site,
+        addresses: [SocketAddr; 2],
+        words: &[&str; 2],
+        lines: &str,
+    ) -> Self {
+        let [blue, green] = addresses;
         site.start(&format!(
-            "<SlotGroup app>\n{slots}SlotDefault blue\n{hooks}{lines}</SlotGroup>\n\
-             ProxyPass / slot://app/\n"
+            "<SlotGroup app>\nSlot blue http://{blue} {}\nSlot green http://{green} {}\n\
+             SlotDefault blue\n{lines}</SlotGroup>\nProxyPass / slot://app/\n",
+            words[0], words[1]
         ));
-        until(|| site.path().join("up/blue").exists()).expect("blue runs");
         let ledger = Arc::new(Ledger::new(SLOTS));
-        let (load, launcher) = (None, Some(launcher));
-        let mut stage = Self { site, ledger, fakes, load, over, launcher };
-        stage.load = Some(stage.users());
+        let mut load = Load::of(&ledger);
+        for user in 0..USERS {
+            let server = site.address;
+            load = load.and_run(move |ledger| ask(server, user, ledger));
+        }
+        let stage = Self { site, ledger, fakes: None, load: Some(load) };
         until(|| stage.ledger.totals().requests > 100).expect("users are served");
         stage
     }
@@ -196,15 +102,6 @@ impl Stage {
     /// The one of most stories.
     pub(super) fn quick() -> Self {
         Self::with(&STARTERS, QUICK)
-    }
-
-    fn users(&self) -> Load {
-        let mut load = Load::of(&self.ledger);
-        for user in 0..USERS {
-            let server = self.site.address;
-            load = load.and_run(move |ledger| ask(server, user, ledger));
-        }
-        load
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -221,7 +118,7 @@ impl Stage {
     }
 
     fn fake(&self, slot: &str) -> &Fake {
-        self.fakes.iter().find(|fake| fake.slot == slot).expect("it is one of the slots")
+        self.fakes.as_ref().expect("its backends are fakes").of_slot(slot)
     }
 
     /// How often a slot's backend was started.
@@ -419,151 +316,38 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         self.ledger.end();
-        self.over.store(true, SeqCst);
-        self.launcher.take().map(JoinHandle::join);
     }
 }
 
 /// A user: one GET or POST after the other on a kept connection.
 fn ask(server: SocketAddr, user: usize, ledger: &Ledger) {
     let mut client = Client::of(server);
+    let mut restarts = 0;
     for number in user.. {
         if ledger.is_over() {
             return;
         }
-        let (method, body): (_, &[u8]) =
-            if number % 2 == 0 { ("GET", b"") } else { ("POST", b"twelve bytes") };
+        let (method, path, body): (_, _, &[u8]) = match number % 2 {
+            0 => ("GET", "/name.jsp", b""),
+            _ => ("POST", "/echo.jsp", b"twelve bytes"),
+        };
+        let is_kept = client.is_kept();
+        if !is_kept {
+            restarts = ledger.restarts();
+        }
         let sent = ledger.sends(method);
-        let answer = client.ask(method, "/page", body).map_err(|e| e.to_string());
-        ledger.judge(
-            &sent,
-            answer.map(|answer| Answer {
-                status: answer.status(),
-                header: None,
-                text: answer.text(),
-                sent: (!body.is_empty()).then_some(body.len()),
-            }),
-        );
+        let mut answer = client.ask(method, path, body);
+        // A graceful restart of Apache closes kept connections.
+        if is_kept && answer.is_err() && ledger.forgives(restarts) {
+            answer = client.ask(method, path, body);
+        }
+        let answer = answer.map_err(|e| e.to_string()).map(|answer| Answer {
+            status: answer.status(),
+            header: None,
+            text: answer.text(),
+            sent: (!body.is_empty()).then_some(body.len()),
+        });
+        ledger.judge(&sent, answer);
         thread::sleep(PAUSE);
-    }
-}
-
-/// The result of slotctl.
-#[derive(Debug)]
-pub(super) struct Ran {
-    pub(super) code: Option<i32>,
-    pub(super) out: String,
-    pub(super) err: String,
-}
-
-impl Ran {
-    /// Its exit code was this one.
-    #[track_caller]
-    pub(super) fn exits(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "{}{}", self.out, self.err);
-        self
-    }
-
-    /// It said all of these words.
-    #[track_caller]
-    pub(super) fn says(self, words: &[&str]) -> Self {
-        for word in words {
-            assert!(self.out.contains(word) || self.err.contains(word), "{word}: {self:#?}");
-        }
-        self
-    }
-}
-
-/// A `slotctl deploy` that runs.
-pub(super) struct Deploying {
-    child: Child,
-    out: PathBuf,
-    err: PathBuf,
-}
-
-impl Deploying {
-    /// Starts a command, in a process group of its own.
-    pub(super) fn of(mut command: Command, root: &Path) -> Self {
-        static NUMBER: AtomicUsize = AtomicUsize::new(0);
-        let number = NUMBER.fetch_add(1, SeqCst);
-        let (out, err) = (root.join(format!("out.{number}")), root.join(format!("err.{number}")));
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(File::create(&out).unwrap())
-            .stderr(File::create(&err).unwrap())
-            .process_group(0)
-            .spawn()
-            .unwrap();
-        Self { child, out, err }
-    }
-
-    /// Waits for the end.
-    pub(super) fn end(mut self) -> Ran {
-        let deadline = Instant::now() + PATIENCE;
-        let code = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status.code();
-            }
-            if Instant::now() > deadline {
-                self.kill_all();
-                panic!("it does not end: {:?}", self.said(None));
-            }
-            thread::sleep(Duration::from_millis(5));
-        };
-        self.said(code)
-    }
-
-    fn said(&self, code: Option<i32>) -> Ran {
-        let read = |path| fs::read_to_string(path).unwrap_or_default();
-        Ran { code, out: read(&self.out), err: read(&self.err) }
-    }
-
-    /// Sends a signal to the first process, as Ctrl-C or a lost terminal would.
-    pub(super) fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id() as i32), signal).expect("it runs");
-    }
-
-    /// The second process, if there is one.
-    pub(super) fn second(&self) -> Option<i32> {
-        let own = self.child.id() as i32;
-        self.processes().into_iter().find(|pid| *pid != own)
-    }
-
-    /// All processes of slotctl that work at this stage.
-    fn processes(&self) -> Vec<i32> {
-        let is_ours = |pid: &i32| {
-            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            let is_here = |entry: &[u8]| {
-                entry.strip_prefix(b"SLOT_STATE_DIR=").is_some_and(|dir| {
-                    Path::new(OsStr::from_bytes(dir)).parent() == self.out.parent()
-                })
-            };
-            let exe = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-            exe.file_name().is_some_and(|name| name == "slotctl")
-                && environment.split(|byte| *byte == 0).any(is_here)
-        };
-        let processes = fs::read_dir("/proc").unwrap().flatten();
-        let pids = processes.filter_map(|entry| entry.file_name().into_string().ok()?.parse().ok());
-        pids.filter(is_ours).collect()
-    }
-
-    /// Kills the first process only.
-    pub(super) fn kill_first(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    /// Kills both processes of slotctl, and none of its hooks.
-    pub(super) fn kill_all(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        // The second one may have begun just now.
-        loop {
-            let left = self.processes();
-            if left.is_empty() {
-                return;
-            }
-            end_all(&left);
-        }
     }
 }

@@ -56,6 +56,15 @@ fn a_backend_that_answers_too_late_is_not_flipped_to() {
 }
 
 #[test]
+fn a_release_whose_pages_fail_in_the_warm_up_is_not_flipped_to() {
+    let stage = Stage::quick();
+    stage.mood("green", Mood::BrokenPages);
+    let ran = stage.deploy(&["--warm", "uri=/name.jsp count=20"]).end().says(&["5xx"]);
+    assert_undone(&stage, ran, "warm");
+    stage.assert_nothing_lost();
+}
+
+#[test]
 fn a_hook_that_fails_before_the_flip_stops_it() {
     for event in ["prepare", "before-flip"] {
         let stage = Stage::with(&ALL_HOOKS, QUICK);

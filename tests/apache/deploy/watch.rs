@@ -83,11 +83,11 @@ fn a_crash_after_the_flip_is_rolled_back_and_the_next_release_is_served() {
 #[test]
 fn a_hook_after_the_flip_does_not_delay_the_rollback() {
     let stage = Stage::with(&ALL_HOOKS, QUICK);
-    stage.mood("green", Mood::Broken);
+    stage.mood("green", Mood::BrokenPages);
     stage.hold("after-flip");
     let flips = stage.expect_flips(2);
     let begun = Instant::now();
-    let ran = stage.deploy(&["--force", LONG]).end();
+    let ran = stage.deploy(&[LONG]).end();
     assert_rolled_back(&stage, ran, flips, "are 5xx");
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     let failed = stage.failures();
@@ -148,4 +148,39 @@ fn errors_that_the_old_slot_has_too_are_no_reason_for_a_rollback() {
     stage.deployed(&["--watch=max5xx=6%"]).exits(0);
     assert_eq!(stage.active(), "green");
     assert!(stage.failures() > 0);
+}
+
+#[test]
+fn a_graceful_restart_of_apache_does_not_end_the_watch() {
+    let stage = Stage::quick();
+    let flips = stage.expect_flips(2);
+    let deploying = stage.deploy(&[LONG]);
+    stage.until_step("watch");
+    stage.ledger.restart(|| stage.site.graceful());
+    stage.assert_good_so_far();
+    stage.mood("green", Mood::BrokenPages);
+    let ran = deploying.end();
+    assert_rolled_back(&stage, ran, flips, "are 5xx");
+    let failed = stage.failures();
+    assert!(failed > 0 && failed <= BOUND * RATE, "{failed}");
+}
+
+#[test]
+fn killed_after_its_rollback_a_deploy_leaves_the_group_locked() {
+    let stage = Stage::with(&ALL_HOOKS, QUICK);
+    stage.mood("green", Mood::BrokenPages);
+    stage.hold("after-rollback");
+    let flips = stage.expect_flips(2);
+    let mut deploying = stage.deploy(&[LONG]);
+    stage.until_called("after-rollback blue");
+    flips.join().unwrap();
+    deploying.kill_all();
+    stage.release("after-rollback");
+    let failed = stage.ledger.totals().failed;
+    assert_eq!(stage.active(), "blue");
+    stage.deploy(&["green"]).end().exits(5).says(&["locked", "are 5xx"]);
+    stage.site.run(&["unlock", "app"]);
+    stage.mood("green", Mood::Good);
+    stage.deployed(&["green"]).exits(0);
+    assert_eq!(stage.failures(), failed, "none since the rollback");
 }

@@ -262,7 +262,7 @@ pub(super) fn deploy(
         Phase::Live => Ok(()),
     };
     let ticket = Ticket::of(&plan, deploy.has_started());
-    let outcome = outcome.and_then(|()| live::hand_over(claim, &ticket, &tell));
+    let outcome = outcome.and_then(|()| live::hand_over(claim, &ticket, &interrupt, &tell));
     progress.end();
     let (steps, mut warnings) =
         (steps.into_inner().expect("nobody panics"), warnings.into_inner().expect("nobody panics"));
