@@ -161,3 +161,18 @@ fn a_reader_that_goes_away_ends_no_deploy() {
     assert_eq!((stage.active().as_str(), stage.runs("blue")), ("green", false));
     stage.assert_nothing_lost();
 }
+
+#[test]
+fn without_open_files_a_deploy_is_done() {
+    let stage = Stage::quick();
+    let slotctl = stage.slotctl(&["green"]);
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$@\" <&- >&- 2>&-", "sh"]).arg(slotctl.get_program());
+    command.args(slotctl.get_args());
+    command.envs(slotctl.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let flip = stage.expect_flips(1);
+    Deploying::of(command, stage.root()).end().exits(0);
+    flip.join().unwrap();
+    assert_eq!((stage.active().as_str(), stage.runs("blue")), ("green", false));
+    stage.assert_nothing_lost();
+}

@@ -39,15 +39,17 @@ fn of_two_operators_the_second_is_refused_and_sees_the_first() {
 #[test]
 fn a_flip_by_hand_ends_the_watch() {
     let stage = Stage::quick();
-    let flips = stage.expect_flips(2);
-    let deploying = stage.deploy(&["--watch=window=40s"]);
-    stage.until_step("watch");
-    stage.site.run(&["flip", "app", "blue"]);
-    flips.join().unwrap();
-    deploying.end().exits(5).says(&["blue is active", "flipped meanwhile"]);
-    assert_eq!(stage.result(), Some(Outcome::Overtaken));
-    assert!(stage.runs("blue") && stage.runs("green"), "both keep running");
-    assert!(!stage.site.run(&["status", "app"]).contains("locked"));
+    for way_back in [&["flip", "app", "blue"][..], &["rollback", "app"]] {
+        let flips = stage.expect_flips(2);
+        let deploying = stage.deploy(&["--watch=window=40s"]);
+        stage.until_step("watch");
+        stage.site.run(way_back);
+        flips.join().unwrap();
+        deploying.end().exits(5).says(&["blue is active", "flipped meanwhile"]);
+        assert_eq!(stage.result(), Some(Outcome::Overtaken));
+        assert!(stage.runs("blue") && stage.runs("green"), "both keep running");
+        assert!(!stage.site.run(&["status", "app"]).contains("locked"));
+    }
     stage.assert_nothing_lost();
 }
 

@@ -4,6 +4,7 @@
 use super::stage::{ALL_HOOKS, Mood, QUICK, RATE, Ran, STARTERS, Stage};
 use mod_slot::state::history::StepState;
 use mod_slot::state::story::Outcome;
+use serde_json::Value;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -118,9 +119,15 @@ fn a_migration_that_cannot_be_reverted_is_not_rolled_back() {
     let stage = Stage::quick();
     stage.mood("green", Mood::OneInTen);
     let flip = stage.expect_flips(1);
-    let ran = stage.deploy(&["--no-rollback", LONG]).end();
-    let ran = ran.exits(9);
+    let ran = stage.deploy(&["--no-rollback", "--json", LONG]).end().exits(9);
     flip.join().unwrap();
+    let report: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!([&report["result"], &report["active"]], ["failing", "green"], "{report}");
+    let steps = report["steps"].as_array().unwrap();
+    assert!(
+        steps.iter().any(|step| step["step"] == "watch" && step["state"] == "failed"),
+        "{report}"
+    );
     ran.says(&["are 5xx", "--no-rollback"]);
     assert_eq!((stage.active().as_str(), stage.result()), ("green", Some(Outcome::Failing)));
     assert!(stage.runs("blue"), "the way back is open");
@@ -183,4 +190,27 @@ fn killed_after_its_rollback_a_deploy_leaves_the_group_locked() {
     stage.mood("green", Mood::Good);
     stage.deployed(&["green"]).exits(0);
     assert_eq!(stage.failures(), failed, "none since the rollback");
+}
+
+#[test]
+fn after_a_restart_of_apache_the_new_slot_is_still_watched() {
+    let mut stage = Stage::quick();
+    stage.close();
+    for is_stopped in [false, true] {
+        let deploying = stage.deploy(&["green", "--watch=window=40s minrequests=10"]);
+        stage.until_step("watch");
+        if is_stopped {
+            stage.site.stop();
+            stage.site.start_again();
+        } else {
+            stage.site.restart();
+        }
+        stage.mood("green", Mood::BrokenPages);
+        for _ in 0..20 {
+            assert_eq!(stage.site.get("/name.jsp").status(), 500);
+        }
+        deploying.end().exits(6).says(&["are 5xx"]);
+        stage.site.run(&["unlock", "app"]);
+        stage.mood("green", Mood::Good);
+    }
 }
