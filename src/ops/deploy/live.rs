@@ -6,7 +6,7 @@ use super::fitness::{self, Unfit};
 use super::plan::{Phase, Plan};
 use super::ready::counted;
 use super::watch::{self, Seen, Verdict};
-use super::{Deploy, Ended, Event, Stopped, Went, left_in};
+use super::{Deploy, Ended, Event, Stopped, Went, left_in, still_in};
 use crate::group::hook::Event as Moment;
 use crate::group::watch::AutoRollback;
 use crate::ops::error::Error;
@@ -235,7 +235,7 @@ impl Deploy<'_> {
                     return Err(e.into());
                 }
             };
-            left = Some(format!("{} still in {from}; {then}", waited.left()));
+            left = Some(format!("{}; {then}", still_in(from, waited)));
             Err(Stopped::NotDrained { step: "drain", why: left_in(from, waited) })
         });
         left
