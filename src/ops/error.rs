@@ -293,6 +293,14 @@ pub enum Error {
         /// When.
         since: String,
     },
+    /// The slot became active while it was checked or warmed.
+    #[error("slot {slot:?} of {app:?} became active meanwhile, so nothing more was done")]
+    BecameActive {
+        /// The group.
+        app: String,
+        /// The slot.
+        slot: String,
+    },
     /// The slot that a deploy should make active is active.
     #[error("slot {slot:?} of {app:?} is active already")]
     AlreadyActive {

@@ -9,6 +9,8 @@ use std::fmt;
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// The least time of an examination, unless [`Health::timeout`] is shorter.
+const ENOUGH: Duration = Duration::from_millis(500);
 /// How often a wait looks whether it is to stop.
 const SLICE: Duration = Duration::from_millis(100);
 
@@ -170,10 +172,22 @@ impl Check<'_> {
         mut stop: impl FnMut() -> bool,
     ) -> Waited {
         let start = Instant::now();
-        let mut passes = 0;
+        let (mut passes, mut before) = (0, None::<Report>);
         loop {
-            let left = limit.saturating_sub(start.elapsed()).max(Duration::from_millis(1));
-            let last = self.within(self.health.timeout.min(left));
+            let left = limit.saturating_sub(start.elapsed());
+            let last = match &before {
+                // In so little time, a healthy slot can seem to be slow.
+                Some(before) if left < self.health.timeout.min(ENOUGH) => {
+                    return Waited {
+                        last: before.clone(),
+                        passes,
+                        took: start.elapsed(),
+                        end: End::Late,
+                    };
+                }
+                _ => self.within(self.health.timeout.min(left.max(ENOUGH))),
+            };
+            before = Some(last.clone());
             passes = if last.is_healthy() { passes + 1 } else { 0 };
             tell(&last, passes);
             let ended = |end| Waited { last: last.clone(), passes, took: start.elapsed(), end };

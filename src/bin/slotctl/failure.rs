@@ -269,6 +269,7 @@ impl Failure {
             Self::Stopped(Stopped::Unfit { .. }) => UNHEALTHY,
             Self::Stopped(Stopped::Interrupted) | Self::Successor(_) => ERROR,
             Self::Stopped(Stopped::NotDrained { .. }) => TIMEOUT,
+            Self::Stopped(Stopped::NotFlipped(_)) => LOCKED,
             Self::Remote { code, .. } => *code,
             Self::Deploy { ended, .. } => match ended.result {
                 Outcome::Done => 0,
@@ -306,8 +307,8 @@ fn deployed(app: &str, ended: &Ended) -> String {
         }
         Outcome::Overtaken => format!("the deploy of {app} ended: {active} is active{detail}"),
         Outcome::RolledBack => format!(
-            "{app} was flipped, then rolled back: {active} is active{detail}. {app} is locked; when the cause is gone: \
-             slotctl unlock {app}"
+            "{app} was flipped, then rolled back{detail}. Now {active} is active again, and {app} is locked; when the \
+             cause is gone: slotctl unlock {app}"
         ),
         Outcome::Failing => format!("{active} of {app} is active, and fails{detail}"),
     }
@@ -343,6 +344,7 @@ fn core(error: &Error) -> u8 {
         | Error::Locked { .. }
         | Error::Interrupted { .. }
         | Error::Unfinished { .. }
+        | Error::BecameActive { .. }
         | Error::Deploying { .. }
         | Error::Mismatch { .. }
         | Error::Unchecked { .. } => LOCKED,

@@ -9,6 +9,7 @@ use crate::interrupt::Interrupt;
 use mod_slot::ops::deploy::plan::Plan;
 use mod_slot::ops::deploy::record::Claim;
 use mod_slot::ops::deploy::{Deploy, Ended, Event};
+use mod_slot::ops::error::Error;
 use mod_slot::state::Dirs;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, setsid};
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
@@ -70,11 +72,28 @@ const INTERNAL: &str = "slotctl uses it for itself";
 #[serde(rename_all = "kebab-case")]
 enum Line {
     Event(Event),
-    /// It stopped before the flip.
+    /// It stopped before the flip, and has undone what was done.
     Failed {
         code: u8,
         text: String,
     },
+    /// It has done nothing, and why.
+    NotBegun(String),
+}
+
+/// Why the second process has no result.
+pub(crate) enum Lost {
+    /// It stopped before the flip, and has undone what was done.
+    Stopped {
+        /// Its exit code.
+        code: u8,
+        /// Why.
+        text: String,
+    },
+    /// It has done nothing.
+    NotBegun(io::Error),
+    /// It died.
+    Died(io::Error),
 }
 
 /// The process that goes on, for the forwarding of signals; 0 before it is started.
@@ -96,14 +115,14 @@ fn forward() {
 ///
 /// # Errors
 ///
-/// [`Failure::Successor`] if it died; [`Failure::Remote`] if it stopped before the flip.
+/// [`Lost`].
 pub(crate) fn hand_over(
-    claim: Claim,
+    claim: &Claim,
     ticket: &Ticket,
     interrupt: &Interrupt,
     tell: &dyn Fn(Event),
-) -> Result<Ended, Failure> {
-    let mut child = start(claim, ticket).map_err(Failure::Successor)?;
+) -> Result<Ended, Lost> {
+    let mut child = start(claim, ticket).map_err(Lost::NotBegun)?;
     SUCCESSOR.store(i32::try_from(child.id()).unwrap_or(0), Ordering::SeqCst);
     if interrupt.is_set() {
         // It came too early to be forwarded.
@@ -116,7 +135,8 @@ pub(crate) fn hand_over(
         match serde_json::from_str(&line) {
             Ok(Line::Event(Event::Finished(end))) => ended = Some(end),
             Ok(Line::Event(event)) => tell(event),
-            Ok(Line::Failed { code, text }) => failed = Some(Failure::Remote { code, text }),
+            Ok(Line::Failed { code, text }) => failed = Some(Lost::Stopped { code, text }),
+            Ok(Line::NotBegun(why)) => failed = Some(Lost::NotBegun(io::Error::other(why))),
             Err(_) => {}
         }
     }
@@ -125,17 +145,18 @@ pub(crate) fn hand_over(
     match (ended, failed, status) {
         (Some(ended), ..) => Ok(ended),
         (_, Some(failed), _) => Err(failed),
-        (_, _, Err(e)) => Err(Failure::Successor(e)),
-        (_, _, Ok(status)) => Err(Failure::Successor(io::Error::other(status.to_string()))),
+        (_, _, Err(e)) => Err(Lost::Died(e)),
+        (_, _, Ok(status)) => Err(Lost::Died(io::Error::other(status.to_string()))),
     }
 }
 
 /// Starts slotctl again with the same arguments. The file may have been replaced meanwhile: the link of /proc leads to
 /// the one that runs.
-fn start(claim: Claim, ticket: &Ticket) -> io::Result<Child> {
+fn start(claim: &Claim, ticket: &Ticket) -> io::Result<Child> {
     let own = Path::new("/proc/self/exe");
     let program = if own.exists() { own.to_owned() } else { env::current_exe()? };
     Command::new(program)
+        .arg0("slotctl")
         .arg("--live")
         .arg(ticket.to_string())
         .args(env::args_os().skip(1))
@@ -159,7 +180,7 @@ pub(crate) fn take_over() -> Result<Claim, Failure> {
 /// Carries on, as the second process.
 pub(crate) fn carry_on(
     dirs: &Dirs,
-    mut plan: Plan,
+    plan: Result<Plan, Error>,
     ticket: &Ticket,
     interrupt: &Interrupt,
 ) -> Result<(), Failure> {
@@ -170,12 +191,17 @@ pub(crate) fn carry_on(
             let _ = writeln!(out, "{text}");
         }
     };
-    if !ticket.is_for(&plan) {
-        let text = "somebody else has flipped meanwhile, and nothing is changed".to_owned();
-        let failure = Failure::Remote { code: crate::failure::LOCKED, text };
-        write(&Line::Failed { code: crate::failure::LOCKED, text: failure.to_string() });
-        return Err(failure);
-    }
+    let mut plan = match plan {
+        Ok(plan) if ticket.is_for(&plan) => plan,
+        Ok(_) => {
+            write(&Line::NotBegun("somebody else has flipped meanwhile".into()));
+            return Ok(());
+        }
+        Err(e) => {
+            write(&Line::NotBegun(e.to_string()));
+            return Ok(());
+        }
+    };
     plan.started = ticket.has_started;
     let tell = |event| write(&Line::Event(event));
     let stop = || interrupt.is_set();

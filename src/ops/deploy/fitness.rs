@@ -91,12 +91,17 @@ pub(crate) fn until_healthy(
     match waited.end {
         End::Healthy => Ok(waited.last.to_string()),
         End::Stopped if stop() => Err(Unfit::Interrupted),
-        End::Stopped => Err(Unfit::Why(format!("{} became active meanwhile", slot.name))),
+        End::Stopped => Err(became_active(group, slot)),
         End::Late => {
             let after = health.startup.as_secs();
             Err(Unfit::Why(format!("after {after} s, {}", sick(slot, &waited.last))))
         }
     }
+}
+
+fn became_active(group: &Group, slot: &Slot) -> Unfit {
+    let (app, slot) = (group.app.clone(), slot.name.clone());
+    Unfit::Core(Error::BecameActive { app, slot })
 }
 
 /// Sends requests to a slot until it is warm. Returns what was seen.
@@ -122,7 +127,7 @@ pub(super) fn warm(
     let warmed = plan.run(told, || stop() || is_active());
     match warmed.ended {
         Ended::Stopped if stop() => Err(Unfit::Interrupted),
-        Ended::Stopped => Err(Unfit::Why(format!("{} became active meanwhile", slot.name))),
+        Ended::Stopped => Err(became_active(&group, slot)),
         _ if warmed.has_failed => Err(Unfit::Why(warmed.reason())),
         _ => Ok(warmed.to_string()),
     }

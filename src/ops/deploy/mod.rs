@@ -27,6 +27,7 @@ use backend::{Runner, Trouble};
 use plan::Plan;
 use record::Recorder;
 use serde::{Deserialize, Serialize};
+use std::io;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -85,6 +86,9 @@ pub enum Stopped {
         /// The reason.
         why: String,
     },
+    /// The process that flips has not begun.
+    #[error("the flip was not made: {0}")]
+    NotFlipped(io::Error),
     /// A file or a lock stops it.
     #[error(transparent)]
     Core(#[from] Error),

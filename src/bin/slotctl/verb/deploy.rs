@@ -2,7 +2,7 @@
 
 use crate::actor::actor;
 use crate::failure::Failure;
-use crate::live::{self, Ticket};
+use crate::live::{self, Lost, Ticket};
 use crate::names::{self, Asker};
 use crate::output::Answer;
 use crate::render::{self, Format};
@@ -14,7 +14,7 @@ use mod_slot::group::warm::WarmUp;
 use mod_slot::group::watch::{AutoRollback, DrainLimits};
 use mod_slot::ops::deploy::plan::{Phase, Plan, Wish};
 use mod_slot::ops::deploy::record::{self, Claim};
-use mod_slot::ops::deploy::{Deploy, Ended, Event};
+use mod_slot::ops::deploy::{Deploy, Ended, Event, Stopped};
 use mod_slot::ops::error::Error;
 use mod_slot::ops::view;
 use mod_slot::state::Dirs;
@@ -231,7 +231,7 @@ pub(super) fn deploy(
     let interrupt = live::interrupt();
     if let Some(ticket) = ticket {
         let _claim = live::take_over()?;
-        return live::carry_on(dirs, plan(dirs)?, ticket, &interrupt).map(|()| Answer::default());
+        return live::carry_on(dirs, plan(dirs), ticket, &interrupt).map(|()| Answer::default());
     }
     let Some(claim) = Claim::take(dirs, app)? else {
         return Err(deploying(dirs, app));
@@ -262,7 +262,16 @@ pub(super) fn deploy(
         Phase::Live => Ok(()),
     };
     let ticket = Ticket::of(&plan, deploy.has_started());
-    let outcome = outcome.and_then(|()| live::hand_over(claim, &ticket, &interrupt, &tell));
+    let outcome = outcome.and_then(|()| {
+        live::hand_over(&claim, &ticket, &interrupt, &tell).map_err(|lost| match lost {
+            Lost::Stopped { code, text } => Failure::Remote { code, text },
+            Lost::Died(why) => Failure::Successor(why),
+            Lost::NotBegun(why) if plan.phase == Phase::Ready => {
+                deploy.undo(Stopped::NotFlipped(why)).into()
+            }
+            Lost::NotBegun(why) => Failure::Successor(why),
+        })
+    });
     progress.end();
     let (steps, mut warnings) =
         (steps.into_inner().expect("nobody panics"), warnings.into_inner().expect("nobody panics"));
