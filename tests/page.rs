@@ -203,7 +203,8 @@ fn the_shipped_examples_use_only_directives_that_exist() {
         assert!(!line.contains(" # "), "{line}");
         if let Some(slot) = line.strip_prefix("Slot ") {
             let more = slot.split(' ').skip(2);
-            assert!(more.into_iter().all(|word| word.starts_with("docroot=")), "{line}");
+            let known = |word: &str| word.starts_with("docroot=") || word.starts_with("unit=");
+            assert!(more.into_iter().all(known), "{line}");
         }
     }
 }

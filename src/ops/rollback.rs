@@ -5,6 +5,7 @@ use super::deploy::backend::{self, Means, Runner, Trouble};
 use super::deploy::fitness;
 use super::error::Error;
 use super::flip::{Conditions, Flipped, Purpose, flip_for};
+use super::proof::refuse_unproven;
 use super::unit::Change;
 use super::view::{self, View};
 use crate::group::hook::Event;
@@ -56,7 +57,7 @@ pub fn find(dirs: &Dirs, app: &str) -> Result<Undo, Error> {
 pub struct RolledBack {
     /// The flip back.
     pub flipped: Flipped,
-    /// Whether the slot's unit was stopped, and was started.
+    /// Whether the slot's backend was stopped, and was started.
     pub started: bool,
     /// What an operator should know, although the rollback is done.
     pub warnings: Vec<String>,
@@ -76,12 +77,12 @@ pub struct Request<'a> {
     pub stop: &'a (dyn Fn() -> bool + Sync),
 }
 
-/// Undoes a flip: starts the unit of the slot that was active before if it is stopped, checks the slot, flips back, and
+/// Undoes a flip: starts the backend of the slot that was active before if it is stopped, checks the slot, flips back, and
 /// runs the hooks. A hook that fails is only a warning.
 ///
 /// # Errors
 ///
-/// [`Stopped`]; then nothing is changed, except that a started unit keeps running.
+/// [`Stopped`]; then nothing is changed, except that a started backend keeps running.
 pub fn roll_back(dirs: &Dirs, app: &str, request: &Request<'_>) -> Result<RolledBack, Stopped> {
     let Request { undo, by, forced, tell, stop } = *request;
     let Some(group) = view::read_group(dirs, app)? else {
@@ -89,9 +90,12 @@ pub fn roll_back(dirs: &Dirs, app: &str, request: &Request<'_>) -> Result<Rolled
         let flipped = flip_back(dirs, app, undo, (by, forced))?;
         return Ok(RolledBack { flipped, started: false, warnings: Vec::new() });
     };
+    if !forced {
+        refuse_unproven(dirs, app)?;
+    }
     let runner =
         Runner { dirs, group: &group, from: &undo.from, to: &undo.to, id: "", by, tell, stop };
-    let started = start_unit(&runner, &undo.to).map_err(|t| Stopped::of("start", t))?;
+    let started = start(&runner, &undo.to).map_err(|t| Stopped::of("start", t))?;
     if !forced {
         let health = group.health.clone().unwrap_or_default();
         let checked = match started {
@@ -108,11 +112,11 @@ pub fn roll_back(dirs: &Dirs, app: &str, request: &Request<'_>) -> Result<Rolled
     Ok(RolledBack { flipped, started, warnings })
 }
 
-/// Starts the unit of `slot` if it is stopped. Returns whether it was.
-fn start_unit(runner: &Runner<'_>, slot: &str) -> Result<bool, Trouble> {
+/// Starts the backend of `slot`, by its unit or its hooks, if it is stopped. Returns whether it was.
+fn start(runner: &Runner<'_>, slot: &str) -> Result<bool, Trouble> {
     let Some(configured) = runner.group.slot(slot) else { return Ok(false) };
     let means = Means::of(runner.group, configured, Event::Start, None);
-    if !matches!(means, Means::Unit(_)) || backend::is_running(runner.group, configured, &means)? {
+    if means == Means::None || backend::is_running(runner.group, configured, &means)? {
         return Ok(false);
     }
     runner.change(&means, slot, Change::Start)?;

@@ -92,7 +92,7 @@ fn only_answers_that_mod_proxy_makes_itself_count_as_failed() {
         stage.assert_adds(0, "/app/late", 504, [1, 1, 0]);
         // Another backend's failures are not the slot's, although its docroot is the request's.
         stage.assert_adds(0, "/fixed/x", 503, [1, 0, 0]);
-        stage.site.flip("b");
+        stage.site.flip_unchecked("b");
         stage.assert_adds(1, "/app/x", 503, [1, 1, 0]);
         let slots = stage.slots("app");
         assert_eq!(

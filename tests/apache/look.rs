@@ -42,7 +42,7 @@ fn requests_since_the_last_flip_are_counted_across_a_graceful_restart() {
     );
     let answered = |times| (0..times).for_each(|_| assert_eq!(site.get("/name.txt").status(), 200));
     let seen = || site.run(&["status", "app", "--json"]);
-    let slot = |since: u64| format!(r#""since_flip":{{"requests":{since},"5xx":0}}"#);
+    let slot = |since: u64| format!(r#""since_flip":{{"requests":{since},"5xx":0"#);
     answered(3);
     until(|| seen().contains(r#""requests":3"#)).unwrap();
     site.flip("green");

@@ -25,6 +25,17 @@ pub(crate) enum Unfit {
     Core(Error),
 }
 
+impl Unfit {
+    /// Says why, in a sentence.
+    pub(super) fn reason(self) -> String {
+        match self {
+            Self::Why(why) => why,
+            Self::Interrupted => "it was interrupted".into(),
+            Self::Core(error) => error.to_string(),
+        }
+    }
+}
+
 impl From<Error> for Unfit {
     fn from(error: Error) -> Self {
         Self::Core(error)

@@ -2,11 +2,11 @@
 //! stopped, or the flip is undone.
 
 use super::backend::{self, Means};
-use super::fitness;
+use super::fitness::{self, Unfit};
 use super::plan::{Phase, Plan};
 use super::ready::counted;
 use super::watch::{self, Seen, Verdict};
-use super::{Deploy, Ended, Event, Stopped, Went, left_in};
+use super::{Deploy, Ended, Event, Stopped, Went, left_in, still_in};
 use crate::group::hook::Event as Moment;
 use crate::group::watch::AutoRollback;
 use crate::ops::error::Error;
@@ -235,7 +235,7 @@ impl Deploy<'_> {
                     return Err(e.into());
                 }
             };
-            left = Some(format!("{} still in {from}; {then}", waited.left()));
+            left = Some(format!("{}; {then}", still_in(from, waited)));
             Err(Stopped::NotDrained { step: "drain", why: left_in(from, waited) })
         });
         left
@@ -302,10 +302,26 @@ impl Deploy<'_> {
             }
             if is_over && !others_run() {
                 let text = limits.map(|limits| watch::summary(limits, seen, began.elapsed()));
-                return Watched::Over(text.unwrap_or_default());
+                // Few requests prove little, and the old slot is about to be stopped.
+                return match self.is_still_healthy() {
+                    Ok(()) => Watched::Over(text.unwrap_or_default()),
+                    Err(_) if (self.stop)() => Watched::Interrupted,
+                    Err(why) => Watched::Bad(why),
+                };
             }
             thread::sleep(LOOKED);
         }
+    }
+
+    /// Checks the new slot, and again if it fails.
+    fn is_still_healthy(&self) -> Result<(), String> {
+        let Plan { group, to, health, wish, .. } = self.plan;
+        let once = || fitness::once(self.dirs, group, to, health);
+        if wish.force || once().is_ok() {
+            return Ok(());
+        }
+        thread::sleep(health.interval);
+        once().map_err(Unfit::reason)
     }
 
     fn seen(&self, snapshot: &Snapshot) -> Option<Seen> {
@@ -390,14 +406,22 @@ impl Deploy<'_> {
     fn roll_back(&self, cause: &str, generation: u32) -> End {
         let Plan { from, to, wish, by, group, .. } = self.plan;
         let app = &group.app;
-        if wish.no_rollback {
-            return (Outcome::Failing, Some(format!("{cause}. Not rolled back (--no-rollback)")));
+        let unwanted = match &self.plan.watch {
+            _ if wish.no_rollback => Some("--no-rollback"),
+            None => Some("without SlotAutoRollback"),
+            Some(_) => None,
+        };
+        if let Some(why) = unwanted {
+            let detail = format!(
+                "{cause}. Not rolled back ({why}), and {from} keeps running. To go back: slotctl rollback {app}"
+            );
+            return (Outcome::Failing, Some(detail));
         }
         let mut result = (Outcome::Failing, None);
         self.live_step("rollback", || {
             let failing = |why: String| Stopped::Unfit { step: "rollback", why, output: None };
             if let Err(unfit) = fitness::once(self.dirs, group, from, &self.plan.health) {
-                let why = unfit.stops("check").to_string();
+                let why = unfit.reason();
                 result.1 = Some(format!("{cause}. Not rolled back: {why}"));
                 return Err(failing(why));
             }

@@ -122,9 +122,15 @@ enum Went {
 /// How often a drain looks whether it was interrupted.
 const LOOKED: Duration = Duration::from_millis(200);
 
+/// Says what is still in a slot, as in `1 request is still in blue`.
+fn still_in(slot: &str, waited: Waited) -> String {
+    let is = if waited.in_flight == 1 { "is" } else { "are" };
+    format!("{} {is} still in {slot}", waited.left())
+}
+
 /// Says that a drain has not ended.
 fn left_in(slot: &str, waited: Waited) -> String {
-    format!("{} still in {slot} after {:.1?}", waited.left(), waited.took)
+    format!("{} after {:.1?}", still_in(slot, waited), waited.took)
 }
 
 /// A deploy that runs.

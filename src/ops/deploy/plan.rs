@@ -9,6 +9,7 @@ use crate::group::watch::{AutoRollback, DrainLimits};
 use crate::group::{Group, Slot};
 use crate::ops::error::Error;
 use crate::ops::lock;
+use crate::ops::proof::refuse_unproven;
 use crate::ops::view::View;
 use crate::state::Dirs;
 use crate::state::actor::Actor;
@@ -96,12 +97,15 @@ impl Plan {
     /// # Errors
     ///
     /// [`Error::NotStarted`] if nothing is known of the slots; [`Error::Interrupted`] if a deploy to another slot was
-    /// interrupted; [`Error::Unfinished`] if one was that may be for another release; [`Error::Locked`]; [`Error::AlreadyActive`]; those of [`View::read`] and [`View::target`].
+    /// interrupted; [`Error::Unfinished`] if one was that may be for another release; [`Error::Locked`]; [`Error::AlreadyActive`]; [`Error::Unproven`]; those of [`View::read`] and [`View::target`].
     pub fn of(dirs: &Dirs, app: &str, wish: Wish, by: Actor) -> Result<Self, Error> {
         let view = View::read(dirs, app)?;
         let Some(group) = view.group.clone() else {
             return Err(Error::NotStarted { app: app.into(), dir: dirs.runtime.clone() });
         };
+        if !(wish.only_flip && wish.force) {
+            refuse_unproven(dirs, app)?;
+        }
         if let Some(why) = group.frozen.clone() {
             return Err(Error::Frozen { app: app.into(), why });
         }

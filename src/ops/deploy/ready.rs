@@ -7,6 +7,7 @@ use super::{Deploy, Event, Stopped, Went, left_in};
 use crate::group::hook::Event as Moment;
 use crate::group::warm::WarmUp;
 use crate::ops::unit::Change;
+use crate::ops::view;
 use crate::state::history::{Step, StepState};
 use crate::state::story::{Outcome, STARTED, STARTING};
 
@@ -86,6 +87,10 @@ impl Deploy<'_> {
             runner.change(&means, to, Change::Restart)
         })
         .map_err(trouble)?;
+        let shown = match &means {
+            Means::Unit(unit) => format!("systemctl restart {unit}"),
+            _ => shown,
+        };
         Ok(Went::Done(format!("restarted{left}: {shown}")))
     }
 
@@ -130,10 +135,15 @@ impl Deploy<'_> {
             .map_err(|unfit| unfit.stops("warm"))
     }
 
-    /// Stops what this deploy has started, and records the end.
+    /// Stops what this deploy has started, unless it may be active by now, and records the end.
     pub fn undo(&self, stopped: Stopped) -> Stopped {
         let Plan { to, .. } = self.plan;
-        if self.has_started() {
+        let served = view::served(self.dirs, self.app());
+        if self.has_started() && !served.is_ok_and(|served| served.slot != *to) {
+            self.warn(format!(
+                "{to} was started, and keeps running, because somebody else may have made it active meanwhile"
+            ));
+        } else if self.has_started() {
             let means = self.means(Moment::Stop);
             // An interrupt must not stop the way back.
             let never = || false;

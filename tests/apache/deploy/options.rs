@@ -93,10 +93,10 @@ fn a_request_in_the_idle_slot_is_waited_for_before_its_restart() {
     stage.until_held("blue");
     // A deploy that leaves the request and the old backend alone.
     let ran = stage.deployed(&["--drain", "timeout=300ms"]).exits(4);
-    ran.says(&["1 request still in blue", "blue keeps running", "slotctl drain app blue"]);
+    ran.says(&["1 request is still in blue", "blue keeps running", "slotctl drain app blue"]);
     assert_eq!((stage.result(), stage.runs("blue")), (Some(Outcome::NotDrained), true));
     let refused = stage.deploy(&["--drain", "timeout=300ms"]).end().exits(124);
-    refused.says(&["1 request still in blue", "--no-restart"]);
+    refused.says(&["1 request is still in blue", "--no-restart"]);
     assert_eq!((stage.active().as_str(), stage.starts("blue")), ("green", 1));
     let flip = stage.expect_flips(1);
     let deploying = stage.deploy(&[]);

@@ -20,6 +20,7 @@ fn of_two_operators_the_second_is_refused_and_sees_the_first() {
     stage.until_called("before-flip green");
     let since = stage.story().unwrap().since;
     let second = stage.deploy(&["--reason", "the second"]).end().exits(5);
+    stage.deploy(&["--dry-run"]).end().exits(5).says(&["is under way"]);
     second.says(&["step before-flip", &since, &stage.story().unwrap().by.to_string()]);
     let status: Value = serde_json::from_str(&stage.site.run(&["status", "--json"])).unwrap();
     let deploy = &status["groups"][0]["deploy"];
@@ -49,6 +50,22 @@ fn a_flip_by_hand_ends_the_watch() {
         assert!(stage.runs("blue") && stage.runs("green"), "both keep running");
         assert!(!stage.site.run(&["status", "app"]).contains("locked"));
     }
+    stage.assert_nothing_lost();
+}
+
+#[test]
+fn a_deploy_that_fails_does_not_stop_a_slot_that_somebody_has_flipped_to() {
+    let stage = Stage::with(&ALL_HOOKS, QUICK);
+    stage.hold("before-flip");
+    stage.cue("fail.before-flip", true);
+    let flip = stage.expect_flips(1);
+    let deploying = stage.deploy(&[]);
+    stage.until_called("before-flip green");
+    stage.site.run(&["flip", "app", "green"]);
+    flip.join().unwrap();
+    stage.release("before-flip");
+    deploying.end().exits(3).says(&["green was started, and keeps running"]);
+    assert_eq!((stage.active().as_str(), stage.runs("green")), ("green", true));
     stage.assert_nothing_lost();
 }
 

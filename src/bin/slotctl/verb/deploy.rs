@@ -156,6 +156,9 @@ pub(crate) fn run(
     let group = view::read_group(dirs, &app)?;
     let wish = Wish { slot, ..wish(args, group.as_ref())? };
     if args.dry_run {
+        if record::is_claimed(dirs, &app) {
+            return Err(deploying(dirs, &app));
+        }
         let plan = Plan::of(dirs, &app, wish, by)?;
         return Ok(planned(&plan, format));
     }
@@ -231,8 +234,7 @@ pub(super) fn deploy(
         return live::carry_on(dirs, plan(dirs)?, ticket, &interrupt).map(|()| Answer::default());
     }
     let Some(claim) = Claim::take(dirs, app)? else {
-        let deploy = record::last(dirs, app)?.filter(|story| story.result.is_none());
-        return Err(Error::Deploying { app: app.into(), deploy: deploy.map(Box::new) }.into());
+        return Err(deploying(dirs, app));
     };
     let plan = match plan(dirs) {
         Err(Error::AlreadyActive { slot, .. }) => return already(dirs, app, &slot, format),
@@ -293,6 +295,13 @@ pub(super) fn deploy(
             .then(|| Failure::Deploy { app: app.into(), ended: Box::new(ended) })
     });
     Ok(Answer { text, warnings, failures: Vec::from_iter(failure) })
+}
+
+/// Says that another deploy runs, as far as the history has it.
+fn deploying(dirs: &Dirs, app: &str) -> Failure {
+    let last = record::last(dirs, app).ok().flatten();
+    let deploy = last.filter(|story| story.result.is_none()).map(Box::new);
+    Error::Deploying { app: app.into(), deploy }.into()
 }
 
 /// What there is after a deploy that stopped before the flip, or whose second process died.
@@ -381,8 +390,7 @@ fn planned(plan: &Plan, format: Format) -> Answer {
 /// Ends the record of an interrupted deploy.
 fn abandon(dirs: &Dirs, app: &str, format: Format) -> Result<Answer, Failure> {
     let Some(_claim) = Claim::take(dirs, app)? else {
-        let deploy = record::last(dirs, app)?.filter(|story| story.result.is_none());
-        return Err(Error::Deploying { app: app.into(), deploy: deploy.map(Box::new) }.into());
+        return Err(deploying(dirs, app));
     };
     let served = view::served(dirs, app)?;
     let generation = served.generation.unwrap_or(0);

@@ -16,8 +16,8 @@ use std::ffi::OsString;
 
 pub(crate) const HELP: &str = "\
 rollback makes the slot active that was active before the last flip. It undoes one flip only: if \
-the last change was a rollback already, it says so, changes nothing and exits with 0. If the slot \
-has a unit that is stopped, rollback starts it. The slot is checked first; if it is not healthy, \
+the last change was a rollback already, it says so, changes nothing and exits with 0. If the slot's \
+backend is stopped, rollback starts it by its unit or by SlotHook start. The slot is checked first; if it is not healthy, \
 nothing is changed, and rollback exits with 3. If somebody flips meanwhile, rollback changes nothing \
 and exits with 5.
 
@@ -26,7 +26,7 @@ Examples:
   slotctl rollback app --dry-run
 
 JSON: {\"app\", \"from\", \"to\", \"changed\", \"generation\", \"started\", \"warnings\": []}; started tells \
-whether a unit was started";
+whether the backend was started";
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -105,7 +105,7 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
     let text = match format {
         Format::Json => report(done.flipped.changed(), generation, done.started, &warnings),
         Format::Text => {
-            let unit = if done.started { ", its unit was started" } else { "" };
+            let unit = if done.started { ", its backend was started" } else { "" };
             format!("{app}: {from} -> {to}, rolled back (generation {generation}{unit})\n")
         }
     };
