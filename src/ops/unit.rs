@@ -106,8 +106,10 @@ pub fn change(unit: &str, change: Change, stop: &dyn Fn() -> bool) -> Result<(),
 
 /// Returns the last lines of a unit's journal; empty if this user may not read it.
 pub fn journal(unit: &str) -> String {
-    let words = ["journalctl", "--unit", unit, "--lines", LINES, "--no-pager", "--output", "cat"];
-    let command = words.map(str::to_owned).to_vec();
+    // Quiet, because a line about an empty journal is no output of the unit.
+    let options = ["--lines", LINES, "--no-pager", "--quiet", "--output", "cat"];
+    let words = ["journalctl", "--unit", unit].into_iter().chain(options);
+    let command = words.map(str::to_owned).collect();
     let program = Program { command, environment: Vec::new(), timeout: Duration::from_secs(10) };
     program.run(&|_| {}, &|| false).unwrap_or_default()
 }

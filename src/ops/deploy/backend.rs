@@ -205,8 +205,9 @@ impl Runner<'_> {
                 unit::change(unit, change, &self.stop).map_err(|fault| {
                     let journal =
                         if change == Change::Stop { String::new() } else { unit::journal(unit) };
-                    journal.lines().for_each(self.tell);
-                    Trouble::Unit { unit: unit.clone(), change, fault, journal }
+                    let trouble = Trouble::Unit { unit: unit.clone(), change, fault, journal };
+                    trouble.output().unwrap_or_default().lines().for_each(self.tell);
+                    trouble
                 })
             }
         }

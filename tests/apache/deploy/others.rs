@@ -163,7 +163,8 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+        let unmounted = Command::new("umount").arg("-l").arg(&self.0).status();
+        assert!(unmounted.is_ok_and(|status| status.success()) || std::thread::panicking());
     }
 }
 
@@ -171,7 +172,9 @@ impl Drop for Disk {
 fn a_full_disk_stops_a_deploy_before_the_flip_and_not_after_it() {
     let site = Site::new();
     let Some(disk) = Disk::at(&site.path().join("state")) else { return };
-    let stage = Stage::of(site, &ALL_HOOKS, QUICK);
+    let mut stage = Stage::of(site, &ALL_HOOKS, QUICK);
+    // It is unmounted before the stage removes its files.
+    let disk = disk;
     stage.hold("before-flip");
     let deploying = stage.deploy(&[]);
     stage.until_called("before-flip green");
@@ -193,6 +196,7 @@ fn a_full_disk_stops_a_deploy_before_the_flip_and_not_after_it() {
     deploying.end().exits(0).says(&["No space left on device", "is not in the history"]);
     flip.join().unwrap();
     assert_eq!((stage.active().as_str(), stage.runs("blue")), ("green", false));
-    disk.clear();
+    stage.close();
+    drop(disk);
     stage.assert_nothing_lost();
 }

@@ -95,7 +95,7 @@ impl Stage {
             load = load.and_run(move |ledger| ask(server, user, ledger));
         }
         let stage = Self { site, ledger, fakes: None, load: Some(load) };
-        until(|| stage.ledger.totals().requests > 100).expect("users are served");
+        until(|| stage.ledger.totals().requests > 20).expect("users are served");
         stage
     }
 
@@ -316,6 +316,8 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         self.ledger.end();
+        // Before their directory is removed.
+        self.fakes = None;
     }
 }
 

@@ -146,6 +146,20 @@ fn without_enough_traffic_the_new_slot_is_kept_and_the_deploy_says_so() {
 }
 
 #[test]
+fn without_traffic_a_slot_that_turns_unhealthy_is_rolled_back() {
+    let mut stage = Stage::quick();
+    stage.close();
+    let flips = stage.expect_flips(2);
+    let deploying = stage.deploy(&[]);
+    stage.until_step("watch");
+    stage.mood("green", Mood::Unhealthy);
+    let ran = deploying.end();
+    assert_rolled_back(&stage, ran, flips, "500");
+    assert!(stage.runs("blue"));
+    stage.assert_nothing_lost();
+}
+
+#[test]
 fn errors_that_the_old_slot_has_too_are_no_reason_for_a_rollback() {
     let stage = Stage::quick();
     stage.mood("blue", Mood::OneInTen);

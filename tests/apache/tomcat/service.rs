@@ -26,7 +26,11 @@ const SERVICE: &str = r#"#!/bin/sh
 cd ROOT || exit 1
 slot=${2:-$SLOT}
 pid=$(cat "pid.$slot" 2>/dev/null)
-runs() { [ -n "$pid" ] && [ -d "/proc/$pid" ] && ! grep -q '^State:.Z' "/proc/$pid/status"; }
+runs() {
+    [ -n "$pid" ] || return 1
+    state=$(sed -n 's/^State:.\(.\).*/\1/p' "/proc/$pid/status" 2>/dev/null)
+    [ -n "$state" ] && [ "$state" != Z ]
+}
 case "$1" in
 start)
     if runs; then echo "$slot runs already"; exit 1; fi
