@@ -87,7 +87,7 @@ fn shown(status: &ExitStatus) -> String {
 }
 
 impl Program {
-    /// Runs the program to its end, in a process group of its own. Calls `tell` with each line that it writes, and asks
+    /// Runs the program to its end, in a process group of its own. It is ended as well if this process is killed. Calls `tell` with each line that it writes, and asks
     /// `stop` again and again whether to kill it. Returns the last lines that it wrote.
     ///
     /// Its output goes to a file without a name: a backend that it starts may keep that open and write on.
@@ -141,7 +141,7 @@ impl Program {
             .stdout(output)
             .stderr(errors)
             .process_group(0);
-        process::unblock_signals(&mut command);
+        process::tie(&mut command);
         command.spawn()
     }
 }

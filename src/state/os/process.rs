@@ -1,17 +1,26 @@
 //! Whether a process lives, and how one begins.
 
 use nix::errno::Errno;
-use nix::sys::signal::{SigSet, kill};
+use nix::sys::prctl;
+use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// Has a command begin without blocked signals: otherwise it inherits those that this thread blocks, and SIGTERM cannot
-/// end it.
-pub(crate) fn unblock_signals(command: &mut Command) {
-    // SAFETY: between fork and exec, the closure calls only pthread_sigmask, which is async-signal-safe, and allocates
-    // nothing.
-    unsafe { command.pre_exec(|| Ok(SigSet::empty().thread_set_mask()?)) };
+/// Has a command begin without blocked signals, and end with this process.
+///
+/// Otherwise it inherits the signals that this thread blocks, and SIGTERM cannot end it; and if this process is killed, a
+/// second call would run beside it. It gets SIGTERM when the calling thread ends, which must therefore wait for it. What it
+/// starts itself lives on.
+pub(crate) fn tie(command: &mut Command) {
+    // SAFETY: between fork and exec, the closure only makes the system calls prctl and sigprocmask, which are
+    // async-signal-safe, and allocates nothing.
+    unsafe {
+        command.pre_exec(|| {
+            prctl::set_pdeathsig(Signal::SIGTERM)?;
+            Ok(SigSet::empty().thread_set_mask()?)
+        });
+    }
 }
 
 /// Returns whether a process has this number; `true` if the number is invalid, because then it is

@@ -6,6 +6,7 @@ use crate::site::until;
 use mod_slot::ops::view;
 use mod_slot::state::history::StepState;
 use mod_slot::state::story::{Outcome, stories};
+use std::fs;
 use std::thread;
 use std::time::Duration;
 
@@ -184,5 +185,27 @@ fn killed_after_the_flip_a_deploy_is_not_taken_for_the_next_release() {
     // The next release goes to the slot that is idle now.
     stage.deployed(&["--reason", "v2"]).exits(0);
     assert_eq!(stage.active(), "blue");
+    stage.assert_nothing_lost();
+}
+
+/// Otherwise the next call would run the hook beside it.
+#[test]
+fn killed_with_its_hook_a_deploy_leaves_what_the_hook_has_started() {
+    let stage = Stage::with(&ALL_HOOKS, QUICK);
+    let hooks = || {
+        let program = format!("{}/hook", stage.root().display());
+        let processes = fs::read_dir("/proc").unwrap().flatten();
+        let commands = processes.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+        commands.filter(|command| String::from_utf8_lossy(command).contains(&program)).count()
+    };
+    stage.hold("before-flip");
+    let mut deploying = stage.deploy(&[]);
+    stage.until_called("before-flip green");
+    assert_ne!(hooks(), 0);
+    deploying.kill_all();
+    until(|| hooks() == 0).expect("the hook ends");
+    assert!(stage.runs("green"), "the start hook has started it");
+    stage.release("before-flip");
+    stage.deployed(&[]).exits(0);
     stage.assert_nothing_lost();
 }
