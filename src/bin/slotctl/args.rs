@@ -1,6 +1,6 @@
 //! The arguments of slotctl that are the same for all verbs.
 
-use crate::failure::EXIT_CODES;
+use crate::exit::EXIT_CODES;
 use crate::live::Ticket;
 use crate::render::Format;
 use crate::verb::Verb;

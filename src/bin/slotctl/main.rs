@@ -8,6 +8,7 @@
 mod actor;
 mod args;
 mod checking;
+mod exit;
 mod failure;
 #[cfg(feature = "man")]
 mod generate;
@@ -63,7 +64,7 @@ fn run_when_started(args: &Args) -> Result<Answer, Failure> {
 fn unparsed(mut e: clap::Error) -> ExitCode {
     if let Some(sentence) = words::explain(&mut e) {
         complain(&sentence);
-        return ExitCode::from(failure::USAGE);
+        return ExitCode::from(exit::USAGE);
     }
     let text = e.render().to_string();
     match e.kind() {
@@ -73,5 +74,5 @@ fn unparsed(mut e: clap::Error) -> ExitCode {
         }
         _ => complain(text.strip_prefix("error: ").unwrap_or(&text).trim_end()),
     }
-    ExitCode::from(failure::USAGE)
+    ExitCode::from(exit::USAGE)
 }
