@@ -16,6 +16,7 @@ pub mod lock;
 pub mod os;
 pub mod runtime;
 pub mod startup;
+pub mod step;
 pub mod story;
 pub mod trust;
 pub mod writer;

@@ -1,7 +1,6 @@
 //! The arguments of slotctl that are the same for all verbs.
 
-use crate::failure::EXIT_CODES;
-use crate::live::Ticket;
+use crate::exit::EXIT_CODES;
 use crate::render::Format;
 use crate::verb::Verb;
 use clap::Parser;
@@ -48,10 +47,6 @@ pub(crate) struct Args {
     #[arg(default_value = RUNTIME_DIR, hide_env_values = true, display_order = 102)]
     runtime_dir: PathBuf,
 
-    /// What the second process of a deploy continues
-    #[arg(long, global = true, hide = true, value_name = "TICKET")]
-    live: Option<Ticket>,
-
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }
@@ -60,11 +55,6 @@ impl Args {
     /// Returns the directories of the files.
     pub(crate) fn dirs(&self) -> Dirs {
         Dirs { state: self.state_dir.clone(), runtime: self.runtime_dir.clone() }
-    }
-
-    /// Returns what this process continues, if it is the second one of a deploy.
-    pub(crate) fn ticket(&self) -> Option<&Ticket> {
-        self.live.as_ref()
     }
 
     /// Returns the form of the answer.

@@ -1,4 +1,4 @@
-//! Why a command failed, and the table of exit codes.
+//! Why a command failed, in sentences.
 
 use crate::render;
 use mod_slot::name::meant;
@@ -8,39 +8,7 @@ use mod_slot::ops::error::Error;
 use mod_slot::ops::warm::plan::Unwarmed;
 use mod_slot::state::story::Outcome;
 use std::io;
-use std::process::ExitCode;
 use std::time::Duration;
-
-/// A usage error.
-pub(crate) const USAGE: u8 = 2;
-const ERROR: u8 = 1;
-const UNHEALTHY: u8 = 3;
-const UNDRAINED: u8 = 4;
-pub(crate) const LOCKED: u8 = 5;
-const NO_STATE: u8 = 7;
-const CONFIGURATION: u8 = 8;
-const PERMISSION: u8 = 77;
-const ROLLED_BACK: u8 = 6;
-const FAILING: u8 = 9;
-const TIMEOUT: u8 = 124;
-
-/// The table, as `slotctl --help` shows it. Codes of later verbs are reserved, so that no code
-/// changes its meaning.
-pub(crate) const EXIT_CODES: &str = "\
-Exit codes, of all verbs:
-    0  done, or nothing to do
-    1  error
-    2  usage error
-    3  the target is unhealthy; nothing changed
-    4  flipped, but not drained
-    5  another user's lock, another change under way, --if-... did not match, or the
-       slot to warm is active
-    6  flipped, then rolled back
-    7  no such group, or Apache has not started with it
-    8  bad configuration
-    9  flipped and failing, not rolled back
-   77  no permission
-  124  a wait timed out";
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -249,50 +217,6 @@ pub(crate) enum Failure {
     Output(io::Error),
 }
 
-impl Failure {
-    /// Whether there is no such group, or none at all.
-    pub(crate) fn is_no_state(&self) -> bool {
-        matches!(self, Self::Core(error) if core(error) == NO_STATE)
-    }
-
-    /// Returns its code in [`EXIT_CODES`].
-    pub(crate) fn exit_code(&self) -> ExitCode {
-        ExitCode::from(self.code())
-    }
-
-    /// Returns the number of [`Failure::exit_code`].
-    pub(crate) fn code(&self) -> u8 {
-        match self {
-            Self::Core(error) | Self::Stopped(Stopped::Core(error)) => core(error),
-            Self::Words(_) | Self::NoPaths { .. } => USAGE,
-            Self::WarmActive { .. } | Self::BecameActive { .. } => LOCKED,
-            Self::Stopped(Stopped::Unfit { .. }) => UNHEALTHY,
-            Self::Stopped(Stopped::Interrupted) | Self::Successor(_) => ERROR,
-            Self::Stopped(Stopped::NotDrained { .. }) => TIMEOUT,
-            Self::Stopped(Stopped::NotFlipped(_)) => LOCKED,
-            Self::Remote { code, .. } => *code,
-            Self::Deploy { ended, .. } => match ended.result {
-                Outcome::Done => 0,
-                Outcome::NotDrained => UNDRAINED,
-                Outcome::Undone | Outcome::Kept => ERROR,
-                Outcome::Overtaken => LOCKED,
-                Outcome::RolledBack => ROLLED_BACK,
-                Outcome::Failing => FAILING,
-            },
-            Self::Ambiguous { .. } | Self::Unknown { .. } | Self::Idle { .. } => USAGE,
-            Self::Unproven { why } => core(why),
-            Self::Entered { .. } => LOCKED,
-            Self::Unhealthy { .. }
-            | Self::Sick { .. }
-            | Self::Late { .. }
-            | Self::NotWarm { .. } => UNHEALTHY,
-            Self::Undrained { .. } | Self::NotActive { .. } => TIMEOUT,
-            Self::Left { .. } => UNDRAINED,
-            Self::Broken { .. } | Self::Output(_) | Self::Unwarmed(_) => ERROR,
-        }
-    }
-}
-
 /// Says how a deploy ended that has flipped.
 fn deployed(app: &str, ended: &Ended) -> String {
     let Ended { result, detail, active, .. } = ended;
@@ -325,41 +249,5 @@ fn no_single_idle(app: &str, idle: &[String]) -> String {
              slotctl idle {app} --all",
             idle.join(", ")
         ),
-    }
-}
-
-fn core(error: &Error) -> u8 {
-    match error {
-        Error::NoGroup { .. } | Error::NoGroups { .. } | Error::NotStarted { .. } => NO_STATE,
-        Error::NoSlot { .. }
-        | Error::Which { .. }
-        | Error::AlreadyActive { .. }
-        | Error::StillActive { .. } => USAGE,
-        Error::Permission { .. }
-        | Error::Closed { .. }
-        | Error::NotYours { .. }
-        | Error::NotOwner { .. }
-        | Error::Unproven { .. } => PERMISSION,
-        Error::Busy { .. }
-        | Error::Locked { .. }
-        | Error::Interrupted { .. }
-        | Error::Unfinished { .. }
-        | Error::BecameActive { .. }
-        | Error::Deploying { .. }
-        | Error::Mismatch { .. }
-        | Error::Unchecked { .. } => LOCKED,
-        Error::Group { .. } => CONFIGURATION,
-        Error::Damaged { .. }
-        | Error::Unusable { .. }
-        | Error::Foreign { .. }
-        | Error::Replaced { .. }
-        | Error::Untrusted { .. }
-        | Error::Frozen { .. }
-        | Error::Unlisted { .. }
-        | Error::Overtaken { .. }
-        | Error::NothingToUndo { .. }
-        | Error::Uncounted { .. }
-        | Error::NotDurable { .. }
-        | Error::System { .. } => ERROR,
     }
 }

@@ -1,7 +1,8 @@
 //! Writes man pages and shell completions: `slotctl generate DIR`, only in a build with the feature `man`.
 
 use crate::args::{Args, EXAMPLES};
-use crate::failure::{EXIT_CODES, Failure};
+use crate::exit::EXIT_CODES;
+use crate::failure::Failure;
 use crate::output::Answer;
 use clap::{Arg, Command, CommandFactory};
 use clap_complete::Shell;

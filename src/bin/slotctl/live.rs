@@ -14,6 +14,7 @@ use mod_slot::state::Dirs;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, setsid};
 use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::AsFd;
@@ -44,6 +45,22 @@ impl Ticket {
     }
 }
 
+/// The option of the second process. It stands first, and no help shows it.
+const LIVE: &str = "--live";
+
+/// Splits the command line into the ticket of a second process, if it is one, and the words of its user.
+pub(crate) fn words() -> (Option<Ticket>, Vec<OsString>) {
+    let mut words: Vec<_> = env::args_os().collect();
+    let ticket = match &words[..] {
+        [_, option, ticket, ..] if option == LIVE => ticket.to_str().and_then(|t| t.parse().ok()),
+        _ => None,
+    };
+    if ticket.is_some() {
+        words.drain(1..3);
+    }
+    (ticket, words)
+}
+
 impl fmt::Display for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.generation, self.has_started, self.id)
@@ -51,21 +68,15 @@ impl fmt::Display for Ticket {
 }
 
 impl std::str::FromStr for Ticket {
-    type Err = String;
+    type Err = ();
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, ()> {
         let parts: Vec<_> = text.splitn(3, ':').collect();
-        let [generation, has_started, id] = parts[..] else { return Err(INTERNAL.into()) };
-        match (generation.parse(), has_started.parse()) {
-            (Ok(generation), Ok(has_started)) => {
-                Ok(Self { id: id.into(), generation, has_started })
-            }
-            _ => Err(INTERNAL.into()),
-        }
+        let [generation, has_started, id] = parts[..] else { return Err(()) };
+        let generation = generation.parse().map_err(drop)?;
+        Ok(Self { id: id.into(), generation, has_started: has_started.parse().map_err(drop)? })
     }
 }
-
-const INTERNAL: &str = "slotctl uses it for itself";
 
 /// A line from the second process.
 #[derive(Debug, Serialize, Deserialize)]
@@ -157,7 +168,7 @@ fn start(claim: &Claim, ticket: &Ticket) -> io::Result<Child> {
     let program = if own.exists() { own.to_owned() } else { env::current_exe()? };
     Command::new(program)
         .arg0("slotctl")
-        .arg("--live")
+        .arg(LIVE)
         .arg(ticket.to_string())
         .args(env::args_os().skip(1))
         .stdin(claim.opening()?)

@@ -8,6 +8,7 @@
 mod actor;
 mod args;
 mod checking;
+mod exit;
 mod failure;
 #[cfg(feature = "man")]
 mod generate;
@@ -26,6 +27,7 @@ use args::Args;
 use clap::Parser;
 use clap::error::ErrorKind;
 use failure::Failure;
+use live::Ticket;
 use mod_slot::ops::view;
 use mod_slot::state::os;
 use output::{Answer, complain, finish};
@@ -41,16 +43,17 @@ fn main() -> ExitCode {
     if let Some(outcome) = generate::asked() {
         return finish(outcome);
     }
-    match Args::try_parse() {
-        Ok(args) => finish(run_when_started(&args)),
+    let (ticket, words) = live::words();
+    match Args::try_parse_from(words) {
+        Ok(args) => finish(run_when_started(&args, ticket.as_ref())),
         Err(e) => unparsed(e),
     }
 }
 
 /// Runs the verb. Repeats it while it finds no group and Apache is in its first start, which creates the group.
-fn run_when_started(args: &Args) -> Result<Answer, Failure> {
+fn run_when_started(args: &Args, ticket: Option<&Ticket>) -> Result<Answer, Failure> {
     loop {
-        match verb::run(&args.verb, &args.dirs(), args.ticket(), args.format()) {
+        match verb::run(&args.verb, &args.dirs(), ticket, args.format()) {
             Err(e) if e.is_no_state() && view::is_starting(&args.dirs()) => {
                 thread::sleep(Duration::from_millis(10));
             }
@@ -63,7 +66,7 @@ fn run_when_started(args: &Args) -> Result<Answer, Failure> {
 fn unparsed(mut e: clap::Error) -> ExitCode {
     if let Some(sentence) = words::explain(&mut e) {
         complain(&sentence);
-        return ExitCode::from(failure::USAGE);
+        return ExitCode::from(exit::USAGE);
     }
     let text = e.render().to_string();
     match e.kind() {
@@ -73,5 +76,5 @@ fn unparsed(mut e: clap::Error) -> ExitCode {
         }
         _ => complain(text.strip_prefix("error: ").unwrap_or(&text).trim_end()),
     }
-    ExitCode::from(failure::USAGE)
+    ExitCode::from(exit::USAGE)
 }

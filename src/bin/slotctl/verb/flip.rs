@@ -1,6 +1,9 @@
 //! `flip`: makes a slot the active one.
 
-use super::deploy;
+mod args;
+mod drained;
+mod watched;
+
 use crate::actor::actor;
 use crate::checking::{self, Probe, healthy};
 use crate::failure::Failure;
@@ -8,21 +11,17 @@ use crate::live::Ticket;
 use crate::names::{self, Asker};
 use crate::output::Answer;
 use crate::render::{self, Format};
-use crate::waiting;
-use clap::builder::NonEmptyStringValueParser;
-use mod_slot::duration;
-use mod_slot::ops::deploy::plan::{Plan, Wish};
-use mod_slot::ops::drain::{self, Active, Limits};
+pub(crate) use args::Args;
+use drained::{Drained, drain_left};
+use mod_slot::ops::drain;
 use mod_slot::ops::error::Error;
 use mod_slot::ops::flip::{self, Conditions, Flipped, Targets};
-use mod_slot::ops::view::{self, View};
 use mod_slot::state::Dirs;
 use mod_slot::state::actor::Actor;
 use serde::Serialize;
 use std::cell::LazyCell;
-use std::ffi::OsString;
 use std::ops::Deref;
-use std::time::{Duration, Instant};
+use watched::watched;
 
 pub(crate) const HELP: &str = "\
 When flip returns, the next request in every process of Apache goes to SLOT, and the change is \
@@ -54,82 +53,6 @@ JSON: {\"app\", \"from\", \"to\", \"changed\", \"generation\", \"started\", \"dr
 \"took_ms\", \"done\"}, \"warnings\": []}; drained is null without --wait; with --dry-run, changed says \
 whether the slot would change, and generation is that of now; with --watch, it is the JSON of deploy";
 
-/// The arguments.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// The group; may be left out if there is only one
-    #[arg(value_parser = NonEmptyStringValueParser::new())]
-    pub(crate) app: Option<String>,
-
-    /// The slot; may be left out if exactly one slot is not active
-    #[arg(value_parser = NonEmptyStringValueParser::new())]
-    pub(crate) slot: Option<String>,
-
-    /// Why, for the history
-    // In any encoding, because an urgent flip must not fail on an umlaut.
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) reason: Option<OsString>,
-
-    /// Flip even to a slot that is not healthy, without a check
-    #[arg(long)]
-    pub(crate) force: bool,
-
-    /// Say what would be done, with the result of the check; change nothing
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-
-    /// Change nothing unless this slot is active
-    #[arg(long, value_name = "SLOT", value_parser = NonEmptyStringValueParser::new())]
-    pub(crate) if_active: Option<String>,
-
-    /// Change nothing unless the group is in this generation
-    #[arg(long, value_name = "N")]
-    pub(crate) if_generation: Option<u32>,
-
-    /// Watch the slot afterwards, and roll back if it fails; WORDS are those of SlotAutoRollback
-    #[arg(long, value_name = "WORDS", num_args = 0..=1, require_equals = true)]
-    #[arg(default_missing_value = "")]
-    pub(crate) watch: Option<String>,
-
-    /// With --watch, never flip back
-    #[arg(long, requires = "watch")]
-    pub(crate) no_rollback: bool,
-
-    /// Wait until no request is in the slot that was active before
-    #[arg(long)]
-    pub(crate) wait: bool,
-
-    /// Do not wait for the drain (default)
-    #[arg(long, conflicts_with_all = ["wait", "drain_timeout", "tunnels"])]
-    pub(crate) no_wait: bool,
-
-    /// How long to wait at most [default: that of SlotDrain, or 60s]; implies --wait
-    #[arg(long, visible_alias = "timeout", value_name = "DURATION", value_parser = duration::parse)]
-    pub(crate) drain_timeout: Option<Duration>,
-
-    /// How long to wait at most if only tunnels are left [default: that of SlotDrain]; implies --wait
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
-    pub(crate) tunnels: Option<Duration>,
-}
-
-impl Args {
-    /// Whether to wait for the drain.
-    fn waits(&self) -> bool {
-        self.wait || self.drain_timeout.is_some() || self.tunnels.is_some()
-    }
-
-    /// Returns how long to wait for the drain.
-    fn limits(&self, dirs: &Dirs, app: &str) -> Limits {
-        let configured = waiting::configured(dirs, app);
-        let configured = configured.as_ref();
-        let timeout = configured.map_or(Duration::from_secs(60), |limits| limits.timeout);
-        Limits {
-            timeout: Some(self.drain_timeout.unwrap_or(timeout)),
-            tunnels: self.tunnels.or(configured.map(|limits| limits.tunnels)),
-        }
-    }
-}
-
 /// The answer of `flip --json`.
 #[derive(Serialize)]
 struct Answered<'a> {
@@ -147,19 +70,6 @@ struct Answered<'a> {
     warnings: &'a [String],
 }
 
-/// The result of `--wait`.
-#[derive(Serialize)]
-struct Drained {
-    slots: Vec<String>,
-    /// `None` if it is unknown, like `tunnels`.
-    in_flight: Option<u64>,
-    tunnels: Option<u64>,
-    took_ms: u64,
-    done: bool,
-    #[serde(skip)]
-    line: String,
-}
-
 /// Flips, and reports it in one line; with `--wait`, reports the drain in a second one.
 ///
 /// # Errors
@@ -172,7 +82,7 @@ pub(crate) fn run(
     format: Format,
 ) -> Result<Answer, Failure> {
     let (app, slot) = names::target(dirs, args.app.as_deref(), args.slot.as_deref(), Asker::Flip)?;
-    if let Some(words) = &args.watch {
+    if let Some(words) = args.watch.as_ref().filter(|_| !args.dry_run) {
         return watched(dirs, &app, slot, args, words, (ticket, format));
     }
     if args.waits() {
@@ -236,91 +146,6 @@ pub(crate) fn run(
         });
     }
     Ok(answer)
-}
-
-/// Flips, and watches the new slot, as the last steps of a deploy.
-fn watched(
-    dirs: &Dirs,
-    app: &str,
-    slot: Option<String>,
-    args: &Args,
-    words: &str,
-    (ticket, format): (Option<&Ticket>, Format),
-) -> Result<Answer, Failure> {
-    let group = view::read_group(dirs, app)?;
-    let watch = Some(deploy::watch(words, group.as_ref()).map_err(Failure::Words)?);
-    let mut limits = group.and_then(|group| group.drain).unwrap_or_default();
-    limits.timeout = args.drain_timeout.unwrap_or(limits.timeout);
-    limits.tunnels = args.tunnels.unwrap_or(limits.tunnels);
-    let wish = Wish {
-        slot,
-        only_flip: true,
-        force: args.force,
-        no_rollback: args.no_rollback,
-        drain: args.waits(),
-        watch,
-        limits: Some(limits),
-        ..Wish::default()
-    };
-    let by = actor(args.reason.as_deref());
-    let conditions = Conditions {
-        active: args.if_active.clone(),
-        generation: args.if_generation,
-        ..Conditions::default()
-    };
-    deploy::deploy(dirs, app, ticket, format, |dirs| {
-        if ticket.is_none() {
-            flip::refuse_mismatch(dirs, app, &conditions, wish.slot.as_deref())?;
-        }
-        Plan::of(dirs, app, wish.clone(), by.clone())
-    })
-}
-
-/// Waits for the drain of the slot that was left; of all other slots if the flip changed nothing, because it
-/// may repeat a flip whose answer was lost.
-fn drain_left(
-    dirs: &Dirs,
-    app: &str,
-    flipped: &Flipped,
-    limits: Limits,
-) -> (Drained, Option<Failure>) {
-    let start = Instant::now();
-    let slots = left(dirs, app, flipped);
-    let waited = slots.and_then(|slots| {
-        let waited = waiting::drain(dirs, app, &slots, Active::Refuse, limits);
-        waited.map(|waited| (slots, waited))
-    });
-    let (drained, why) = match waited {
-        Ok((slots, waited)) => {
-            let why = waiting::undrained(app, &slots, &waited);
-            let line =
-                if slots.is_empty() { String::new() } else { waiting::line(app, &slots, &waited) };
-            let (in_flight, tunnels) = (Some(waited.in_flight), Some(waited.tunnels));
-            let took_ms = waiting::millis(waited.took);
-            (Drained { slots, in_flight, tunnels, took_ms, done: waited.done, line }, why)
-        }
-        Err(e) => {
-            let slots = left(dirs, app, flipped).unwrap_or_default();
-            let (took_ms, line) = (waiting::millis(start.elapsed()), String::new());
-            let drained =
-                Drained { slots, in_flight: None, tunnels: None, took_ms, done: false, line };
-            (drained, Some(e.into()))
-        }
-    };
-    let left = |why| {
-        let (app, slot) = (app.to_owned(), flipped.to.clone());
-        Failure::Left { app, slot, why: Box::new(why) }
-    };
-    (drained, why.map(left))
-}
-
-fn left(dirs: &Dirs, app: &str, flipped: &Flipped) -> Result<Vec<String>, Error> {
-    if flipped.changed() {
-        return Ok(vec![flipped.from.clone()]);
-    }
-    let names = View::read(dirs, app)?.control.names;
-    let others = names.iter().map(|(_, name)| name).filter(|name| *name != flipped.to);
-    Ok(others.map(str::to_owned).collect())
 }
 
 fn line(app: &str, flipped: &Flipped) -> String {
