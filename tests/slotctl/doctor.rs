@@ -1,6 +1,6 @@
 //! `doctor`: it finds and explains each fault, and repairs it where that is safe.
 
-use crate::site::{Busy, Site, TWO, ran};
+use crate::site::{Busy, Site, TWO, closed_port, ran};
 use crate::skip;
 use mod_slot::state::control::WORD;
 use mod_slot::state::{create, group_file};
@@ -424,4 +424,60 @@ fn only_the_owner_of_the_files_may_repair_them() {
     let seen = nobody(&["doctor"]);
     assert_eq!(seen.code, 1, "{seen:?}");
     assert!(seen.out.contains("its mode is 0666") && seen.out.contains("note: "), "{seen:?}");
+}
+
+#[test]
+fn sick_backends_are_found() {
+    let (gone, other) = (closed_port(), closed_port());
+    let site = Site::of(&[("a", &gone), ("b", &other)])
+        .without_docroots_named(&[("a", &gone), ("b", &other)]);
+    let _rows_and_counts = Busy::of(&site, "app");
+    let found = site.run(&["doctor"]);
+    assert_eq!(found.code, 1, "{found:?}");
+    let lines: Vec<_> = found.out.lines().collect();
+    assert!(
+        lines[0].starts_with("error: ")
+            && lines[0].contains("slot \"a\" is active, and not healthy"),
+        "{found:?}"
+    );
+    assert!(
+        lines[1].starts_with("note: ") && lines[1].contains("slot \"b\", which is not active"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn units_that_a_reboot_would_start_wrongly_are_found() {
+    let site = Site::new().without_docroots();
+    let _rows_and_counts = Busy::of(&site, "app");
+    let mut group = group_file::read(&site.dirs.group("app"), 0).unwrap();
+    for slot in &mut group.slots {
+        slot.unit = Some(format!("{}.service", slot.name));
+    }
+    group_file::write(&site.dirs, &group).unwrap();
+    let bin = site.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    let path = bin.join("systemctl");
+    fs::write(
+        &path,
+        "#!/bin/sh\ncase $2 in resin.service) echo disabled; exit 1;; *) echo enabled;; esac\n",
+    )
+    .unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    let search = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let found = ran(site.slotctl(&["doctor"]).env("PATH", &search));
+    assert_eq!(found.code, 0, "{found:?}");
+    let lines: Vec<_> = found.out.lines().collect();
+    assert!(
+        lines[0].starts_with("warning: ") && lines[0].ends_with("systemctl enable resin.service"),
+        "{found:?}"
+    );
+    assert!(
+        lines[1].starts_with("note: ")
+            && lines[1].ends_with("systemctl disable resin_standby.service"),
+        "{found:?}"
+    );
+    // Without systemd nobody knows.
+    let found = ran(site.slotctl(&["doctor"]).env("PATH", "/nowhere"));
+    assert!(found.out.contains("systemctl cannot be started"), "{found:?}");
 }
