@@ -17,7 +17,7 @@ use std::path::Path;
 use support::shipped;
 use tempfile::TempDir;
 
-const NAMES: [&str; 5] = ["lease", "flip", "instructions", "throughput", "scale"];
+const NAMES: [&str; 6] = ["lease", "flip", "deploy", "instructions", "throughput", "scale"];
 
 fn tree() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/benches"))

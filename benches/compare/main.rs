@@ -5,6 +5,7 @@
 //! numbers, and writes page and figures to the target directory.
 #![forbid(unsafe_code)]
 
+mod deploy;
 mod flip;
 mod instructions;
 mod lease;
@@ -30,9 +31,10 @@ use support::{apache, backend, http, load};
 type Measure = fn() -> Result<Chapter, String>;
 
 /// All chapters, in the order of the page.
-const CHAPTERS: [(&str, Measure); 5] = [
+const CHAPTERS: [(&str, Measure); 6] = [
     ("lease", lease::measure),
     ("flip", flip::measure),
+    ("deploy", deploy::measure),
     ("instructions", instructions::measure),
     ("throughput", throughput::measure),
     ("scale", scale::measure),
@@ -69,6 +71,10 @@ fn run() -> Result<(), String> {
         Page::at(if quick() { target().join("bench-quick") } else { manifest().join("benches") });
     for (name, measure) in CHAPTERS {
         if asked.is_empty() || asked.iter().any(|asked| asked == name) {
+            if let Some(why) = missing(name) {
+                eprintln!("bench: {name} is skipped: {why}");
+                continue;
+            }
             eprintln!("bench: {name} ...");
             let mut chapter = measure().map_err(|why| format!("{name}: {why}"))?;
             for target in &chapter.targets {
@@ -83,6 +89,11 @@ fn run() -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Says what a chapter needs that this machine lacks, or `None`. `make` installs what the other chapters need.
+fn missing(chapter: &str) -> Option<String> {
+    (chapter == "deploy").then(deploy::missing).flatten()
 }
 
 fn manifest() -> &'static Path {
