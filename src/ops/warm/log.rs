@@ -29,7 +29,7 @@ pub struct Log {
     pub odd: u64,
 }
 
-/// Reads the end of an access log, at most [`TAIL`] bytes, and returns its most frequent paths, at most `most`.
+/// Reads the end of an access log, at most 256 MiB, and returns its most frequent paths, at most `most`.
 ///
 /// # Errors
 ///
