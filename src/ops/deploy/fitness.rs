@@ -1,5 +1,6 @@
 //! Whether a slot is fit to become active: its check and its warm-up.
 
+use crate::duration;
 use crate::group::health::Health;
 use crate::group::hook::Hook;
 use crate::group::warm::WarmUp;
@@ -93,8 +94,8 @@ pub(crate) fn until_healthy(
         End::Stopped if stop() => Err(Unfit::Interrupted),
         End::Stopped => Err(became_active(group, slot)),
         End::Late => {
-            let after = health.startup.as_secs();
-            Err(Unfit::Why(format!("after {after} s, {}", sick(slot, &waited.last))))
+            let after = duration::shown(waited.took);
+            Err(Unfit::Why(format!("after {after}, {}", sick(slot, &waited.last))))
         }
     }
 }
