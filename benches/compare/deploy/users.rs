@@ -128,6 +128,6 @@ fn request(client: &mut Client, number: usize) -> Result<usize, String> {
     let answer = client.ask("GET", &path, b"").map_err(|e| format!("{path}: {e}"))?;
     let (status, text) = (answer.status(), answer.text());
     let named = |slot: &&str| text.contains(&format!("slot={slot} "));
-    let slot = SLOTS.iter().position(|slot| named(&slot)).filter(|_| status == 200);
+    let slot = SLOTS.iter().position(named).filter(|_| status == 200);
     slot.ok_or_else(|| format!("{path}: {status}: {}", text.chars().take(200).collect::<String>()))
 }
