@@ -1,7 +1,8 @@
 //! A child process of Apache: its user, and which files that user can reach.
 
 use crate::state::os;
-use nix::unistd::{Gid, Uid, getgroups, setfsgid, setfsuid, setgroups};
+use crate::state::os::process::set_groups_of_thread;
+use nix::unistd::{Gid, Uid, getgroups, setfsgid, setfsuid};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -79,7 +80,7 @@ impl Child {
     }
 }
 
-/// Gives this process the rights of another user, until it is dropped.
+/// Gives this thread the rights of another user, until it is dropped.
 struct Disguise {
     groups: Vec<Gid>,
     own: (Uid, Gid),
@@ -88,8 +89,7 @@ struct Disguise {
 impl Disguise {
     fn of(child: &Child) -> Option<Self> {
         let groups = getgroups().ok()?;
-        let theirs: Vec<_> = child.groups.iter().copied().map(Gid::from_raw).collect();
-        setgroups(&theirs).ok()?;
+        set_groups_of_thread(&child.groups).ok()?;
         let own = (Uid::from_raw(os::euid()), nix::unistd::getegid());
         let disguise = Self { groups, own };
         let (uid, gid) = (Uid::from_raw(child.uid), Gid::from_raw(child.gid));
@@ -105,7 +105,8 @@ impl Drop for Disguise {
         setfsuid(self.own.0);
         setfsgid(self.own.1);
         // Cannot fail: this process was allowed to set its groups before.
-        let _ = setgroups(&self.groups);
+        let groups: Vec<_> = self.groups.iter().map(|group| group.as_raw()).collect();
+        let _ = set_groups_of_thread(&groups);
     }
 }
 
