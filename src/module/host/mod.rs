@@ -7,6 +7,8 @@ mod answer_filter;
 mod bridge;
 mod decimal;
 mod directive;
+mod error_page;
+mod expression;
 mod filter;
 mod guard;
 mod hooks;
@@ -35,6 +37,7 @@ mod worker;
 pub(super) use bridge::Answer;
 pub(super) use decimal::Decimal;
 pub(super) use directive::{Directive, Outcome, Place, Reading, Scope};
+pub(super) use expression::Expression;
 pub(super) use hooks::{Hook, Order};
 pub(super) use kept::Kept;
 pub(super) use loaded::{Loaded, ModuleData};
@@ -49,7 +52,7 @@ pub(super) use retained::{release_inherited, retain, retained};
 pub(super) use reverse::ReverseMap;
 pub(super) use server::{
     Pool, Server, Setup, children, has_module, is_first_pass, max_daemons, merged_path, pid_file,
-    restarts, runtime_path, server_path, serves,
+    restarts, runtime_path, server_file, server_path, serves,
 };
 pub(super) use tree::{Line, edit_directives, for_each_directive};
 pub(super) use version::check_version;
