@@ -31,8 +31,8 @@ pub(crate) fn last<'a>(history: &'a [Entry], control: &Control) -> Option<&'a En
 ///
 /// # Errors
 ///
-/// Those of [`View::read`], [`read_history`] and [`change::lock`].
-pub(crate) fn have_been(dirs: &Dirs, app: &str, generation: u32) -> Result<bool, Error> {
+/// Those of [`View::read`] and [`read_history`]; [`Error::Busy`], [`Error::Permission`], [`Error::System`].
+pub fn have_been(dirs: &Dirs, app: &str, generation: u32) -> Result<bool, Error> {
     if !have_been_recorded(dirs, app, generation)? {
         return Ok(false);
     }

@@ -8,7 +8,7 @@ pub mod doctor;
 pub mod drain;
 pub mod error;
 pub mod flip;
-mod flips;
+pub mod flips;
 pub mod health;
 pub mod http;
 pub mod lock;

@@ -100,7 +100,10 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
     if let Some(why) = unrecorded {
         warnings.push(format!("it is done, but it is not in the history: {why}"));
     }
-    let when = if started { "" } else { ", for Apache's next start" };
+    let when = match started {
+        true => "",
+        false => "; no Apache is known to run with this group: it is for its next start",
+    };
     let line = match (changed, args.dry_run) {
         (false, _) => {
             format!("{app}: maintenance is already {word} (generation {generation}{when})\n")
