@@ -87,15 +87,19 @@ fn switch_under_load(mpm: Mpm) {
     let stage = Stage::of(mpm, WITH_PAGE, "");
     // 0: off, 1: being switched on, 2: on, 3: being switched off; and so on.
     let (phase, is_over, wrong) = (AtomicU64::new(0), AtomicBool::new(false), AtomicU64::new(0));
-    let seen = [AtomicU64::new(0), AtomicU64::new(0)];
+    let (seen, restarts) = ([AtomicU64::new(0), AtomicU64::new(0)], AtomicU64::new(0));
     let ask = |number: usize| {
         let mut client = Client::of(stage.site.address);
+        let mut opened = 0;
         while !is_over.load(SeqCst) {
             let (method, path, body) = match number % 3 {
                 0 => ("GET", "/api/x", &b""[..]),
                 1 => ("POST", "/api/x", &[b'x'; 3000][..]),
                 _ => ("GET", "/name.txt", &b""[..]),
             };
+            if !client.is_kept() {
+                opened = restarts.load(SeqCst);
+            }
             let before = phase.load(SeqCst);
             let answer = client.ask(method, path, body);
             let after = phase.load(SeqCst);
@@ -105,7 +109,8 @@ fn switch_under_load(mpm: Mpm) {
                     seen[usize::from(*is_maintained)].fetch_add(1, SeqCst);
                     before != after || before % 2 == 1 || *is_maintained == (before % 4 == 2)
                 }
-                Err(_) => false,
+                // A restart closes kept connections.
+                Err(_) => opened != restarts.load(SeqCst),
             };
             if !is_right {
                 println!("{method} {path} in phase {before} to {after}: {kind:?}");
@@ -127,7 +132,9 @@ fn switch_under_load(mpm: Mpm) {
                 stage.site.flip_unchecked(SLOTS[round % 2]);
             }
             if round % 8 == 7 && mpm != Mpm::Prefork {
+                restarts.fetch_add(1, SeqCst);
                 stage.site.graceful();
+                restarts.fetch_add(1, SeqCst);
             }
         }
         is_over.store(true, SeqCst);

@@ -68,10 +68,11 @@ fn static_on_serves_files_and_refuses_the_backend() {
     assert_page(&stage.site.get("/api/x"), "a route");
     assert_page(&stage.site.get("/x.jsp"), "a route beside files");
     // The index is found by a sub-request.
-    assert_page(&stage.site.get("/"), "an index of the backend");
+    stage.site.write("blue/sub/name.txt", "");
+    assert_page(&stage.site.get("/sub/"), "an index of the backend");
     until(|| stage.requests() == 1).expect("the file counts");
-    stage.site.write("blue/index.html", "home");
-    assert_eq!(stage.site.get("/").text(), "home");
+    stage.site.write("blue/sub/index.html", "home");
+    assert_eq!(stage.site.get("/sub/").text(), "home");
 }
 
 #[test]
