@@ -42,6 +42,8 @@ const CANDIDATE: u32 = 19;
 const FLAGS: u64 = 0xf << 5;
 const MAINTENANCE: u64 = 1 << 5;
 const CHECK: u64 = 0x1f;
+/// All bits but the generation and the check.
+const REST: u64 = 0xffff_ffe0;
 
 impl Word {
     /// The first word of a file: generation 1, `active`, no candidate, no flag.
@@ -74,7 +76,7 @@ impl Word {
     }
 
     fn seal(generation: u32, rest: u64) -> Self {
-        let rest = u64::from(generation) << GENERATION | rest & (1 << GENERATION) - 1 & !CHECK;
+        let rest = u64::from(generation) << GENERATION | rest & REST;
         Self(rest | check_of(rest))
     }
 

@@ -30,6 +30,8 @@ fn maintenance_is_switched_once_and_shown() {
     let out = site.run(&["status"]).out;
     let line = out.lines().find(|line| line.starts_with("  in maintenance since ")).unwrap();
     assert!(line.contains(" by alice") && line.ends_with(": database"), "{out}");
+    let doctor = site.run(&["doctor"]).out;
+    assert!(doctor.contains("the group is in maintenance"), "{doctor}");
     site.run(&["maint", "off"]).says("app: maintenance is off (generation 3)\n");
     assert_eq!(maintenance(&site), Value::Null);
     assert!(!site.run(&["status"]).out.contains("in maintenance"));
