@@ -3,8 +3,8 @@
 use super::group::Group;
 use super::host::{Answer, Kept, Request};
 use super::kept::State;
-use super::maintenance::{self, Purpose};
 use super::pin::enter_and_mark;
+use super::refusal::{self, Purpose};
 use super::site::Service;
 
 /// translate_name, before all other modules, so that they map paths below the docroot of the slot.
@@ -20,7 +20,7 @@ pub(super) fn enter(request: &Request) -> Answer {
 #[inline(never)]
 fn enter_group(request: &Request, group: Kept<Group>) -> Answer {
     let Some(slot) = enter_and_mark(request, group, Purpose::Files) else {
-        return maintenance::without_docroot(request);
+        return refusal::without_docroot(request);
     };
     if let Some(docroot) = &slot.docroot {
         request.set_document_root(docroot);
@@ -35,7 +35,7 @@ pub(super) fn map(request: &Request) -> Answer {
     let Some(state) = State::known(request) else { return Answer::DECLINED };
     match state.docroot.get().as_deref().and_then(|slot| slot.docroot.as_deref()) {
         Some(docroot) => request.map_below(docroot),
-        None => maintenance::end_without_docroot(request),
+        None => refusal::end_without_docroot(request),
     }
 }
 

@@ -13,6 +13,7 @@ mod maintenance;
 mod older;
 mod pin;
 mod publish;
+mod refusal;
 mod reverse;
 mod rewrite;
 mod scheme;
@@ -57,8 +58,8 @@ static HOOKS: [Hook; 21] = [
     Hook::scheme_handler(ReallyFirst, tunnel::begin).with(DRAIN),
     Hook::answer(tunnel::decline).with(DRAIN),
     Hook::request_status(Last, failures::note).with(AUTO_ROLLBACK),
-    Hook::error_filter(Last, maintenance::begin_page).with(MAINTENANCE),
-    Hook::error_page(maintenance::give_type).with(MAINTENANCE),
+    Hook::error_filter(Last, refusal::begin_page).with(MAINTENANCE),
+    Hook::error_page(refusal::give_type).with(MAINTENANCE),
     Hook::request_end(pin::end),
     Hook::log_transaction(ReallyFirst, failures::count).with(AUTO_ROLLBACK),
     // Last, Apache writes the access log and clears the request's pool, which calls `pin::over`.

@@ -5,7 +5,7 @@ use super::config::SlotModule;
 use super::group::{Group, Slot};
 use super::host::{Decimal, Held, Kept, Message, Request};
 use super::kept::{Pin, Rare, State, Stay};
-use super::maintenance::{self, Purpose};
+use super::refusal::{self, Purpose};
 use crate::lease;
 use crate::sync::Ordering;
 use std::cell::Cell;
@@ -60,7 +60,7 @@ impl Pin {
     }
 
     /// Leaves because of maintenance, and counts nowhere.
-    pub(super) fn refuse(&self) {
+    fn refuse(&self) {
         self.leave();
         self.stay.set(Stay::Rare(Rare::REFUSED));
     }
@@ -158,7 +158,7 @@ pub(super) fn enter_and_mark(
 ) -> Option<Kept<Slot>> {
     if request.is_root() && State::known(request).is_none() {
         let pin = enter(request, group);
-        if pin.entered.word.is_maintained() && !maintenance::admits(request, pin, purpose) {
+        if pin.entered.word.is_maintained() && !is_admitted(request, pin, purpose) {
             return None;
         }
         return pin.slot.or_else(|| refuse_unknown(request, pin));
@@ -178,7 +178,7 @@ fn stay_and_mark(request: &Request, group: Kept<Group>, purpose: Purpose) -> Opt
             known.unwrap_or_else(|| enter_another(root, group))
         }
     };
-    if pin.entered.word.is_maintained() && !maintenance::admits(request, pin, purpose) {
+    if pin.entered.word.is_maintained() && !is_admitted(request, pin, purpose) {
         return None;
     }
     let Some(slot) = pin.slot else { return refuse_unknown(request, pin) };
@@ -220,9 +220,21 @@ pub(super) fn inherit(request: &Request) {
     }
 }
 
-/// Takes the name of the slot that `root` is not in out of its environment. The slot of another group stays.
+/// Whether a request that has entered during maintenance stays in its slot. If not, it leaves, and ends with a 503.
 #[cold]
-pub(super) fn unmark(root: &Request, pin: &Pin) {
+#[inline(never)]
+fn is_admitted(request: &Request, pin: &Pin, purpose: Purpose) -> bool {
+    if !pin.is_refused() && refusal::admits(request, &pin.group, purpose) {
+        return true;
+    }
+    pin.refuse();
+    unmark(request.root(), pin);
+    refusal::close(request, &pin.group);
+    false
+}
+
+/// Takes the name of the slot that `root` is not in out of its environment. The slot of another group stays.
+fn unmark(root: &Request, pin: &Pin) {
     let state = State::of(root);
     if state.pins.first().is_some_and(|first| std::ptr::eq(first, pin)) {
         [SLOT, GENERATION, ROLE].iter().for_each(|name| root.unset_env(name));

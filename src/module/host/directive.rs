@@ -4,10 +4,11 @@ use super::guard::guard;
 use super::log::log;
 use super::message::Message;
 use super::module::{Config, config_of};
-use super::server::is_serving;
+use super::server::{Pool, is_serving, server_path};
 use super::{Module, Server, hooks, item, pool, sys};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::marker::PhantomData;
+use std::path::PathBuf;
 use std::ptr::{self, NonNull};
 
 /// A row in the table of directives. The hooks that are [with](super::Hook::with) a directive are registered when
@@ -61,6 +62,13 @@ impl<'a> Reading<'a> {
             let server = Server::lend((*parms).server);
             Self { name, server, parms: NonNull::new_unchecked(parms) }
         }
+    }
+
+    /// Resolves a path against `ServerRoot`; `None` if Apache cannot.
+    pub(crate) fn server_path(&self, path: &str) -> Option<PathBuf> {
+        // SAFETY: the parameters are live while the line is read, and so is their pool.
+        let pool = unsafe { (*self.parms()).pool };
+        server_path(Pool(NonNull::new(pool)?), path)
     }
 
     pub(super) fn parms(&self) -> *mut sys::cmd_parms {

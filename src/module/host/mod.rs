@@ -52,7 +52,7 @@ pub(super) use retained::{release_inherited, retain, retained};
 pub(super) use reverse::ReverseMap;
 pub(super) use server::{
     Pool, Server, Setup, children, has_module, is_first_pass, max_daemons, merged_path, pid_file,
-    restarts, runtime_path, server_file, server_path, serves,
+    restarts, runtime_path, server_path, serves,
 };
 pub(super) use tree::{Line, edit_directives, for_each_directive};
 pub(super) use version::check_version;

@@ -1,7 +1,7 @@
 //! Apache at its start: pools, servers, and questions about this Apache.
 
 use super::module::{Config, config_of, place_in};
-use super::{Module, Reading, pool, sys};
+use super::{Module, pool, sys};
 use std::ffi::{CStr, CString, OsStr, c_char, c_int};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -212,13 +212,6 @@ pub(crate) fn server_path(pool: Pool, path: &str) -> Option<PathBuf> {
         // SAFETY: a live pool and a C string.
         unsafe { sys::ap_server_root_relative(pool.raw(), text) }
     })
-}
-
-/// The same in a line of the configuration that is being read.
-pub(crate) fn server_file(reading: &Reading<'_>, path: &str) -> Option<PathBuf> {
-    // SAFETY: the parameters are live while the line is read, and so is their pool.
-    let pool = unsafe { (*reading.parms()).pool };
-    server_path(Pool(NonNull::new(pool)?), path)
 }
 
 /// Resolves a path against `DefaultRuntimeDir`; `None` if Apache cannot.
