@@ -1,5 +1,5 @@
-//! Maintenance: who is answered with 503, with which page, and that this is so in every process from the moment in which
-//! `slotctl maint` returns.
+//! Maintenance: which requests get 503, with which page, and that every process follows as soon as `slotctl maint`
+//! returns.
 
 mod answers;
 
@@ -19,7 +19,7 @@ const WITH_PAGE: &str = "SlotMaintenance page=ROOT/page.html";
 /// An Apache, and the backends of its slots.
 struct Stage {
     site: Site,
-    _backends: [Backend; 2],
+    backends: [Backend; 2],
 }
 
 impl Stage {
@@ -43,7 +43,7 @@ impl Stage {
              CustomLog maint.log m\n{http2}{lines}",
             backends[0].address, backends[1].address
         ));
-        Self { site, _backends: backends }
+        Self { site, backends }
     }
 
     fn new(in_group: &str, lines: &str) -> Self {
@@ -204,7 +204,7 @@ fn a_request_that_was_in_its_slot_before_goes_on_there() {
     let stage = Stage::new(WITH_PAGE, "");
     let address = stage.site.address;
     let slow = thread::spawn(move || Client::of(address).ask("GET", "/api/x?held", &[]).unwrap());
-    let backend = &stage._backends[0];
+    let backend = &stage.backends[0];
     until(|| backend.held() == 1).expect("it is in the slot");
     stage.maint("on");
     assert_page(&stage.site.get("/api/x"), "a later one");

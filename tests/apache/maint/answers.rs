@@ -34,7 +34,7 @@ fn every_kind_of_request_gets_the_page_and_no_backend_is_connected() {
         stream.answer(None).await.unwrap()
     });
     assert_eq!((answer.status, answer.text.as_str()), (503, PAGE));
-    assert_eq!(stage._backends.iter().map(Backend::connections).sum::<usize>(), 0);
+    assert_eq!(stage.backends.iter().map(Backend::connections).sum::<usize>(), 0);
     stage.maint("off");
     assert_eq!(stage.site.get("/api/x").status(), 200);
 }
@@ -53,7 +53,7 @@ fn an_expression_lets_requests_through() {
         let refused = stage.site.get(path);
         assert_eq!((refused.status(), refused.field("retry-after")), (503, Some("7")), "{path}");
     }
-    until(|| stage.requests() == 3).expect("those who are let through count");
+    until(|| stage.requests() == 3).expect("allowed requests count");
     let here = Stage::new("SlotMaintenance \"allow=-R '127.0.0.0/8'\"", "");
     here.maint("on");
     assert_eq!(here.site.get("/api/x").status(), 200);
