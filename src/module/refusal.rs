@@ -51,7 +51,7 @@ fn close_one(request: &Request, of_group: &Maintenance) {
     }
 }
 
-/// insert_error_filter: Apache sends our page as text of its own, and gives it its own type.
+/// insert_error_filter: Apache gives the page the type of its own pages, so the right type is set when the page begins.
 pub(super) fn begin_page(request: &Request) {
     let has_page = State::known(request).is_some_and(|state| state.has_page.get());
     if has_page && request.is_answered(Answer::UNAVAILABLE) {

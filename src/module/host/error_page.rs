@@ -1,4 +1,4 @@
-//! What Apache sends in place of its own page for an error.
+//! The page that Apache sends for an error, if it is not its own.
 
 use super::guard::guard;
 use super::log::log;
