@@ -95,13 +95,14 @@ mod module {
             .allowlist_function("proxy_(hook_(canon_handler|check_trans|pre_request|scheme_handler)|run_(canon_handler|check_trans)|hook_request_status)")
             .allowlist_function("ap_proxy_((get|define)_worker_ex|canonenc(_ex)?)|ap_scan_vchar_obstext")
             .allowlist_function("ap_(register_output_filter|add_output_filter|pass_brigade)")
+            .allowlist_function("ap_(expr_parse_cmd_mi|expr_exec|custom_response|set_content_type|hook_insert_error_filter)")
             .allowlist_function("ap_(regexec|merge_per_dir_configs)|apr_fnmatch")
             .allowlist_function("apr_dynamic_fn_retrieve")
             .allowlist_type(
                 "module|command_rec|cmd_parms|request_rec|apr_bucket(_brigade)?|apr_array_header_t|ap_filter_type|server_rec|ap_directive_t|core_(server|dir)_config",
             )
             .allowlist_type("proxy_(server|dir)_conf|proxy_alias|proxy_balancer|proxy_worker(_shared)?|rewrite_mapfunc_t")
-            .allowlist_var("M_GET|OK|DECLINED|HTTP_.*|MODULE_MAGIC_.*|RSRC_CONF|ACCESS_CONF|OR_FILEINFO")
+            .allowlist_var("AP_EXPR_FLAG_DONT_VARY|M_GET|OK|DECLINED|HTTP_.*|MODULE_MAGIC_.*|RSRC_CONF|ACCESS_CONF|OR_FILEINFO")
             .allowlist_var("APLOG_.*|APR_(SUCCESS|HOOK_.*|FILEPATH_.*)|AP_SQ_.*|AP_MPMQ_.*")
             .allowlist_var("GLOBAL_ONLY|NOT_IN_.*|PROXY_(WORKER|CANONENC)_.*|PROXYREQ_.*|AP_PROXY_WORKER_IS_.*")
             .allowlist_var("ap_conftree|ap_top_module|ap_server_conf|core_module|ap_unixd_config|ap_pid_fname|apr_hook_debug_current")

@@ -5,6 +5,7 @@
 #include <http_log.h>
 #include <http_protocol.h>
 #include <http_request.h>
+#include <ap_expr.h>
 #include <ap_mpm.h>
 #include <mod_proxy.h>
 #include <mod_rewrite.h>

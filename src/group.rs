@@ -3,6 +3,7 @@
 
 pub mod health;
 pub mod hook;
+pub mod maintenance;
 pub mod share;
 pub mod warm;
 pub mod watch;

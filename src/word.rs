@@ -31,7 +31,7 @@ impl SlotIndex {
 /// ```
 ///
 /// `generation` counts the changes (and wraps); `candidate` is an index plus one, 0 for none;
-/// `share` is in permille; `check` is 30 minus (the other bits modulo 31), so that every change of a single
+/// `share` is in permille; bit 0 of `flags` is the maintenance of the group; `check` is 30 minus (the other bits modulo 31), so that every change of a single
 /// bit is detected, and a word of zeros is not valid.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Word(u64);
@@ -39,23 +39,44 @@ pub struct Word(u64);
 const GENERATION: u32 = 32;
 const ACTIVE: u32 = 26;
 const CANDIDATE: u32 = 19;
+const FLAGS: u64 = 0xf << 5;
+const MAINTENANCE: u64 = 1 << 5;
 const CHECK: u64 = 0x1f;
+/// All bits but the generation and the check.
+const REST: u64 = 0xffff_ffe0;
 
 impl Word {
     /// The first word of a file: generation 1, `active`, no candidate, no flag.
     pub fn first(active: SlotIndex) -> Self {
-        Self::seal(1, active)
+        Self::seal(1, u64::from(active.0) << ACTIVE)
     }
 
-    /// The word after a flip to `active`: the next generation, without candidate, share and flags, which
-    /// belonged to the slot that was active before.
+    /// The word after a flip to `active`: the next generation, without candidate and share, which belonged to
+    /// the slot that was active before. The flags belong to the group, and stay.
     #[must_use]
     pub fn flipped(self, active: SlotIndex) -> Self {
-        Self::seal(self.generation().wrapping_add(1), active)
+        self.next(u64::from(active.0) << ACTIVE | self.0 & FLAGS)
     }
 
-    fn seal(generation: u32, active: SlotIndex) -> Self {
-        let rest = u64::from(generation) << GENERATION | u64::from(active.0) << ACTIVE;
+    /// The word after maintenance was switched on or off: the next generation, with the same slots.
+    #[must_use]
+    pub fn with_maintenance(self, on: bool) -> Self {
+        self.next(if on { self.0 | MAINTENANCE } else { self.0 & !MAINTENANCE })
+    }
+
+    /// The word that takes this one back: the next generation, with everything else as in `before`.
+    #[must_use]
+    pub fn taken_back(self, before: Self) -> Self {
+        self.next(before.0)
+    }
+
+    /// The word of the next generation, with the other bits of `rest`.
+    fn next(self, rest: u64) -> Self {
+        Self::seal(self.generation().wrapping_add(1), rest)
+    }
+
+    fn seal(generation: u32, rest: u64) -> Self {
+        let rest = u64::from(generation) << GENERATION | rest & REST;
         Self(rest | check_of(rest))
     }
 
@@ -92,6 +113,12 @@ impl Word {
         SlotIndex::new(((self.0 >> CANDIDATE & 0x7f) as usize).checked_sub(1)?)
     }
 
+    /// Whether requests of the group are answered with 503, except for those of the allowed clients.
+    #[inline(always)]
+    pub fn is_maintained(self) -> bool {
+        self.0 & MAINTENANCE != 0
+    }
+
     /// The same word with a candidate.
     #[cfg(test)]
     pub(crate) fn with_candidate(self, candidate: SlotIndex) -> Self {
@@ -106,6 +133,7 @@ impl fmt::Debug for Word {
         f.debug_struct("Word")
             .field("generation", &self.generation())
             .field("active", &self.active().0)
+            .field("maintained", &self.is_maintained())
             .field("valid", &self.is_valid())
             .finish()
     }
@@ -144,8 +172,33 @@ mod tests {
     }
 
     #[test]
+    fn maintenance_stays_over_a_flip_and_moves_no_slot() {
+        let word = Word::first(index(5)).with_candidate(index(9));
+        assert!(!word.is_maintained());
+        let on = word.with_maintenance(true);
+        assert!(on.is_maintained() && on.is_valid());
+        assert_eq!((on.generation(), on.active(), on.candidate()), (2, index(5), Some(index(9))));
+        let flipped = on.flipped(index(9));
+        assert!(flipped.is_maintained() && flipped.is_valid());
+        let off = flipped.with_maintenance(false);
+        assert!(!off.is_maintained() && off.is_valid());
+        assert_eq!(off.bits(), word.flipped(index(9)).flipped(index(9)).flipped(index(9)).bits());
+    }
+
+    #[test]
+    fn a_word_that_is_taken_back_leaves_all_but_the_generation_as_it_was() {
+        let before = Word::first(index(5)).with_candidate(index(9)).with_maintenance(true);
+        for word in [before.flipped(index(9)), before.with_maintenance(false)] {
+            let back = word.taken_back(before);
+            assert!(back.is_valid() && back.is_maintained());
+            let seen = (back.generation(), back.active(), back.candidate());
+            assert_eq!(seen, (4, index(5), Some(index(9))));
+        }
+    }
+
+    #[test]
     fn the_generation_wraps() {
-        let mut word = Word::seal(u32::MAX, index(1));
+        let mut word = Word::seal(u32::MAX, 1 << ACTIVE);
         word = word.flipped(index(0));
         assert_eq!(word.generation(), 0);
         assert!(word.is_valid());
@@ -153,7 +206,9 @@ mod tests {
 
     #[test]
     fn each_single_bit_error_is_detected() {
-        for word in [Word::first(index(0)), Word::first(index(41)).flipped(index(7))] {
+        let first = Word::first(index(0));
+        for word in [first, first.with_maintenance(true), Word::first(index(41)).flipped(index(7))]
+        {
             for bit in 0..64 {
                 assert!(!Word::from_bits(word.bits() ^ 1 << bit).is_valid(), "bit {bit}");
             }

@@ -5,7 +5,7 @@ mod unit;
 
 pub(super) use group::{GroupLines, SlotLine};
 
-use super::host::{Outcome, Place, Pool, Scope, has_module, runtime_path, server_path};
+use super::host::{Outcome, Place, Pool, Reading, Scope, has_module, runtime_path, server_path};
 use crate::name::check_name;
 use crate::state::Dirs;
 use std::ffi::CStr;
@@ -115,6 +115,10 @@ impl Lines {
 
     pub(super) fn set_drain(&mut self, _: Scope, words: &[&str]) -> Outcome {
         self.group("SlotDrain")?.set_drain(words)
+    }
+
+    pub(super) fn set_maintenance(&mut self, reading: &Reading<'_>, words: &[&str]) -> Outcome {
+        self.group("SlotMaintenance")?.set_maintenance(reading, words)
     }
 
     pub(super) fn add_hook(&mut self, _: Scope, words: &[&str]) -> Outcome {

@@ -4,6 +4,7 @@ use super::group::Group;
 use super::host::{Answer, Kept, Request};
 use super::kept::State;
 use super::pin::enter_and_mark;
+use super::refusal::{self, Purpose};
 use super::site::Service;
 
 /// translate_name, before all other modules, so that they map paths below the docroot of the slot.
@@ -18,7 +19,9 @@ pub(super) fn enter(request: &Request) -> Answer {
 
 #[inline(never)]
 fn enter_group(request: &Request, group: Kept<Group>) -> Answer {
-    let Some(slot) = enter_and_mark(request, group) else { return Answer::UNAVAILABLE };
+    let Some(slot) = enter_and_mark(request, group, Purpose::Files) else {
+        return refusal::without_docroot(request);
+    };
     if let Some(docroot) = &slot.docroot {
         request.set_document_root(docroot);
         State::of(request).docroot.set(Some(slot));
@@ -29,10 +32,10 @@ fn enter_group(request: &Request, group: Kept<Group>) -> Answer {
 /// translate_name, after all other modules: maps the path as the core would below its DocumentRoot.
 #[inline]
 pub(super) fn map(request: &Request) -> Answer {
-    let slot = State::known(request).and_then(|state| state.docroot.get());
-    match slot.as_deref().and_then(|slot| slot.docroot.as_deref()) {
+    let Some(state) = State::known(request) else { return Answer::DECLINED };
+    match state.docroot.get().as_deref().and_then(|slot| slot.docroot.as_deref()) {
         Some(docroot) => request.map_below(docroot),
-        None => Answer::DECLINED,
+        None => refusal::end_without_docroot(request),
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) fn count(request: &Request) {
 fn count_failure(request: &Request) {
     let Some(state) = State::known(request) else { return };
     let is_aborted = request.is_aborted();
-    for pin in state.pins.iter().filter(|pin| pin.group.more.failures) {
+    for pin in state.pins.iter().filter(|pin| pin.group.more.failures && !pin.is_refused()) {
         let name = pin.group.name.as_bytes();
         let is_noted = |request: &Request| request.note(NOTE).is_some_and(|n| n.to_bytes() == name);
         if is_aborted {

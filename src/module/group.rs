@@ -2,6 +2,7 @@
 
 use super::config::SlotLine;
 use super::host::{Message, log};
+use super::maintenance::Maintenance;
 use crate::address::{Address, ends_group};
 use crate::choose::{Set, choose};
 use crate::lease::{self, Entered};
@@ -37,6 +38,8 @@ pub(super) struct Group {
     is_logged: AtomicBool,
     /// What the group counts beyond what all groups count.
     pub(super) more: Counting,
+    /// How requests are answered during maintenance.
+    pub(super) maintenance: Maintenance,
 }
 
 /// What a group's configuration asks to count as well.
@@ -154,6 +157,7 @@ impl Group {
             seen,
             at: 0,
             more: Counting::default(),
+            maintenance: Maintenance::default(),
             last,
             identity,
             is_logged,

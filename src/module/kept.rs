@@ -30,6 +30,8 @@ pub(super) struct State {
     pub(super) docroot: Cell<Option<Kept<Slot>>>,
     /// Whether the request's environment names its slot.
     pub(super) is_marked: Cell<bool>,
+    /// Whether the request's 503 is the page of its group's maintenance.
+    pub(super) has_page: Cell<bool>,
 }
 
 impl State {
@@ -84,6 +86,9 @@ pub(super) struct Rare(u32);
 impl Rare {
     const TUNNEL: u32 = 1 << 31;
 
+    /// Maintenance has refused the request: it is in no slot, and counts in none.
+    pub(super) const REFUSED: Self = Self(1 << 30);
+
     /// No tunnel. `place` is what [`Row::note`] has returned.
     #[inline]
     pub(super) fn unnoted(place: u32) -> Self {
@@ -93,6 +98,10 @@ impl Rare {
     /// A tunnel, with a note at this place if there is such a place.
     pub(super) fn tunnel(place: u32) -> Self {
         Self(place | Self::TUNNEL)
+    }
+
+    pub(super) fn is_refused(self) -> bool {
+        self.0 & Self::REFUSED.0 != 0
     }
 
     pub(super) fn is_tunnel(self) -> bool {

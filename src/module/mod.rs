@@ -9,9 +9,11 @@ mod failures;
 mod group;
 mod host;
 mod kept;
+mod maintenance;
 mod older;
 mod pin;
 mod publish;
+mod refusal;
 mod reverse;
 mod rewrite;
 mod scheme;
@@ -31,9 +33,10 @@ const GROUP: &CStr = c"<SlotGroup";
 const DOCUMENT_ROOT: &CStr = c"SlotDocumentRoot";
 const DRAIN: &CStr = c"SlotDrain";
 const AUTO_ROLLBACK: &CStr = c"SlotAutoRollback";
+const MAINTENANCE: &CStr = c"SlotMaintenance";
 
 /// All hooks, in the order in which Apache calls them: the start, a child, a request.
-static HOOKS: [Hook; 19] = [
+static HOOKS: [Hook; 21] = [
     Hook::pre_config(Middle, start::begin),
     Hook::check_config(Middle, check::check),
     Hook::post_config(Last, start::prepare),
@@ -55,12 +58,14 @@ static HOOKS: [Hook; 19] = [
     Hook::scheme_handler(ReallyFirst, tunnel::begin).with(DRAIN),
     Hook::answer(tunnel::decline).with(DRAIN),
     Hook::request_status(Last, failures::note).with(AUTO_ROLLBACK),
+    Hook::error_filter(Last, refusal::begin_page).with(MAINTENANCE),
+    Hook::error_page(refusal::give_type).with(MAINTENANCE),
     Hook::request_end(pin::end),
     Hook::log_transaction(ReallyFirst, failures::count).with(AUTO_ROLLBACK),
     // Last, Apache writes the access log and clears the request's pool, which calls `pin::over`.
 ];
 
-static DIRECTIVES: [Directive<SlotModule>; 19] = [
+static DIRECTIVES: [Directive<SlotModule>; 20] = [
     Directive::section(
         GROUP,
         Lines::open_group,
@@ -101,6 +106,11 @@ static DIRECTIVES: [Directive<SlotModule>; 19] = [
         DRAIN,
         Lines::set_drain,
         c"how long a slot may take to become empty: timeout=time tunnels=time, or off",
+    ),
+    Directive::line(
+        MAINTENANCE,
+        Lines::set_maintenance,
+        c"how requests are answered during maintenance: page=file allow=expression retryafter=seconds static=on, or off",
     ),
     Directive::words(
         c"SlotHook",

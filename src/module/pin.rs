@@ -5,6 +5,7 @@ use super::config::SlotModule;
 use super::group::{Group, Slot};
 use super::host::{Decimal, Held, Kept, Message, Request};
 use super::kept::{Pin, Rare, State, Stay};
+use super::refusal::{self, Purpose};
 use crate::lease;
 use crate::sync::Ordering;
 use std::cell::Cell;
@@ -42,13 +43,31 @@ impl Pin {
         ]);
     }
 
-    fn leave(&self) {
+    /// Leaves. Returns whether the request counts in the slot.
+    #[inline(always)]
+    fn leave(&self) -> bool {
         match self.stay.replace(Stay::Left) {
             Stay::Noted(place) => self.row.strike(place),
+            Stay::Rare(rare) if rare.is_refused() => {
+                self.stay.set(Stay::Rare(rare));
+                return false;
+            }
             Stay::Rare(rare) => self.leave_rarely(rare),
-            Stay::Left => return,
+            Stay::Left => return true,
         }
         lease::leave(self.block.in_flight());
+        true
+    }
+
+    /// Leaves because of maintenance, and counts nowhere.
+    fn refuse(&self) {
+        self.leave();
+        self.stay.set(Stay::Rare(Rare::REFUSED));
+    }
+
+    /// Whether maintenance has refused the request.
+    pub(super) fn is_refused(&self) -> bool {
+        matches!(self.stay.get(), Stay::Rare(rare) if rare.is_refused())
     }
 
     /// Inline, because a call would have every request save registers.
@@ -129,21 +148,28 @@ fn enter_another(root: &Request, group: Kept<Group>) -> &Pin {
     pin
 }
 
-/// Enters a group's active slot for `request`, and names it in the environment. `None`, with a line in the log, if
-/// this process does not know the slot: the request then ends with a 503.
+/// Enters a group's active slot for `request`, and names it in the environment. The request ends with a 503 if the
+/// result is `None`: maintenance refuses it, or this process does not know the slot, which is logged.
 #[inline]
-pub(super) fn enter_and_mark(request: &Request, group: Kept<Group>) -> Option<Kept<Slot>> {
+pub(super) fn enter_and_mark(
+    request: &Request,
+    group: Kept<Group>,
+    purpose: Purpose,
+) -> Option<Kept<Slot>> {
     if request.is_root() && State::known(request).is_none() {
         let pin = enter(request, group);
+        if pin.entered.word.is_maintained() && !is_admitted(request, pin, purpose) {
+            return None;
+        }
         return pin.slot.or_else(|| refuse_unknown(request, pin));
     }
-    stay_and_mark(request, group)
+    stay_and_mark(request, group, purpose)
 }
 
 /// The same for a request that has most likely entered: the client's request, its sub-requests and its internal
 /// redirects are always in the same slot.
 #[inline(never)]
-fn stay_and_mark(request: &Request, group: Kept<Group>) -> Option<Kept<Slot>> {
+fn stay_and_mark(request: &Request, group: Kept<Group>, purpose: Purpose) -> Option<Kept<Slot>> {
     let root = request.root();
     let pin = match State::known(root) {
         None => enter(root, group),
@@ -152,6 +178,9 @@ fn stay_and_mark(request: &Request, group: Kept<Group>) -> Option<Kept<Slot>> {
             known.unwrap_or_else(|| enter_another(root, group))
         }
     };
+    if pin.entered.word.is_maintained() && !is_admitted(request, pin, purpose) {
+        return None;
+    }
     let Some(slot) = pin.slot else { return refuse_unknown(request, pin) };
     if !root.is(request) {
         mark(request, pin, &slot);
@@ -185,8 +214,31 @@ pub(super) fn inherit(request: &Request) {
     let pin = State::known(request.root()).and_then(|state| state.pins.first());
     if let Some(pin) = pin
         && let Some(slot) = pin.slot
+        && !pin.is_refused()
     {
         mark(request, pin, &slot);
+    }
+}
+
+/// Whether a request that has entered during maintenance stays in its slot. If not, it leaves, and ends with a 503.
+#[cold]
+#[inline(never)]
+fn is_admitted(request: &Request, pin: &Pin, purpose: Purpose) -> bool {
+    if !pin.is_refused() && refusal::admits(request, &pin.group, purpose) {
+        return true;
+    }
+    pin.refuse();
+    unmark(request.root(), pin);
+    refusal::close(request, &pin.group);
+    false
+}
+
+/// Takes the name of the slot that `root` is not in out of its environment. The slot of another group stays.
+fn unmark(root: &Request, pin: &Pin) {
+    let state = State::of(root);
+    if state.pins.first().is_some_and(|first| std::ptr::eq(first, pin)) {
+        [SLOT, GENERATION, ROLE].iter().for_each(|name| root.unset_env(name));
+        state.is_marked.set(false);
     }
 }
 
@@ -207,7 +259,9 @@ pub(super) fn of_backend(request: &Request) -> Option<&Pin> {
 /// Leaves when the whole answer is on its way to the client. The request's pool may live on for long.
 pub(super) fn end(request: &Request) {
     if let Some(state) = State::known(request) {
-        state.pins.iter().for_each(Pin::leave);
+        state.pins.iter().for_each(|pin| {
+            pin.leave();
+        });
     }
 }
 
@@ -217,7 +271,8 @@ fn over(request: &Request) {
     let Some(state) = State::known(request) else { return };
     let status = request.final_status();
     state.pins.iter().for_each(|pin| {
-        pin.leave();
-        pin.block.finished(status, micros);
+        if pin.leave() {
+            pin.block.finished(status, micros);
+        }
     });
 }

@@ -44,7 +44,10 @@ pub(super) fn publish(
     let each = groups.iter().zip(&wanted).zip(prepared);
     let groups = each.map(|((lines, wanted), prepared)| {
         let slots = lines.slots.iter().zip(&mut places).map(|(line, place)| Slot::of(line, place));
-        publish_group(dirs, slots.collect(), wanted, prepared, &mut startup, (room, rows))
+        let mut group =
+            publish_group(dirs, slots.collect(), wanted, prepared, &mut startup, (room, rows));
+        group.maintenance = lines.maintenance.clone().unwrap_or_default();
+        group
     });
     (groups.collect(), startup.known())
 }

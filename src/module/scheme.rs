@@ -11,6 +11,7 @@ use super::group::{Group, Slot};
 use super::host::{Answer, Kept, Message, Proxy, Request, Text};
 use super::kept::{Routed, State};
 use super::pin::{self, enter_and_mark};
+use super::refusal::Purpose;
 use super::site::Service;
 use super::{docroot, rewrite};
 use crate::address::SLOT;
@@ -169,7 +170,7 @@ fn check_websocket(request: &Request, service: Kept<Service>, url: Text<'_>) -> 
     // The request enters only if the answer depends on its slot.
     let slot = match group.try_part(Group::all_websockets) {
         Some(slot) => Some(slot),
-        None => enter_and_mark(request, group),
+        None => enter_and_mark(request, group, Purpose::Backend),
     };
     let slot = slot.filter(|slot| slot.is_websocket);
     match (slot.as_deref().and_then(Slot::base), &service.site.proxy) {
@@ -183,7 +184,7 @@ fn check_websocket(request: &Request, service: Kept<Service>, url: Text<'_>) -> 
 fn way<'a>(request: &Request, service: Kept<Service>, url: &'a [u8]) -> Result<Way<'a>, Answer> {
     let found = service.find_part(|service| service.site.find(url));
     let (group, path) = found.map_err(|name| no_group(request, name))?;
-    let slot = enter_and_mark(request, group).ok_or(Answer::UNAVAILABLE)?;
+    let slot = enter_and_mark(request, group, Purpose::Backend).ok_or(Answer::UNAVAILABLE)?;
     Ok((group, slot, path))
 }
 

@@ -7,7 +7,7 @@ use crate::state::lock::Lock;
 use crate::state::os::OpenError;
 use crate::state::story::Story;
 use crate::state::trust::Weakness;
-use sentence::{instead, locked, no_group, proven, shown_deploy, unlocked};
+use sentence::{instead, locked, no_group, proven, shown_deploy, switch, unlocked};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -264,6 +264,19 @@ pub enum Error {
         /// Why it can't become active.
         why: String,
     },
+    /// Apache was reloaded while maintenance was switched.
+    #[error(
+        "Apache was reloaded while maintenance of {app:?} was switched {}, and {why}. It was not switched, or was \
+         switched back: look at slotctl status {app}, and try again", switch(.on)
+    )]
+    MaintenanceOvertaken {
+        /// The group.
+        app: String,
+        /// Whether it was to be on.
+        on: bool,
+        /// Why it can't be switched.
+        why: String,
+    },
     /// A deploy to another slot was interrupted, and would go on.
     #[error(
         "{by} began a deploy of {app:?} to {slot:?}, which was interrupted at the step {step:?}. Finish it with: slotctl          deploy {app} {slot}. Or give it up with: slotctl deploy {app} --abandon"
@@ -385,6 +398,23 @@ pub enum Outcome {
     Uncertain {
         /// The slot that is active.
         active: String,
+    },
+    /// Maintenance was switched in memory, and switched back.
+    #[error(
+        "maintenance {} may not be on the disk, and was taken back in generation {generation}: it is {} again",
+        switch(.on), switch(&!.on)
+    )]
+    MaintenanceTakenBack {
+        /// Whether it was to be on.
+        on: bool,
+        /// The generation that took it back.
+        generation: u32,
+    },
+    /// Maintenance was on, or off, already.
+    #[error("maintenance is {} already, but a power cut may undo that", switch(.on))]
+    MaintenanceUncertain {
+        /// Whether it is on.
+        on: bool,
     },
     /// The lock file may have been written in part; its old content was written again.
     #[error(

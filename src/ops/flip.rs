@@ -6,6 +6,7 @@
 
 use super::change::{self, refuse_untrusted};
 use super::error::{Error, Outcome, refused};
+use super::flips;
 use super::tally::totals;
 use super::view::{View, is_group, open, owner, read_group};
 use crate::group::Group;
@@ -26,6 +27,8 @@ pub struct Conditions {
     pub active: Option<String>,
     /// The control word has this generation. Never ignored.
     pub generation: Option<u32>,
+    /// Nobody has flipped since this generation. Maintenance, which makes generations too, is no flip.
+    pub unflipped: Option<u32>,
     /// The slots that may become active: those that were checked.
     pub targets: Targets,
     /// The target was not checked, which the history records. No condition.
@@ -117,7 +120,7 @@ pub fn plan(
     refuse_frozen(app, view.group.as_ref())?;
     view.refuse_replaced(dirs)?;
     let (to, _) = view.target(slot)?;
-    check(&view, conditions, slot)?;
+    check(dirs, &view, conditions, slot)?;
     let plan = Plan { view, to };
     // Without the right to read the lock file, the flip itself says what is missing.
     if let Ok((lock, _)) = os::open(&dirs.lock(app), Access::Read, owner(dirs))
@@ -178,7 +181,7 @@ pub fn flip_for(
     view.refuse_replaced(dirs)?;
     let (to, index) = view.target(slot)?;
     let changed = view.control.active() != to;
-    check(&view, conditions, slot)?;
+    check(dirs, &view, conditions, slot)?;
     let is_allowed = match &conditions.targets {
         Targets::All => true,
         Targets::Only(slot) => *slot == to,
@@ -196,7 +199,7 @@ pub fn flip_for(
     let not_durable = |source, outcome| Error::NotDurable { path: path.clone(), source, outcome };
     let check = || refuse_overtaken(dirs, &view, &to);
     let or_take_back = |checked: Result<(), Error>| {
-        checked.inspect_err(|_| drop(writer::store(&mapping, word.flipped(before.active()))))
+        checked.inspect_err(|_| drop(writer::store(&mapping, word.taken_back(before))))
     };
     if changed {
         // Before the store, because requests may see a change that is taken back; right after it, so that few
@@ -208,7 +211,7 @@ pub fn flip_for(
     }
     writer::sync(&mapping, before, word).map_err(|e| {
         let active = from.clone();
-        let generation = word.flipped(before.active()).generation();
+        let generation = word.taken_back(before).generation();
         let taken_back = Outcome::TakenBack { to: to.clone(), active, generation };
         let uncertain = Outcome::Uncertain { active: to.clone() };
         not_durable(e, if changed { taken_back } else { uncertain })
@@ -246,11 +249,16 @@ pub fn refuse_mismatch(
     conditions: &Conditions,
     asked: Option<&str>,
 ) -> Result<(), Error> {
-    check(&View::read(dirs, app)?, conditions, asked)
+    check(dirs, &View::read(dirs, app)?, conditions, asked)
 }
 
 /// Checks the conditions. `asked` is the target, if it was given by name.
-fn check(view: &View, conditions: &Conditions, asked: Option<&str>) -> Result<(), Error> {
+fn check(
+    dirs: &Dirs,
+    view: &View,
+    conditions: &Conditions,
+    asked: Option<&str>,
+) -> Result<(), Error> {
     let (active, generation) = (view.control.active(), view.control.word.generation());
     let mismatch = |condition| {
         let (app, active) = (view.app.clone(), active.to_owned());
@@ -258,6 +266,11 @@ fn check(view: &View, conditions: &Conditions, asked: Option<&str>) -> Result<()
     };
     if let Some(wanted) = conditions.generation.filter(|wanted| *wanted != generation) {
         return mismatch(format!("--if-generation {wanted}"));
+    }
+    if let Some(since) = conditions.unflipped
+        && flips::have_been_in(dirs, view, since)?
+    {
+        return mismatch(format!("generation {since}"));
     }
     if let Some(wanted) = &conditions.active {
         // A name that never existed is a mistake of the caller, not a mismatch.
@@ -270,7 +283,7 @@ fn check(view: &View, conditions: &Conditions, asked: Option<&str>) -> Result<()
 }
 
 /// Refuses if another user has locked the group. Returns whether there is a lock that cannot be read.
-fn is_locked(
+pub(super) fn is_locked(
     dirs: &Dirs,
     app: &str,
     lock_file: &File,
@@ -285,7 +298,7 @@ fn is_locked(
     }
 }
 
-fn refuse_frozen(app: &str, group: Option<&Group>) -> Result<(), Error> {
+pub(super) fn refuse_frozen(app: &str, group: Option<&Group>) -> Result<(), Error> {
     match group.and_then(|group| group.frozen.clone()) {
         Some(why) => Err(Error::Frozen { app: app.into(), why }),
         None => Ok(()),

@@ -5,12 +5,14 @@ use super::deploy::backend::{self, Means, Runner, Trouble};
 use super::deploy::fitness;
 use super::error::Error;
 use super::flip::{Conditions, Flipped, Purpose, flip_for};
+use super::flips;
 use super::proof::refuse_unproven;
 use super::unit::Change;
 use super::view::{self, View};
 use crate::group::hook::Event;
 use crate::state::Dirs;
 use crate::state::actor::Actor;
+use crate::state::history::Entry;
 
 /// What a rollback would do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,14 +34,13 @@ pub struct Undo {
 /// [`Error::NothingToUndo`]; those of [`View::read`] and [`view::read_history`].
 pub fn find(dirs: &Dirs, app: &str) -> Result<Undo, Error> {
     let view = View::read(dirs, app)?;
-    let (active, generation) = (view.control.active(), view.control.word.generation());
     let nothing = |why: String| Error::NothingToUndo { app: app.into(), why };
     let history = view::read_history(dirs, app)?;
-    let last = history.iter().rev().find(|entry| entry.is_change());
-    let last = last.ok_or_else(|| nothing("nobody has flipped yet".into()))?;
-    if last.generation != generation || last.to != active {
-        return Err(nothing("its last change is not in the history".into()));
+    if !history.iter().any(Entry::is_change) {
+        return Err(nothing("nobody has flipped yet".into()));
     }
+    let last = flips::last(&history, &view.control);
+    let last = last.ok_or_else(|| nothing("its last change is not in the history".into()))?;
     let (from, to, is_done) = match last.action.as_str() {
         "rollback" => (last.to.clone(), last.to.clone(), true),
         _ => (last.to.clone(), last.from.clone(), false),
@@ -49,7 +50,7 @@ pub fn find(dirs: &Dirs, app: &str) -> Result<Undo, Error> {
             "the slot {to:?}, which was active before, is not configured"
         )));
     }
-    Ok(Undo { from, to, generation, is_done })
+    Ok(Undo { from, to, generation: last.generation, is_done })
 }
 
 /// The result of a rollback.
@@ -129,8 +130,8 @@ fn flip_back(
     undo: &Undo,
     (by, forced): (&Actor, bool),
 ) -> Result<Flipped, Error> {
-    let generation = Some(undo.generation);
-    let conditions = Conditions { generation, forced, ..Conditions::default() };
+    let unflipped = Some(undo.generation);
+    let conditions = Conditions { unflipped, forced, ..Conditions::default() };
     let purpose = Purpose { is_rollback: true, ..Purpose::default() };
     flip_for(dirs, app, Some(&undo.to), &conditions, by, purpose)
 }

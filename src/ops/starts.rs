@@ -2,6 +2,7 @@
 
 use super::error::Error;
 use super::flip::{Conditions, flip};
+use super::maint::maint;
 use super::view;
 use crate::group::{Group, Slot};
 use crate::state::actor::Actor;
@@ -243,11 +244,15 @@ fn with_a_lock_that_is_held_the_recorded_slot_is_served_and_frozen() {
     assert_eq!(view::served(&place.dirs, "app").unwrap().slot, "b");
     assert_eq!(place.start(&["b", "c"]).0.notes, [] as [String; 0]);
     place.flip("c").unwrap();
+    assert!(maint(&place.dirs, "app", true, &Actor::default()).unwrap().changed);
     // The recorded slot is no longer configured, and the control file cannot be changed.
     let lock = File::open(place.dirs.lock("app")).unwrap();
     lock.lock().unwrap();
     let (published, _) = place.start(&["a", "b"]);
     assert_eq!((published.control.active(), published.control.identity), ("a", 0));
+    assert!(published.control.word.is_maintained());
+    let why = maint(&place.dirs, "app", false, &Actor::default()).unwrap_err().to_string();
+    assert!(why.contains("another change is under way"), "{why}");
     let served = view::served(&place.dirs, "app").unwrap();
     assert_eq!((served.slot.as_str(), served.generation), ("a", None));
     assert!(place.group().frozen.unwrap().contains("another change is under way"));

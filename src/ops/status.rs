@@ -3,6 +3,7 @@
 
 use super::deploy::record;
 use super::error::Error;
+use super::flips;
 use super::lock;
 use super::requests::{self, InFlight};
 use super::tally::segment_name;
@@ -56,6 +57,8 @@ pub struct Status {
     pub operator: Option<String>,
     /// The slots, in the order of the configuration.
     pub slots: Vec<Slot>,
+    /// The maintenance that is on.
+    pub maintenance: Option<Maintenance>,
     /// The lock on flips, if there is one that this user may read.
     pub locked: Option<Lock>,
     /// The last deploy, if this user may read the history.
@@ -66,6 +69,36 @@ pub struct Status {
     pub notes: Vec<String>,
     /// Why nobody can flip.
     pub warnings: Vec<String>,
+}
+
+/// The maintenance of a group: its requests are answered with 503. What the history does not have is `None`.
+#[derive(Debug, Serialize)]
+pub struct Maintenance {
+    /// Whether it is on.
+    pub on: bool,
+    /// Since when, RFC 3339 in UTC.
+    pub since: Option<String>,
+    /// Who switched it on.
+    pub by: Option<By>,
+    /// The reason that was given.
+    pub reason: Option<String>,
+}
+
+impl Maintenance {
+    /// The maintenance of a control word, if it is on.
+    fn of(control: &Control, history: &[Entry]) -> Option<Self> {
+        if !control.word.is_maintained() {
+            return None;
+        }
+        let last = history.iter().rev().find(|entry| entry.is_maintenance());
+        let last = last.filter(|entry| entry.maintenance == Some(true));
+        Some(Self {
+            on: true,
+            since: last.and_then(|entry| utc(&entry.time)),
+            by: last.map(By::from),
+            reason: last.and_then(|entry| entry.reason.clone()),
+        })
+    }
 }
 
 /// The last deploy.
@@ -210,7 +243,8 @@ pub fn look(dirs: &Dirs, app: &str, detail: Detail) -> Result<(Status, Option<Er
     let generation = seen.served.as_ref().and_then(|served| served.generation);
     let control = seen.control.as_ref();
     let recorded = control.filter(|_| generation.is_some());
-    let last = recorded.and_then(|control| last_change(dirs, app, control));
+    let history = recorded.and_then(|_| view::read_history(dirs, app).ok()).unwrap_or_default();
+    let last = recorded.and_then(|control| flips::last(&history, control)).cloned();
     let pid = group.map(|group| group.pid);
     let content = match lock::read(dirs, app) {
         Ok(content) => content,
@@ -226,7 +260,10 @@ pub fn look(dirs: &Dirs, app: &str, detail: Detail) -> Result<(Status, Option<Er
         app: app.into(),
         active: seen.served.as_ref().map(|served| served.slot.clone()),
         generation,
-        since: last.as_ref().and_then(|entry| utc(&entry.time)).or_else(|| recorded.and_then(made)),
+        since: last
+            .as_ref()
+            .and_then(|entry| utc(&entry.time))
+            .or_else(|| recorded.and_then(|control| made(control, &history))),
         by: last.as_ref().map(By::from),
         reason: last.as_ref().and_then(|entry| entry.reason.clone()),
         started: group.is_some(),
@@ -235,6 +272,7 @@ pub fn look(dirs: &Dirs, app: &str, detail: Detail) -> Result<(Status, Option<Er
         default: group.map(|group| group.default.clone()),
         operator: group.and_then(|group| group.operator.clone()),
         slots: slots(dirs, app, &seen, last.and_then(|entry| entry.counted))?,
+        maintenance: control.and_then(|control| Maintenance::of(control, &history)),
         locked: content.in_force(Timestamp::now()).cloned(),
         deploy: last_deploy(dirs, app),
         in_flight,
@@ -257,22 +295,11 @@ fn last_deploy(dirs: &Dirs, app: &str) -> Option<LastDeploy> {
     Some(LastDeploy { step: story.last_step().into(), running, story })
 }
 
-/// Finds the history's entry of the current generation, if this user may read it.
-fn last_change(dirs: &Dirs, app: &str, control: &Control) -> Option<Entry> {
-    let history = view::read_history(dirs, app).ok()?;
-    let made_it = |entry: &Entry| {
-        entry.is_change()
-            && entry.generation == control.word.generation()
-            && entry.to == control.active()
-    };
-    history.into_iter().rev().find(made_it)
-}
-
 /// Before the first flip, the slot is active since the control file was created.
-fn made(control: &Control) -> Option<String> {
+fn made(control: &Control, history: &[Entry]) -> Option<String> {
     let created = i64::try_from(control.created).ok()?;
     let time = Timestamp::from_second(created).ok()?;
-    (control.word.generation() == 1).then(|| time.to_string())
+    (flips::since(history, control, 1) == 0).then(|| time.to_string())
 }
 
 fn utc(time: &str) -> Option<String> {

@@ -21,6 +21,9 @@ const READ: u64 = 8 * LIMIT;
 // Never through a link; and a pipe in place of the file must not block the opener.
 const FLAGS: i32 = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK;
 
+/// The action of [`Action::Maintenance`].
+const MAINTENANCE: &str = "maintenance";
+
 /// What changed a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
@@ -36,6 +39,8 @@ pub(crate) enum Action {
     Rollback,
     /// A step of a deploy. The slot is the same.
     Deploy,
+    /// An operator switched maintenance on or off. The slot is the same, and the generation is a new one.
+    Maintenance,
 }
 
 impl Action {
@@ -48,6 +53,7 @@ impl Action {
             Self::Unlock => "unlock",
             Self::Rollback => "rollback",
             Self::Deploy => "deploy",
+            Self::Maintenance => MAINTENANCE,
         }
     }
 }
@@ -57,8 +63,8 @@ impl Action {
 pub struct Entry {
     /// When, RFC 3339 in UTC.
     pub time: String,
-    /// What was done: `flip`, `rollback`, `default`, `lock`, `unlock` or `deploy`; another version may write other
-    /// words.
+    /// What was done: `flip`, `rollback`, `default`, `lock`, `unlock`, `deploy` or `maintenance`; another version may
+    /// write other words.
     pub action: String,
     /// The slot that was active before.
     pub from: String,
@@ -86,6 +92,9 @@ pub struct Entry {
     /// The step of a deploy that this entry records; a flip and a rollback can be one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deploy: Option<Step>,
+    /// Whether maintenance was switched on, or off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<bool>,
 }
 
 fn is_false(is: &bool) -> bool {
@@ -140,10 +149,10 @@ impl Entry {
     ) -> Self {
         let [from, to] = slots.map(str::to_owned);
         let Actor { uid, user, sudo_user, reason } = who.clone();
-        let (action, counted, forced, deploy) = (action.word().into(), None, false, None);
+        let (counted, forced, deploy, maintenance) = (None, false, None, None);
         Self {
             time,
-            action,
+            action: action.word().into(),
             from,
             to,
             generation,
@@ -154,6 +163,7 @@ impl Entry {
             counted,
             forced,
             deploy,
+            maintenance,
         }
     }
 
@@ -166,6 +176,11 @@ impl Entry {
     /// Whether it changed the active slot.
     pub fn is_change(&self) -> bool {
         self.from != self.to
+    }
+
+    /// Whether it switched maintenance: a generation of its own, in which the same slot is active.
+    pub fn is_maintenance(&self) -> bool {
+        self.action == MAINTENANCE && !self.is_change()
     }
 }
 
@@ -346,6 +361,7 @@ mod tests {
             counted: None,
             deploy: None,
             forced: false,
+            maintenance: None,
         }
     }
 

@@ -235,7 +235,7 @@ impl<'a> Startup<'a> {
         let names = claim(files, wanted, &current.control, trusted, notes);
         if !wanted.group.has(current.control.active()) {
             let fallen = fall_back(files.dirs, wanted, &mut current.control);
-            notes.push(fallen.map_err(Private::default)?);
+            notes.push(fallen.map_err(|e| Private::recorded(wanted, &current, e))?);
         }
         let mapping = self.map(wanted, &current)?;
         let identity = current.control.identity;

@@ -78,7 +78,7 @@ pub(crate) fn sync(mapping: &Mapping, before: Word, word: Word) -> io::Result<()
     mapping.sync().inspect_err(|_| {
         // It is in memory, but may not be on the disk: take it back, with another change.
         if word != before {
-            let _ = store(mapping, word.flipped(before.active()));
+            let _ = store(mapping, word.taken_back(before));
         }
     })
 }

@@ -2,6 +2,7 @@
 //! accepts right ones; and it touches no file.
 
 mod deploy;
+mod maint;
 mod site;
 mod wrong;
 

@@ -19,6 +19,7 @@ mod instances;
 mod kernel;
 mod kill;
 mod look;
+mod maint;
 mod older;
 mod protocols;
 mod restarts;

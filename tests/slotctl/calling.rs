@@ -161,7 +161,7 @@ fn a_verb_of_another_tool_gets_advice() {
         ("which", "slotctl idle [APP]"),
         ("warmup", "slotctl warm [APP] [SLOT]"),
         ("hold", "slotctl lock [APP]"),
-        ("maint", "Redirect 503"),
+        ("maintenance", "slotctl maint [APP] on"),
         ("watch", "watch slotctl status"),
     ] {
         for args in [&[word][..], &[word, "app"], &["help", word], &["--json", word, "app", "--x"]]

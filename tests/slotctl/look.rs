@@ -108,6 +108,7 @@ fn json_has_all_of_a_group() {
         "deploy",
         "operator",
         "slots",
+        "maintenance",
         "locked",
         "in_flight",
         "notes",

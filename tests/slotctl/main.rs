@@ -21,6 +21,7 @@ mod kill;
 mod limits;
 mod lock;
 mod look;
+mod maint;
 mod power;
 mod requests;
 mod rights;

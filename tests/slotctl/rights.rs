@@ -80,7 +80,10 @@ fn a_member_of_the_operator_group_flips_without_root() {
     assert_eq!((entry.uid, entry.sudo_user.as_deref()), (NOBODY, None));
     let history = as_nobody(&site, OPERATORS, &["history", "app"]);
     assert!(history.out.contains("mine"), "{history:?}");
+    as_nobody(&site, OPERATORS, &["maint", "app", "on"])
+        .says("app: maintenance is on (generation 3)\n");
     // They may flip only their own group.
+    as_nobody(&site, OPERATORS, &["maint", "shop", "on"]).fails(77, "no permission");
     as_nobody(&site, OPERATORS, &["flip", "shop"]).fails(77, "no permission");
     site.assert_active("shop", "resin", 1);
 }

@@ -110,6 +110,7 @@ fn core(error: &Error) -> u8 {
         | Error::Frozen { .. }
         | Error::Unlisted { .. }
         | Error::Overtaken { .. }
+        | Error::MaintenanceOvertaken { .. }
         | Error::NothingToUndo { .. }
         | Error::Uncounted { .. }
         | Error::NotDurable { .. }

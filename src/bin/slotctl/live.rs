@@ -10,6 +10,7 @@ use mod_slot::ops::deploy::plan::Plan;
 use mod_slot::ops::deploy::record::Claim;
 use mod_slot::ops::deploy::{Deploy, Ended, Event};
 use mod_slot::ops::error::Error;
+use mod_slot::ops::flips;
 use mod_slot::state::Dirs;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, setsid};
@@ -39,9 +40,9 @@ impl Ticket {
         Self { id: plan.id.clone(), generation: plan.generation, has_started }
     }
 
-    /// Whether a plan is the one to continue.
-    fn is_for(&self, plan: &Plan) -> bool {
-        self.id == plan.id && self.generation == plan.generation
+    /// Whether a plan is the one to continue: the same deploy, and nobody has flipped since then.
+    fn is_for(&self, dirs: &Dirs, plan: &Plan) -> Result<bool, Error> {
+        Ok(self.id == plan.id && !flips::have_been(dirs, &plan.group.app, self.generation)?)
     }
 }
 
@@ -202,9 +203,10 @@ pub(crate) fn carry_on(
             let _ = writeln!(out, "{text}");
         }
     };
+    let plan = plan.and_then(|plan| Ok((ticket.is_for(dirs, &plan)?, plan)));
     let mut plan = match plan {
-        Ok(plan) if ticket.is_for(&plan) => plan,
-        Ok(_) => {
+        Ok((true, plan)) => plan,
+        Ok((false, _)) => {
             write(&Line::NotBegun("somebody else has flipped meanwhile".into()));
             return Ok(());
         }

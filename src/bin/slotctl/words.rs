@@ -77,9 +77,9 @@ const VERBS: &[Row] = &[
         "slotctl cannot hold requests back. To keep other people from flipping: slotctl lock [APP]",
     ),
     (
-        &["maint", "maintenance"],
-        "slotctl has no maintenance page. Apache can answer 503 to everything: Redirect 503 \"/\" \
-         inside <Location \"/\">, then apachectl graceful",
+        &["maintenance", "down", "offline", "unavailable"],
+        "To answer the requests of a group with 503 and a page: slotctl maint [APP] on. To end that: \
+         slotctl maint [APP] off",
     ),
     (&["watch", "monitor", "follow"], "To see the state change: watch slotctl status"),
     (

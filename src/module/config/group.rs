@@ -4,9 +4,11 @@ use super::unit;
 use crate::address::Address;
 use crate::group::health::Health;
 use crate::group::hook::{Event, Hook};
+use crate::group::maintenance as configured;
 use crate::group::warm::WarmUp;
 use crate::group::watch::{AutoRollback, DrainLimits};
-use crate::module::host::{Outcome, has_module, merged_path};
+use crate::module::host::{Outcome, Reading, has_module, merged_path};
+use crate::module::maintenance::Maintenance;
 use crate::name::check_name;
 use crate::word::MAX_SLOTS;
 use std::ffi::CString;
@@ -28,6 +30,7 @@ pub(in crate::module) struct GroupLines {
     pub(in crate::module) warm: Option<WarmUp>,
     pub(in crate::module) rollback: Option<AutoRollback>,
     pub(in crate::module) drain: Option<DrainLimits>,
+    pub(in crate::module) maintenance: Option<Maintenance>,
     pub(in crate::module) hooks: Vec<Hook>,
     /// The directives that may be there once, and are there.
     seen: Vec<&'static str>,
@@ -147,6 +150,12 @@ impl GroupLines {
 
     pub(super) fn set_drain(&mut self, words: &[&str]) -> Outcome {
         self.drain = self.read("SlotDrain", words, DrainLimits::set)?;
+        Ok(())
+    }
+
+    pub(super) fn set_maintenance(&mut self, reading: &Reading<'_>, words: &[&str]) -> Outcome {
+        let said = self.read("SlotMaintenance", words, configured::Maintenance::set)?;
+        self.maintenance = said.map(|said| Maintenance::of(reading, &said)).transpose()?;
         Ok(())
     }
 

@@ -23,6 +23,11 @@ impl Answer {
     pub(crate) const UNAVAILABLE: Self = Self(sys::HTTP_SERVICE_UNAVAILABLE);
     pub(crate) const FORBIDDEN: Self = Self(sys::HTTP_FORBIDDEN);
 
+    /// The status.
+    pub(super) fn status(self) -> c_int {
+        self.0
+    }
+
     /// The answer of one of Apache's own hooks.
     pub(super) fn of(answer: c_int) -> Self {
         Self(answer)
@@ -142,6 +147,20 @@ where
     }
     // A panic in a count is no answer.
     sys::DECLINED
+}
+
+/// insert_error_filter.
+pub(super) unsafe extern "C" fn on_error<F>(r: *mut sys::request_rec)
+where
+    F: Fn(&Request) + Copy + 'static,
+{
+    // SAFETY: Apache passes a live request, which no other thread works on.
+    unsafe {
+        for_request(r, |request| {
+            item::<F>()(request);
+            Answer::DECLINED
+        });
+    }
 }
 
 /// log_transaction: other modules write their logs too, whatever happens here.

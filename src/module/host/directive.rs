@@ -4,10 +4,11 @@ use super::guard::guard;
 use super::log::log;
 use super::message::Message;
 use super::module::{Config, config_of};
-use super::server::is_serving;
+use super::server::{Pool, is_serving, server_path};
 use super::{Module, Server, hooks, item, pool, sys};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::marker::PhantomData;
+use std::path::PathBuf;
 use std::ptr::{self, NonNull};
 
 /// A row in the table of directives. The hooks that are [with](super::Hook::with) a directive are registered when
@@ -48,6 +49,31 @@ pub(crate) struct Reading<'a> {
     /// The directive.
     pub(crate) name: &'a str,
     server: Server,
+    parms: NonNull<sys::cmd_parms>,
+}
+
+impl<'a> Reading<'a> {
+    /// # Safety
+    ///
+    /// `parms` is live for `'a`.
+    unsafe fn of(name: &'a str, parms: *mut sys::cmd_parms) -> Self {
+        // SAFETY: the caller promises the parameters, and with them the server.
+        unsafe {
+            let server = Server::lend((*parms).server);
+            Self { name, server, parms: NonNull::new_unchecked(parms) }
+        }
+    }
+
+    /// Resolves a path against `ServerRoot`; `None` if Apache cannot.
+    pub(crate) fn server_path(&self, path: &str) -> Option<PathBuf> {
+        // SAFETY: the parameters are live while the line is read, and so is their pool.
+        let pool = unsafe { (*self.parms()).pool };
+        server_path(Pool(NonNull::new(pool)?), path)
+    }
+
+    pub(super) fn parms(&self) -> *mut sys::cmd_parms {
+        self.parms.as_ptr()
+    }
 }
 
 impl Reading<'_> {
@@ -104,6 +130,15 @@ impl<M: Module> Directive<M> {
         F: Fn(&mut M::Lines, Scope, &[&str]) -> Outcome + Copy + 'static,
     {
         let func = sys::cmd_func { take_argv: Some(on_words::<M, F>) };
+        Self::row(name.as_ptr(), func, sys::TAKE_ARGV, sys::RSRC_CONF, help.as_ptr())
+    }
+
+    /// The same for a directive that needs to know its line.
+    pub(crate) const fn line<F>(name: &'static CStr, _set: F, help: &'static CStr) -> Self
+    where
+        F: Fn(&mut M::Lines, &Reading<'_>, &[&str]) -> Outcome + Copy + 'static,
+    {
+        let func = sys::cmd_func { take_argv: Some(on_line::<M, F>) };
         Self::row(name.as_ptr(), func, sys::TAKE_ARGV, sys::RSRC_CONF, help.as_ptr())
     }
 
@@ -221,6 +256,29 @@ where
     }
 }
 
+unsafe extern "C" fn on_line<M, F>(
+    parms: *mut sys::cmd_parms,
+    _directory: *mut c_void,
+    count: c_int,
+    words: *const *mut c_char,
+) -> *const c_char
+where
+    M: Module,
+    F: Fn(&mut M::Lines, &Reading<'_>, &[&str]) -> Outcome + Copy + 'static,
+{
+    // SAFETY: as in `on_words`.
+    unsafe {
+        outcome(parms, || {
+            let words = (0..count as usize).map(|i| utf8(CStr::from_ptr(*words.add(i))));
+            let words = words.collect::<Result<Vec<_>, _>>()?;
+            let reading = Reading::of(name(parms).to_str().unwrap_or_default(), parms);
+            change::<M>(parms, |lines| item::<F>()(lines, &reading, &words))?;
+            hooks::register_with(name(parms));
+            Ok(())
+        })
+    }
+}
+
 unsafe extern "C" fn on_section<M, O, C>(
     parms: *mut sys::cmd_parms,
     _directory: *mut c_void,
@@ -289,7 +347,7 @@ where
     unsafe {
         outcome(parms, || {
             let name = name(parms).to_str().unwrap_or_default();
-            let reading = Reading { name, server: Server::lend((*parms).server) };
+            let reading = Reading::of(name, parms);
             if let Some(edited) = item::<F>()(&reading, CStr::from_ptr(argument).to_bytes())? {
                 (*(*parms).directive).args = pool::concat((*parms).pool, &[&edited]);
             }

@@ -171,6 +171,8 @@ hooks! {
     /// mod_proxy is done with a request. The status is that of the answer that Apache makes now; `None` if the backend
     /// has answered.
     request_status(Fn(&Request, Option<u32>)) = proxy_hook::request_status, on_request_status;
+    /// Apache begins its own answer to an error.
+    error_filter(Fn(&Request)) = sys::ap_hook_insert_error_filter, on_error;
     /// The answer is sent, as far as the client takes it.
     log_transaction(Fn(&Request)) = sys::ap_hook_log_transaction, on_log;
 }

@@ -47,6 +47,18 @@ impl Request {
         }
     }
 
+    /// Whether the request's environment has a variable.
+    pub(crate) fn has_env(&self, name: &CStr) -> bool {
+        // SAFETY: the request, and so its table, is live.
+        unsafe { !sys::apr_table_get((*self.raw()).subprocess_env, name.as_ptr()).is_null() }
+    }
+
+    /// Removes a variable from the request's environment.
+    pub(crate) fn unset_env(&self, name: &CStr) {
+        // SAFETY: as in `has_env`.
+        unsafe { sys::apr_table_unset((*self.raw()).subprocess_env, name.as_ptr()) }
+    }
+
     /// Sets variables with different names in the request's environment. The values live as long as the
     /// configuration, or as this request's state.
     pub(crate) fn set_env<const N: usize>(&self, variables: [(&'static CStr, &CStr); N]) {

@@ -83,7 +83,7 @@ impl Deploy<'_> {
         let step = self.recorder.step("flip", StepState::Done);
         self.tell(Event::Began("flip".into()));
         let conditions = Conditions {
-            generation: Some(*generation),
+            unflipped: Some(*generation),
             forced: self.plan.wish.force,
             ..Conditions::default()
         };

@@ -1,19 +1,20 @@
 //! What a deploy is going to do, and whether it continues another one.
 
 use super::backend::{Means, hooks};
-use super::record;
 use crate::group::health::Health;
 use crate::group::hook::Event;
 use crate::group::warm::WarmUp;
 use crate::group::watch::{AutoRollback, DrainLimits};
 use crate::group::{Group, Slot};
 use crate::ops::error::Error;
+use crate::ops::flips;
 use crate::ops::lock;
 use crate::ops::proof::refuse_unproven;
-use crate::ops::view::View;
+use crate::ops::view::{View, read_history};
 use crate::state::Dirs;
 use crate::state::actor::Actor;
-use crate::state::story::Story;
+use crate::state::history::Entry;
+use crate::state::story::{Story, stories};
 use jiff::{SignedDuration, Timestamp};
 
 /// What the operator asks for.
@@ -115,7 +116,9 @@ impl Plan {
             return Err(Error::Locked { app: app.into(), lock: Box::new(lock.clone()) });
         }
         let active = view.control.active().to_owned();
-        let unfinished = record::last(dirs, app)?.filter(|last| is_open(last, &active, &view));
+        let history = read_history(dirs, app)?;
+        let last = stories(&history).pop();
+        let unfinished = last.filter(|last| is_open(last, &history, &view));
         if let Some(last) = &unfinished
             && wish.slot.is_none()
             && active == last.to
@@ -244,10 +247,11 @@ impl Plan {
 }
 
 /// Whether a deploy was interrupted, and nobody has flipped since then.
-fn is_open(last: &Story, active: &str, view: &View) -> bool {
-    let generation = view.control.word.generation();
-    let untouched = generation == last.generation && active == last.from;
-    let flipped = generation == last.generation.wrapping_add(1) && active == last.to;
+fn is_open(last: &Story, history: &[Entry], view: &View) -> bool {
+    let (active, flips) =
+        (view.control.active(), flips::since(history, &view.control, last.generation));
+    let untouched = flips == 0 && active == last.from;
+    let flipped = flips == 1 && active == last.to;
     let exists = view.slots().contains(&last.to) && view.slots().contains(&last.from);
     last.result.is_none() && exists && (untouched || flipped)
 }

@@ -95,6 +95,13 @@ impl Doctor<'_> {
                 self.find(Severity::Error, path, what, "reload Apache (apachectl graceful)");
             }
         }
+        if control.word.is_maintained() {
+            let app = self.app.as_deref().unwrap_or_default();
+            let way_out = format!("when it is over: slotctl maint {app} off");
+            let what =
+                "the group is in maintenance, so Apache answers its requests with 503".into();
+            self.find(Severity::Note, path, what, &way_out);
+        }
         if side_words(page, control.word.generation()).is_none() {
             let what =
                 "the words beside its control word are damaged: nothing uses them yet".to_owned();

@@ -77,3 +77,8 @@ pub(super) fn locked(lock: &Lock) -> String {
     }
     text
 }
+
+/// The word for a switch.
+pub(super) fn switch(on: &bool) -> &'static str {
+    if *on { "on" } else { "off" }
+}

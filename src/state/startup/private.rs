@@ -13,28 +13,33 @@ use crate::word::Word;
 pub(super) struct Private {
     /// `None` is `SlotDefault`.
     slot: Option<String>,
+    /// Whether the group is in maintenance.
+    maintained: bool,
     why: String,
 }
 
 impl Private {
     /// Serves `SlotDefault`.
     pub(super) fn default(why: impl ToString) -> Self {
-        Self { slot: None, why: why.to_string() }
+        Self { slot: None, maintained: false, why: why.to_string() }
     }
 
-    /// Serves the recorded slot nevertheless, if it is configured.
+    /// Serves the recorded slot nevertheless, or `SlotDefault` if it is not configured, with the recorded maintenance.
     pub(super) fn recorded(wanted: &Wanted, current: &Current, why: impl ToString) -> Self {
         let slot = Some(current.control.active().to_owned());
-        Self { slot: slot.filter(|slot| wanted.group.has(slot)), why: why.to_string() }
+        let maintained = current.control.word.is_maintained();
+        Self { slot: slot.filter(|slot| wanted.group.has(slot)), maintained, why: why.to_string() }
     }
 
     /// Publishes the group, and writes its group file.
     pub(super) fn published(self, files: &Files<'_>, wanted: &Wanted) -> Published {
-        let Self { slot, why } = self;
+        let Self { slot, maintained, why } = self;
         let slot = slot.unwrap_or_else(|| wanted.group.default.clone());
         let names: Names = wanted.names().collect();
         let index = names.index_of(&slot).expect("it is one of the slots of the configuration");
-        let control = Control { identity: 0, created: 0, names, word: Word::first(index) };
+        let word = Word::first(index);
+        let word = if maintained { word.with_maintenance(true) } else { word };
+        let control = Control { identity: 0, created: 0, names, word };
         let mapping = Mapping::anonymous(PAGE).expect("there is memory for a page");
         let sector: &Sector = mapping.at(0);
         sector.word.store(control.word.bits(), Ordering::Relaxed);

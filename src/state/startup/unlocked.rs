@@ -62,7 +62,11 @@ pub(super) fn obey(
     let is_configured = |current: &Current| {
         let active = current.control.active();
         let gone = || format!("{why}; slot {active:?} was active and is no longer configured");
-        wanted.group.has(active).then_some(()).ok_or_else(|| Private::default(gone()))
+        wanted
+            .group
+            .has(active)
+            .then_some(())
+            .ok_or_else(|| Private::recorded(wanted, current, gone()))
     };
     is_configured(&current)?;
     let mut notes = Vec::new();

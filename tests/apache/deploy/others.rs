@@ -37,6 +37,26 @@ fn of_two_operators_the_second_is_refused_and_sees_the_first() {
 }
 
 #[test]
+fn maintenance_during_a_deploy_is_no_flip() {
+    let stage = Stage::with(&ALL_HOOKS, QUICK);
+    for event in ["before-flip", "after-flip"] {
+        stage.hold(event);
+    }
+    let deploying = stage.deploy(&[]);
+    stage.until_called("before-flip green");
+    stage.site.run(&["maint", "app", "on"]);
+    stage.release("before-flip");
+    stage.until_called("after-flip green");
+    stage.until_step("watch");
+    stage.site.run(&["maint", "app", "off"]);
+    stage.release("after-flip");
+    deploying.end().exits(0);
+    assert_eq!((stage.active().as_str(), stage.result()), ("green", Some(Outcome::Done)));
+    let status: Value = serde_json::from_str(&stage.site.run(&["status", "--json"])).unwrap();
+    assert_eq!(status["groups"][0]["generation"], 4);
+}
+
+#[test]
 fn a_flip_by_hand_ends_the_watch() {
     let stage = Stage::quick();
     for way_back in [&["flip", "app", "blue"][..], &["rollback", "app"]] {

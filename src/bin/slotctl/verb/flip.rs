@@ -91,6 +91,7 @@ pub(crate) fn run(
     let mut conditions = Conditions {
         active: args.if_active.clone(),
         generation: args.if_generation,
+        unflipped: None,
         targets: Targets::All,
         forced: args.force,
     };

@@ -26,8 +26,8 @@ Examples:
 JSON: {\"app\", \"entries\": [{\"time\", \"action\", \"from\", \"to\", \"generation\", \"uid\", \"user\", \
 \"sudo_user\", \"reason\", \"counted\": {\"segment\", \"slots\": {\"NAME\": {\"requests\", \"5xx\", \
 \"failed\", \"aborted\"}}}, \"forced\", \"deploy\": {\"id\", \"step\", \"state\", \"to\", \"took_ms\", \
-\"detail\", \"output\"}}], \"warnings\": []}; user, sudo_user, reason, counted and deploy are left out if \
-there are none, forced unless --force skipped the check; counted has the requests that each slot had \
+\"detail\", \"output\"}, \"maintenance\"}], \"warnings\": []}; user, sudo_user, reason, counted, deploy and \
+maintenance are left out if there are none, forced unless --force skipped the check; counted has the requests that each slot had \
 finished at the change";
 
 /// The arguments.
@@ -121,7 +121,10 @@ fn table(entries: &[Entry]) -> String {
                 let forced = if entry.forced { " (forced)" } else { "" };
                 format!("{} -> {}{forced}", entry.from, entry.to)
             } else {
-                entry.action.clone()
+                match entry.maintenance {
+                    Some(on) => format!("{} {}", entry.action, if on { "on" } else { "off" }),
+                    None => entry.action.clone(),
+                }
             },
             entry.reason.clone().unwrap_or_default(),
         ]);
@@ -190,6 +193,7 @@ pub(super) fn sample() -> serde_json::Value {
         counted: Some(counted),
         deploy: Some(super::deploy::sample_step()),
         forced: true,
+        maintenance: Some(true),
     };
     serde_json::to_value(Report { app: "", entries: &[entry], warnings: &[] }).unwrap()
 }

@@ -10,6 +10,7 @@ mod history;
 mod idle;
 mod list;
 mod lock;
+mod maint;
 mod rollback;
 mod status;
 mod unlock;
@@ -68,6 +69,9 @@ pub(crate) enum Verb {
     /// Unlock a group: others can flip it again
     #[command(after_help = unlock::HELP)]
     Unlock(unlock::Args),
+    /// Answer a group's requests with 503 and a page, or stop that
+    #[command(after_help = maint::HELP, allow_missing_positional = true)]
+    Maint(maint::Args),
     /// Find what is broken, and say how to repair it
     #[command(after_help = doctor::HELP)]
     Doctor(doctor::Args),
@@ -99,6 +103,7 @@ pub(crate) fn run(
         Verb::Wait(args) => wait::run(dirs, args, format),
         Verb::Lock(args) => lock::run(dirs, args, format),
         Verb::Unlock(args) => unlock::run(dirs, args, format),
+        Verb::Maint(args) => maint::run(dirs, args, format),
         Verb::Doctor(args) => doctor::run(dirs, args, format),
     }
 }

@@ -8,7 +8,7 @@ use crate::render::{self, Align, Format, Table};
 use clap::builder::NonEmptyStringValueParser;
 use mod_slot::ops::error::Error;
 use mod_slot::ops::requests::InFlight;
-use mod_slot::ops::status::{self, Detail, LastDeploy, Slot, Status};
+use mod_slot::ops::status::{self, Detail, LastDeploy, Maintenance, Slot, Status};
 use mod_slot::state::Dirs;
 use mod_slot::state::story::{Ending, Story};
 use serde::Serialize;
@@ -31,7 +31,8 @@ JSON: {\"groups\": [{\"app\", \"active\", \"generation\", \"since\", \"by\": {\"
 \"reason\", \"started\", \"running\", \"pid\", \"default\", \"operator\", \"slots\": [{\"name\", \"active\", \
 \"address\", \"docroot\", \"in_flight\", \"tunnels\", \"requests\", \"classes\": {\"1xx\", \"2xx\", \"3xx\", \
 \"4xx\", \"5xx\", \"other\"}, \"micros\", \"failed\", \"aborted\", \"since_flip\": {\"requests\", \"5xx\", \
-\"failed\", \"aborted\"}}], \"locked\": {\"uid\", \"user\", \"sudo_user\", \"reason\", \"since\", \"until\", \
+\"failed\", \"aborted\"}}], \"maintenance\": {\"on\", \"since\", \"by\": {\"uid\", \"user\", \
+\"sudo_user\"}, \"reason\"}, \"locked\": {\"uid\", \"user\", \"sudo_user\", \"reason\", \"since\", \"until\", \
 \"automatic\"}, \"deploy\": {\"id\", \"from\", \"to\", \"since\", \"by\": {\"uid\", \"user\", \"sudo_user\", \
 \"reason\"}, \"only_flip\", \"generation\", \"steps\": [{\"id\", \"step\", \"state\", \"to\", \"took_ms\", \
 \"detail\", \"output\"}], \"result\": {\"time\", \"result\", \"detail\"}, \"step\", \"running\"}, \
@@ -104,6 +105,9 @@ fn text(status: &Status) -> String {
     if let Some(lock) = &status.locked {
         text += &format!("  {}\n", lock::shown(lock));
     }
+    if let Some(maintenance) = &status.maintenance {
+        text += &format!("  {}\n", maintained(maintenance));
+    }
     if let Some(deploy) = &status.deploy {
         text += &format!("  {}\n", deployed(&status.app, deploy));
     }
@@ -130,6 +134,22 @@ fn headline(status: &Status) -> String {
         line += &format!(", by {}", by.shown);
     }
     if let Some(reason) = &status.reason {
+        line += &format!(": {reason}");
+    }
+    render::plain(&line)
+}
+
+/// Describes the maintenance, as in "in maintenance since … by alice: database".
+fn maintained(maintenance: &Maintenance) -> String {
+    let Maintenance { since, by, reason, .. } = maintenance;
+    let mut line = "in maintenance".to_owned();
+    if let Some(since) = since {
+        line += &format!(" since {}", render::local_time(since));
+    }
+    if let Some(by) = by {
+        line += &format!(" by {}", by.shown);
+    }
+    if let Some(reason) = reason {
         line += &format!(": {reason}");
     }
     render::plain(&line)
@@ -251,6 +271,7 @@ pub(super) fn sample() -> serde_json::Value {
         aborted: None,
         since_flip: Some(Totals { requests: 1, ..Totals::default() }),
     };
+    let by = || By { uid: 0, user: None, sudo_user: None, shown: text() };
     let request = Request { slot: text(), pid: None, age_ms: None, method: text(), path: text() };
     let step = super::deploy::sample_step();
     let ending = Ending { time: text(), result: Outcome::Done, detail: None };
@@ -270,7 +291,7 @@ pub(super) fn sample() -> serde_json::Value {
         active: None,
         generation: None,
         since: None,
-        by: Some(By { uid: 0, user: None, sudo_user: None, shown: text() }),
+        by: Some(by()),
         reason: None,
         started: true,
         running: true,
@@ -278,6 +299,7 @@ pub(super) fn sample() -> serde_json::Value {
         default: None,
         operator: None,
         slots: vec![slot],
+        maintenance: Some(Maintenance { on: true, since: None, by: Some(by()), reason: None }),
         locked: Some(lock::sample_lock()),
         deploy: Some(LastDeploy { story, step: text(), running: true }),
         in_flight: Some(InFlight { listed: vec![request], unlisted: 0 }),

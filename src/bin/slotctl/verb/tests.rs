@@ -1,7 +1,7 @@
 //! The JSON shapes in the help texts are those of the types.
 
 use super::{
-    active, check, deploy, doctor, drain, flip, history, idle, list, lock, rollback, status,
+    active, check, deploy, doctor, drain, flip, history, idle, list, lock, maint, rollback, status,
     unlock, wait, warm,
 };
 use crate::args::Args;
@@ -88,6 +88,7 @@ fn the_help_of_each_verb_shows_the_keys_of_its_json() {
             "wait" => vec![wait::sample()],
             "lock" => vec![lock::sample()],
             "unlock" => vec![unlock::sample()],
+            "maint" => vec![maint::sample()],
             "doctor" => vec![doctor::sample()],
             _ => panic!("{name} has no sample of its JSON"),
         };

@@ -37,7 +37,7 @@ impl Deploy<'_> {
             }
             let step = self.recorder.step("rollback", StepState::Done);
             let purpose = Purpose { is_rollback: true, step: Some(step) };
-            let conditions = Conditions { generation: Some(generation), ..Conditions::default() };
+            let conditions = Conditions { unflipped: Some(generation), ..Conditions::default() };
             let actor = Actor { reason: Some(cause.into()), ..by.clone() };
             match flip_for(self.dirs, app, Some(from), &conditions, &actor, purpose) {
                 Ok(flipped) => {

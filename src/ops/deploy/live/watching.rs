@@ -5,9 +5,10 @@ use crate::ops::deploy::fitness::{self, Unfit};
 use crate::ops::deploy::plan::Plan;
 use crate::ops::deploy::watch::{self, Seen, Verdict};
 use crate::ops::deploy::{Deploy, Event, Stopped, Went};
+use crate::ops::flips;
 use crate::ops::tally;
 use crate::ops::view::{self, View};
-use crate::state::history::{Counted, Entry, Totals};
+use crate::state::history::{Counted, Totals};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -42,13 +43,10 @@ impl Deploy<'_> {
 
     /// Reads the totals that the history has of the flip, when a deploy goes on.
     pub(super) fn counted_then(&self) -> Option<Counted> {
+        let control = View::read(self.dirs, self.app()).ok()?.control;
         let history = view::read_history(self.dirs, self.app()).ok()?;
-        let made = |entry: &&Entry| {
-            entry.is_change()
-                && entry.generation == self.plan.generation
-                && entry.to == self.plan.to
-        };
-        history.iter().rev().find(made)?.counted.clone()
+        let made = flips::last(&history, &control).filter(|entry| entry.to == self.plan.to);
+        made?.counted.clone()
     }
 
     /// Counts what the old slot answered since it became active itself. `None` if requests are not counted.
@@ -157,7 +155,6 @@ impl Deploy<'_> {
 
     /// Whether somebody else has flipped. A file that cannot be read now says nothing.
     fn is_overtaken(&self, generation: u32) -> bool {
-        View::read(self.dirs, self.app())
-            .is_ok_and(|view| view.control.word.generation() != generation)
+        flips::have_been(self.dirs, self.app(), generation).unwrap_or(false)
     }
 }
