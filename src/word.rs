@@ -39,23 +39,43 @@ pub struct Word(u64);
 const GENERATION: u32 = 32;
 const ACTIVE: u32 = 26;
 const CANDIDATE: u32 = 19;
+/// The flags.
+const FLAGS: u64 = 0xf << 5;
+/// The flag of a group whose requests are held. Its deadline is the first side word.
+const HELD: u64 = 1 << 6;
 const CHECK: u64 = 0x1f;
 
 impl Word {
     /// The first word of a file: generation 1, `active`, no candidate, no flag.
     pub fn first(active: SlotIndex) -> Self {
-        Self::seal(1, active)
+        Self::seal(1, active, 0)
     }
 
-    /// The word after a flip to `active`: the next generation, without candidate, share and flags, which
-    /// belonged to the slot that was active before.
+    /// The word after a flip to `active`: the next generation, without candidate and share, which belonged to the slot
+    /// that was active before. The flags belong to the group, and stay.
     #[must_use]
     pub fn flipped(self, active: SlotIndex) -> Self {
-        Self::seal(self.generation().wrapping_add(1), active)
+        Self::seal(self.generation().wrapping_add(1), active, self.0 & FLAGS)
     }
 
-    fn seal(generation: u32, active: SlotIndex) -> Self {
-        let rest = u64::from(generation) << GENERATION | u64::from(active.0) << ACTIVE;
+    /// The word after a hold begins or ends: the next generation, and all else as before.
+    #[must_use]
+    pub fn holding(self, held: bool) -> Self {
+        let rest = self.0 & u64::from(u32::MAX) & !(HELD | CHECK);
+        let generation = self.generation().wrapping_add(1);
+        let rest = u64::from(generation) << GENERATION | rest | if held { HELD } else { 0 };
+        Self(rest | check_of(rest))
+    }
+
+    /// The same word without the flag of a hold.
+    #[must_use]
+    pub fn released(self) -> Self {
+        let rest = self.0 & !(HELD | CHECK);
+        Self(rest | check_of(rest))
+    }
+
+    fn seal(generation: u32, active: SlotIndex, flags: u64) -> Self {
+        let rest = u64::from(generation) << GENERATION | u64::from(active.0) << ACTIVE | flags;
         Self(rest | check_of(rest))
     }
 
@@ -85,6 +105,12 @@ impl Word {
     /// The slot that takes the next request.
     pub fn active(self) -> SlotIndex {
         SlotIndex((self.0 >> ACTIVE & 0x3f) as u8)
+    }
+
+    /// Whether requests for the group's backend are held, if the deadline has not passed.
+    #[inline]
+    pub fn is_held(self) -> bool {
+        self.0 & HELD != 0
     }
 
     /// The slot that requests may enter beside the active one.
@@ -144,8 +170,23 @@ mod tests {
     }
 
     #[test]
+    fn a_hold_changes_the_generation_and_its_flag_and_outlives_a_flip() {
+        let word = Word::first(index(3)).with_candidate(index(5));
+        let held = word.holding(true);
+        assert!(held.is_valid() && held.is_held() && !word.is_held());
+        assert_eq!((held.generation(), held.active()), (2, index(3)));
+        assert_eq!(held.candidate(), Some(index(5)));
+        let flipped = held.flipped(index(5));
+        assert!(flipped.is_valid() && flipped.is_held());
+        assert_eq!(flipped.candidate(), None);
+        let over = flipped.holding(false);
+        assert!(over.is_valid() && !over.is_held());
+        assert_eq!((over.generation(), over.active()), (4, index(5)));
+    }
+
+    #[test]
     fn the_generation_wraps() {
-        let mut word = Word::seal(u32::MAX, index(1));
+        let mut word = Word::seal(u32::MAX, index(1), 0);
         word = word.flipped(index(0));
         assert_eq!(word.generation(), 0);
         assert!(word.is_valid());

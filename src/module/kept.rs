@@ -28,6 +28,8 @@ pub(super) struct State {
     pub(super) named: Cell<Option<Kept<Named>>>,
     /// The slot whose docroot is the request's DOCUMENT_ROOT.
     pub(super) docroot: Cell<Option<Kept<Slot>>>,
+    /// The group whose backend gets the request, by its place, plus one; 0 for none.
+    pub(super) bound: Cell<usize>,
     /// Whether the request's environment names its slot.
     pub(super) is_marked: Cell<bool>,
 }
@@ -63,6 +65,17 @@ pub(super) struct Pin {
     pub(super) row: Kept<Row>,
     pub(super) block: Kept<Block>,
     pub(super) stay: Cell<Stay>,
+    /// What became of the request after it was held.
+    pub(super) after: Cell<Option<Kept<After>>>,
+}
+
+/// What became of a request that was held.
+#[derive(Debug)]
+pub(super) enum After {
+    /// It entered again.
+    Entered(Pin),
+    /// It ended, and never was in a slot.
+    Refused,
 }
 
 /// Whether a request is in its slot. A fourth variant would cost every request some instructions.
@@ -70,19 +83,20 @@ pub(super) struct Pin {
 pub(super) enum Stay {
     /// In the slot, with a note at this place of the row.
     Noted(u32),
-    /// In the slot, without a note or as a tunnel.
+    /// In the slot, without a note, as a tunnel, or set aside.
     Rare(Rare),
     Left,
 }
 
 /// A request without a note, because the row had no room for it, or a tunnel: the place of the note, which is none
-/// from [`MAX_NOTES`] on, and a bit for a tunnel.
+/// from [`MAX_NOTES`] on, and a bit for a tunnel; or a request that is set aside, because the group is held.
 #[derive(Clone, Copy, Debug)]
 #[repr(transparent)]
 pub(super) struct Rare(u32);
 
 impl Rare {
     const TUNNEL: u32 = 1 << 31;
+    const ASIDE: u32 = 1 << 30;
 
     /// No tunnel. `place` is what [`Row::note`] has returned.
     #[inline]
@@ -95,6 +109,15 @@ impl Rare {
         Self(place | Self::TUNNEL)
     }
 
+    /// A request that is set aside, as [`Rare::tunnel`].
+    pub(super) fn aside(place: u32) -> Self {
+        Self(place | Self::ASIDE)
+    }
+
+    pub(super) fn is_aside(self) -> bool {
+        self.0 & Self::ASIDE != 0
+    }
+
     pub(super) fn is_tunnel(self) -> bool {
         self.0 & Self::TUNNEL != 0
     }
@@ -105,7 +128,7 @@ impl Rare {
     }
 
     pub(super) fn place(self) -> u32 {
-        self.0 & !Self::TUNNEL
+        self.0 & !(Self::TUNNEL | Self::ASIDE)
     }
 }
 

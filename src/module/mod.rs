@@ -7,6 +7,7 @@ mod config;
 mod docroot;
 mod failures;
 mod group;
+mod hold;
 mod host;
 mod kept;
 mod older;
@@ -60,7 +61,7 @@ static HOOKS: [Hook; 19] = [
     // Last, Apache writes the access log and clears the request's pool, which calls `pin::over`.
 ];
 
-static DIRECTIVES: [Directive<SlotModule>; 19] = [
+static DIRECTIVES: [Directive<SlotModule>; 20] = [
     Directive::section(
         GROUP,
         Lines::open_group,
@@ -101,6 +102,11 @@ static DIRECTIVES: [Directive<SlotModule>; 19] = [
         DRAIN,
         Lines::set_drain,
         c"how long a slot may take to become empty: timeout=time tunnels=time, or off",
+    ),
+    Directive::words(
+        c"SlotHold",
+        Lines::set_hold,
+        c"how requests wait while the group is held: timeout=time queue=n rate=n",
     ),
     Directive::words(
         c"SlotHook",

@@ -3,10 +3,11 @@
 
 use super::config::SlotModule;
 use super::group::{Group, Slot};
+use super::hold;
 use super::host::{Decimal, Held, Kept, Message, Request};
-use super::kept::{Pin, Rare, State, Stay};
+use super::kept::{After, Pin, Rare, State, Stay};
 use crate::lease;
-use crate::sync::Ordering;
+use crate::sync::{Ordering, fence};
 use std::cell::Cell;
 use std::ffi::CStr;
 
@@ -19,7 +20,7 @@ impl Pin {
         let slot = entered.slot;
         let (began, line) = root.head();
         let note = row.note(slot, began, line);
-        Self {
+        let pin = Self {
             group,
             slot: group.try_part(|group| group.slot(slot)),
             entered,
@@ -30,7 +31,12 @@ impl Pin {
                 Ok(place) => Stay::Noted(place),
                 Err(place) => Stay::Rare(Rare::unnoted(place)),
             }),
+            after: Cell::new(None),
+        };
+        if entered.word.is_held() {
+            pin.step_aside();
         }
+        pin
     }
 
     /// Names the slot in the environment of `request`.
@@ -45,6 +51,7 @@ impl Pin {
     fn leave(&self) {
         match self.stay.replace(Stay::Left) {
             Stay::Noted(place) => self.row.strike(place),
+            Stay::Rare(rare) if rare.is_aside() => return self.leave_aside(rare),
             Stay::Rare(rare) => self.leave_rarely(rare),
             Stay::Left => return,
         }
@@ -63,13 +70,123 @@ impl Pin {
     }
 }
 
+/// Requests that entered while the group was held. They count apart, and wait before they are sent to the backend.
+impl Pin {
+    #[cold]
+    #[inline(never)]
+    fn step_aside(&self) {
+        if !self.group.holds(self.entered.word) {
+            return;
+        }
+        let place = match self.stay.get() {
+            Stay::Noted(place) => place,
+            Stay::Rare(rare) => rare.place(),
+            Stay::Left => return,
+        };
+        self.block.set_aside();
+        self.stay.set(Stay::Rare(Rare::aside(place)));
+        hold::ASIDE.fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn leave_aside(&self, rare: Rare) {
+        if let Some(place) = rare.note() {
+            self.row.strike(place);
+        }
+        self.block.leave_aside();
+        hold::ASIDE.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether the request entered while the group was held, and has not waited yet.
+    pub(super) fn is_aside(&self) -> bool {
+        matches!(self.stay.get(), Stay::Rare(rare) if rare.is_aside())
+    }
+
+    /// Leaves the slot to wait in none.
+    pub(super) fn step_out(&self) {
+        self.leave();
+    }
+
+    /// Enters the group again, after the wait.
+    pub(super) fn enter_again(&self, root: &Request) -> Self {
+        Self::new(root, self.group)
+    }
+
+    /// Keeps what became of the request.
+    pub(super) fn settle(&self, root: &Request, after: After) -> Kept<After> {
+        if let After::Refused = after {
+            // Until the request is over, so that its ErrorDocument finds no way to the backend.
+            hold::ASIDE.fetch_add(1, Ordering::Relaxed);
+        }
+        let after = root.keep_value(after);
+        self.after.set(Some(after));
+        after
+    }
+
+    /// Makes a request that is set aside one of those in flight in its slot, which it never left.
+    pub(super) fn come_back(&self) -> bool {
+        let Stay::Rare(rare) = self.stay.get() else { return true };
+        if !rare.is_aside() {
+            return true;
+        }
+        let in_flight = self.block.in_flight();
+        in_flight.fetch_add(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        // As in `lease::enter`: a hold that begins now sees the request, or the request sees the hold.
+        if self.group.is_held() {
+            lease::leave(in_flight);
+            return false;
+        }
+        self.block.leave_aside();
+        hold::ASIDE.fetch_sub(1, Ordering::Relaxed);
+        self.stay.set(match rare.note() {
+            Some(place) => Stay::Noted(place),
+            None => Stay::Rare(Rare::unnoted(rare.place())),
+        });
+        true
+    }
+
+    /// The pin that counts: this one, or the one that the request got after it was held.
+    pub(super) fn now(&self) -> Option<&Self> {
+        match self.after.get() {
+            None => Some(self),
+            Some(after) => Self::of_after(after),
+        }
+    }
+
+    #[cold]
+    fn of_after<'a>(after: Kept<After>) -> Option<&'a Self> {
+        match after.lend() {
+            After::Entered(pin) => pin.now(),
+            After::Refused => None,
+        }
+    }
+
+    /// Whether the request was refused after it was held.
+    pub(super) fn is_refused(&self) -> bool {
+        self.after.get().is_some_and(|after| match after.lend() {
+            After::Entered(pin) => pin.is_refused(),
+            After::Refused => true,
+        })
+    }
+
+    /// Names the slot in the environment of `request` in place of the one before.
+    pub(super) fn mark_again(&self, request: &Request) {
+        if let Some(slot) = self.slot {
+            State::of(request).is_marked.set(true);
+            self.mark(request, &slot);
+        }
+    }
+}
+
 /// Tunnels. A request that is one is counted in both: as in flight, and as a tunnel.
 impl Pin {
     /// Counts the request as a tunnel, until it leaves or turns out to be none.
     pub(super) fn become_tunnel(&self) {
         let place = match self.stay.get() {
             Stay::Noted(place) => place,
-            Stay::Rare(rare) if !rare.is_tunnel() => rare.place(),
+            Stay::Rare(rare) if !rare.is_tunnel() && !rare.is_aside() => rare.place(),
             Stay::Rare(_) | Stay::Left => return,
         };
         self.stay.set(Stay::Rare(Rare::tunnel(place)));
@@ -149,7 +266,8 @@ fn stay_and_mark(request: &Request, group: Kept<Group>) -> Option<Kept<Slot>> {
         None => enter(root, group),
         Some(state) => {
             let known = state.pins.iter().find(|pin| pin.group.at == group.at);
-            known.unwrap_or_else(|| enter_another(root, group))
+            // A request that was refused after a hold has no other pin.
+            known.map_or_else(|| enter_another(root, group), |pin| pin.now().unwrap_or(pin))
         }
     };
     let Some(slot) = pin.slot else { return refuse_unknown(request, pin) };
@@ -183,7 +301,7 @@ const ROLE: &CStr = c"SLOT_ROLE";
 /// environment of their own.
 pub(super) fn inherit(request: &Request) {
     let pin = State::known(request.root()).and_then(|state| state.pins.first());
-    if let Some(pin) = pin
+    if let Some(pin) = pin.and_then(Pin::now)
         && let Some(slot) = pin.slot
     {
         mark(request, pin, &slot);
@@ -201,13 +319,13 @@ fn mark(request: &Request, pin: &Pin, slot: &Slot) {
 pub(super) fn of_backend(request: &Request) -> Option<&Pin> {
     let routed = State::known(request)?.routed.get()?;
     let pins = &State::known(request.root())?.pins;
-    pins.iter().find(|pin| pin.group.at == routed.group.at)
+    pins.iter().find(|pin| pin.group.at == routed.group.at)?.now()
 }
 
 /// Leaves when the whole answer is on its way to the client. The request's pool may live on for long.
 pub(super) fn end(request: &Request) {
     if let Some(state) = State::known(request) {
-        state.pins.iter().for_each(Pin::leave);
+        state.pins.iter().filter_map(Pin::now).for_each(Pin::leave);
     }
 }
 
@@ -216,7 +334,11 @@ fn over(request: &Request) {
     let micros = request.age();
     let Some(state) = State::known(request) else { return };
     let status = request.final_status();
-    state.pins.iter().for_each(|pin| {
+    let refused = state.pins.iter().filter(|pin| pin.is_refused()).count();
+    if refused != 0 {
+        hold::ASIDE.fetch_sub(refused as u64, Ordering::Relaxed);
+    }
+    state.pins.iter().filter_map(Pin::now).for_each(|pin| {
         pin.leave();
         pin.block.finished(status, micros);
     });

@@ -6,6 +6,7 @@
 
 use super::change::{self, refuse_untrusted};
 use super::error::{Error, Outcome, refused};
+use super::hold;
 use super::tally::totals;
 use super::view::{View, is_group, open, owner, read_group};
 use crate::group::Group;
@@ -192,7 +193,9 @@ pub fn flip_for(
     let mapping = mapping.map_err(|source| Error::System { path: path.clone(), source })?;
 
     let (from, before) = (view.control.active().to_owned(), view.control.word);
-    let word = if changed { before.flipped(index) } else { before };
+    // A hold that has ended, because its slotctl died, leaves its flag to the next change.
+    let kept = if hold::is_in_force(&mapping) { before } else { before.released() };
+    let word = if changed { kept.flipped(index) } else { before };
     let not_durable = |source, outcome| Error::NotDurable { path: path.clone(), source, outcome };
     let check = || refuse_overtaken(dirs, &view, &to);
     let or_take_back = |checked: Result<(), Error>| {
@@ -270,7 +273,7 @@ fn check(view: &View, conditions: &Conditions, asked: Option<&str>) -> Result<()
 }
 
 /// Refuses if another user has locked the group. Returns whether there is a lock that cannot be read.
-fn is_locked(
+pub(super) fn is_locked(
     dirs: &Dirs,
     app: &str,
     lock_file: &File,
@@ -285,7 +288,7 @@ fn is_locked(
     }
 }
 
-fn refuse_frozen(app: &str, group: Option<&Group>) -> Result<(), Error> {
+pub(super) fn refuse_frozen(app: &str, group: Option<&Group>) -> Result<(), Error> {
     match group.and_then(|group| group.frozen.clone()) {
         Some(why) => Err(Error::Frozen { app: app.into(), why }),
         None => Ok(()),

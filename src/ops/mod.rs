@@ -9,6 +9,7 @@ pub mod drain;
 pub mod error;
 pub mod flip;
 pub mod health;
+pub mod hold;
 pub mod http;
 pub mod lock;
 pub mod program;

@@ -11,6 +11,7 @@ use super::view::{self, View};
 use crate::group::hook::Event;
 use crate::state::Dirs;
 use crate::state::actor::Actor;
+use crate::state::history::last_change;
 
 /// What a rollback would do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +38,7 @@ pub fn find(dirs: &Dirs, app: &str) -> Result<Undo, Error> {
     let history = view::read_history(dirs, app)?;
     let last = history.iter().rev().find(|entry| entry.is_change());
     let last = last.ok_or_else(|| nothing("nobody has flipped yet".into()))?;
-    if last.generation != generation || last.to != active {
+    if last_change(&history, generation, active) != Some(last) {
         return Err(nothing("its last change is not in the history".into()));
     }
     let (from, to, is_done) = match last.action.as_str() {

@@ -3,6 +3,7 @@
 
 use super::deploy::record;
 use super::error::Error;
+use super::hold::{self, Held};
 use super::lock;
 use super::requests::{self, InFlight};
 use super::tally::segment_name;
@@ -10,7 +11,7 @@ use super::tally::{self, Tally};
 use super::view::{self, Served, View};
 use crate::group::Group;
 use crate::state::control::Control;
-use crate::state::history::{Counted, Entry, Totals};
+use crate::state::history::{self, Counted, Entry, Totals};
 use crate::state::lock::{Content, Lock};
 use crate::state::story::Story;
 use crate::state::{Dirs, counts};
@@ -58,6 +59,8 @@ pub struct Status {
     pub slots: Vec<Slot>,
     /// The lock on flips, if there is one that this user may read.
     pub locked: Option<Lock>,
+    /// The hold that is in force.
+    pub held: Option<Held>,
     /// The last deploy, if this user may read the history.
     pub deploy: Option<LastDeploy>,
     /// The requests in flight; only with [`Detail::Requests`].
@@ -236,6 +239,7 @@ pub fn look(dirs: &Dirs, app: &str, detail: Detail) -> Result<(Status, Option<Er
         operator: group.and_then(|group| group.operator.clone()),
         slots: slots(dirs, app, &seen, last.and_then(|entry| entry.counted))?,
         locked: content.in_force(Timestamp::now()).cloned(),
+        held: control.and_then(|control| hold::look(dirs, app, control)),
         deploy: last_deploy(dirs, app),
         in_flight,
         notes: Vec::new(),
@@ -260,12 +264,7 @@ fn last_deploy(dirs: &Dirs, app: &str) -> Option<LastDeploy> {
 /// Finds the history's entry of the current generation, if this user may read it.
 fn last_change(dirs: &Dirs, app: &str, control: &Control) -> Option<Entry> {
     let history = view::read_history(dirs, app).ok()?;
-    let made_it = |entry: &Entry| {
-        entry.is_change()
-            && entry.generation == control.word.generation()
-            && entry.to == control.active()
-    };
-    history.into_iter().rev().find(made_it)
+    history::last_change(&history, control.word.generation(), control.active()).cloned()
 }
 
 /// Before the first flip, the slot is active since the control file was created.

@@ -36,6 +36,10 @@ pub(crate) enum Action {
     Rollback,
     /// A step of a deploy. The slot is the same.
     Deploy,
+    /// An operator held the requests of the group. The slot is the same.
+    Hold,
+    /// The hold ended. The slot is the same.
+    Unhold,
 }
 
 impl Action {
@@ -48,6 +52,8 @@ impl Action {
             Self::Unlock => "unlock",
             Self::Rollback => "rollback",
             Self::Deploy => "deploy",
+            Self::Hold => "hold",
+            Self::Unhold => "unhold",
         }
     }
 }
@@ -57,7 +63,7 @@ impl Action {
 pub struct Entry {
     /// When, RFC 3339 in UTC.
     pub time: String,
-    /// What was done: `flip`, `rollback`, `default`, `lock`, `unlock` or `deploy`; another version may write other
+    /// What was done: `flip`, `rollback`, `default`, `lock`, `unlock`, `deploy`, `hold` or `unhold`; another version may write other
     /// words.
     pub action: String,
     /// The slot that was active before.
@@ -83,6 +89,9 @@ pub struct Entry {
     /// Whether `--force` skipped the check of the target.
     #[serde(default, skip_serializing_if = "is_false")]
     pub forced: bool,
+    /// Until when a hold lasts at most, RFC 3339 in UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
     /// The step of a deploy that this entry records; a flip and a rollback can be one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deploy: Option<Step>,
@@ -141,6 +150,7 @@ impl Entry {
         let [from, to] = slots.map(str::to_owned);
         let Actor { uid, user, sudo_user, reason } = who.clone();
         let (action, counted, forced, deploy) = (action.word().into(), None, false, None);
+        let until = None;
         Self {
             time,
             action,
@@ -153,6 +163,7 @@ impl Entry {
             reason,
             counted,
             forced,
+            until,
             deploy,
         }
     }
@@ -167,6 +178,14 @@ impl Entry {
     pub fn is_change(&self) -> bool {
         self.from != self.to
     }
+}
+
+/// Finds the change that made `active` the active slot, if nothing but holds changed `generation` after it.
+pub fn last_change<'a>(entries: &'a [Entry], generation: u32, active: &str) -> Option<&'a Entry> {
+    let at = entries.iter().rposition(Entry::is_change)?;
+    let keeps_slot = |entry: &&Entry| matches!(entry.action.as_str(), "hold" | "unhold");
+    let last = entries[at..].iter().rfind(keeps_slot).unwrap_or(&entries[at]);
+    (last.generation == generation && entries[at].to == active).then_some(&entries[at])
 }
 
 /// Parses the lines of a history, oldest first. Leaves out invalid lines, such as one that a power

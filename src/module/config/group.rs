@@ -3,6 +3,7 @@
 use super::unit;
 use crate::address::Address;
 use crate::group::health::Health;
+use crate::group::hold::Hold;
 use crate::group::hook::{Event, Hook};
 use crate::group::warm::WarmUp;
 use crate::group::watch::{AutoRollback, DrainLimits};
@@ -28,6 +29,7 @@ pub(in crate::module) struct GroupLines {
     pub(in crate::module) warm: Option<WarmUp>,
     pub(in crate::module) rollback: Option<AutoRollback>,
     pub(in crate::module) drain: Option<DrainLimits>,
+    pub(in crate::module) hold: Option<Hold>,
     pub(in crate::module) hooks: Vec<Hook>,
     /// The directives that may be there once, and are there.
     seen: Vec<&'static str>,
@@ -147,6 +149,16 @@ impl GroupLines {
 
     pub(super) fn set_drain(&mut self, words: &[&str]) -> Outcome {
         self.drain = self.read("SlotDrain", words, DrainLimits::set)?;
+        Ok(())
+    }
+
+    pub(super) fn set_hold(&mut self, words: &[&str]) -> Outcome {
+        if words.iter().any(|word| word.eq_ignore_ascii_case("off")) {
+            return Err(
+                "SlotHold: every group can be held, so there is no off; leave the line out for the defaults".into(),
+            );
+        }
+        self.hold = self.read("SlotHold", words, Hold::set)?;
         Ok(())
     }
 

@@ -30,9 +30,10 @@ mod sys;
 mod target;
 mod tree;
 mod version;
+mod wait;
 mod worker;
 
-pub(super) use bridge::Answer;
+pub(super) use bridge::{Answer, Choice};
 pub(super) use decimal::Decimal;
 pub(super) use directive::{Directive, Outcome, Place, Reading, Scope};
 pub(super) use hooks::{Hook, Order};
@@ -49,7 +50,7 @@ pub(super) use retained::{release_inherited, retain, retained};
 pub(super) use reverse::ReverseMap;
 pub(super) use server::{
     Pool, Server, Setup, children, has_module, is_first_pass, max_daemons, merged_path, pid_file,
-    restarts, runtime_path, server_path, serves,
+    restarts, runtime_path, server_path, serves, threads,
 };
 pub(super) use tree::{Line, edit_directives, for_each_directive};
 pub(super) use version::check_version;

@@ -7,6 +7,7 @@ use crate::output::Answer;
 use crate::render::{self, Align, Format, Table};
 use clap::builder::NonEmptyStringValueParser;
 use mod_slot::ops::error::Error;
+use mod_slot::ops::hold::Held;
 use mod_slot::ops::requests::InFlight;
 use mod_slot::ops::status::{self, Detail, LastDeploy, Slot, Status};
 use mod_slot::state::Dirs;
@@ -32,7 +33,7 @@ JSON: {\"groups\": [{\"app\", \"active\", \"generation\", \"since\", \"by\": {\"
 \"address\", \"docroot\", \"in_flight\", \"tunnels\", \"requests\", \"classes\": {\"1xx\", \"2xx\", \"3xx\", \
 \"4xx\", \"5xx\", \"other\"}, \"micros\", \"failed\", \"aborted\", \"since_flip\": {\"requests\", \"5xx\", \
 \"failed\", \"aborted\"}}], \"locked\": {\"uid\", \"user\", \"sudo_user\", \"reason\", \"since\", \"until\", \
-\"automatic\"}, \"deploy\": {\"id\", \"from\", \"to\", \"since\", \"by\": {\"uid\", \"user\", \"sudo_user\", \
+\"automatic\"}, \"held\": {\"since\", \"until\", \"by\": {\"uid\", \"user\", \"sudo_user\"}, \"reason\", \"waiting\"}, \"deploy\": {\"id\", \"from\", \"to\", \"since\", \"by\": {\"uid\", \"user\", \"sudo_user\", \
 \"reason\"}, \"only_flip\", \"generation\", \"steps\": [{\"id\", \"step\", \"state\", \"to\", \"took_ms\", \
 \"detail\", \"output\"}], \"result\": {\"time\", \"result\", \"detail\"}, \"step\", \"running\"}, \
 \"in_flight\": {\"listed\": [{\"slot\", \"pid\", \"age_ms\", \"method\", \
@@ -104,6 +105,9 @@ fn text(status: &Status) -> String {
     if let Some(lock) = &status.locked {
         text += &format!("  {}\n", lock::shown(lock));
     }
+    if let Some(held) = &status.held {
+        text += &format!("  {}\n", held_text(held));
+    }
     if let Some(deploy) = &status.deploy {
         text += &format!("  {}\n", deployed(&status.app, deploy));
     }
@@ -133,6 +137,29 @@ fn headline(status: &Status) -> String {
         line += &format!(": {reason}");
     }
     render::plain(&line)
+}
+
+/// Describes a hold, as in "held by alice since … until …: 12 requests wait".
+fn held_text(held: &Held) -> String {
+    let mut text = "held".to_owned();
+    if let Some(by) = &held.by {
+        text += &format!(" by {}", by.shown);
+    }
+    if let Some(since) = &held.since {
+        text += &format!(" since {}", render::local_time(since));
+    }
+    if let Some(until) = &held.until {
+        text += &format!(" until {}", render::local_time(until));
+    }
+    text += &match held.waiting {
+        Some(1) => ": 1 request waits".to_owned(),
+        Some(waiting) => format!(": {waiting} requests wait"),
+        None => String::new(),
+    };
+    if let Some(reason) = &held.reason {
+        text += &format!(" ({reason})");
+    }
+    render::plain(&text)
 }
 
 /// Describes the last deploy in one line.
@@ -279,6 +306,13 @@ pub(super) fn sample() -> serde_json::Value {
         operator: None,
         slots: vec![slot],
         locked: Some(lock::sample_lock()),
+        held: Some(Held {
+            since: None,
+            until: None,
+            by: Some(By { uid: 0, user: None, sudo_user: None, shown: text() }),
+            reason: None,
+            waiting: None,
+        }),
         deploy: Some(LastDeploy { story, step: text(), running: true }),
         in_flight: Some(InFlight { listed: vec![request], unlisted: 0 }),
         notes: Vec::new(),
