@@ -115,7 +115,7 @@ fn check_balancer(setup: &Setup, group: &GroupLines, line: Line<'_>) -> Result<(
 }
 
 /// What may be in a `<SlotGroup>`.
-const MEMBERS: [&str; 8] = [
+const MEMBERS: [&str; 9] = [
     "Slot",
     "SlotDefault",
     "SlotOperator",
@@ -123,6 +123,7 @@ const MEMBERS: [&str; 8] = [
     "SlotWarmUp",
     "SlotAutoRollback",
     "SlotDrain",
+    "SlotHold",
     "SlotHook",
 ];
 

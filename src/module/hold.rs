@@ -5,7 +5,7 @@
 //! out to be for the backend, it comes here from mod_proxy's pre_request, with its body unread.
 
 use super::group::Group;
-use super::host::{Answer, Kept, Message, Request, threads};
+use super::host::{Answer, Kept, Message, Request, max_children, threads};
 use super::kept::{After, Pin, State};
 use super::scheme::worker::NOTE;
 use crate::state::os::monotonic;
@@ -40,7 +40,7 @@ pub(super) fn wait(request: &Request) -> Option<Answer> {
     let Some(place) = Place::take(pin.group) else {
         return Some(refuse(request, root, pin, began, "no room is left in this process (queue=)"));
     };
-    // The part of a response that has begun stays in its slot, and so does an internal redirect: both have used it.
+    // A part of a response that has begun stays in its slot, and so does an internal redirect: both have used it.
     let answer = match request.is(root) {
         true => wait_outside(request, pin, began),
         false => wait_inside(request, root, pin, began),
@@ -184,10 +184,20 @@ fn give_up(request: &Request, root: &Request, pin: &Pin, began: Instant) -> Answ
 
 /// Leaves the time that the request was held in its environment, for the logs.
 fn note_time(request: &Request, root: &Request, began: Instant) {
-    let millis = request.keep_text(&[began.elapsed().as_millis().to_string().as_bytes()]);
-    request.set_env([(HELD_MS, &*millis)]);
-    if !request.is(root) {
-        root.set_env([(HELD_MS, &*root.keep_text(&[millis.to_bytes()]))]);
+    let millis = root.keep_text(&[began.elapsed().as_millis().to_string().as_bytes()]);
+    State::of(root).held.set(Some(millis));
+    root.set_env([(HELD_MS, &*millis)]);
+    inherit_time(request);
+}
+
+/// Leaves the time that the client's request was held in the environment of a part of it.
+pub(super) fn inherit_time(request: &Request) {
+    let root = request.root();
+    let held = State::known(root).and_then(|state| state.held.get());
+    if let Some(millis) = held
+        && !request.is(root)
+    {
+        request.set_env([(HELD_MS, &*millis)]);
     }
 }
 
@@ -204,7 +214,8 @@ impl Place {
         let in_group = group.waiting.fetch_add(1, Ordering::Relaxed);
         let in_all = WAITING.fetch_add(1, Ordering::Relaxed);
         group.own_row().held().fetch_add(1, Ordering::Relaxed);
-        (in_group < own && in_all < own.max(half)).then_some(place)
+        let has_room = in_group < own && in_all < own.max(half);
+        (has_room && !is_half_of_processes(&group)).then_some(place)
     }
 }
 
@@ -220,4 +231,9 @@ impl Drop for Place {
 fn half() -> u64 {
     static HALF: OnceLock<u64> = OnceLock::new();
     *HALF.get_or_init(|| (threads() as u64 / 2).max(1))
+}
+
+/// Whether half of all processes wait, where each has one thread. Those of dead processes do not count.
+fn is_half_of_processes(group: &Group) -> bool {
+    threads() == 1 && group.counts().waiting_processes() > (max_children() as u64 / 2).max(1)
 }

@@ -30,6 +30,8 @@ pub(super) struct State {
     pub(super) docroot: Cell<Option<Kept<Slot>>>,
     /// The group whose backend gets the request, by its place, plus one; 0 for none.
     pub(super) bound: Cell<usize>,
+    /// How long the client's request was held, in milliseconds, as text.
+    pub(super) held: Cell<Option<Kept<CStr>>>,
     /// Whether the request's environment names its slot.
     pub(super) is_marked: Cell<bool>,
 }

@@ -312,6 +312,7 @@ pub(super) fn inherit(request: &Request) {
 fn mark(request: &Request, pin: &Pin, slot: &Slot) {
     if !State::of(request).is_marked.replace(true) {
         pin.mark(request, slot);
+        hold::inherit_time(request);
     }
 }
 

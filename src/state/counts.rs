@@ -41,6 +41,7 @@ mod inflight;
 mod row;
 
 use crate::state::os::Mapping;
+use crate::state::os::process::may_live;
 use crate::sync::Ordering;
 use crate::word::SlotIndex;
 use row::BLOCK;
@@ -218,6 +219,13 @@ impl Counts {
     /// Requests of a row's process that wait because the group is held.
     pub fn held(&self, row: usize) -> u64 {
         self.row(row).held().load(Ordering::Relaxed)
+    }
+
+    /// The processes in which requests wait because the group is held. Without the locks of the rows, so a process counts
+    /// as living if there is one of its number.
+    pub fn waiting_processes(&self) -> u64 {
+        let waits = |row: &usize| self.held(*row) != 0 && may_live(self.pid(*row));
+        (0..self.rows).filter(waits).count() as u64
     }
 
     /// The counters of a slot in a row; a row beyond the mapping is row 0.

@@ -258,7 +258,7 @@ fn a_hold_ends_within_three_seconds_when_slotctl_is_killed() {
 #[test]
 fn a_request_beyond_the_queue_or_the_timeout_gets_a_503_with_retry_after() {
     let one = "SlotHold timeout=700ms queue=1\n";
-    let stage = Stage::with(one, "StartServers 1\n");
+    let stage = Stage::with(one, "");
     let holding = stage.hold(LONG);
     let began = Instant::now();
     let first = stage.begin("GET", "/api/a", vec![]).answer();
@@ -461,4 +461,79 @@ fn wrong_words_of_slothold_are_refused() {
     refuses("off", "every group can be held");
     refuses("length=3", "\"length\" is unknown");
     refuses("rate=1\nSlotHold rate=2", "SlotHold is already set");
+}
+
+#[test]
+fn a_part_of_a_response_and_an_error_document_wait_in_their_slot() {
+    let mut site = Site::new().with(&["include"]);
+    let backends = SLOTS.map(Backend::named);
+    site.docroots(&SLOTS);
+    for slot in SLOTS {
+        site.write(&format!("{slot}/page.shtml"), "<!--#include virtual=\"/api/part\" -->");
+    }
+    site.start(&format!(
+        "<SlotGroup app>\nSlot blue http://{} docroot=ROOT/blue\nSlot green http://{} docroot=ROOT/green\n\
+         </SlotGroup>\n<Directory ROOT>\nRequire all granted\nOptions +Includes\n</Directory>\n\
+         AddOutputFilter INCLUDES .shtml\nSlotDocumentRoot app\nErrorDocument 404 /api/missing\n\
+         ProxyPass /api/ slot://app/api/\n",
+        backends[0].address, backends[1].address
+    ));
+    let stage = Stage { site, backends };
+    let _holding = stage.hold(LONG);
+    let asked = ["/page.shtml", "/no-such-file"].map(|path| stage.begin("GET", path, vec![]));
+    stage.waits(2);
+    stage.site.flip_unchecked("green");
+    // They have used their slot, so they stay in it, and a drain waits for them.
+    let out = stage.site.slotctl(&["drain", "app", "blue", "--timeout", "200ms"]).output().unwrap();
+    assert_eq!(out.status.code(), Some(124), "{}", text(&out));
+    stage.unhold();
+    let [page, missing] = asked.map(Asked::answer);
+    assert!(page.text().contains("slot=blue GET /api/part"), "{}", page.text());
+    assert!(missing.text().contains("slot=blue GET /api/missing"), "{}", missing.text());
+    stage.site.run(&["drain", "app", "blue", "--timeout", "5s"]);
+}
+
+#[test]
+fn an_error_document_of_a_refused_request_does_not_reach_the_backend() {
+    let stage = Stage::with("SlotHold timeout=300ms\n", "ErrorDocument 503 /api/sorry\n");
+    let _holding = stage.hold(LONG);
+    assert_eq!(stage.site.get("/api/a").status(), 503);
+    assert_eq!(stage.backends[0].received(), b"");
+    stage.unhold();
+    assert!(stage.site.get("/api/a").text().starts_with("slot=blue"));
+}
+
+#[test]
+fn the_end_of_a_hold_is_paced() {
+    let stage = Stage::with("SlotHold rate=10\n", "");
+    let _holding = stage.hold(LONG);
+    let many = 8;
+    let asked: Vec<_> = (0..many).map(|_| stage.begin("GET", "/api/a", vec![])).collect();
+    stage.waits(many);
+    let began = Instant::now();
+    stage.unhold();
+    assert!(asked.into_iter().all(|asked| asked.answer().status() == 200));
+    let children = stage.site.children().len() as u32;
+    // Each process sends the first of them at once.
+    let least = Duration::from_millis(100) * ((many as u32).div_ceil(children) - 1);
+    assert!(began.elapsed() >= least, "{:?} < {least:?}", began.elapsed());
+}
+
+#[test]
+fn a_slot_that_is_used_by_its_handler_is_held_too() {
+    let mut site = Site::new();
+    let backends = SLOTS.map(Backend::named);
+    site.start(&format!(
+        "<SlotGroup app>\nSlot blue http://{}\nSlot green http://{}\n</SlotGroup>\n\
+         <Location />\nRequire all granted\nSetHandler proxy:slot://app\n</Location>\n",
+        backends[0].address, backends[1].address
+    ));
+    let stage = Stage { site, backends };
+    let _holding = stage.hold(LONG);
+    let asked = stage.begin("GET", "/a", vec![]);
+    stage.waits(1);
+    stage.site.flip_unchecked("green");
+    stage.unhold();
+    let answer = asked.answer();
+    assert!(answer.text().starts_with("slot=green GET /a"), "{}", answer.text());
 }
