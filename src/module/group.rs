@@ -170,11 +170,12 @@ impl Group {
         }
     }
 
-    /// Whether a request that entered with this word has to wait before it is sent to the backend.
+    /// Whether a request that entered with this word may have to wait before it is sent to the backend. If the word is
+    /// no longer the current one, nobody can tell from its bank: [`Group::is_held`] decides later.
     #[cold]
     pub(super) fn holds(&self, word: Word) -> bool {
         let deadline = self.page.at::<Sector>(0).deadline(word);
-        word.is_valid() && deadline.is_some_and(|deadline| is_in_force(deadline, monotonic()))
+        deadline.is_none_or(|deadline| is_in_force(deadline, monotonic()))
     }
 
     /// Whether the group is held now.

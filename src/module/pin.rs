@@ -330,14 +330,21 @@ pub(super) fn end(request: &Request) {
     }
 }
 
+/// A request that was refused after it was held is over.
+#[cold]
+#[inline(never)]
+fn forget_refused(state: &State) {
+    let refused = state.pins.iter().filter(|pin| pin.is_refused()).count();
+    hold::ASIDE.fetch_sub(refused as u64, Ordering::Relaxed);
+}
+
 /// Leaves and counts the request, when its pool is cleared.
 fn over(request: &Request) {
     let micros = request.age();
     let Some(state) = State::known(request) else { return };
     let status = request.final_status();
-    let refused = state.pins.iter().filter(|pin| pin.is_refused()).count();
-    if refused != 0 {
-        hold::ASIDE.fetch_sub(refused as u64, Ordering::Relaxed);
+    if hold::ASIDE.load(Ordering::Relaxed) != 0 {
+        forget_refused(state);
     }
     state.pins.iter().filter_map(Pin::now).for_each(|pin| {
         pin.leave();
