@@ -11,7 +11,7 @@ use serde_json::Value;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufReader, Write};
 use std::net::{Shutdown, TcpStream};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -303,12 +303,15 @@ fn a_client_that_gives_up_frees_its_thread() {
 
 #[test]
 fn a_backend_is_restarted_five_times_under_load_and_no_request_fails() {
-    let stage = Stage::with("", "");
-    let Stage { site, backends: [blue, _green] } = &stage;
-    let address = blue.address;
+    let mut backend = Some(Backend::named("blue"));
+    let address = backend.as_ref().unwrap().address;
+    let mut site = Site::new();
+    site.start(&format!(
+        "<SlotGroup app>\nSlot blue http://{address}\n</SlotGroup>\nProxyPass / slot://app/\n"
+    ));
+    let site = &site;
     let (over, done) = (AtomicBool::new(false), AtomicUsize::new(0));
     let clients = if Mpm::from_environment() == Mpm::Prefork { 4 } else { 8 };
-    let mut blue = None::<Backend>;
     thread::scope(|scope| {
         for client in 0..clients {
             let (over, done) = (&over, &done);
@@ -338,15 +341,12 @@ fn a_backend_is_restarted_five_times_under_load_and_no_request_fails() {
             let mut slotctl = site.slotctl(&["hold", "app", "--", "sh", "-c", &script]);
             let child = slotctl.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
             until(|| down.exists()).expect("the slot is drained");
-            // The backend is stopped here, as by systemctl, and nothing may ask it meanwhile.
-            match blue.take() {
-                Some(old) => old.kill(),
-                None => stage.backends[0].close(true),
-            }
-            let strays = stage.backends[0].strays();
+            // As by systemctl. For a while there is no backend.
+            let old = backend.take().unwrap();
+            assert_eq!(old.busy(), 0, "a request is in the slot");
+            old.kill();
             thread::sleep(Duration::from_millis(200));
-            assert_eq!(stage.backends[0].strays(), strays, "a request came to a stopped backend");
-            stage.backends[0].close(false);
+            backend = Some(Backend::at(address, "blue"));
             std::fs::write(&up, "").unwrap();
             let out = child.wait_with_output().unwrap();
             (out.status.code(), text(&out))
@@ -358,7 +358,6 @@ fn a_backend_is_restarted_five_times_under_load_and_no_request_fails() {
             assert!(said.contains("(drain ") && said.contains(", health "), "{said}");
         }
     });
-    assert!(address == stage.backends[0].address);
 }
 
 #[test]
@@ -536,4 +535,72 @@ fn a_slot_that_is_used_by_its_handler_is_held_too() {
     stage.unhold();
     let answer = asked.answer();
     assert!(answer.text().starts_with("slot=green GET /a"), "{}", answer.text());
+}
+
+#[test]
+fn the_index_of_a_directory_is_held_and_enters_the_slot_that_is_active_then() {
+    let mut site = Site::new();
+    let backends = SLOTS.map(Backend::named);
+    site.docroots(&SLOTS);
+    for slot in SLOTS {
+        site.write(&format!("{slot}/shop/index.jsp"), "source");
+    }
+    site.start(&format!(
+        "<SlotGroup app>\nSlot blue http://{} docroot=ROOT/blue\nSlot green http://{} docroot=ROOT/green\n\
+         </SlotGroup>\n<Directory ROOT>\nRequire all granted\n</Directory>\nDirectoryIndex index.jsp\n\
+         SlotDocumentRoot app\nProxyPassMatch \\.jsp$ slot://app\n",
+        backends[0].address, backends[1].address
+    ));
+    let stage = Stage { site, backends };
+    for (flip, slot) in [(false, "blue"), (true, "green")] {
+        let holding = stage.hold(LONG);
+        let asked = stage.begin("GET", "/shop/", vec![]);
+        stage.waits(1);
+        if flip {
+            stage.site.flip_unchecked(slot);
+        }
+        stage.unhold();
+        let answer = asked.answer();
+        let wanted = format!("slot={slot} GET /shop/index.jsp");
+        assert!(answer.text().starts_with(&wanted), "{}\n{}", answer.text(), stage.site.log());
+        assert_eq!(holding.end().0, 0);
+    }
+}
+
+#[test]
+fn a_request_by_tls_is_held_too() {
+    let mut site = Site::new().with(&["ssl"]);
+    let file = |name: &str| site.path().join(name).display().to_string();
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj"])
+        .args(["/CN=localhost", "-keyout", &file("key.pem"), "-out", &file("certificate.pem")])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", text(&made));
+    let secure = crate::apache::free_port().unwrap();
+    let backend = Backend::named("blue");
+    site.start(&format!(
+        "Listen {secure}\n<SlotGroup app>\nSlot blue http://{}\n</SlotGroup>\nProxyPass / slot://app/\n\
+         <VirtualHost {secure}>\nServerName localhost\nSSLEngine on\nSSLCertificateFile ROOT/certificate.pem\n\
+         SSLCertificateKeyFile ROOT/key.pem\nProxyPass / slot://app/\n</VirtualHost>\n",
+        backend.address
+    ));
+    let stage = Stage { site, backends: [backend, Backend::named("green")] };
+    let _holding = stage.hold(LONG);
+    let mut client = Command::new("openssl")
+        .args(["s_client", "-quiet", "-connect", &secure.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let request =
+        "POST /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello";
+    let mut stdin = client.stdin.take().unwrap();
+    stdin.write_all(request.as_bytes()).unwrap();
+    stage.waits(1);
+    stage.unhold();
+    let answer = text(&client.wait_with_output().unwrap());
+    assert!(answer.contains("slot=blue POST /a bytes=5"), "{answer}");
+    drop(stdin);
 }
