@@ -6,17 +6,13 @@
 
 use super::group::Group;
 use super::host::{Answer, Kept, Message, Request, max_children, threads};
-use super::kept::{After, Pin, State};
-use super::scheme::worker::NOTE;
+use super::kept::{After, NOTE, Pin, State};
 use crate::state::os::monotonic;
 use crate::sync::Ordering;
 use std::ffi::CStr;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// The requests of this process that are set aside. Zero for nearly all requests, which pay only for this look.
-// Not loom's: it is no part of the protocol.
-pub(super) static ASIDE: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
 /// The requests of this process that wait, of all groups.
 static WAITING: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
 
@@ -51,7 +47,10 @@ pub(super) fn wait(request: &Request) -> Option<Answer> {
 
 /// The pin of the group whose backend the request is for, if it is set aside.
 fn held_pin<'a>(request: &Request, root: &'a Request) -> Option<&'a Pin> {
-    let bound = State::known(request).map_or(0, |state| state.bound.get());
+    let bound = State::known(request).map_or(0, |state| match state.routed.get() {
+        Some(routed) => routed.group.at + 1,
+        None => state.bound.get(),
+    });
     if bound == 0 && request.note(NOTE).is_none() {
         return None;
     }

@@ -8,6 +8,14 @@ use crate::state::counts::{Block, MAX_NOTES, Row};
 use std::cell::Cell;
 use std::ffi::CStr;
 
+/// The note of a request that has a slot's worker. httpd's fast redirects copy notes, and not our own state.
+pub(super) const NOTE: &CStr = c"mod_slot-worker";
+
+/// The requests of this process that are set aside, or were held and are not over. Zero at nearly all times: then a
+/// request pays only for this look.
+// Not loom's: it is no part of the protocol.
+pub(super) static ASIDE: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+
 /// What mod_slot keeps with a request.
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -28,7 +36,7 @@ pub(super) struct State {
     pub(super) named: Cell<Option<Kept<Named>>>,
     /// The slot whose docroot is the request's DOCUMENT_ROOT.
     pub(super) docroot: Cell<Option<Kept<Slot>>>,
-    /// The group whose backend gets the request, by its place, plus one; 0 for none.
+    /// The group whose backend gets the request, if its URL came after map_to_storage: its place, plus one; 0 for none.
     pub(super) bound: Cell<usize>,
     /// How long the client's request was held, in milliseconds, as text.
     pub(super) held: Cell<Option<Kept<CStr>>>,

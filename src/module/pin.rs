@@ -5,7 +5,7 @@ use super::config::SlotModule;
 use super::group::{Group, Slot};
 use super::hold;
 use super::host::{Decimal, Held, Kept, Message, Request};
-use super::kept::{After, Pin, Rare, State, Stay};
+use super::kept::{ASIDE, After, Pin, Rare, State, Stay};
 use crate::lease;
 use crate::sync::{Ordering, fence};
 use std::cell::Cell;
@@ -85,7 +85,7 @@ impl Pin {
         };
         self.block.set_aside();
         self.stay.set(Stay::Rare(Rare::aside(place)));
-        hold::ASIDE.fetch_add(1, Ordering::Relaxed);
+        ASIDE.fetch_add(1, Ordering::Relaxed);
     }
 
     #[cold]
@@ -95,7 +95,7 @@ impl Pin {
             self.row.strike(place);
         }
         self.block.leave_aside();
-        hold::ASIDE.fetch_sub(1, Ordering::Relaxed);
+        ASIDE.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Whether the request entered while the group was held, and has not waited yet.
@@ -115,10 +115,9 @@ impl Pin {
 
     /// Keeps what became of the request.
     pub(super) fn settle(&self, root: &Request, after: After) -> Kept<After> {
-        if let After::Refused = after {
-            // Until the request is over, so that its ErrorDocument finds no way to the backend.
-            hold::ASIDE.fetch_add(1, Ordering::Relaxed);
-        }
+        // Until the request is over: what looks at pins has to look twice meanwhile, and the ErrorDocument of a request
+        // that was refused finds no way to the backend.
+        ASIDE.fetch_add(1, Ordering::Relaxed);
         let after = root.keep_value(after);
         self.after.set(Some(after));
         after
@@ -139,7 +138,7 @@ impl Pin {
             return false;
         }
         self.block.leave_aside();
-        hold::ASIDE.fetch_sub(1, Ordering::Relaxed);
+        ASIDE.fetch_sub(1, Ordering::Relaxed);
         self.stay.set(match rare.note() {
             Some(place) => Stay::Noted(place),
             None => Stay::Rare(Rare::unnoted(rare.place())),
@@ -325,17 +324,17 @@ pub(super) fn of_backend(request: &Request) -> Option<&Pin> {
 
 /// Leaves when the whole answer is on its way to the client. The request's pool may live on for long.
 pub(super) fn end(request: &Request) {
-    if let Some(state) = State::known(request) {
-        state.pins.iter().filter_map(Pin::now).for_each(Pin::leave);
+    let Some(state) = State::known(request) else { return };
+    match ASIDE.load(Ordering::Relaxed) {
+        0 => state.pins.iter().for_each(Pin::leave),
+        _ => end_after_hold(state),
     }
 }
 
-/// A request that was refused after it was held is over.
 #[cold]
 #[inline(never)]
-fn forget_refused(state: &State) {
-    let refused = state.pins.iter().filter(|pin| pin.is_refused()).count();
-    hold::ASIDE.fetch_sub(refused as u64, Ordering::Relaxed);
+fn end_after_hold(state: &State) {
+    state.pins.iter().filter_map(Pin::now).for_each(Pin::leave);
 }
 
 /// Leaves and counts the request, when its pool is cleared.
@@ -343,11 +342,20 @@ fn over(request: &Request) {
     let micros = request.age();
     let Some(state) = State::known(request) else { return };
     let status = request.final_status();
-    if hold::ASIDE.load(Ordering::Relaxed) != 0 {
-        forget_refused(state);
-    }
-    state.pins.iter().filter_map(Pin::now).for_each(|pin| {
+    let finish = |pin: &Pin| {
         pin.leave();
         pin.block.finished(status, micros);
-    });
+    };
+    match ASIDE.load(Ordering::Relaxed) {
+        0 => state.pins.iter().for_each(finish),
+        _ => over_after_hold(state, finish),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn over_after_hold(state: &State, finish: impl Fn(&Pin)) {
+    state.pins.iter().filter_map(Pin::now).for_each(finish);
+    let held = state.pins.iter().filter(|pin| pin.after.get().is_some()).count();
+    ASIDE.fetch_sub(held as u64, Ordering::Relaxed);
 }

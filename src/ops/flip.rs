@@ -6,7 +6,6 @@
 
 use super::change::{self, refuse_untrusted};
 use super::error::{Error, Outcome, refused};
-use super::hold;
 use super::tally::totals;
 use super::view::{View, is_group, open, owner, read_group};
 use crate::group::Group;
@@ -194,7 +193,7 @@ pub fn flip_for(
 
     let (from, before) = (view.control.active().to_owned(), view.control.word);
     // A hold that has ended, because its slotctl died, leaves its flag to the next change.
-    let kept = if hold::is_in_force(&mapping) { before } else { before.released() };
+    let kept = if change::is_in_force(&mapping) { before } else { before.released() };
     let word = if changed { kept.flipped(index) } else { before };
     let not_durable = |source, outcome| Error::NotDurable { path: path.clone(), source, outcome };
     let check = || refuse_overtaken(dirs, &view, &to);

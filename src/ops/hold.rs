@@ -3,12 +3,11 @@
 //! A hold is a flag in the control word, and a deadline beside it, which the slotctl that holds renews. If that slotctl
 //! dies, the deadline passes, and the requests go on. The flag alone holds nothing: the next change removes it.
 
-use super::change::{self, refuse_untrusted};
+use super::change::{self, is_in_force, refuse_untrusted};
 use super::deploy::record;
 use super::drain::{Look, Waited, countable, poll};
 use super::error::{Error, refused};
 use super::flip::{is_locked, refuse_frozen};
-use super::status::By;
 use super::tally;
 use super::view::{self, View, is_group, open, read_group};
 use crate::ops::drain::Left;
@@ -19,8 +18,6 @@ use crate::state::control::{
 use crate::state::history::{Action, Entry};
 use crate::state::os::{self, Access, Mapping, monotonic};
 use crate::state::{Dirs, writer};
-use crate::sync::Ordering;
-use crate::word::Word;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use std::time::{Duration, Instant};
@@ -53,10 +50,8 @@ pub struct Held {
     pub since: Option<String>,
     /// When it ends at the latest.
     pub until: Option<String>,
-    /// Who holds.
-    pub by: Option<By>,
-    /// The reason that was given.
-    pub reason: Option<String>,
+    /// Who holds, and why.
+    pub by: Option<Actor>,
     /// How many requests wait; `None` if they are not counted, or not readable by this user.
     pub waiting: Option<u64>,
 }
@@ -84,7 +79,7 @@ pub fn begin(dirs: &Dirs, app: &str, actor: &Actor, length: Duration) -> Result<
     let system = |source| Error::System { path: path.clone(), source };
     let mapping = Mapping::of(&file, PAGE, Access::ReadWrite).map_err(system)?;
     if is_in_force(&mapping) {
-        let by = look(dirs, app, &view.control).and_then(|held| held.by).map(|by| by.shown);
+        let by = look(dirs, app, &view.control).and_then(|held| held.by).map(|by| by.to_string());
         return Err(Error::AlreadyHeld { app: app.into(), by });
     }
     let word = view.control.word.holding(true);
@@ -198,14 +193,6 @@ fn clear(dirs: &Dirs, app: &str, actor: &Actor, number: Option<u16>) -> Result<b
     Ok(held)
 }
 
-/// Whether a hold of the mapped control file is in force.
-pub(super) fn is_in_force(mapping: &Mapping) -> bool {
-    let sector: &Sector = mapping.at(0);
-    let word = Word::from_bits(sector.word.load(Ordering::Acquire));
-    let deadline = sector.deadline(word).filter(|_| word.is_held());
-    deadline.is_some_and(|deadline| control::is_in_force(deadline, monotonic()))
-}
-
 /// Whether a hold is in force, as the control file says.
 fn is_in_force_in_file(dirs: &Dirs, app: &str) -> bool {
     let read = || {
@@ -231,8 +218,7 @@ pub fn look(dirs: &Dirs, app: &str, control: &Control) -> Option<Held> {
     Some(Held {
         since: entry.map(|entry| entry.time.clone()),
         until: entry.and_then(|entry| entry.until.clone()),
-        by: entry.map(By::from),
-        reason: entry.and_then(|entry| entry.reason.clone()),
+        by: entry.map(Entry::who),
         waiting: tally::held(dirs, app, control.identity).ok().flatten(),
     })
 }

@@ -363,6 +363,7 @@ mod tests {
             sudo_user: None,
             reason: None,
             counted: None,
+            until: None,
             deploy: None,
             forced: false,
         }

@@ -54,7 +54,7 @@ fn a_hold_ends_by_its_timeout_and_both_ends_are_in_the_history() {
     let holding =
         Holding::of(&site, &["hold", "app", "--timeout", "1s", "--reason", "moving house"]);
     let shown = held(&site);
-    assert_eq!(shown["reason"], "moving house");
+    assert_eq!(shown["by"]["reason"], "moving house");
     assert!(shown["since"].is_string() && shown["until"].is_string(), "{shown}");
     assert!(site.run(&["status"]).out.contains("  held by "));
     let (code, said) = holding.end();

@@ -3,13 +3,9 @@
 use crate::module::group::{Group, Slot};
 use crate::module::hold;
 use crate::module::host::{Answer, Choice, Kept, Message, Proxy, Request, Worker};
-use crate::module::kept::State;
+use crate::module::kept::{ASIDE, NOTE, State};
 use crate::module::site::Service;
 use crate::sync::Ordering;
-use std::ffi::CStr;
-
-/// The note of a request that has a slot's worker. httpd's fast redirects copy notes, and not our own state.
-pub(in crate::module) const NOTE: &CStr = c"mod_slot-worker";
 
 /// Chooses the slot's own worker for the request. If the slot is a balancer, there is none, and the balancer chooses.
 #[inline(always)]
@@ -23,7 +19,6 @@ pub(super) fn set(
     let own = service.worker(request, mod_proxy, group, slot);
     let state = State::of(request);
     state.worker.set(own.map(|own| own.worker));
-    state.bound.set(group.at + 1);
     state.sent.set(request.filename_address());
     // Only a sub-request can replace the request that it was made for.
     if request.is_sub_request() {
@@ -46,7 +41,7 @@ pub(super) fn forget(request: &Request) {
 
 /// pre_request: the worker of the request's slot. mod_proxy would search its workers by name.
 pub(in crate::module) fn choose(request: &Request) -> Choice {
-    if hold::ASIDE.load(Ordering::Relaxed) != 0
+    if ASIDE.load(Ordering::Relaxed) != 0
         && let Some(answer) = hold::wait(request)
     {
         return Choice::End(answer);

@@ -144,7 +144,7 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
     shown.end();
     let held = began.elapsed();
     let mut warnings = view::warnings(dirs, &app);
-    if !ended.held && !args.command.is_empty() {
+    if !ended.held && done.as_ref().is_ok_and(|done| done.command.is_some()) {
         warnings.push(
             "the hold had ended before all was done, by its --timeout or by slotctl unhold: requests may \
              have met a backend that was not ready"

@@ -33,7 +33,7 @@ JSON: {\"groups\": [{\"app\", \"active\", \"generation\", \"since\", \"by\": {\"
 \"address\", \"docroot\", \"in_flight\", \"tunnels\", \"requests\", \"classes\": {\"1xx\", \"2xx\", \"3xx\", \
 \"4xx\", \"5xx\", \"other\"}, \"micros\", \"failed\", \"aborted\", \"since_flip\": {\"requests\", \"5xx\", \
 \"failed\", \"aborted\"}}], \"locked\": {\"uid\", \"user\", \"sudo_user\", \"reason\", \"since\", \"until\", \
-\"automatic\"}, \"held\": {\"since\", \"until\", \"by\": {\"uid\", \"user\", \"sudo_user\"}, \"reason\", \"waiting\"}, \"deploy\": {\"id\", \"from\", \"to\", \"since\", \"by\": {\"uid\", \"user\", \"sudo_user\", \
+\"automatic\"}, \"held\": {\"since\", \"until\", \"by\": {\"uid\", \"user\", \"sudo_user\", \"reason\"}, \"waiting\"}, \"deploy\": {\"id\", \"from\", \"to\", \"since\", \"by\": {\"uid\", \"user\", \"sudo_user\", \
 \"reason\"}, \"only_flip\", \"generation\", \"steps\": [{\"id\", \"step\", \"state\", \"to\", \"took_ms\", \
 \"detail\", \"output\"}], \"result\": {\"time\", \"result\", \"detail\"}, \"step\", \"running\"}, \
 \"in_flight\": {\"listed\": [{\"slot\", \"pid\", \"age_ms\", \"method\", \
@@ -143,7 +143,7 @@ fn headline(status: &Status) -> String {
 fn held_text(held: &Held) -> String {
     let mut text = "held".to_owned();
     if let Some(by) = &held.by {
-        text += &format!(" by {}", by.shown);
+        text += &format!(" by {by}");
     }
     if let Some(since) = &held.since {
         text += &format!(" since {}", render::local_time(since));
@@ -156,7 +156,7 @@ fn held_text(held: &Held) -> String {
         Some(waiting) => format!(": {waiting} requests wait"),
         None => String::new(),
     };
-    if let Some(reason) = &held.reason {
+    if let Some(reason) = held.by.as_ref().and_then(|by| by.reason.as_ref()) {
         text += &format!(" ({reason})");
     }
     render::plain(&text)
@@ -306,13 +306,7 @@ pub(super) fn sample() -> serde_json::Value {
         operator: None,
         slots: vec![slot],
         locked: Some(lock::sample_lock()),
-        held: Some(Held {
-            since: None,
-            until: None,
-            by: Some(By { uid: 0, user: None, sudo_user: None, shown: text() }),
-            reason: None,
-            waiting: None,
-        }),
+        held: Some(Held { since: None, until: None, by: Some(Actor::default()), waiting: None }),
         deploy: Some(LastDeploy { story, step: text(), running: true }),
         in_flight: Some(InFlight { listed: vec![request], unlisted: 0 }),
         notes: Vec::new(),
