@@ -20,7 +20,7 @@ impl Pin {
         let slot = entered.slot;
         let (began, line) = root.head();
         let note = row.note(slot, began, line);
-        let pin = Self {
+        Self {
             group,
             slot: group.try_part(|group| group.slot(slot)),
             entered,
@@ -32,11 +32,16 @@ impl Pin {
                 Err(place) => Stay::Rare(Rare::unnoted(place)),
             }),
             after: Cell::new(None),
-        };
-        if entered.word.is_held() {
-            pin.step_aside();
         }
-        pin
+    }
+
+    /// Sets the request aside if it entered while the group was held. Not in [`Pin::new`], so that the pin is made in its
+    /// place, and never copied.
+    #[inline(always)]
+    fn heed_hold(&self) {
+        if self.entered.word.is_held() {
+            self.step_aside();
+        }
     }
 
     /// Names the slot in the environment of `request`.
@@ -110,7 +115,9 @@ impl Pin {
 
     /// Enters the group again, after the wait.
     pub(super) fn enter_again(&self, root: &Request) -> Self {
-        Self::new(root, self.group)
+        let pin = Self::new(root, self.group);
+        pin.heed_hold();
+        pin
     }
 
     /// Keeps what became of the request.
@@ -216,6 +223,7 @@ fn enter(root: &Request, group: Kept<Group>) -> &Pin {
         State { pins: Held::of(pin), is_marked, ..State::default() }
     });
     let pin = state.pins.first().expect("the list was made with a pin");
+    pin.heed_hold();
     if let Some(slot) = pin.slot {
         pin.mark(root, &slot);
     }
@@ -239,6 +247,7 @@ fn enter_another(root: &Request, group: Kept<Group>) -> &Pin {
         await_end(root);
     }
     let pin = root.hold::<SlotModule, _>(State::pins, Pin::new(root, group));
+    pin.heed_hold();
     if let Some(slot) = pin.slot {
         mark(root, pin, &slot);
     }
