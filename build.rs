@@ -84,6 +84,7 @@ mod module {
             .raw_line(format!("pub(super) const LEAST_MAGIC_MINOR: i32 = {};", magic::LEAST.1))
             .clang_args(&flags)
             .allowlist_function("ap_hook_(pre_config|check_config|post_config|child_init)")
+            .allowlist_function("ap_internal_redirect|ap_get_conn_socket|apr_os_sock_get|apr_uri_unparse")
             .allowlist_function("ap_hook_(translate_name|map_to_storage|fixups|handler|log_transaction)|ap_remove_output_filter|apr_optional_hook_add")
             .allowlist_function("ap_(get_module_config|log_r?error_|walk_config|getword_conf)")
             .allowlist_function("ap_(server_root_relative|runtime_dir_relative|set_document_root|get_server_revision)")
@@ -102,7 +103,7 @@ mod module {
                 "module|command_rec|cmd_parms|request_rec|apr_bucket(_brigade)?|apr_array_header_t|ap_filter_type|server_rec|ap_directive_t|core_(server|dir)_config",
             )
             .allowlist_type("proxy_(server|dir)_conf|proxy_alias|proxy_balancer|proxy_worker(_shared)?|rewrite_mapfunc_t")
-            .allowlist_var("AP_EXPR_FLAG_DONT_VARY|M_GET|OK|DECLINED|HTTP_.*|MODULE_MAGIC_.*|RSRC_CONF|ACCESS_CONF|OR_FILEINFO")
+            .allowlist_var("AP_EXPR_FLAG_DONT_VARY|M_GET|OK|DONE|DECLINED|APR_URI_UNP_OMITSITEPART|HTTP_.*|MODULE_MAGIC_.*|RSRC_CONF|ACCESS_CONF|OR_FILEINFO")
             .allowlist_var("APLOG_.*|APR_(SUCCESS|HOOK_.*|FILEPATH_.*)|AP_SQ_.*|AP_MPMQ_.*")
             .allowlist_var("GLOBAL_ONLY|NOT_IN_.*|PROXY_(WORKER|CANONENC)_.*|PROXYREQ_.*|AP_PROXY_WORKER_IS_.*")
             .allowlist_var("ap_conftree|ap_top_module|ap_server_conf|core_module|ap_unixd_config|ap_pid_fname|apr_hook_debug_current")

@@ -2,6 +2,7 @@
 //! that httpd.conf is the only source and slotctl needs no file of its own.
 
 pub mod health;
+pub mod hold;
 pub mod hook;
 pub mod maintenance;
 pub mod share;
@@ -10,6 +11,7 @@ pub mod watch;
 mod words;
 
 use health::{Health, Proto};
+use hold::Hold;
 use hook::Hook;
 use serde::{Deserialize, Serialize};
 use std::fs::Metadata;
@@ -78,6 +80,9 @@ pub struct Group {
     /// `SlotDrain`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainLimits>,
+    /// `SlotHold`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
     /// `SlotHook`, in the order of the configuration.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hooks: Vec<Hook>,
@@ -168,6 +173,7 @@ impl Group {
             warm: None,
             rollback: None,
             drain: None,
+            hold: None,
             hooks: Vec::new(),
             slots,
         }

@@ -39,8 +39,11 @@ pub struct Word(u64);
 const GENERATION: u32 = 32;
 const ACTIVE: u32 = 26;
 const CANDIDATE: u32 = 19;
+/// The flags.
 const FLAGS: u64 = 0xf << 5;
 const MAINTENANCE: u64 = 1 << 5;
+/// The flag of a group whose requests are held. Its deadline is the first side word.
+const HELD: u64 = 1 << 6;
 const CHECK: u64 = 0x1f;
 /// All bits but the generation and the check.
 const REST: u64 = 0xffff_ffe0;
@@ -62,6 +65,18 @@ impl Word {
     #[must_use]
     pub fn with_maintenance(self, on: bool) -> Self {
         self.next(if on { self.0 | MAINTENANCE } else { self.0 & !MAINTENANCE })
+    }
+
+    /// The word after a hold begins or ends: the next generation, and all else as before.
+    #[must_use]
+    pub fn holding(self, held: bool) -> Self {
+        self.next(if held { self.0 | HELD } else { self.0 & !HELD })
+    }
+
+    /// The same word without the flag of a hold.
+    #[must_use]
+    pub fn released(self) -> Self {
+        Self::seal(self.generation(), self.0 & !HELD)
     }
 
     /// The word that takes this one back: the next generation, with everything else as in `before`.
@@ -106,6 +121,12 @@ impl Word {
     /// The slot that takes the next request.
     pub fn active(self) -> SlotIndex {
         SlotIndex((self.0 >> ACTIVE & 0x3f) as u8)
+    }
+
+    /// Whether requests for the group's backend are held, if the deadline has not passed.
+    #[inline]
+    pub fn is_held(self) -> bool {
+        self.0 & HELD != 0
     }
 
     /// The slot that requests may enter beside the active one.
@@ -194,6 +215,21 @@ mod tests {
             let seen = (back.generation(), back.active(), back.candidate());
             assert_eq!(seen, (4, index(5), Some(index(9))));
         }
+    }
+
+    #[test]
+    fn a_hold_changes_the_generation_and_its_flag_and_outlives_a_flip() {
+        let word = Word::first(index(3)).with_candidate(index(5));
+        let held = word.holding(true);
+        assert!(held.is_valid() && held.is_held() && !word.is_held());
+        assert_eq!((held.generation(), held.active()), (2, index(3)));
+        assert_eq!(held.candidate(), Some(index(5)));
+        let flipped = held.flipped(index(5));
+        assert!(flipped.is_valid() && flipped.is_held());
+        assert_eq!(flipped.candidate(), None);
+        let over = flipped.holding(false);
+        assert!(over.is_valid() && !over.is_held());
+        assert_eq!((over.generation(), over.active()), (4, index(5)));
     }
 
     #[test]

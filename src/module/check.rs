@@ -115,7 +115,7 @@ fn check_balancer(setup: &Setup, group: &GroupLines, line: Line<'_>) -> Result<(
 }
 
 /// What may be in a `<SlotGroup>`.
-const MEMBERS: [&str; 9] = [
+const MEMBERS: [&str; 10] = [
     "Slot",
     "SlotDefault",
     "SlotOperator",
@@ -124,6 +124,7 @@ const MEMBERS: [&str; 9] = [
     "SlotAutoRollback",
     "SlotDrain",
     "SlotMaintenance",
+    "SlotHold",
     "SlotHook",
 ];
 

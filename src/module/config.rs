@@ -121,6 +121,10 @@ impl Lines {
         self.group("SlotMaintenance")?.set_maintenance(reading, words)
     }
 
+    pub(super) fn set_hold(&mut self, _: Scope, words: &[&str]) -> Outcome {
+        self.group("SlotHold")?.set_hold(words)
+    }
+
     pub(super) fn add_hook(&mut self, _: Scope, words: &[&str]) -> Outcome {
         self.group("SlotHook")?.add_hook(words)
     }

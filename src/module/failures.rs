@@ -2,7 +2,7 @@
 //! whose client had gone. `SlotAutoRollback` judges by them. Nothing here runs for a configuration without it.
 
 use super::host::Request;
-use super::kept::State;
+use super::kept::{Pin, State};
 use super::pin::of_backend;
 use crate::sync::Ordering;
 use std::ffi::CStr;
@@ -37,7 +37,8 @@ pub(super) fn count(request: &Request) {
 fn count_failure(request: &Request) {
     let Some(state) = State::known(request) else { return };
     let is_aborted = request.is_aborted();
-    for pin in state.pins.iter().filter(|pin| pin.group.more.failures && !pin.is_refused()) {
+    let pins = state.pins.iter().filter_map(Pin::now);
+    for pin in pins.filter(|pin| pin.group.more.failures && !pin.is_maintained()) {
         let name = pin.group.name.as_bytes();
         let is_noted = |request: &Request| request.note(NOTE).is_some_and(|n| n.to_bytes() == name);
         if is_aborted {

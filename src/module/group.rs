@@ -5,11 +5,12 @@ use super::host::{Message, log};
 use super::maintenance::Maintenance;
 use crate::address::{Address, ends_group};
 use crate::choose::{Set, choose};
+use crate::group::hold::Hold;
 use crate::lease::{self, Entered};
-use crate::state::control::{Names, Sector, WORD};
+use crate::state::control::{Names, Sector, WORD, is_in_force};
 use crate::state::counts::{Counts, Row};
 use crate::state::os::sigbus::cut::{Lost, Mark, Survival, survive};
-use crate::state::os::{Access, Mapping};
+use crate::state::os::{Access, Mapping, monotonic};
 use crate::sync::{AtomicU64, Ordering, fence};
 use crate::word::{SlotIndex, Word};
 use std::ffi::{CStr, CString};
@@ -36,6 +37,12 @@ pub(super) struct Group {
     identity: u128,
     /// Whether this process has logged that the word is damaged.
     is_logged: AtomicBool,
+    /// `SlotHold`.
+    pub(super) hold: Hold,
+    /// Requests of this process that wait, because the group is held.
+    pub(super) waiting: AtomicU64,
+    /// When this process may send the next request after a hold, for `rate=`; as [`monotonic`], in microseconds.
+    pub(super) next: AtomicU64,
     /// What the group counts beyond what all groups count.
     pub(super) more: Counting,
     /// How requests are answered during maintenance.
@@ -158,10 +165,36 @@ impl Group {
             at: 0,
             more: Counting::default(),
             maintenance: Maintenance::default(),
+            hold: Hold::default(),
+            waiting: AtomicU64::new(0),
+            next: AtomicU64::new(0),
             last,
             identity,
             is_logged,
         }
+    }
+
+    /// Whether a request that entered with this word may have to wait before it is sent to the backend. If the word is
+    /// no longer the current one, nobody can tell from its bank: [`Group::is_held`] decides later.
+    #[cold]
+    pub(super) fn holds(&self, word: Word) -> bool {
+        let deadline = self.page.at::<Sector>(0).deadline(word);
+        deadline.is_none_or(|deadline| is_in_force(deadline, monotonic()))
+    }
+
+    /// Whether the group is held now.
+    pub(super) fn is_held(&self) -> bool {
+        // Bounded: a bank without its tag is that of a change that is under way, or damaged.
+        for _ in 0..1000 {
+            let word = Word::from_bits(self.word().load(Ordering::Acquire));
+            if !word.is_held() || !word.is_valid() {
+                return false;
+            }
+            if let Some(deadline) = self.page.at::<Sector>(0).deadline(word) {
+                return is_in_force(deadline, monotonic());
+            }
+        }
+        false
     }
 
     /// The control word.

@@ -8,6 +8,14 @@ use crate::state::counts::{Block, MAX_NOTES, Row};
 use std::cell::Cell;
 use std::ffi::CStr;
 
+/// The note of a request that has a slot's worker. httpd's fast redirects copy notes, and not our own state.
+pub(super) const NOTE: &CStr = c"mod_slot-worker";
+
+/// The requests of this process that are set aside, or were held and are not over. Zero at nearly all times: then a
+/// request pays only for this look.
+// Not loom's: it is no part of the protocol.
+pub(super) static ASIDE: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+
 /// What mod_slot keeps with a request.
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -28,6 +36,10 @@ pub(super) struct State {
     pub(super) named: Cell<Option<Kept<Named>>>,
     /// The slot whose docroot is the request's DOCUMENT_ROOT.
     pub(super) docroot: Cell<Option<Kept<Slot>>>,
+    /// The group whose backend gets the request, if its URL came after map_to_storage: its place, plus one; 0 for none.
+    pub(super) bound: Cell<usize>,
+    /// How long the client's request was held, in milliseconds, as text.
+    pub(super) held: Cell<Option<Kept<CStr>>>,
     /// Whether the request's environment names its slot.
     pub(super) is_marked: Cell<bool>,
     /// Whether the request's 503 is the page of its group's maintenance.
@@ -65,6 +77,17 @@ pub(super) struct Pin {
     pub(super) row: Kept<Row>,
     pub(super) block: Kept<Block>,
     pub(super) stay: Cell<Stay>,
+    /// What became of the request after it was held.
+    pub(super) after: Cell<Option<Kept<After>>>,
+}
+
+/// What became of a request that was held.
+#[derive(Debug)]
+pub(super) enum After {
+    /// It entered again.
+    Entered(Pin),
+    /// It ended, and never was in a slot.
+    Refused,
 }
 
 /// Whether a request is in its slot. A fourth variant would cost every request some instructions.
@@ -72,22 +95,23 @@ pub(super) struct Pin {
 pub(super) enum Stay {
     /// In the slot, with a note at this place of the row.
     Noted(u32),
-    /// In the slot, without a note or as a tunnel.
+    /// In the slot, without a note, as a tunnel, or set aside.
     Rare(Rare),
     Left,
 }
 
 /// A request without a note, because the row had no room for it, or a tunnel: the place of the note, which is none
-/// from [`MAX_NOTES`] on, and a bit for a tunnel.
+/// from [`MAX_NOTES`] on, and a bit for a tunnel; or a request that is set aside, because the group is held.
 #[derive(Clone, Copy, Debug)]
 #[repr(transparent)]
 pub(super) struct Rare(u32);
 
 impl Rare {
     const TUNNEL: u32 = 1 << 31;
+    const ASIDE: u32 = 1 << 30;
 
     /// Maintenance has refused the request: it is in no slot, and counts in none.
-    pub(super) const REFUSED: Self = Self(1 << 30);
+    pub(super) const REFUSED: Self = Self(1 << 29);
 
     /// No tunnel. `place` is what [`Row::note`] has returned.
     #[inline]
@@ -104,6 +128,15 @@ impl Rare {
         self.0 & Self::REFUSED.0 != 0
     }
 
+    /// A request that is set aside, as [`Rare::tunnel`].
+    pub(super) fn aside(place: u32) -> Self {
+        Self(place | Self::ASIDE)
+    }
+
+    pub(super) fn is_aside(self) -> bool {
+        self.0 & Self::ASIDE != 0
+    }
+
     pub(super) fn is_tunnel(self) -> bool {
         self.0 & Self::TUNNEL != 0
     }
@@ -114,7 +147,7 @@ impl Rare {
     }
 
     pub(super) fn place(self) -> u32 {
-        self.0 & !Self::TUNNEL
+        self.0 & !(Self::TUNNEL | Self::ASIDE)
     }
 }
 

@@ -7,6 +7,7 @@ mod config;
 mod docroot;
 mod failures;
 mod group;
+mod hold;
 mod host;
 mod kept;
 mod maintenance;
@@ -65,7 +66,7 @@ static HOOKS: [Hook; 21] = [
     // Last, Apache writes the access log and clears the request's pool, which calls `pin::over`.
 ];
 
-static DIRECTIVES: [Directive<SlotModule>; 20] = [
+static DIRECTIVES: [Directive<SlotModule>; 21] = [
     Directive::section(
         GROUP,
         Lines::open_group,
@@ -111,6 +112,11 @@ static DIRECTIVES: [Directive<SlotModule>; 20] = [
         MAINTENANCE,
         Lines::set_maintenance,
         c"how requests are answered during maintenance: page=file allow=expression retryafter=seconds static=on, or off",
+    ),
+    Directive::words(
+        c"SlotHold",
+        Lines::set_hold,
+        c"how requests wait while the group is held: timeout=time queue=n rate=n",
     ),
     Directive::words(
         c"SlotHook",

@@ -3,11 +3,12 @@
 
 use super::config::SlotModule;
 use super::group::{Group, Slot};
+use super::hold;
 use super::host::{Decimal, Held, Kept, Message, Request};
-use super::kept::{Pin, Rare, State, Stay};
+use super::kept::{ASIDE, After, Pin, Rare, State, Stay};
 use super::refusal::{self, Purpose};
 use crate::lease;
-use crate::sync::Ordering;
+use crate::sync::{Ordering, fence};
 use std::cell::Cell;
 use std::ffi::CStr;
 
@@ -31,6 +32,16 @@ impl Pin {
                 Ok(place) => Stay::Noted(place),
                 Err(place) => Stay::Rare(Rare::unnoted(place)),
             }),
+            after: Cell::new(None),
+        }
+    }
+
+    /// Sets the request aside if it entered while the group was held. Not in [`Pin::new`], so that the pin is made in its
+    /// place, and never copied.
+    #[inline(always)]
+    fn heed_hold(&self) {
+        if self.entered.word.is_held() {
+            self.step_aside();
         }
     }
 
@@ -52,6 +63,10 @@ impl Pin {
                 self.stay.set(Stay::Rare(rare));
                 return false;
             }
+            Stay::Rare(rare) if rare.is_aside() => {
+                self.leave_aside(rare);
+                return true;
+            }
             Stay::Rare(rare) => self.leave_rarely(rare),
             Stay::Left => return true,
         }
@@ -66,7 +81,7 @@ impl Pin {
     }
 
     /// Whether maintenance has refused the request.
-    pub(super) fn is_refused(&self) -> bool {
+    pub(super) fn is_maintained(&self) -> bool {
         matches!(self.stay.get(), Stay::Rare(rare) if rare.is_refused())
     }
 
@@ -82,13 +97,124 @@ impl Pin {
     }
 }
 
+/// Requests that entered while the group was held. They count apart, and wait before they are sent to the backend.
+impl Pin {
+    #[cold]
+    #[inline(never)]
+    fn step_aside(&self) {
+        if !self.group.holds(self.entered.word) {
+            return;
+        }
+        let place = match self.stay.get() {
+            Stay::Noted(place) => place,
+            Stay::Rare(rare) => rare.place(),
+            Stay::Left => return,
+        };
+        self.block.set_aside();
+        self.stay.set(Stay::Rare(Rare::aside(place)));
+        ASIDE.fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn leave_aside(&self, rare: Rare) {
+        if let Some(place) = rare.note() {
+            self.row.strike(place);
+        }
+        self.block.leave_aside();
+        ASIDE.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether the request entered while the group was held, and has not waited yet.
+    pub(super) fn is_aside(&self) -> bool {
+        matches!(self.stay.get(), Stay::Rare(rare) if rare.is_aside())
+    }
+
+    /// Leaves the slot to wait in none.
+    pub(super) fn step_out(&self) {
+        self.leave();
+    }
+
+    /// Enters the group again, after the wait.
+    pub(super) fn enter_again(&self, root: &Request) -> Self {
+        let pin = Self::new(root, self.group);
+        pin.heed_hold();
+        pin
+    }
+
+    /// Keeps what became of the request.
+    pub(super) fn settle(&self, root: &Request, after: After) -> Kept<After> {
+        // Until the request is over: what looks at pins has to look twice meanwhile, and the ErrorDocument of a request
+        // that was refused finds no way to the backend.
+        ASIDE.fetch_add(1, Ordering::Relaxed);
+        let after = root.keep_value(after);
+        self.after.set(Some(after));
+        after
+    }
+
+    /// Makes a request that is set aside one of those in flight in its slot, which it never left.
+    pub(super) fn come_back(&self) -> bool {
+        let Stay::Rare(rare) = self.stay.get() else { return true };
+        if !rare.is_aside() {
+            return true;
+        }
+        let in_flight = self.block.in_flight();
+        in_flight.fetch_add(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        // As in `lease::enter`: a hold that begins now sees the request, or the request sees the hold.
+        if self.group.is_held() {
+            lease::leave(in_flight);
+            return false;
+        }
+        self.block.leave_aside();
+        ASIDE.fetch_sub(1, Ordering::Relaxed);
+        self.stay.set(match rare.note() {
+            Some(place) => Stay::Noted(place),
+            None => Stay::Rare(Rare::unnoted(rare.place())),
+        });
+        true
+    }
+
+    /// The pin that counts: this one, or the one that the request got after it was held.
+    pub(super) fn now(&self) -> Option<&Self> {
+        match self.after.get() {
+            None => Some(self),
+            Some(after) => Self::of_after(after),
+        }
+    }
+
+    #[cold]
+    fn of_after<'a>(after: Kept<After>) -> Option<&'a Self> {
+        match after.lend() {
+            After::Entered(pin) => pin.now(),
+            After::Refused => None,
+        }
+    }
+
+    /// Whether the request was refused after it was held.
+    pub(super) fn is_refused(&self) -> bool {
+        self.after.get().is_some_and(|after| match after.lend() {
+            After::Entered(pin) => pin.is_refused(),
+            After::Refused => true,
+        })
+    }
+
+    /// Names the slot in the environment of `request` in place of the one before.
+    pub(super) fn mark_again(&self, request: &Request) {
+        if let Some(slot) = self.slot {
+            State::of(request).is_marked.set(true);
+            self.mark(request, &slot);
+        }
+    }
+}
+
 /// Tunnels. A request that is one is counted in both: as in flight, and as a tunnel.
 impl Pin {
     /// Counts the request as a tunnel, until it leaves or turns out to be none.
     pub(super) fn become_tunnel(&self) {
         let place = match self.stay.get() {
             Stay::Noted(place) => place,
-            Stay::Rare(rare) if !rare.is_tunnel() => rare.place(),
+            Stay::Rare(rare) if !rare.is_tunnel() && !rare.is_aside() => rare.place(),
             Stay::Rare(_) | Stay::Left => return,
         };
         self.stay.set(Stay::Rare(Rare::tunnel(place)));
@@ -119,6 +245,7 @@ fn enter(root: &Request, group: Kept<Group>) -> &Pin {
         State { pins: Held::of(pin), is_marked, ..State::default() }
     });
     let pin = state.pins.first().expect("the list was made with a pin");
+    pin.heed_hold();
     if let Some(slot) = pin.slot {
         pin.mark(root, &slot);
     }
@@ -142,6 +269,7 @@ fn enter_another(root: &Request, group: Kept<Group>) -> &Pin {
         await_end(root);
     }
     let pin = root.hold::<SlotModule, _>(State::pins, Pin::new(root, group));
+    pin.heed_hold();
     if let Some(slot) = pin.slot {
         mark(root, pin, &slot);
     }
@@ -175,7 +303,8 @@ fn stay_and_mark(request: &Request, group: Kept<Group>, purpose: Purpose) -> Opt
         None => enter(root, group),
         Some(state) => {
             let known = state.pins.iter().find(|pin| pin.group.at == group.at);
-            known.unwrap_or_else(|| enter_another(root, group))
+            // A request that was refused after a hold has no other pin.
+            known.map_or_else(|| enter_another(root, group), |pin| pin.now().unwrap_or(pin))
         }
     };
     if pin.entered.word.is_maintained() && !is_admitted(request, pin, purpose) {
@@ -212,9 +341,9 @@ const ROLE: &CStr = c"SLOT_ROLE";
 /// environment of their own.
 pub(super) fn inherit(request: &Request) {
     let pin = State::known(request.root()).and_then(|state| state.pins.first());
-    if let Some(pin) = pin
+    if let Some(pin) = pin.and_then(Pin::now)
         && let Some(slot) = pin.slot
-        && !pin.is_refused()
+        && !pin.is_maintained()
     {
         mark(request, pin, &slot);
     }
@@ -224,7 +353,7 @@ pub(super) fn inherit(request: &Request) {
 #[cold]
 #[inline(never)]
 fn is_admitted(request: &Request, pin: &Pin, purpose: Purpose) -> bool {
-    if !pin.is_refused() && refusal::admits(request, &pin.group, purpose) {
+    if !pin.is_maintained() && refusal::admits(request, &pin.group, purpose) {
         return true;
     }
     pin.refuse();
@@ -236,7 +365,7 @@ fn is_admitted(request: &Request, pin: &Pin, purpose: Purpose) -> bool {
 /// Takes the name of the slot that `root` is not in out of its environment. The slot of another group stays.
 fn unmark(root: &Request, pin: &Pin) {
     let state = State::of(root);
-    if state.pins.first().is_some_and(|first| std::ptr::eq(first, pin)) {
+    if state.pins.first().and_then(Pin::now).is_some_and(|first| std::ptr::eq(first, pin)) {
         [SLOT, GENERATION, ROLE].iter().for_each(|name| root.unset_env(name));
         state.is_marked.set(false);
     }
@@ -246,6 +375,7 @@ fn unmark(root: &Request, pin: &Pin) {
 fn mark(request: &Request, pin: &Pin, slot: &Slot) {
     if !State::of(request).is_marked.replace(true) {
         pin.mark(request, slot);
+        hold::inherit_time(request);
     }
 }
 
@@ -253,16 +383,26 @@ fn mark(request: &Request, pin: &Pin, slot: &Slot) {
 pub(super) fn of_backend(request: &Request) -> Option<&Pin> {
     let routed = State::known(request)?.routed.get()?;
     let pins = &State::known(request.root())?.pins;
-    pins.iter().find(|pin| pin.group.at == routed.group.at)
+    pins.iter().find(|pin| pin.group.at == routed.group.at)?.now()
 }
 
 /// Leaves when the whole answer is on its way to the client. The request's pool may live on for long.
 pub(super) fn end(request: &Request) {
-    if let Some(state) = State::known(request) {
-        state.pins.iter().for_each(|pin| {
+    let Some(state) = State::known(request) else { return };
+    match ASIDE.load(Ordering::Relaxed) {
+        0 => state.pins.iter().for_each(|pin| {
             pin.leave();
-        });
+        }),
+        _ => end_after_hold(state),
     }
+}
+
+#[cold]
+#[inline(never)]
+fn end_after_hold(state: &State) {
+    state.pins.iter().filter_map(Pin::now).for_each(|pin| {
+        pin.leave();
+    });
 }
 
 /// Leaves and counts the request, when its pool is cleared.
@@ -270,9 +410,21 @@ fn over(request: &Request) {
     let micros = request.age();
     let Some(state) = State::known(request) else { return };
     let status = request.final_status();
-    state.pins.iter().for_each(|pin| {
+    let finish = |pin: &Pin| {
         if pin.leave() {
             pin.block.finished(status, micros);
         }
-    });
+    };
+    match ASIDE.load(Ordering::Relaxed) {
+        0 => state.pins.iter().for_each(finish),
+        _ => over_after_hold(state, finish),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn over_after_hold(state: &State, finish: impl Fn(&Pin)) {
+    state.pins.iter().filter_map(Pin::now).for_each(finish);
+    let held = state.pins.iter().filter(|pin| pin.after.get().is_some()).count();
+    ASIDE.fetch_sub(held as u64, Ordering::Relaxed);
 }

@@ -79,6 +79,7 @@ fn publish_group(
     let first = (control.identity, control.word);
     let counts = counts.unwrap_or_else(private_counts);
     let mut group = Group::new(app, slots, &control.names, first, mapping, counts);
+    group.hold = wanted.group.hold.clone().unwrap_or_default();
     group.more = Counting {
         failures: wanted.group.rollback.is_some(),
         tunnels: wanted.group.drain.is_some(),
@@ -126,6 +127,7 @@ fn wanted(dirs: &Dirs, lines: &GroupLines, hosts: &Hosts) -> Wanted {
         warm: lines.warm.clone(),
         rollback: lines.rollback.clone(),
         drain: lines.drain.clone(),
+        hold: lines.hold.clone(),
         hooks: lines.hooks.clone(),
         ..configured
     };

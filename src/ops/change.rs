@@ -1,10 +1,14 @@
 //! The first steps of every change: check that no other user can change the files, and take the writers'
-//! lock.
+//! lock. And what every change has to know: whether a hold is in force.
 
 use super::error::{Error, refused, unopened_other};
+use crate::state::control::{self, Sector};
+use crate::state::os::{Mapping, monotonic};
 use crate::state::trust::{self, Starter, Use};
 use crate::state::writer::{self, LockError, PATIENCE};
 use crate::state::{Dirs, os};
+use crate::sync::Ordering;
+use crate::word::Word;
 use std::fs::File;
 
 /// Refuses a change if other users could change the files, or replace them.
@@ -36,4 +40,12 @@ pub(crate) fn lock(dirs: &Dirs, app: &str) -> Result<File, Error> {
         LockError::Busy => Error::Busy { app: app.into(), waited: PATIENCE },
         LockError::System(source) => Error::System { path, source },
     })
+}
+
+/// Whether a hold of the mapped control file is in force.
+pub(crate) fn is_in_force(mapping: &Mapping) -> bool {
+    let sector: &Sector = mapping.at(0);
+    let word = Word::from_bits(sector.word.load(Ordering::Acquire));
+    let deadline = sector.deadline(word).filter(|_| word.is_held());
+    deadline.is_some_and(|deadline| control::is_in_force(deadline, monotonic()))
 }

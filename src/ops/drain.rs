@@ -199,7 +199,7 @@ fn judge(before: Word, in_flight: u64, after: Word, slots: &[SlotIndex]) -> Verd
 
 /// Whether to look again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Look {
+pub(super) enum Look {
     Done,
     NotYet,
     /// What is left is not worth the wait.
@@ -207,7 +207,7 @@ enum Look {
 }
 
 /// Looks again and again: first after a millisecond, later ten times a second.
-fn poll(
+pub(super) fn poll(
     timeout: Option<Duration>,
     mut look: impl FnMut() -> Result<(Left, Look), Error>,
 ) -> Result<Waited, Error> {

@@ -325,6 +325,17 @@ pub enum Error {
         /// The slot.
         slot: String,
     },
+    /// Another slotctl holds the group.
+    #[error(
+        "{app:?} is held already{}. Wait until that hold ends, or end it: slotctl unhold {app}",
+        .by.as_ref().map_or_else(String::new, |by| format!(", by {by}"))
+    )]
+    AlreadyHeld {
+        /// The group.
+        app: String,
+        /// Who holds it, if the history says so.
+        by: Option<String>,
+    },
     /// Another deploy runs.
     #[error("a deploy of {app:?} is under way{}: nothing is changed. To follow it: slotctl status {app}", shown_deploy(.deploy))]
     Deploying {

@@ -195,7 +195,9 @@ pub fn flip_for(
     let mapping = mapping.map_err(|source| Error::System { path: path.clone(), source })?;
 
     let (from, before) = (view.control.active().to_owned(), view.control.word);
-    let word = if changed { before.flipped(index) } else { before };
+    // A hold that has ended, because its slotctl died, leaves its flag to the next change.
+    let kept = if change::is_in_force(&mapping) { before } else { before.released() };
+    let word = if changed { kept.flipped(index) } else { before };
     let not_durable = |source, outcome| Error::NotDurable { path: path.clone(), source, outcome };
     let check = || refuse_overtaken(dirs, &view, &to);
     let or_take_back = |checked: Result<(), Error>| {

@@ -15,7 +15,7 @@ pub(crate) fn since(history: &[Entry], control: &Control, generation: u32) -> u3
     let all = now.wrapping_sub(generation);
     let later = history.iter().rev().take_while(|entry| now.wrapping_sub(entry.generation) < all);
     let mut others: Vec<_> =
-        later.filter(|entry| entry.is_maintenance()).map(|entry| entry.generation).collect();
+        later.filter(|entry| entry.keeps_slot()).map(|entry| entry.generation).collect();
     others.sort_unstable();
     others.dedup();
     all - u32::try_from(others.len()).unwrap_or(0).min(all)

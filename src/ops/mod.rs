@@ -10,6 +10,7 @@ pub mod error;
 pub mod flip;
 pub mod flips;
 pub mod health;
+pub mod hold;
 pub mod http;
 pub mod lock;
 pub mod maint;

@@ -4,6 +4,7 @@
 use super::deploy::record;
 use super::error::Error;
 use super::flips;
+use super::hold::{self, Held};
 use super::lock;
 use super::requests::{self, InFlight};
 use super::tally::segment_name;
@@ -61,6 +62,8 @@ pub struct Status {
     pub maintenance: Option<Maintenance>,
     /// The lock on flips, if there is one that this user may read.
     pub locked: Option<Lock>,
+    /// The hold that is in force.
+    pub held: Option<Held>,
     /// The last deploy, if this user may read the history.
     pub deploy: Option<LastDeploy>,
     /// The requests in flight; only with [`Detail::Requests`].
@@ -274,6 +277,7 @@ pub fn look(dirs: &Dirs, app: &str, detail: Detail) -> Result<(Status, Option<Er
         slots: slots(dirs, app, &seen, last.and_then(|entry| entry.counted))?,
         maintenance: control.and_then(|control| Maintenance::of(control, &history)),
         locked: content.in_force(Timestamp::now()).cloned(),
+        held: control.and_then(|control| hold::look(dirs, app, control)),
         deploy: last_deploy(dirs, app),
         in_flight,
         notes: Vec::new(),

@@ -25,6 +25,8 @@ const SERVER_ERRORS: usize = 4;
 pub struct Tally {
     /// Requests in the slot now, in living processes.
     pub in_flight: u64,
+    /// Those of them that entered while the group was held, and have not asked for its backend.
+    pub aside: u64,
     /// Those of them that are tunnels, such as WebSockets. Counted only in groups with `SlotDrain`.
     pub tunnels: u64,
     /// Finished requests by class of status: 1xx to 5xx, others; since the segment was made.
@@ -164,6 +166,21 @@ pub fn tally(
     Ok(is_whole(dirs, app, identity, &file)?.then_some(sums))
 }
 
+/// Counts the requests that wait in living processes, because the group is held. `None` as for [`tally`].
+///
+/// # Errors
+///
+/// [`Error::Permission`], [`Error::System`].
+pub fn held(dirs: &Dirs, app: &str, identity: u128) -> Result<Option<u64>, Error> {
+    let Some((segment, file)) = segment(dirs, app, identity)? else { return Ok(None) };
+    let (filled, alive) = (Filled::of(segment.rows(), &file), Alive::of(dirs)?);
+    let rows = (0..segment.rows()).filter(|row| filled.has(counts::head_at(*row)));
+    let waiting = rows.map(|row| (row, segment.held(row))).filter(|(_, held)| *held != 0);
+    let living = waiting.filter(|(row, _)| alive.owns(*row, segment.pid(*row)));
+    let sum = living.fold(0u64, |sum, (_, held)| sum.saturating_add(held));
+    Ok(is_whole(dirs, app, identity, &file)?.then_some(sum))
+}
+
 /// A request in flight, as its process has noted it. Untrusted: a child may write anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
@@ -242,7 +259,10 @@ fn sum(segment: &Counts, filled: &Filled, slot: SlotIndex, alive: &Alive) -> Tal
         let tunnels = if has_tail { block.tunnels().load(Ordering::Acquire) } else { 0 };
         let in_flight = block.in_flight().load(Ordering::Acquire);
         if in_flight != 0 && alive.owns(row, segment.pid(row)) {
+            let (aside, others) = Block::split(in_flight);
+            let in_flight = aside.saturating_add(others);
             tally.in_flight = tally.in_flight.saturating_add(in_flight);
+            tally.aside = tally.aside.saturating_add(aside);
             tally.tunnels = tally.tunnels.saturating_add(tunnels.min(in_flight));
         }
         tally.count(block, has_tail);

@@ -19,7 +19,8 @@
 //!    512  3584  64 names of slots, 56 bytes each, to the end of the page
 //!
 //! bank:   0     8  tag: generation (high half), CRC-32 of its four bytes, little-endian (low half)
-//!         8    24  three side words, reserved: zero
+//!         8     8  hold: its number (16 bits), and its deadline, CLOCK_MONOTONIC in milliseconds; 0 without a hold
+//!        16    16  two side words, reserved: zero
 //!
 //! name:   0     1  length; 0 is a free entry, 255 (or any other that is no length) a tombstone
 //!         1     3  zero
@@ -45,7 +46,7 @@
 mod names;
 
 use super::os::{self, Access, OpenError, Shared};
-use crate::sync::AtomicU64;
+use crate::sync::{AtomicU64, Ordering, fence};
 use crate::word::{MAX_SLOTS, SlotIndex, Word};
 use std::fs::{File, Metadata};
 use std::io;
@@ -108,6 +109,19 @@ const _: () = {
 };
 
 impl Sector {
+    /// The first side word of the word's generation: the deadline of a hold. `None` if the bank has another tag, because
+    /// the word is no longer the current one.
+    pub fn deadline(&self, word: Word) -> Option<u64> {
+        let bank = self.bank(word.generation());
+        let tag = tag(word.generation());
+        if bank.tag.load(Ordering::Acquire) != tag {
+            return None;
+        }
+        let deadline = bank.side[0].load(Ordering::Acquire);
+        fence(Ordering::Acquire);
+        (bank.tag.load(Ordering::Relaxed) == tag).then_some(deadline)
+    }
+
     /// The bank of a generation.
     pub(super) fn bank(&self, generation: u32) -> &Bank {
         &self.banks[generation as usize % 2]
@@ -278,6 +292,29 @@ pub fn bank(generation: u32) -> usize {
     BANKS[generation as usize % 2]
 }
 
+/// The time in the first side word; above it is the number of the hold.
+const TIME: u64 = (1 << 48) - 1;
+
+/// The first side word of the hold `number`, which ends at `time` of CLOCK_MONOTONIC, in milliseconds.
+pub fn deadline_of(number: u16, time: u64) -> u64 {
+    u64::from(number) << 48 | time.min(TIME)
+}
+
+/// The number of the hold with this deadline. It tells a hold from one that another slotctl began meanwhile.
+pub fn hold_number(deadline: u64) -> u16 {
+    (deadline >> 48) as u16
+}
+
+/// How far ahead the deadline of a hold may lie, in milliseconds. A living slotctl renews it in time, and a hold whose
+/// slotctl has died ends after this.
+pub const HOLD_AHEAD: u64 = 2500;
+
+/// Whether a hold with this deadline is in force, at the time `now` of CLOCK_MONOTONIC, in milliseconds. A deadline
+/// that lies further ahead than any slotctl sets it is one from before a reboot.
+pub fn is_in_force(deadline: u64, now: u64) -> bool {
+    (deadline & TIME).checked_sub(now).is_some_and(|left| (1..=HOLD_AHEAD).contains(&left))
+}
+
 /// The tag of the bank of a generation.
 pub fn tag(generation: u32) -> u64 {
     let check = crc32fast::hash(&generation.to_le_bytes());
@@ -368,6 +405,16 @@ mod tests {
         let crc = crc32fast::hash(&page[..40]);
         page[40..44].copy_from_slice(&crc.to_le_bytes());
         assert_eq!(Control::decode(&page), Err(Damage::Version(1)));
+    }
+
+    #[test]
+    fn a_deadline_is_in_force_until_it_passes_and_never_far_ahead() {
+        let is = |deadline| is_in_force(deadline, 1000);
+        assert_eq!([0, 999, 1000].map(is), [false; 3]);
+        assert_eq!([1001, 1000 + HOLD_AHEAD].map(is), [true; 2]);
+        assert_eq!([1001 + HOLD_AHEAD, u64::MAX].map(is), [false; 2]);
+        let deadline = deadline_of(u16::MAX, 1001);
+        assert!(is(deadline) && hold_number(deadline) == u16::MAX);
     }
 
     #[test]

@@ -12,9 +12,11 @@
 //! row:     0  63 × 128  notes on requests in flight, the first note last
 //!       8064     8  process id of the last owner (for people; the row's lock tells the truth)
 //!       8072     8  which notes are taken, a bit each: the lowest is the first's
+//!       8080     8  requests that wait in no slot, because the group is held
 //!       8192  64 × 320  one block for each slot, by word::SlotIndex
 //!
-//! block:   0     8  requests in flight
+//! block:   0     8  requests in flight; in the high half, those that entered while the group was held, and have not
+//!                   asked for its backend
 //!          8    48  finished requests by class of their status: 1xx to 5xx, others
 //!         56     8  sum of their durations, microseconds
 //!         64   232  29 buckets: bucket b counts durations of 2^(b-1) to 2^b - 1 microseconds; the last one, all
@@ -39,6 +41,7 @@ mod inflight;
 mod row;
 
 use crate::state::os::Mapping;
+use crate::state::os::process::may_live;
 use crate::sync::Ordering;
 use crate::word::SlotIndex;
 use row::BLOCK;
@@ -211,6 +214,18 @@ impl Counts {
 
     fn begin_of(&self, row: usize) -> usize {
         row_at(if row < self.rows { row } else { 0 })
+    }
+
+    /// Requests of a row's process that wait because the group is held.
+    pub fn held(&self, row: usize) -> u64 {
+        self.row(row).held().load(Ordering::Relaxed)
+    }
+
+    /// The processes in which requests wait because the group is held. Without the locks of the rows, so a process counts
+    /// as living if there is one of its number.
+    pub fn waiting_processes(&self) -> u64 {
+        let waits = |row: &usize| self.held(*row) != 0 && may_live(self.pid(*row));
+        (0..self.rows).filter(waits).count() as u64
     }
 
     /// The counters of a slot in a row; a row beyond the mapping is row 0.

@@ -41,6 +41,10 @@ pub(crate) enum Action {
     Deploy,
     /// An operator switched maintenance on or off. The slot is the same, and the generation is a new one.
     Maintenance,
+    /// An operator held the requests of the group. The slot is the same.
+    Hold,
+    /// The hold ended. The slot is the same.
+    Unhold,
 }
 
 impl Action {
@@ -54,6 +58,8 @@ impl Action {
             Self::Rollback => "rollback",
             Self::Deploy => "deploy",
             Self::Maintenance => MAINTENANCE,
+            Self::Hold => "hold",
+            Self::Unhold => "unhold",
         }
     }
 }
@@ -63,8 +69,8 @@ impl Action {
 pub struct Entry {
     /// When, RFC 3339 in UTC.
     pub time: String,
-    /// What was done: `flip`, `rollback`, `default`, `lock`, `unlock`, `deploy` or `maintenance`; another version may
-    /// write other words.
+    /// What was done: `flip`, `rollback`, `default`, `lock`, `unlock`, `deploy`, `maintenance`, `hold` or `unhold`;
+    /// another version may write other words.
     pub action: String,
     /// The slot that was active before.
     pub from: String,
@@ -89,6 +95,9 @@ pub struct Entry {
     /// Whether `--force` skipped the check of the target.
     #[serde(default, skip_serializing_if = "is_false")]
     pub forced: bool,
+    /// Until when a hold lasts at most, RFC 3339 in UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
     /// The step of a deploy that this entry records; a flip and a rollback can be one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deploy: Option<Step>,
@@ -149,7 +158,7 @@ impl Entry {
     ) -> Self {
         let [from, to] = slots.map(str::to_owned);
         let Actor { uid, user, sudo_user, reason } = who.clone();
-        let (counted, forced, deploy, maintenance) = (None, false, None, None);
+        let (counted, forced, deploy, maintenance, until) = (None, false, None, None, None);
         Self {
             time,
             action: action.word().into(),
@@ -162,6 +171,7 @@ impl Entry {
             reason,
             counted,
             forced,
+            until,
             deploy,
             maintenance,
         }
@@ -178,9 +188,15 @@ impl Entry {
         self.from != self.to
     }
 
-    /// Whether it switched maintenance: a generation of its own, in which the same slot is active.
+    /// Whether it switched maintenance.
     pub fn is_maintenance(&self) -> bool {
         self.action == MAINTENANCE && !self.is_change()
+    }
+
+    /// Whether it switched maintenance or a hold: a generation of its own, in which the same slot is active.
+    pub fn keeps_slot(&self) -> bool {
+        let is_hold = matches!(self.action.as_str(), "hold" | "unhold");
+        self.is_maintenance() || is_hold && !self.is_change()
     }
 }
 
@@ -359,6 +375,7 @@ mod tests {
             sudo_user: None,
             reason: None,
             counted: None,
+            until: None,
             deploy: None,
             forced: false,
             maintenance: None,

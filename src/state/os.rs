@@ -47,6 +47,16 @@ pub fn uid() -> u32 {
     unsafe { libc::getuid() }
 }
 
+/// The time of CLOCK_MONOTONIC, in milliseconds. It is the same for all processes, and no change of the system's time
+/// moves it.
+pub fn monotonic() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call writes the time to the structure; this clock exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1000
+        + u64::try_from(time.tv_nsec).unwrap_or(0) / 1_000_000
+}
+
 /// The size of a page of memory, in bytes.
 fn page_size() -> io::Result<usize> {
     // SAFETY: sysconf has no precondition.

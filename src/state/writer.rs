@@ -2,7 +2,7 @@
 //! history.
 
 use super::Dirs;
-use super::control::{self, Sector};
+use super::control::{self, Sector, hold_number};
 use super::history::{self, Entry};
 use super::os::{self, Access, Mapping, OpenError};
 use super::trust::Starter;
@@ -85,8 +85,19 @@ pub(crate) fn sync(mapping: &Mapping, before: Word, word: Word) -> io::Result<()
 
 /// Makes `word`, which has another generation than the one before, the control word for every
 /// process at once: this is the moment of a flip. Fills its bank of side words first; the current
-/// word has the other bank. The word is not on the disk yet. [`crate::lease`] explains the fence.
+/// word has the other bank. A word that is held takes the deadline with it. The word is not on the disk yet. [`crate::lease`] explains the fence.
 pub fn publish(mapping: &Mapping, word: Word) {
+    let sector: &Sector = mapping.at(0);
+    let before = Word::from_bits(sector.word.load(Ordering::Acquire));
+    let deadline = match word.is_held() && before.is_held() {
+        true => sector.deadline(before).unwrap_or(0),
+        false => 0,
+    };
+    publish_with(mapping, word, deadline);
+}
+
+/// As [`publish`], with the deadline of a hold.
+pub(crate) fn publish_with(mapping: &Mapping, word: Word, deadline: u64) {
     let generation = word.generation();
     let sector: &Sector = mapping.at(0);
     let bank = sector.bank(generation);
@@ -95,10 +106,41 @@ pub fn publish(mapping: &Mapping, word: Word) {
     bank.tag.store(0, Ordering::Relaxed);
     fence(Ordering::Release);
     bank.side.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+    bank.side[0].store(deadline, Ordering::Relaxed);
     bank.tag.store(control::tag(generation), Ordering::Release);
     sector.word.store(word.bits(), Ordering::Release);
     fence(Ordering::SeqCst);
     os::wake(&sector.word);
+}
+
+/// Gives the hold that has the number of `deadline` this deadline. Returns whether there is such a hold. It is the one change without a new
+/// generation, and is not synced: after a power cut, no process is left that would wait.
+///
+/// Without the writers' lock: another writer copies the deadline into the next bank, where the next call finds it.
+pub(crate) fn renew(mapping: &Mapping, deadline: u64) -> bool {
+    let sector: &Sector = mapping.at(0);
+    // Bounded: a bank without its tag is that of a change that is under way, or damaged.
+    for _ in 0..1000 {
+        let word = Word::from_bits(sector.word.load(Ordering::Acquire));
+        if !word.is_held() {
+            return false;
+        }
+        let Some(old) = sector.deadline(word) else {
+            thread::yield_now();
+            continue;
+        };
+        if hold_number(old) != hold_number(deadline) {
+            return false;
+        }
+        let side = &sector.bank(word.generation()).side[0];
+        let done =
+            side.compare_exchange(old, deadline, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        fence(Ordering::SeqCst);
+        if done && sector.word.load(Ordering::Acquire) == word.bits() {
+            return true;
+        }
+    }
+    false
 }
 
 /// Publishes `word` and waits until it is on the disk.

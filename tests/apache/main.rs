@@ -14,6 +14,7 @@ mod failures;
 mod faults;
 mod flips;
 mod foreign;
+mod hold;
 mod hostile;
 mod instances;
 mod kernel;

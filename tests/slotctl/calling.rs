@@ -160,7 +160,7 @@ fn a_verb_of_another_tool_gets_advice() {
         ("current", "slotctl active [APP]"),
         ("which", "slotctl idle [APP]"),
         ("warmup", "slotctl warm [APP] [SLOT]"),
-        ("hold", "slotctl lock [APP]"),
+        ("pause", "slotctl hold [APP]"),
         ("maintenance", "slotctl maint [APP] on"),
         ("watch", "watch slotctl status"),
     ] {
@@ -196,7 +196,7 @@ fn an_option_of_another_tool_gets_advice() {
         (&["status", "--verbose"], "slotctl status --json"),
         (&["status", "--version"], "slotctl --version"),
         (&["status", "-V"], "slotctl --version"),
-        (&["drain", "--dry-run"], "deploy have --dry-run"),
+        (&["drain", "--dry-run"], "unhold have --dry-run"),
     ] {
         let ran = ran(&mut slotctl(args));
         ran.fails(2, way);
@@ -229,7 +229,7 @@ fn only_a_near_name_is_suggested() {
     }
     for args in [
         &["inactivate"][..],
-        &["unhold"],
+        &["unfold-it"],
         &["releases"],
         &["green"],
         &["flip", "--quick"],

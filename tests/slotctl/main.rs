@@ -16,6 +16,7 @@ mod frozen;
 mod full;
 mod fuzz;
 mod history;
+mod hold;
 mod hostile;
 mod kill;
 mod limits;

@@ -75,7 +75,9 @@ impl Failure {
             | Self::Late { .. }
             | Self::NotWarm { .. } => UNHEALTHY,
             Self::Undrained { .. } | Self::NotActive { .. } => TIMEOUT,
-            Self::Left { .. } => UNDRAINED,
+            Self::Left { .. } | Self::NotEmptied { .. } => UNDRAINED,
+            Self::HoldFailed { .. } => ERROR,
+            Self::SickAfterHold { .. } => UNHEALTHY,
             Self::Broken { .. } | Self::Output(_) | Self::Unwarmed(_) => ERROR,
         }
     }
@@ -99,6 +101,7 @@ fn core(error: &Error) -> u8 {
         | Error::Unfinished { .. }
         | Error::BecameActive { .. }
         | Error::Deploying { .. }
+        | Error::AlreadyHeld { .. }
         | Error::Mismatch { .. }
         | Error::Unchecked { .. } => LOCKED,
         Error::Group { .. } => CONFIGURATION,

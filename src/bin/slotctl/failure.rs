@@ -209,6 +209,41 @@ pub(crate) enum Failure {
         /// How it ended.
         ended: Box<Ended>,
     },
+    /// The command of a hold was not run, because requests were left.
+    #[error(
+        "{} {} still in {app} after {}: the command was not run, and the hold has ended. To list the requests: \
+         slotctl status {app} --requests", .left,
+        if .left.in_flight == 1 { "is" } else { "are" }, render::duration(*took)
+    )]
+    NotEmptied {
+        /// The group.
+        app: String,
+        /// What was left.
+        left: Left,
+        /// How long slotctl waited.
+        took: Duration,
+    },
+    /// The command of a hold failed, or the hold was interrupted.
+    #[error("{app}: {why}. The hold has ended, and the requests go on")]
+    HoldFailed {
+        /// The group.
+        app: String,
+        /// Why.
+        why: String,
+    },
+    /// The slot was not healthy after the command of a hold.
+    #[error(
+        "{slot} of {app} is not healthy after the command: {why}. The hold has ended, and the requests go on; look at \
+         the log of its backend"
+    )]
+    SickAfterHold {
+        /// The group.
+        app: String,
+        /// The slot.
+        slot: String,
+        /// What failed.
+        why: String,
+    },
     /// The words of an option are wrong.
     #[error("{0}")]
     Words(String),

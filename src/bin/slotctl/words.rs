@@ -31,6 +31,7 @@ const VERBS: &[Row] = &[
         &["show", "info", "describe", "get"],
         "To see the slots, and which one is active: slotctl status [APP]",
     ),
+    (&["resume", "continue"], "To end a hold: slotctl unhold [APP]"),
     (&["ls", "groups", "slots"], "To list the groups and their slots: slotctl list"),
     (&["ps", "top", "requests"], "To list the requests in flight: slotctl status [APP] --requests"),
     (
@@ -73,8 +74,8 @@ const VERBS: &[Row] = &[
         "To warm a slot before the flip: slotctl warm [APP] [SLOT]",
     ),
     (
-        &["hold", "pause", "freeze"],
-        "slotctl cannot hold requests back. To keep other people from flipping: slotctl lock [APP]",
+        &["pause", "freeze", "suspend"],
+        "To hold requests back: slotctl hold [APP]. To keep other people from flipping: slotctl lock [APP]",
     ),
     (
         &["maintenance", "down", "offline", "unavailable"],
@@ -120,7 +121,7 @@ const OPTIONS: &[Row] = &[
     (&["--version", "-V"], "To print the version: slotctl --version"),
     (
         &["--dry-run", "--noop", "--simulate"],
-        "check, warm, flip, rollback and deploy have --dry-run. To see what is active: slotctl status [APP]",
+        "check, warm, flip, rollback, deploy, hold and unhold have --dry-run. To see what is active: slotctl status [APP]",
     ),
     (&["--format", "--output", "-o"], "For programs, every verb has --json"),
     (&["--last", "--limit", "--lines"], "For the last N changes: slotctl history [APP] -n N"),

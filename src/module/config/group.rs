@@ -3,6 +3,7 @@
 use super::unit;
 use crate::address::Address;
 use crate::group::health::Health;
+use crate::group::hold::Hold;
 use crate::group::hook::{Event, Hook};
 use crate::group::maintenance as configured;
 use crate::group::warm::WarmUp;
@@ -31,6 +32,7 @@ pub(in crate::module) struct GroupLines {
     pub(in crate::module) rollback: Option<AutoRollback>,
     pub(in crate::module) drain: Option<DrainLimits>,
     pub(in crate::module) maintenance: Option<Maintenance>,
+    pub(in crate::module) hold: Option<Hold>,
     pub(in crate::module) hooks: Vec<Hook>,
     /// The directives that may be there once, and are there.
     seen: Vec<&'static str>,
@@ -156,6 +158,16 @@ impl GroupLines {
     pub(super) fn set_maintenance(&mut self, reading: &Reading<'_>, words: &[&str]) -> Outcome {
         let said = self.read("SlotMaintenance", words, configured::Maintenance::set)?;
         self.maintenance = said.map(|said| Maintenance::of(reading, &said)).transpose()?;
+        Ok(())
+    }
+
+    pub(super) fn set_hold(&mut self, words: &[&str]) -> Outcome {
+        if words.iter().any(|word| word.eq_ignore_ascii_case("off")) {
+            return Err(
+                "SlotHold: every group can be held, so there is no off; leave the line out for the defaults".into(),
+            );
+        }
+        self.hold = self.read("SlotHold", words, Hold::set)?;
         Ok(())
     }
 

@@ -17,6 +17,8 @@ impl Answer {
     pub(crate) const DECLINED: Self = Self(sys::DECLINED);
     /// Done: Apache asks no other module.
     pub(crate) const OK: Self = Self(sys::OK as c_int);
+    /// The response is made: nothing is left to do.
+    pub(crate) const DONE: Self = Self(sys::DONE);
     // The request ends with one of these.
     pub(crate) const BAD_REQUEST: Self = Self(sys::HTTP_BAD_REQUEST);
     pub(crate) const SERVER_ERROR: Self = Self(sys::HTTP_INTERNAL_SERVER_ERROR);
@@ -32,6 +34,17 @@ impl Answer {
     pub(super) fn of(answer: c_int) -> Self {
         Self(answer)
     }
+}
+
+/// The answer to mod_proxy's pre_request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Choice {
+    /// This worker sends the request.
+    Worker(Worker),
+    /// mod_proxy chooses.
+    Decline,
+    /// The request ends with this answer.
+    End(Answer),
 }
 
 /// Runs `body`. A panic ends this request with a 500, and no other request.
@@ -98,16 +111,17 @@ pub(super) unsafe extern "C" fn on_pre_request<F>(
     _url: *mut *mut c_char,
 ) -> c_int
 where
-    F: Fn(&Request) -> Option<Worker> + Copy + 'static,
+    F: Fn(&Request) -> Choice + Copy + 'static,
 {
     // SAFETY: mod_proxy passes a live request and two places for its choice, both null at first.
     unsafe {
         for_request(r, |request| match item::<F>()(request) {
-            Some(chosen) if (*balancer).is_null() => {
+            Choice::Worker(chosen) if (*balancer).is_null() => {
                 *worker = chosen.raw();
                 Answer::OK
             }
-            _ => Answer::DECLINED,
+            Choice::Worker(_) | Choice::Decline => Answer::DECLINED,
+            Choice::End(answer) => answer,
         })
     }
 }

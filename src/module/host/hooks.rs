@@ -165,7 +165,7 @@ hooks! {
     /// mod_proxy has a URL to bring into its canonical form.
     canon_handler(Fn(&Request, Text<'_>) -> Answer) = proxy_hook::canon_handler, on_canon;
     /// mod_proxy looks for the worker of a request.
-    pre_request(Fn(&Request) -> Option<Worker>) = proxy_hook::pre_request, on_pre_request;
+    pre_request(Fn(&Request) -> Choice) = proxy_hook::pre_request, on_pre_request;
     /// mod_proxy has chosen a worker, and is about to send the request.
     scheme_handler(Fn(&Request, Option<Worker>) -> Answer) = proxy_hook::scheme_handler, on_scheme;
     /// mod_proxy is done with a request. The status is that of the answer that Apache makes now; `None` if the backend

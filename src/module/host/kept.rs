@@ -18,6 +18,12 @@ impl<T> Kept<T> {
         Kept(NonNull::from(of(unsafe { self.0.as_ref() })))
     }
 
+    /// The value, for as long as its request lives.
+    pub(crate) fn lend<'a>(self) -> &'a T {
+        // SAFETY: as in `deref`. The caller has it from a request, which lives for `'a`.
+        unsafe { self.0.as_ref() }
+    }
+
     /// A part that the value may have.
     pub(crate) fn try_part<U: ?Sized>(self, of: impl FnOnce(&T) -> Option<&U>) -> Option<Kept<U>> {
         // SAFETY: as in `part`.

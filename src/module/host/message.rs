@@ -43,6 +43,7 @@ messages! {
     16 SlotInPath APLOG_ERR "The URL of a backend has /slot: in its path; the request got a 500";
     17 ForeignWorker APLOG_ERR "Another module has changed the worker of a slot:// request; the request got a 500";
     18 NotEvaluated APLOG_ERR "The expression in allow= of SlotMaintenance failed; the request got a 503";
+    19 Held APLOG_WARNING "A request was held, and got a 503: its group was held for too long, or too many waited";
 
     20 ControlCut APLOG_ERR "The control file of a group was cut short while Apache ran";
     21 CountsCut APLOG_ERR "The counts of a group were cut short, or their file system is full";

@@ -32,9 +32,10 @@ mod sys;
 mod target;
 mod tree;
 mod version;
+mod wait;
 mod worker;
 
-pub(super) use bridge::Answer;
+pub(super) use bridge::{Answer, Choice};
 pub(super) use decimal::Decimal;
 pub(super) use directive::{Directive, Outcome, Place, Reading, Scope};
 pub(super) use expression::Expression;
@@ -51,8 +52,8 @@ pub(super) use request::Request;
 pub(super) use retained::{release_inherited, retain, retained};
 pub(super) use reverse::ReverseMap;
 pub(super) use server::{
-    Pool, Server, Setup, children, has_module, is_first_pass, max_daemons, merged_path, pid_file,
-    restarts, runtime_path, server_path, serves,
+    Pool, Server, Setup, children, has_module, is_first_pass, max_children, max_daemons,
+    merged_path, pid_file, restarts, runtime_path, server_path, serves, threads,
 };
 pub(super) use tree::{Line, edit_directives, for_each_directive};
 pub(super) use version::check_version;

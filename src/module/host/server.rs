@@ -193,6 +193,16 @@ pub(crate) fn max_daemons() -> usize {
     ask_mpm(sys::AP_MPMQ_HARD_LIMIT_DAEMONS).max(1) as usize
 }
 
+/// The children that may serve at once: `MaxRequestWorkers`, where each has one thread.
+pub(crate) fn max_children() -> usize {
+    ask_mpm(sys::AP_MPMQ_MAX_DAEMONS).max(1) as usize
+}
+
+/// The threads of a child that serve requests; 1 without threads.
+pub(crate) fn threads() -> usize {
+    ask_mpm(sys::AP_MPMQ_MAX_THREADS).max(1) as usize
+}
+
 fn ask_mpm(question: i32) -> c_int {
     let mut answer: c_int = 0;
     // SAFETY: the MPM writes its answer, if it has one, to `answer`.

@@ -1,13 +1,11 @@
 //! The worker of a request: that of its slot, and no other.
 
 use crate::module::group::{Group, Slot};
-use crate::module::host::{Answer, Kept, Message, Proxy, Request, Worker};
-use crate::module::kept::State;
+use crate::module::hold;
+use crate::module::host::{Answer, Choice, Kept, Message, Proxy, Request, Worker};
+use crate::module::kept::{ASIDE, NOTE, State};
 use crate::module::site::Service;
-use std::ffi::CStr;
-
-/// The note of a request that has a slot's worker. httpd's fast redirects copy notes, and not our own state.
-const NOTE: &CStr = c"mod_slot-worker";
+use crate::sync::Ordering;
 
 /// Chooses the slot's own worker for the request. If the slot is a balancer, there is none, and the balancer chooses.
 #[inline(always)]
@@ -34,6 +32,7 @@ pub(super) fn forget(request: &Request) {
     if let Some(state) = State::known(request) {
         state.routed.set(None);
         state.worker.set(None);
+        state.bound.set(0);
     }
     if request.note(NOTE).is_some() {
         request.set_note(NOTE, None);
@@ -41,7 +40,18 @@ pub(super) fn forget(request: &Request) {
 }
 
 /// pre_request: the worker of the request's slot. mod_proxy would search its workers by name.
-pub(in crate::module) fn choose(request: &Request) -> Option<Worker> {
+pub(in crate::module) fn choose(request: &Request) -> Choice {
+    if ASIDE.load(Ordering::Relaxed) != 0
+        && let Some(answer) = hold::wait(request)
+    {
+        return Choice::End(answer);
+    }
+    own(request).map_or(Choice::Decline, Choice::Worker)
+}
+
+/// The worker of the request's slot.
+#[inline]
+fn own(request: &Request) -> Option<Worker> {
     match State::known(request).and_then(|state| state.worker.get()) {
         Some(worker) => Some(worker),
         // It may have replaced another request, without the state of that one.
@@ -56,7 +66,7 @@ fn noted(request: &Request) -> Option<Worker> {
 
 /// scheme_handler: a request in a slot is sent by that slot's worker, or not at all.
 pub(in crate::module) fn check(request: &Request, chosen: Option<Worker>) -> Answer {
-    match choose(request) {
+    match own(request) {
         Some(own) if Some(own) != chosen => {
             let text = "refused: another module has given a request of slot:// a worker that is not its slot's";
             request.log(Message::ForeignWorker, text);

@@ -13,6 +13,8 @@ pub const MAX_NOTES: usize = 63;
 pub const CLASSES: usize = 6;
 /// Buckets of the histogram of durations.
 pub const BUCKETS: usize = 29;
+/// One request in flight that was set aside.
+const ASIDE: u64 = 1 << 32;
 /// Bytes of a block.
 pub(super) const BLOCK: usize = size_of::<Block>();
 
@@ -26,7 +28,9 @@ pub struct Row {
     pid: AtomicU64,
     /// Which notes are taken, a bit each: the lowest is the first's.
     taken: AtomicU64,
-    reserved: [AtomicU64; 14],
+    /// Requests that wait because the group is held.
+    held: AtomicU64,
+    reserved: [AtomicU64; 13],
     blocks: [Block; MAX_SLOTS],
 }
 
@@ -55,6 +59,7 @@ unsafe impl Shared for Block {}
 const _: () = {
     assert!(offset_of!(Row, notes) == 0 && size_of::<Note>() == 128);
     assert!(offset_of!(Row, pid) == 8064 && offset_of!(Row, taken) == 8072);
+    assert!(offset_of!(Row, held) == 8080);
     assert!(offset_of!(Row, blocks) == 8192 && size_of::<Row>() == 28672);
     assert!(offset_of!(Block, in_flight) == 0 && offset_of!(Block, classes) == 8);
     assert!(offset_of!(Block, micros) == 56 && offset_of!(Block, buckets) == 64);
@@ -82,6 +87,11 @@ impl Row {
         self.pid.load(Ordering::Relaxed) as u32
     }
 
+    /// Requests of this process that wait in no slot, because the group is held.
+    pub fn held(&self) -> &AtomicU64 {
+        &self.held
+    }
+
     /// Reads the notes. Untrusted: a child may write anything, even meanwhile.
     pub(super) fn notes(&self) -> Vec<InFlight> {
         let taken = self.taken.load(Ordering::Acquire);
@@ -102,6 +112,7 @@ impl Row {
             }
         }
         self.taken.store(0, Ordering::Relaxed);
+        self.held.store(0, Ordering::Relaxed);
         self.pid.store(pid.into(), Ordering::Relaxed);
     }
 
@@ -162,9 +173,26 @@ impl Block {
         })
     }
 
-    /// Requests in flight.
+    /// Requests in flight: in the low half; in the high half, those of [`Block::set_aside`].
     pub fn in_flight(&self) -> &AtomicU64 {
         &self.in_flight
+    }
+
+    /// Sets a request in flight aside, because it entered while the group was held. Until it leaves or asks for the
+    /// backend, it is served by Apache alone, so that it need not end before the backend is stopped. One addition, so
+    /// that no reader ever misses the request.
+    pub fn set_aside(&self) {
+        self.in_flight.fetch_add(ASIDE.wrapping_sub(1), Ordering::AcqRel);
+    }
+
+    /// Takes a request that was set aside out of the slot.
+    pub fn leave_aside(&self) {
+        self.in_flight.fetch_sub(ASIDE, Ordering::Release);
+    }
+
+    /// The requests in flight of a count: those that were set aside, and the others.
+    pub fn split(in_flight: u64) -> (u64, u64) {
+        (in_flight / ASIDE, in_flight % ASIDE)
     }
 
     /// Tunnels open now: those of the requests in flight that have become one, such as a WebSocket.

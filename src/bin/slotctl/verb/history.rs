@@ -25,9 +25,10 @@ Examples:
 
 JSON: {\"app\", \"entries\": [{\"time\", \"action\", \"from\", \"to\", \"generation\", \"uid\", \"user\", \
 \"sudo_user\", \"reason\", \"counted\": {\"segment\", \"slots\": {\"NAME\": {\"requests\", \"5xx\", \
-\"failed\", \"aborted\"}}}, \"forced\", \"deploy\": {\"id\", \"step\", \"state\", \"to\", \"took_ms\", \
+\"failed\", \"aborted\"}}}, \"forced\", \"until\", \"deploy\": {\"id\", \"step\", \"state\", \"to\", \"took_ms\", \
 \"detail\", \"output\"}, \"maintenance\"}], \"warnings\": []}; user, sudo_user, reason, counted, deploy and \
-maintenance are left out if there are none, forced unless --force skipped the check; counted has the requests that each slot had \
+maintenance are left out if there are none, forced unless --force skipped the check, until unless a hold \
+began; counted has the requests that each slot had \
 finished at the change";
 
 /// The arguments.
@@ -194,6 +195,7 @@ pub(super) fn sample() -> serde_json::Value {
         deploy: Some(super::deploy::sample_step()),
         forced: true,
         maintenance: Some(true),
+        until: Some(text()),
     };
     serde_json::to_value(Report { app: "", entries: &[entry], warnings: &[] }).unwrap()
 }

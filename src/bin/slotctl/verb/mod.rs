@@ -7,12 +7,14 @@ mod doctor;
 mod drain;
 mod flip;
 mod history;
+mod hold;
 mod idle;
 mod list;
 mod lock;
 mod maint;
 mod rollback;
 mod status;
+mod unhold;
 mod unlock;
 mod wait;
 mod warm;
@@ -63,6 +65,12 @@ pub(crate) enum Verb {
     /// Wait until a slot is active, or drained
     #[command(after_help = wait::HELP)]
     Wait(wait::Args),
+    /// Hold requests back, for example while a command restarts the backend
+    #[command(after_help = hold::HELP)]
+    Hold(hold::Args),
+    /// End a hold: the requests go on
+    #[command(after_help = unhold::HELP)]
+    Unhold(unhold::Args),
     /// Lock a group: only you can flip it
     #[command(after_help = lock::HELP)]
     Lock(lock::Args),
@@ -101,6 +109,8 @@ pub(crate) fn run(
         Verb::Warm(args) => warm::run(dirs, args, format),
         Verb::Drain(args) => drain::run(dirs, args, format),
         Verb::Wait(args) => wait::run(dirs, args, format),
+        Verb::Hold(args) => hold::run(dirs, args, format),
+        Verb::Unhold(args) => unhold::run(dirs, args, format),
         Verb::Lock(args) => lock::run(dirs, args, format),
         Verb::Unlock(args) => unlock::run(dirs, args, format),
         Verb::Maint(args) => maint::run(dirs, args, format),

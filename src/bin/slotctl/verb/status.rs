@@ -7,6 +7,7 @@ use crate::output::Answer;
 use crate::render::{self, Align, Format, Table};
 use clap::builder::NonEmptyStringValueParser;
 use mod_slot::ops::error::Error;
+use mod_slot::ops::hold::Held;
 use mod_slot::ops::requests::InFlight;
 use mod_slot::ops::status::{self, Detail, LastDeploy, Maintenance, Slot, Status};
 use mod_slot::state::Dirs;
@@ -33,7 +34,8 @@ JSON: {\"groups\": [{\"app\", \"active\", \"generation\", \"since\", \"by\": {\"
 \"4xx\", \"5xx\", \"other\"}, \"micros\", \"failed\", \"aborted\", \"since_flip\": {\"requests\", \"5xx\", \
 \"failed\", \"aborted\"}}], \"maintenance\": {\"on\", \"since\", \"by\": {\"uid\", \"user\", \
 \"sudo_user\"}, \"reason\"}, \"locked\": {\"uid\", \"user\", \"sudo_user\", \"reason\", \"since\", \"until\", \
-\"automatic\"}, \"deploy\": {\"id\", \"from\", \"to\", \"since\", \"by\": {\"uid\", \"user\", \"sudo_user\", \
+\"automatic\"}, \"held\": {\"since\", \"until\", \"by\": {\"uid\", \"user\", \"sudo_user\", \"reason\"}, \
+\"waiting\"}, \"deploy\": {\"id\", \"from\", \"to\", \"since\", \"by\": {\"uid\", \"user\", \"sudo_user\", \
 \"reason\"}, \"only_flip\", \"generation\", \"steps\": [{\"id\", \"step\", \"state\", \"to\", \"took_ms\", \
 \"detail\", \"output\"}], \"result\": {\"time\", \"result\", \"detail\"}, \"step\", \"running\"}, \
 \"in_flight\": {\"listed\": [{\"slot\", \"pid\", \"age_ms\", \"method\", \
@@ -108,6 +110,9 @@ fn text(status: &Status) -> String {
     if let Some(maintenance) = &status.maintenance {
         text += &format!("  {}\n", maintained(maintenance));
     }
+    if let Some(held) = &status.held {
+        text += &format!("  {}\n", held_text(held));
+    }
     if let Some(deploy) = &status.deploy {
         text += &format!("  {}\n", deployed(&status.app, deploy));
     }
@@ -153,6 +158,29 @@ fn maintained(maintenance: &Maintenance) -> String {
         line += &format!(": {reason}");
     }
     render::plain(&line)
+}
+
+/// Describes a hold, as in "held by alice since … until …: 12 requests wait".
+fn held_text(held: &Held) -> String {
+    let mut text = "held".to_owned();
+    if let Some(by) = &held.by {
+        text += &format!(" by {by}");
+    }
+    if let Some(since) = &held.since {
+        text += &format!(" since {}", render::local_time(since));
+    }
+    if let Some(until) = &held.until {
+        text += &format!(" until {}", render::local_time(until));
+    }
+    text += &match held.waiting {
+        Some(1) => ": 1 request waits".to_owned(),
+        Some(waiting) => format!(": {waiting} requests wait"),
+        None => String::new(),
+    };
+    if let Some(reason) = held.by.as_ref().and_then(|by| by.reason.as_ref()) {
+        text += &format!(" ({reason})");
+    }
+    render::plain(&text)
 }
 
 /// Describes the last deploy in one line.
@@ -301,6 +329,7 @@ pub(super) fn sample() -> serde_json::Value {
         slots: vec![slot],
         maintenance: Some(Maintenance { on: true, since: None, by: Some(by()), reason: None }),
         locked: Some(lock::sample_lock()),
+        held: Some(Held { since: None, until: None, by: Some(Actor::default()), waiting: None }),
         deploy: Some(LastDeploy { story, step: text(), running: true }),
         in_flight: Some(InFlight { listed: vec![request], unlisted: 0 }),
         notes: Vec::new(),

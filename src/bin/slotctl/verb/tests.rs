@@ -1,8 +1,8 @@
 //! The JSON shapes in the help texts are those of the types.
 
 use super::{
-    active, check, deploy, doctor, drain, flip, history, idle, list, lock, maint, rollback, status,
-    unlock, wait, warm,
+    active, check, deploy, doctor, drain, flip, history, hold, idle, list, lock, maint, rollback,
+    status, unhold, unlock, wait, warm,
 };
 use crate::args::Args;
 use clap::CommandFactory;
@@ -86,6 +86,8 @@ fn the_help_of_each_verb_shows_the_keys_of_its_json() {
             "drain" => vec![drain::sample()],
             "warm" => warm::samples(),
             "wait" => vec![wait::sample()],
+            "hold" => vec![hold::sample()],
+            "unhold" => vec![unhold::sample()],
             "lock" => vec![lock::sample()],
             "unlock" => vec![unlock::sample()],
             "maint" => vec![maint::sample()],
