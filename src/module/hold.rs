@@ -6,7 +6,7 @@
 
 use super::group::Group;
 use super::host::{Answer, Kept, Message, Request, max_children, threads};
-use super::kept::{After, NOTE, Pin, State};
+use super::kept::{ASIDE, After, NOTE, Pin, State};
 use crate::state::os::monotonic;
 use crate::sync::Ordering;
 use std::ffi::CStr;
@@ -21,6 +21,8 @@ const PAUSE: Duration = Duration::from_millis(25);
 /// What a client that cannot wait is asked to do, in seconds.
 const RETRY_AFTER: &str = "5";
 const HELD_MS: &CStr = c"SLOT_HELD_MS";
+/// The note of a client's request that was held, with the same value.
+const HELD_NOTE: &CStr = c"mod_slot-held";
 
 /// pre_request: waits while the group of the request is held. `None`: the request goes on to the backend; otherwise it
 /// ends with this answer.
@@ -49,7 +51,7 @@ pub(super) fn wait(request: &Request) -> Option<Answer> {
 fn held_pin<'a>(request: &Request, root: &'a Request) -> Option<&'a Pin> {
     let bound = State::known(request).map_or(0, |state| match state.routed.get() {
         Some(routed) => routed.group.at + 1,
-        None => state.bound.get(),
+        None => state.bound.get() as usize,
     });
     if bound == 0 && request.note(NOTE).is_none() {
         return None;
@@ -186,7 +188,7 @@ fn give_up(request: &Request, root: &Request, pin: &Pin, began: Instant) -> Answ
 /// Leaves the time that the request was held in its environment, for the logs.
 fn note_time(request: &Request, root: &Request, began: Instant) {
     let millis = root.keep_text(&[began.elapsed().as_millis().to_string().as_bytes()]);
-    State::of(root).held.set(Some(millis));
+    root.set_note(HELD_NOTE, Some(millis));
     root.set_env([(HELD_MS, &*millis)]);
     inherit_time(request);
 }
@@ -194,11 +196,11 @@ fn note_time(request: &Request, root: &Request, began: Instant) {
 /// Leaves the time that the client's request was held in the environment of a part of it.
 pub(super) fn inherit_time(request: &Request) {
     let root = request.root();
-    let held = State::known(root).and_then(|state| state.held.get());
-    if let Some(millis) = held
-        && !request.is(root)
+    if !request.is(root)
+        && ASIDE.load(Ordering::Relaxed) != 0
+        && let Some(millis) = root.note(HELD_NOTE)
     {
-        request.set_env([(HELD_MS, &*millis)]);
+        request.set_env([(HELD_MS, millis)]);
     }
 }
 

@@ -37,9 +37,7 @@ pub(super) struct State {
     /// The slot whose docroot is the request's DOCUMENT_ROOT.
     pub(super) docroot: Cell<Option<Kept<Slot>>>,
     /// The group whose backend gets the request, if its URL came after map_to_storage: its place, plus one; 0 for none.
-    pub(super) bound: Cell<usize>,
-    /// How long the client's request was held, in milliseconds, as text.
-    pub(super) held: Cell<Option<Kept<CStr>>>,
+    pub(super) bound: Cell<u32>,
     /// Whether the request's environment names its slot.
     pub(super) is_marked: Cell<bool>,
     /// Whether the request's 503 is the page of its group's maintenance.

@@ -54,7 +54,8 @@ impl Pin {
         ]);
     }
 
-    /// Leaves. Returns whether the request counts in the slot.
+    /// Leaves. Returns whether the request counts in the slot. Inline, because two of its callers are on the path of
+    /// each request.
     #[inline(always)]
     fn leave(&self) -> bool {
         match self.stay.replace(Stay::Left) {
@@ -389,12 +390,12 @@ pub(super) fn of_backend(request: &Request) -> Option<&Pin> {
 /// Leaves when the whole answer is on its way to the client. The request's pool may live on for long.
 pub(super) fn end(request: &Request) {
     let Some(state) = State::known(request) else { return };
-    match ASIDE.load(Ordering::Relaxed) {
-        0 => state.pins.iter().for_each(|pin| {
-            pin.leave();
-        }),
-        _ => end_after_hold(state),
+    if ASIDE.load(Ordering::Relaxed) != 0 {
+        return end_after_hold(state);
     }
+    state.pins.iter().for_each(|pin| {
+        pin.leave();
+    });
 }
 
 #[cold]
@@ -410,21 +411,24 @@ fn over(request: &Request) {
     let micros = request.age();
     let Some(state) = State::known(request) else { return };
     let status = request.final_status();
-    let finish = |pin: &Pin| {
+    if ASIDE.load(Ordering::Relaxed) != 0 {
+        return over_after_hold(state, status, micros);
+    }
+    state.pins.iter().for_each(|pin| {
         if pin.leave() {
             pin.block.finished(status, micros);
         }
-    };
-    match ASIDE.load(Ordering::Relaxed) {
-        0 => state.pins.iter().for_each(finish),
-        _ => over_after_hold(state, finish),
-    }
+    });
 }
 
 #[cold]
 #[inline(never)]
-fn over_after_hold(state: &State, finish: impl Fn(&Pin)) {
-    state.pins.iter().filter_map(Pin::now).for_each(finish);
+fn over_after_hold(state: &State, status: u32, micros: u64) {
+    state.pins.iter().filter_map(Pin::now).for_each(|pin| {
+        if pin.leave() {
+            pin.block.finished(status, micros);
+        }
+    });
     let held = state.pins.iter().filter(|pin| pin.after.get().is_some()).count();
     ASIDE.fetch_sub(held as u64, Ordering::Relaxed);
 }

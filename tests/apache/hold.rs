@@ -160,8 +160,9 @@ fn requests_wait_for_the_end_of_a_hold_and_files_do_not() {
     }
     assert_eq!(stage.site.run(&["unhold", "app"]), "app: is not held\n");
     assert!(stage.site.get("/api/c").text().starts_with("slot=blue"));
-    assert_eq!(stage.status()["slots"][0]["in_flight"], 0);
-    assert_eq!(stage.status()["slots"][0]["requests"], 4);
+    let slot = || stage.status()["slots"][0].clone();
+    until(|| slot()["in_flight"] == 0 && slot()["requests"] == 4)
+        .unwrap_or_else(|| panic!("{}", slot()));
 }
 
 #[test]

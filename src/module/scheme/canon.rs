@@ -48,7 +48,7 @@ fn canonicalise_late(request: &Request, service: Kept<Service>, url: Text<'_>) -
         Some(Ok((group, slot, path))) => {
             let whole = url.c_str();
             let path = &whole[whole.count_bytes() - path.len()..];
-            State::of(request).bound.set(group.at + 1);
+            State::of(request).bound.set(group.at as u32 + 1);
             canonicalise_slot(request, service, &group, slot, path, Filename::ToMake)
         }
         Some(Err(answer)) => answer,
@@ -126,7 +126,7 @@ pub(in crate::module) fn take_as_is(
         return no_backend(request, &slot);
     };
     request.set_filename(&[base.to_bytes(), path]);
-    State::of(request).bound.set(group.at + 1);
+    State::of(request).bound.set(group.at as u32 + 1);
     worker::set(request, service, mod_proxy, &group, &slot);
     Answer::OK
 }
