@@ -19,7 +19,7 @@ static WAITING: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new
 /// How often a request that waits looks whether the hold is over.
 const PAUSE: Duration = Duration::from_millis(25);
 /// What a client that cannot wait is asked to do, in seconds.
-const RETRY_AFTER: &str = "5";
+const RETRY_AFTER: &CStr = c"5";
 const HELD_MS: &CStr = c"SLOT_HELD_MS";
 /// The note of a client's request that was held, with the same value.
 const HELD_NOTE: &CStr = c"mod_slot-held";
@@ -174,7 +174,7 @@ fn refuse(request: &Request, root: &Request, pin: &Pin, began: Instant, why: &st
 
 fn refuse_part(request: &Request, root: &Request, began: Instant, why: &str) -> Answer {
     note_time(request, root, began);
-    request.set_field(c"Retry-After", RETRY_AFTER);
+    request.set_error_field(c"Retry-After", RETRY_AFTER);
     request.log(Message::Held, &format!("a request was held, and got a 503: {why}"));
     Answer::UNAVAILABLE
 }

@@ -1,11 +1,8 @@
 //! The page that Apache sends for an error, if it is not its own.
 
-use super::guard::guard;
-use super::log::log;
-use super::message::Message;
-use super::{Answer, Hook, Order, Request, item, sys};
+use super::single_call::register;
+use super::{Answer, Hook, Order, Request, sys};
 use std::ffi::{CStr, c_int};
-use std::ptr;
 
 const NAME: &CStr = c"SLOT_ERROR_PAGE";
 
@@ -13,13 +10,8 @@ impl Hook {
     /// Apache's answer to an error begins, if [`Request::tell_error_page`] asked for this.
     pub(crate) const fn error_page<F: Fn(&Request) + Copy + 'static>(_: F) -> Self {
         // A filter is no hook, so its order has no effect.
-        Self::new(Order::Middle, |_, _| {
-            let kind = sys::AP_FTYPE_RESOURCE;
-            // SAFETY: a row is only registered while Apache registers hooks; the name is a literal.
-            unsafe {
-                sys::ap_register_output_filter(NAME.as_ptr(), Some(on_output::<F>), None, kind);
-            }
-        })
+        // SAFETY: a row is only registered while Apache registers hooks.
+        Self::new(Order::Middle, |_, _| unsafe { register::<F>(NAME) })
     }
 }
 
@@ -32,11 +24,7 @@ impl Request {
 
     /// Asks for one call of `error_page`. Only from an `error_filter` hook: before it, Apache removes such requests.
     pub(crate) fn tell_error_page(&self) {
-        let r = self.raw();
-        // SAFETY: the request and its connection are live; the filter is the request's, and needs no context.
-        unsafe {
-            sys::ap_add_output_filter(NAME.as_ptr(), ptr::null_mut(), r, (*r).connection);
-        }
+        self.add_single_call(NAME);
     }
 
     /// Sets the Content-Type of the answer.
@@ -64,22 +52,5 @@ impl Request {
     pub(crate) fn is_redirect(&self) -> bool {
         // SAFETY: the request is live.
         unsafe { !(*self.raw()).prev.is_null() }
-    }
-}
-
-unsafe extern "C" fn on_output<F: Fn(&Request) + Copy + 'static>(
-    filter: *mut sys::ap_filter_t,
-    brigade: *mut sys::apr_bucket_brigade,
-) -> sys::apr_status_t {
-    // SAFETY: Apache passes a live filter of a live request, and a live brigade. A removed filter keeps its place in
-    // memory, and the pointer to the next one.
-    unsafe {
-        let next = (*filter).next;
-        if let Some(request) = (*filter).r.as_mut() {
-            let request = Request::lend(request);
-            guard(|| item::<F>()(request)).unwrap_or_else(|e| log(Message::Panic, &e));
-        }
-        sys::ap_remove_output_filter(filter);
-        sys::ap_pass_brigade(next, brigade)
     }
 }

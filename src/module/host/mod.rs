@@ -27,6 +27,7 @@ mod retained;
 mod reverse;
 mod sections;
 mod server;
+mod single_call;
 mod symbol;
 mod sys;
 mod target;

@@ -1,7 +1,6 @@
 //! A request that waits before its response is made: what its client does meanwhile, and how it goes on.
 
-use super::{Request, pool, sys};
-use std::ffi::CStr;
+use super::{Request, sys};
 use std::thread;
 use std::time::Duration;
 
@@ -40,15 +39,6 @@ impl Request {
                 && sys::apr_os_sock_get(&raw mut fd, socket)
                     == sys::APR_SUCCESS as sys::apr_status_t;
             (known && fd >= 0).then_some(fd)
-        }
-    }
-
-    /// Sets a field of the response, whatever its status.
-    pub(crate) fn set_field(&self, name: &'static CStr, value: &str) {
-        // SAFETY: the request is live, and so are its pool and its table.
-        unsafe {
-            let value = pool::c_string((*self.raw()).pool, value);
-            sys::apr_table_setn((*self.raw()).err_headers_out, name.as_ptr(), value);
         }
     }
 
