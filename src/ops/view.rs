@@ -130,6 +130,11 @@ pub fn served(dirs: &Dirs, app: &str) -> Result<Served, Error> {
     view?.served(dirs)
 }
 
+/// Whether `slot` is the active slot of `app`, as [`served`] says. `false` where it cannot say.
+pub fn is_active(dirs: &Dirs, app: &str, slot: &str) -> bool {
+    served(dirs, app).is_ok_and(|served| served.slot == slot)
+}
+
 impl Served {
     /// By an Apache that reads no control file; `None` where it reads one, or is gone.
     fn without(group: &Group) -> Option<Self> {

@@ -123,7 +123,7 @@ pub(super) fn warm(
     let plan = Plan::of(&group, slot, warm, Queries::Drop);
     let plan = plan.map_err(|why| Unfit::Why(why.to_string()))?;
     plan.warnings.iter().for_each(|warning| tell(warning));
-    let is_active = || view::served(dirs, &group.app).is_ok_and(|served| served.slot == slot.name);
+    let is_active = || view::is_active(dirs, &group.app, &slot.name);
     let told = |progress: &Progress| tell(&progress.to_string());
     let warmed = plan.run(told, || stop() || is_active());
     match warmed.ended {

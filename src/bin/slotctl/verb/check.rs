@@ -236,7 +236,7 @@ fn wait(
     format: Format,
 ) -> (Report, Duration, Option<Failure>) {
     let slot = check.slot.name.as_str();
-    let is_active = || view::served(dirs, app).is_ok_and(|served| served.slot == slot);
+    let is_active = || view::is_active(dirs, app, slot);
     let was_idle = !is_active();
     let progress = Progress::new(format);
     let mut last = None;

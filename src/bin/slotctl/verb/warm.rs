@@ -147,7 +147,7 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
         return Ok(shown::plan(&app, &slot.name, &plan, warnings, format));
     }
     let bar = bar(&warm, format);
-    let is_active = || view::served(dirs, &app).is_ok_and(|served| served.slot == slot.name);
+    let is_active = || view::is_active(dirs, &app, &slot.name);
     let warmed = plan.run(|progress| show(&bar, &app, &slot.name, &warm, progress), is_active);
     bar.finish_and_clear();
     let mut answer = shown::answer(&app, &slot.name, &warmed, warnings, format);
