@@ -29,6 +29,7 @@ use record::Recorder;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// What a deploy says while it runs.
@@ -145,7 +146,7 @@ pub struct Deploy<'a> {
     tell: &'a (dyn Fn(Event) + Sync),
     stop: &'a (dyn Fn() -> bool + Sync),
     /// Whether this deploy has started the new slot's backend.
-    started: Mutex<bool>,
+    started: AtomicBool,
     /// The flip, if this process made it.
     flipped: Mutex<Option<Flipped>>,
 }
@@ -160,13 +161,13 @@ impl<'a> Deploy<'a> {
     ) -> Self {
         let Plan { id, to, by, .. } = plan;
         let recorder = Recorder { id: id.clone(), to: to.clone(), by: by.clone() };
-        let (started, flipped) = (Mutex::new(plan.started), Mutex::new(None));
+        let (started, flipped) = (AtomicBool::new(plan.started), Mutex::new(None));
         Self { dirs, plan, recorder, tell, stop, started, flipped }
     }
 
     /// Whether this deploy has started the new slot's backend.
     pub fn has_started(&self) -> bool {
-        *self.started.lock().expect("no step panics")
+        self.started.load(Ordering::Relaxed)
     }
 
     fn app(&self) -> &str {

@@ -10,6 +10,7 @@ use crate::ops::unit::Change;
 use crate::ops::view;
 use crate::state::history::{Step, StepState};
 use crate::state::story::{Outcome, STARTED, STARTING};
+use std::sync::atomic::Ordering;
 
 impl Deploy<'_> {
     /// Makes the new slot ready for the flip. If that fails, everything is as it was before, and the history says so.
@@ -72,7 +73,7 @@ impl Deploy<'_> {
         let shown = means.shown(Moment::Start).unwrap_or_default();
         if !runs {
             // Before the start, because a program that failed may have started the backend nevertheless.
-            *self.started.lock().expect("no step panics") = true;
+            self.started.store(true, Ordering::Relaxed);
             let begun = self.recorder.step("start", StepState::Began);
             let begun = Step { detail: Some(STARTING.into()), ..begun };
             self.recorder.record(self.dirs, self.app(), begun)?;
@@ -147,16 +148,15 @@ impl Deploy<'_> {
             let means = self.means(Moment::Stop);
             // An interrupt must not stop the way back.
             let never = || false;
-            let quiet = Deploy::new(self.dirs, self.plan, self.tell, &never);
             let undone = match &means {
                 Means::None => Err(format!(
                     "{to} was started, and keeps running: nothing is configured to stop it"
                 )),
-                means => {
-                    quiet.with_runner(|runner| runner.change(means, to, Change::Stop)).map_err(
-                        |trouble| format!("{to} was started, and could not be stopped: {trouble}"),
-                    )
-                }
+                means => self
+                    .with_runner_until(&never, |runner| runner.change(means, to, Change::Stop))
+                    .map_err(|trouble| {
+                        format!("{to} was started, and could not be stopped: {trouble}")
+                    }),
             };
             match undone {
                 Ok(()) => self.tell(Event::Progress(format!("{to} is stopped again"))),
