@@ -310,7 +310,10 @@ pub enum Error {
         since: String,
     },
     /// The slot became active while it was checked or warmed.
-    #[error("slot {slot:?} of {app:?} became active meanwhile, so nothing more was done")]
+    #[error(
+        "slot {slot:?} of {app:?} became active meanwhile, so its check or warm-up was stopped. To see who flipped: \
+         slotctl status {app}"
+    )]
     BecameActive {
         /// The group.
         app: String,

@@ -7,6 +7,7 @@ mod docroot;
 pub mod doctor;
 pub mod drain;
 pub mod error;
+pub mod fitness;
 pub mod flip;
 pub mod flips;
 pub mod health;

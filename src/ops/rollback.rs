@@ -2,8 +2,8 @@
 
 use super::deploy::Stopped;
 use super::deploy::backend::{self, Means, Runner, Trouble};
-use super::deploy::fitness;
 use super::error::Error;
+use super::fitness::{self, Trial};
 use super::flip::{Conditions, Flipped, Purpose, flip_for};
 use super::flips;
 use super::proof::refuse_unproven;
@@ -100,7 +100,11 @@ pub fn roll_back(dirs: &Dirs, app: &str, request: &Request<'_>) -> Result<Rolled
     if !forced {
         let health = group.health.clone().unwrap_or_default();
         let checked = match started {
-            true => fitness::until_healthy(dirs, &group, &undo.to, &health, tell, stop).map(drop),
+            true => {
+                let (group, slot, health, idle) = (&group, &*undo.to, &health, true);
+                let trial = Trial { dirs, group, slot, health, idle, tell, stop };
+                trial.until_healthy(health.startup).map(drop)
+            }
             false => fitness::once(dirs, &group, &undo.to, &health),
         };
         checked.map_err(|unfit| unfit.stops("check"))?;

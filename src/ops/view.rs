@@ -130,9 +130,24 @@ pub fn served(dirs: &Dirs, app: &str) -> Result<Served, Error> {
     view?.served(dirs)
 }
 
-/// Whether `slot` is the active slot of `app`, as [`served`] says. `false` where it cannot say.
-pub fn is_active(dirs: &Dirs, app: &str, slot: &str) -> bool {
-    served(dirs, app).is_ok_and(|served| served.slot == slot)
+/// What [`served`] says of a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is the active slot.
+    Active,
+    /// Another slot is.
+    Idle,
+    /// Nobody can say now.
+    Unknown,
+}
+
+/// Looks whether `slot` is the active slot of `app`.
+pub fn standing(dirs: &Dirs, app: &str, slot: &str) -> Standing {
+    match served(dirs, app) {
+        Ok(served) if served.slot == slot => Standing::Active,
+        Ok(_) => Standing::Idle,
+        Err(_) => Standing::Unknown,
+    }
 }
 
 impl Served {

@@ -5,6 +5,9 @@ use crate::site::{Site, closed_port, open_port, ran};
 use mod_slot::group::hook::Hook;
 use mod_slot::state::group_file;
 use serde_json::json;
+use std::fs;
+use std::thread;
+use std::time::Duration;
 
 #[test]
 fn a_dry_run_lists_the_steps_and_changes_nothing() {
@@ -73,6 +76,24 @@ fn a_deploy_that_fails_before_the_flip_leaves_a_story_and_nothing_else() {
     assert_eq!(history.matches("deploy a -> b: undone").count(), 2, "{history}");
     let status = site.run(&["status"]).out;
     assert!(status.contains("  last deploy a -> b by root: undone at "), "{status}");
+}
+
+/// A check of the idle slot ends when that becomes active. A control file that cannot be read does not say so.
+#[test]
+fn a_control_file_that_is_away_for_a_moment_is_not_taken_for_a_flip() {
+    let address = closed_port();
+    let site = Site::of(&[("a", "-"), ("b", &address)]);
+    let (control, away) = (site.dirs.control("app"), site.dirs.state.join("away"));
+    let args = ["deploy", "--check", "startup=1500ms interval=50ms"];
+    let ran = thread::scope(|scope| {
+        let running = scope.spawn(|| site.run(&args));
+        support::until(|| site.run(&["status"]).out.contains("step check")).unwrap();
+        fs::rename(&control, &away).unwrap();
+        thread::sleep(Duration::from_millis(300));
+        fs::rename(&away, &control).unwrap();
+        running.join().unwrap()
+    });
+    assert!(ran.code == 3 && ran.err.contains(", b is not healthy: "), "{ran:?}");
 }
 
 fn ran_json(site: &Site, args: &[&str]) -> serde_json::Value {

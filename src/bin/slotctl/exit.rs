@@ -53,7 +53,7 @@ impl Failure {
         match self {
             Self::Core(error) | Self::Stopped(Stopped::Core(error)) => core(error),
             Self::Words(_) | Self::NoPaths { .. } => USAGE,
-            Self::WarmActive { .. } | Self::BecameActive { .. } => LOCKED,
+            Self::WarmActive { .. } => LOCKED,
             Self::Stopped(Stopped::Unfit { .. }) => UNHEALTHY,
             Self::Stopped(Stopped::Interrupted) | Self::Successor(_) => ERROR,
             Self::Stopped(Stopped::NotDrained { .. }) => TIMEOUT,
@@ -69,7 +69,6 @@ impl Failure {
             },
             Self::Ambiguous { .. } | Self::Unknown { .. } | Self::Idle { .. } => USAGE,
             Self::Unproven { why } => core(why),
-            Self::Entered { .. } => LOCKED,
             Self::Unhealthy { .. }
             | Self::Sick { .. }
             | Self::Late { .. }

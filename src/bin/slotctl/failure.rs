@@ -90,17 +90,6 @@ pub(crate) enum Failure {
         /// What failed last.
         why: String,
     },
-    /// A slot became active before it was found healthy.
-    #[error(
-        "{slot} of {app} has become active before it was found healthy, so the wait has stopped. Look at it with: \
-         slotctl check {app} {slot}"
-    )]
-    Entered {
-        /// The group.
-        app: String,
-        /// The slot.
-        slot: String,
-    },
     /// A drain timed out.
     #[error(
         "{} {} still in {} of {app} after {}; to list them: slotctl status {app} --requests",
@@ -162,14 +151,6 @@ pub(crate) enum Failure {
         slot: String,
         /// Another slot, for the example.
         other: String,
-    },
-    /// The slot became active while it was warmed.
-    #[error("slot {slot:?} of {app:?} became active meanwhile, so its warm-up was stopped")]
-    BecameActive {
-        /// The group.
-        app: String,
-        /// The slot.
-        slot: String,
     },
     /// The backend gave no good answers.
     #[error("slot {slot:?} is not warm: {why}. Look at the log of its backend")]

@@ -1,14 +1,15 @@
 //! Starts and stops the backend of a slot: by a command of the command line, by hooks, or by its systemd unit.
 
-use super::fitness::{refuse_untrusted, takes_connections};
 use crate::group::hook::{Event, Hook};
 use crate::group::{Group, Slot};
 use crate::ops::error::Error;
+use crate::ops::fitness::takes_connections;
 use crate::ops::program::{Fault, Program};
-use crate::ops::proof::refuse_unproven;
+use crate::ops::proof::{refuse_unproven, refuse_unproven_program};
 use crate::ops::unit::{self, Change, UnitState};
 use crate::state::Dirs;
 use crate::state::actor::Actor;
+use std::path::Path;
 use std::time::Duration;
 
 /// The longest run of a command of the command line.
@@ -172,18 +173,25 @@ impl Runner<'_> {
     ///
     /// [`Trouble`].
     pub fn hooks(&self, event: Event, slot: &str, cause: Option<&str>) -> Result<usize, Trouble> {
-        let hooks: Vec<_> = hooks(self.group, event).cloned().collect();
-        self.each(&hooks, slot, cause)?;
-        Ok(hooks.len())
+        self.each(hooks(self.group, event), slot, cause)
     }
 
-    fn each(&self, hooks: &[Hook], slot: &str, cause: Option<&str>) -> Result<(), Trouble> {
+    fn each<'b>(
+        &self,
+        hooks: impl Iterator<Item = &'b Hook>,
+        slot: &str,
+        cause: Option<&str>,
+    ) -> Result<usize, Trouble> {
+        let mut ran = 0;
         for hook in hooks {
-            refuse_untrusted(self.dirs, self.group, hook)?;
+            refuse_unproven(self.dirs, &self.group.app)?;
+            let program = hook.command.first().map_or("", String::as_str);
+            refuse_unproven_program(Path::new(program))?;
             let facts = self.facts(hook.event, slot, cause);
             self.run(hook.command.clone(), facts, hook.timeout)?;
+            ran += 1;
         }
-        Ok(())
+        Ok(ran)
     }
 
     /// Starts, restarts or stops the backend of `slot`. A unit is restarted in one step.
@@ -199,7 +207,7 @@ impl Runner<'_> {
                 let command = ["/bin/sh", "-c", command].map(str::to_owned).to_vec();
                 self.run(command, self.facts(event, slot, None), LIMIT)
             }
-            Means::Hooks(hooks) => self.each(hooks, slot, None),
+            Means::Hooks(hooks) => self.each(hooks.iter(), slot, None).map(drop),
             Means::Unit(unit) => {
                 refuse_unproven(self.dirs, &self.group.app)?;
                 unit::change(unit, change, &self.stop).map_err(|fault| {

@@ -9,7 +9,6 @@
 //! ([`Deploy::go_live`]), so that the watch survives a lost terminal. slotctl starts it, and hands the [`record::Claim`] over.
 
 pub mod backend;
-pub(crate) mod fitness;
 mod live;
 pub mod plan;
 mod ready;

@@ -1,13 +1,13 @@
 //! Before the flip: the new slot gets its release, is started, checked and warmed. A failure undoes what was done.
 
 use super::backend::{self, Means};
-use super::fitness::{self, Unfit};
 use super::plan::Plan;
 use super::{Deploy, Event, Stopped, Went, left_in};
 use crate::group::hook::Event as Moment;
 use crate::group::warm::WarmUp;
+use crate::ops::fitness::{Trial, Unfit};
 use crate::ops::unit::Change;
-use crate::ops::view;
+use crate::ops::view::{self, Standing};
 use crate::state::history::{Step, StepState};
 use crate::state::story::{Outcome, STARTED, STARTING};
 use std::sync::atomic::Ordering;
@@ -120,27 +120,33 @@ impl Deploy<'_> {
 
     /// Checks the new slot until it is healthy.
     fn check(&self) -> Result<Went, Stopped> {
-        let Plan { group, to, health, .. } = self.plan;
-        let told = |text: &str| self.tell(Event::Progress(text.to_owned()));
-        fitness::until_healthy(self.dirs, group, to, health, &told, self.stop)
-            .map(Went::Done)
-            .map_err(|unfit| unfit.stops("check"))
+        let limit = self.plan.health.startup;
+        self.trial("check", |trial| trial.until_healthy(limit))
     }
 
     /// Sends requests to the new slot until it is warm.
     fn warm(&self, warm: &WarmUp) -> Result<Went, Stopped> {
+        self.trial("warm", |trial| trial.warm(warm))
+    }
+
+    /// Tries the new slot out, as a step.
+    fn trial(
+        &self,
+        step: &'static str,
+        work: impl FnOnce(&Trial<'_>) -> Result<String, Unfit>,
+    ) -> Result<Went, Stopped> {
         let Plan { group, to, health, .. } = self.plan;
-        let told = |text: &str| self.tell(Event::Progress(text.to_owned()));
-        fitness::warm(self.dirs, group, to, (warm, health), &told, self.stop)
-            .map(Went::Done)
-            .map_err(|unfit| unfit.stops("warm"))
+        let (dirs, idle, stop) = (self.dirs, true, self.stop);
+        let tell = |text: &str| self.tell(Event::Progress(text.to_owned()));
+        let trial = Trial { dirs, group, slot: to, health, idle, tell: &tell, stop };
+        work(&trial).map(Went::Done).map_err(|unfit| unfit.stops(step))
     }
 
     /// Stops what this deploy has started, unless it may be active by now, and records the end.
     pub fn undo(&self, stopped: Stopped) -> Stopped {
         let Plan { to, .. } = self.plan;
-        let served = view::served(self.dirs, self.app());
-        if self.has_started() && !served.is_ok_and(|served| served.slot != *to) {
+        let standing = view::standing(self.dirs, self.app(), to);
+        if self.has_started() && standing != Standing::Idle {
             self.warn(format!(
                 "{to} was started, and keeps running, because somebody else may have made it active meanwhile"
             ));

@@ -13,7 +13,7 @@ use mod_slot::group::health::Health;
 use mod_slot::ops::error::Error;
 use mod_slot::ops::health::{Check, End, Report};
 use mod_slot::ops::proof::refuse_unproven;
-use mod_slot::ops::view::{self, View};
+use mod_slot::ops::view::{self, Standing, View};
 use mod_slot::state::Dirs;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -236,8 +236,8 @@ fn wait(
     format: Format,
 ) -> (Report, Duration, Option<Failure>) {
     let slot = check.slot.name.as_str();
-    let is_active = || view::is_active(dirs, app, slot);
-    let was_idle = !is_active();
+    let standing = || view::standing(dirs, app, slot);
+    let was_idle = standing() == Standing::Idle;
     let progress = Progress::new(format);
     let mut last = None;
     let waited = check.until_healthy(
@@ -252,13 +252,13 @@ fn wait(
                 },
             );
         },
-        || was_idle && is_active(),
+        || was_idle && standing() == Standing::Active,
     );
     progress.end();
     let (app, slot) = (app.to_owned(), slot.to_owned());
     let failure = match waited.end {
         End::Healthy => None,
-        End::Stopped => Some(Failure::Entered { app, slot }),
+        End::Stopped => Some(Error::BecameActive { app, slot }.into()),
         End::Late => {
             let (passes, needed) = (waited.passes, check.health.passes);
             let why = match waited.last.is_healthy() {

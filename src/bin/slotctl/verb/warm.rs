@@ -13,7 +13,7 @@ use mod_slot::group::warm::WarmUp;
 use mod_slot::group::{Group, Slot};
 use mod_slot::ops::error::Error;
 use mod_slot::ops::proof::refuse_unproven;
-use mod_slot::ops::view::{self, View};
+use mod_slot::ops::view::{self, Standing, View};
 use mod_slot::ops::warm::Queries;
 use mod_slot::ops::warm::plan::{Plan, has_backend};
 use mod_slot::ops::warm::result::{Ended, Progress};
@@ -147,13 +147,13 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
         return Ok(shown::plan(&app, &slot.name, &plan, warnings, format));
     }
     let bar = bar(&warm, format);
-    let is_active = || view::is_active(dirs, &app, &slot.name);
+    let is_active = || view::standing(dirs, &app, &slot.name) == Standing::Active;
     let warmed = plan.run(|progress| show(&bar, &app, &slot.name, &warm, progress), is_active);
     bar.finish_and_clear();
     let mut answer = shown::answer(&app, &slot.name, &warmed, warnings, format);
     let (app, slot) = (app.clone(), slot.name);
     if warmed.ended == Ended::Stopped {
-        answer.failures.push(Failure::BecameActive { app, slot });
+        answer.failures.push(Error::BecameActive { app, slot }.into());
     } else if warmed.has_failed {
         let why = warmed.reason();
         answer.failures.push(Failure::NotWarm { slot, why });

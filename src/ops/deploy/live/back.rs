@@ -1,10 +1,10 @@
 //! Undoes a flip after a bad watch.
 
 use super::End;
-use crate::ops::deploy::fitness;
 use crate::ops::deploy::plan::Plan;
 use crate::ops::deploy::{Deploy, Stopped, Went};
 use crate::ops::error::Error;
+use crate::ops::fitness;
 use crate::ops::flip::{Conditions, Purpose, flip_for};
 use crate::ops::lock;
 use crate::state::actor::Actor;

@@ -1,10 +1,10 @@
 //! Watches the new slot: counts its answers since the flip, and judges them again and again.
 
 use crate::group::watch::AutoRollback;
-use crate::ops::deploy::fitness::{self, Unfit};
 use crate::ops::deploy::plan::Plan;
 use crate::ops::deploy::watch::{self, Seen, Verdict};
 use crate::ops::deploy::{Deploy, Event, Stopped, Went};
+use crate::ops::fitness::{self, Unfit};
 use crate::ops::flips;
 use crate::ops::tally;
 use crate::ops::view::{self, View};
