@@ -4,34 +4,40 @@
 //! dies, the deadline passes, and the requests go on. The flag alone holds nothing: the next change removes it.
 
 use super::change::{self, is_in_force, refuse_untrusted};
-use super::deploy::record;
-use super::drain::{Look, Waited, countable, poll};
+use super::deploy::record::{self, Claim, Recorder};
+use super::drain::{Limits, Look, Waited, countable, poll};
 use super::error::{Error, refused};
 use super::flip::{is_locked, refuse_frozen};
 use super::tally;
 use super::view::{self, View, is_group, open, read_group};
+use crate::duration;
 use crate::ops::drain::Left;
 use crate::state::actor::Actor;
 use crate::state::control::{
     self, Control, HOLD_AHEAD, PAGE, Sector, deadline_of, hold_number, side_words,
 };
-use crate::state::history::{Action, Entry};
+use crate::state::history::{Action, Entry, Step, StepState};
 use crate::state::os::{self, Access, Mapping, monotonic};
 use crate::state::{Dirs, writer};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// How often a hold has to be renewed.
-pub const RENEWAL: Duration = Duration::from_millis(400);
+const RENEWAL: Duration = Duration::from_millis(400);
 
 /// A hold that this process has begun. It ends with [`Hold::end`], or by itself when it is no longer renewed.
 #[derive(Debug)]
 pub struct Hold {
     mapping: Mapping,
     number: u16,
+    began: Instant,
     /// The end at the latest.
     end: Instant,
+    /// The deploy that holds.
+    deploy: Option<Recorder>,
 }
 
 /// The end of a hold.
@@ -41,6 +47,8 @@ pub struct Ended {
     pub held: bool,
     /// What could not be done beside it: the flag was not removed, or the history not written.
     pub unrecorded: Option<String>,
+    /// The step of the deploy that held.
+    pub step: Option<Step>,
 }
 
 /// A hold, as an operator sees it.
@@ -56,12 +64,22 @@ pub struct Held {
     pub waiting: Option<u64>,
 }
 
-/// Holds the requests of `app` for `length` at most. The caller renews the hold.
+/// Holds the requests of `app` for `length` at most. [`Hold::during`] renews the hold.
+///
+/// A deploy and a hold exclude each other, so a hold is refused while anybody has the claim on the group's deploys. A
+/// deploy that holds shows that it has the claim itself, and its hold is a step of it. It takes over the hold that a
+/// deploy left behind when it was killed.
 ///
 /// # Errors
 ///
 /// [`Error::AlreadyHeld`]; [`Error::Deploying`]; [`Error::Locked`] by another; those of a flip. Then nothing is held.
-pub fn begin(dirs: &Dirs, app: &str, actor: &Actor, length: Duration) -> Result<Hold, Error> {
+pub fn begin(
+    dirs: &Dirs,
+    app: &str,
+    actor: &Actor,
+    length: Duration,
+    deploy: Option<(&Claim, &Recorder)>,
+) -> Result<Hold, Error> {
     if !is_group(dirs, app)? {
         open(dirs, app, Access::Read)?;
     }
@@ -72,18 +90,19 @@ pub fn begin(dirs: &Dirs, app: &str, actor: &Actor, length: Duration) -> Result<
     refuse_frozen(app, view.group.as_ref())?;
     view.refuse_replaced(dirs)?;
     is_locked(dirs, app, &lock, &actor)?;
-    if record::is_claimed(dirs, app) {
+    if deploy.is_none() && record::is_claimed(dirs, app) {
         return Err(Error::Deploying { app: app.into(), deploy: None });
     }
     let path = dirs.control(app);
     let system = |source| Error::System { path: path.clone(), source };
     let mapping = Mapping::of(&file, PAGE, Access::ReadWrite).map_err(system)?;
     if is_in_force(&mapping) {
-        let by = look(dirs, app, &view.control).and_then(|held| held.by).map(|by| by.to_string());
-        return Err(Error::AlreadyHeld { app: app.into(), by });
+        refuse_second(dirs, app, deploy.is_some())?;
     }
     let word = view.control.word.holding(true);
-    let hold = Hold { mapping, number: number(), end: Instant::now() + length };
+    let (began, recorder) = (Instant::now(), deploy.map(|(_, recorder)| recorder.clone()));
+    let (number, end) = (number(), began + length);
+    let hold = Hold { mapping, number, began, end, deploy: recorder };
     writer::make_room(&file).map_err(system)?;
     writer::publish_with(&hold.mapping, word, hold.deadline());
     // A reload that could not get the writers' lock may have forbidden changes meanwhile.
@@ -100,9 +119,23 @@ pub fn begin(dirs: &Dirs, app: &str, actor: &Actor, length: Duration) -> Result<
     let until = SignedDuration::try_from(length).ok();
     let until = until.and_then(|length| Timestamp::now().checked_add(length).ok());
     let until = until.map(|until| until.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string());
+    let deploy = hold.begun();
     // The hold holds without its line, too.
-    let _ = writer::append(dirs, app, &Entry { until, ..entry });
+    let _ = writer::append(dirs, app, &Entry { until, deploy, ..entry });
     Ok(hold)
+}
+
+/// Refuses a hold beside the one that is in force. A deploy that has the claim takes over what a deploy has left.
+///
+/// # Errors
+///
+/// [`Error::AlreadyHeld`].
+pub(super) fn refuse_second(dirs: &Dirs, app: &str, deploys: bool) -> Result<(), Error> {
+    let entry = last(dirs, app);
+    if deploys && entry.as_ref().is_some_and(|entry| entry.deploy.is_some()) {
+        return Ok(());
+    }
+    Err(Error::AlreadyHeld { app: app.into(), by: entry.map(|entry| entry.who().to_string()) })
 }
 
 /// A number that two holds of a group do not share by chance.
@@ -121,15 +154,49 @@ impl Hold {
         deadline_of(self.number, monotonic() + self.left().min(HOLD_AHEAD))
     }
 
-    /// Renews the hold, for the next moments. Call it every [`RENEWAL`]. Returns `false` if the hold is over, because
-    /// its time is, or because somebody has ended it.
-    pub fn renew(&self) -> bool {
+    /// Renews the hold, for the next moments. Returns `false` if the hold is over.
+    fn renew(&self) -> bool {
         self.left() != 0 && writer::renew(&self.mapping, self.deadline())
     }
 
     /// How long the hold can last.
     pub fn rest(&self) -> Duration {
         Duration::from_millis(self.left())
+    }
+
+    /// Does `work` while another thread renews the hold. Tells `work` whether the hold is over already, because its
+    /// time is, or because somebody has ended it.
+    pub fn during<T>(&self, work: impl FnOnce(&(dyn Fn() -> bool + Sync)) -> T) -> T {
+        let (done, lost) = (AtomicBool::new(false), AtomicBool::new(false));
+        thread::scope(|scope| {
+            let renewer = scope.spawn(|| {
+                while !done.load(Ordering::SeqCst) {
+                    if !self.renew() {
+                        return lost.store(true, Ordering::SeqCst);
+                    }
+                    thread::park_timeout(RENEWAL.min(self.rest()));
+                }
+            });
+            let did = work(&|| lost.load(Ordering::SeqCst));
+            done.store(true, Ordering::SeqCst);
+            renewer.thread().unpark();
+            did
+        })
+    }
+
+    /// The step of a deploy with which the hold begins.
+    pub fn begun(&self) -> Option<Step> {
+        let length = duration::shown(self.end.duration_since(self.began));
+        let detail = Some(format!("requests wait, for {length} at most"));
+        Some(Step { detail, ..self.deploy.as_ref()?.step("hold", StepState::Done) })
+    }
+
+    /// The step with which it ends now.
+    fn over(&self) -> Option<Step> {
+        let took_ms = u64::try_from(self.began.elapsed().as_millis()).ok();
+        let detail = Some("the requests go on".into());
+        let step = self.deploy.as_ref()?.step("unhold", StepState::Done);
+        Some(Step { took_ms, detail, ..step })
     }
 
     /// Lets all requests go on, at this moment. Returns whether the hold was in force.
@@ -140,9 +207,9 @@ impl Hold {
 
     /// Ends the hold: the requests go on at once. Then removes the flag, and notes the end in the history.
     pub fn end(&self, dirs: &Dirs, app: &str, actor: &Actor) -> Ended {
-        let held = self.expire();
-        let unrecorded = clear(dirs, app, actor, Some(self.number)).err();
-        Ended { held, unrecorded: unrecorded.map(|e| e.to_string()) }
+        let (held, step) = (self.expire(), self.over());
+        let unrecorded = clear(dirs, app, actor, Some((self.number, step.clone()))).err();
+        Ended { held, unrecorded: unrecorded.map(|e| e.to_string()), step }
     }
 }
 
@@ -157,11 +224,17 @@ pub fn end(dirs: &Dirs, app: &str, actor: &Actor) -> Result<Ended, Error> {
     }
     refuse_untrusted(dirs)?;
     let held = clear(dirs, app, actor, None)?;
-    Ok(Ended { held, unrecorded: None })
+    Ok(Ended { held, unrecorded: None, step: None })
 }
 
-/// Ends the hold `number`, or any, and removes its flag. Returns whether a hold was in force.
-fn clear(dirs: &Dirs, app: &str, actor: &Actor, number: Option<u16>) -> Result<bool, Error> {
+/// Ends the hold of this process, or any, and removes its flag. A hold of this process has its number, and the step of
+/// the deploy with which it ends. Returns whether a hold was in force.
+fn clear(
+    dirs: &Dirs,
+    app: &str,
+    actor: &Actor,
+    own: Option<(u16, Option<Step>)>,
+) -> Result<bool, Error> {
     let _lock = change::lock(dirs, app)?;
     let (view, file) = View::of(dirs, app, Access::ReadWrite)?;
     let path = dirs.control(app);
@@ -172,13 +245,15 @@ fn clear(dirs: &Dirs, app: &str, actor: &Actor, number: Option<u16>) -> Result<b
         return Ok(false);
     }
     let deadline = mapping.at::<Sector>(0).deadline(word).unwrap_or(0);
-    if number.is_some_and(|number| number != hold_number(deadline)) {
+    if own.as_ref().is_some_and(|(number, _)| *number != hold_number(deadline)) {
         return Ok(false);
     }
     let held = control::is_in_force(deadline, monotonic());
     let mut generation = word.generation();
-    // A deploy takes another generation for a flip by somebody else. The flag alone holds nothing.
-    if record::is_claimed(dirs, app) {
+    let step = own.and_then(|(_, step)| step);
+    // A deploy takes another generation for a flip by somebody else, unless it makes it itself. The flag alone holds
+    // nothing.
+    if step.is_none() && record::is_claimed(dirs, app) {
         writer::renew(&mapping, deadline_of(hold_number(deadline), 0));
     } else {
         let over = word.holding(false);
@@ -189,6 +264,7 @@ fn clear(dirs: &Dirs, app: &str, actor: &Actor, number: Option<u16>) -> Result<b
     }
     let active = view.control.active();
     let entry = Entry::of(writer::now(), Action::Unhold, [active, active], generation, actor);
+    let entry = Entry { deploy: step, ..entry };
     writer::append(dirs, app, &entry).map_err(|e| refused("write", &dirs.history(app), e))?;
     Ok(held)
 }
@@ -212,20 +288,25 @@ pub fn look(dirs: &Dirs, app: &str, control: &Control) -> Option<Held> {
     if !is_in_force_in_file(dirs, app) {
         return None;
     }
-    let history = view::read_history(dirs, app).unwrap_or_default();
-    let of_hold = |entry: &&Entry| matches!(entry.action.as_str(), "hold" | "unhold");
-    let entry = history.iter().rfind(of_hold).filter(|entry| entry.action == "hold");
+    let entry = last(dirs, app);
     Some(Held {
-        since: entry.map(|entry| entry.time.clone()),
-        until: entry.and_then(|entry| entry.until.clone()),
-        by: entry.map(Entry::who),
+        since: entry.as_ref().map(|entry| entry.time.clone()),
+        until: entry.as_ref().and_then(|entry| entry.until.clone()),
+        by: entry.as_ref().map(Entry::who),
         waiting: tally::held(dirs, app, control.identity).ok().flatten(),
     })
 }
 
+/// The beginning of the last hold, as the history has it; `None` if that has ended, or this user may not read it.
+fn last(dirs: &Dirs, app: &str) -> Option<Entry> {
+    let mut history = view::read_history(dirs, app).ok()?.into_iter();
+    let of_hold = |entry: &Entry| matches!(entry.action.as_str(), "hold" | "unhold");
+    history.rfind(of_hold).filter(|entry| entry.action == "hold")
+}
+
 /// Waits until no request that began before the hold is in the active slot of `app`. Requests that Apache serves from
 /// its docroot alone do not count. Calls `tell` with what is left, each time that it changes. Stops early when `stop`
-/// returns true.
+/// returns true, and after `tunnels` of `limits` if only tunnels are left.
 ///
 /// # Errors
 ///
@@ -233,12 +314,12 @@ pub fn look(dirs: &Dirs, app: &str, control: &Control) -> Option<Held> {
 pub fn until_drained(
     dirs: &Dirs,
     app: &str,
-    timeout: Duration,
+    limits: Limits,
     mut tell: impl FnMut(Left),
     stop: impl Fn() -> bool,
 ) -> Result<Waited, Error> {
-    let mut last = None;
-    poll(Some(timeout), || {
+    let (began, mut last) = (Instant::now(), None);
+    poll(limits.timeout, || {
         let view = countable(dirs, app)?;
         let word = view.control.word;
         let tallies = tally::tally(dirs, app, view.control.identity, &[word.active()])?;
@@ -252,7 +333,9 @@ pub fn until_drained(
             last = Some(left);
             tell(left);
         }
-        Ok(match (is_empty, stop()) {
+        let only_tunnels = in_flight > 0 && in_flight == left.tunnels;
+        let is_late = only_tunnels && limits.tunnels.is_some_and(|limit| began.elapsed() >= limit);
+        Ok(match (is_empty, is_late || stop()) {
             (true, _) => (left, Look::Done),
             (false, true) => (left, Look::GivenUp),
             (false, false) => (left, Look::NotYet),

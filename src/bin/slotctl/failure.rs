@@ -190,12 +190,8 @@ pub(crate) enum Failure {
         /// How it ended.
         ended: Box<Ended>,
     },
-    /// The command of a hold was not run, because requests were left.
-    #[error(
-        "{} {} still in {app} after {}: the command was not run, and the hold has ended. To list the requests: \
-         slotctl status {app} --requests", .left,
-        if .left.in_flight == 1 { "is" } else { "are" }, render::duration(*took)
-    )]
+    /// The command of a hold was not run, because requests were left, or the hold ended too soon.
+    #[error("{}", not_emptied(.app, *.left, *.took))]
     NotEmptied {
         /// The group.
         app: String,
@@ -214,14 +210,12 @@ pub(crate) enum Failure {
     },
     /// The slot was not healthy after the command of a hold.
     #[error(
-        "{slot} of {app} is not healthy after the command: {why}. The hold has ended, and the requests go on; look at \
-         the log of its backend"
+        "{app}: the command is done, and {why}. The hold has ended, and the requests go on; look at the log of its \
+         backend"
     )]
     SickAfterHold {
         /// The group.
         app: String,
-        /// The slot.
-        slot: String,
         /// What failed.
         why: String,
     },
@@ -252,6 +246,20 @@ fn deployed(app: &str, ended: &Ended) -> String {
         ),
         Outcome::Failing => format!("{active} of {app} is active, and fails{detail}"),
     }
+}
+
+fn not_emptied(app: &str, left: Left, took: Duration) -> String {
+    let took = render::duration(took);
+    if left.in_flight == 0 {
+        return format!(
+            "the hold of {app} was ended after {took}, before the command could be run: slotctl history {app}"
+        );
+    }
+    let is = if left.in_flight == 1 { "is" } else { "are" };
+    format!(
+        "{left} {is} still in {app} after {took}: the command was not run, and the hold has ended. To list the requests: \
+         slotctl status {app} --requests"
+    )
 }
 
 fn no_single_idle(app: &str, idle: &[String]) -> String {

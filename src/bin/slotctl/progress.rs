@@ -6,6 +6,18 @@ use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
+/// Begins a line that changes, with a spinner; `None` where there is no terminal.
+pub(crate) fn spinner() -> Option<ProgressBar> {
+    if !io::stderr().is_terminal() {
+        return None;
+    }
+    let style = ProgressStyle::with_template("{spinner} {elapsed}  {wide_msg}");
+    let bar = ProgressBar::new_spinner();
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    bar.enable_steady_tick(Duration::from_millis(100));
+    Some(bar)
+}
+
 /// Shows how a wait goes: on a terminal in one line that changes, elsewhere a line for each change.
 pub(crate) enum Progress {
     /// A line that changes, with a spinner.
@@ -19,16 +31,9 @@ pub(crate) enum Progress {
 impl Progress {
     /// Begins to show.
     pub(crate) fn new(format: Format) -> Self {
-        match (io::stderr().is_terminal(), format) {
-            (_, Format::Json) => Self::Quiet,
-            (false, Format::Text) => Self::Lines,
-            (true, Format::Text) => {
-                let style = ProgressStyle::with_template("{spinner} {elapsed}  {wide_msg}");
-                let bar = ProgressBar::new_spinner();
-                bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-                bar.enable_steady_tick(Duration::from_millis(100));
-                Self::Bar(bar)
-            }
+        match format {
+            Format::Json => Self::Quiet,
+            Format::Text => spinner().map_or(Self::Lines, Self::Bar),
         }
     }
 

@@ -2,11 +2,12 @@
 //! error, and what cannot be written is left out: a lost terminal ends no deploy.
 
 use crate::output::complain;
+use crate::progress::spinner;
 use crate::render;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use mod_slot::ops::deploy::Event;
 use mod_slot::state::history::{Step, StepState};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -20,15 +21,7 @@ pub(crate) struct Steps {
 impl Steps {
     /// Begins the display.
     pub(crate) fn new() -> Self {
-        let bar = io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new_spinner();
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed:>4} {msg}") {
-                bar.set_style(style);
-            }
-            bar.enable_steady_tick(Duration::from_millis(120));
-            bar
-        });
-        Self { bar, step: Mutex::default() }
+        Self { bar: spinner(), step: Mutex::default() }
     }
 
     /// Shows an event.

@@ -12,17 +12,16 @@ use crate::steps::Steps;
 use crate::waiting::millis;
 use clap::builder::NonEmptyStringValueParser;
 use mod_slot::duration;
-use mod_slot::ops::hold::{self, Hold, RENEWAL};
+use mod_slot::ops::hold;
 use mod_slot::ops::proof::refuse_unproven;
 use mod_slot::ops::tally;
 use mod_slot::ops::view::{self, View};
 use mod_slot::state::Dirs;
 use serde::Serialize;
 use std::ffi::OsString;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use steps::Done;
+use steps::{Done, Stage};
 
 pub(crate) const HELP: &str = "\
 While APP is held, new requests for its backend wait in Apache, and go on when the hold ends. Static \
@@ -114,33 +113,31 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
     }
     let interrupt = Interrupt::watch(|| {});
     let by = actor(args.reason.as_deref());
-    let hold = hold::begin(dirs, &app, &by, length)?;
+    let hold = hold::begin(dirs, &app, &by, length, None)?;
     let began = Instant::now();
     let shown = Steps::new();
-    let (over, lost) = (AtomicBool::new(false), AtomicBool::new(false));
-    let (done, waiting, ended) = thread::scope(|scope| {
-        let renewer = scope.spawn(|| keep(&hold, &over, &lost));
+    let (done, waiting) = hold.during(|lost| {
         let stop = || interrupt.is_set();
-        let stage = steps::Stage { dirs, app: &app, slot: &slot, group: group.as_ref() };
         let done = match args.command.is_empty() {
             true => {
                 let until = render::duration(length);
                 shown.line(&format!(
                     "{app} is held, for {until} at most; to end it: slotctl unhold {app}"
                 ));
-                while !stop() && !lost.load(Ordering::SeqCst) {
+                while !stop() && !lost() {
                     thread::sleep(Duration::from_millis(20));
                 }
                 Ok(Done::default())
             }
-            false => stage.run(&hold, &args.command, &shown, &stop),
+            false => {
+                let (group, hold, shown, stop) = (group.as_ref(), &hold, &shown, &stop);
+                let stage = Stage { dirs, app: &app, slot: &slot, group, hold, lost, shown, stop };
+                stage.run(&args.command)
+            }
         };
-        let waiting = tally::held(dirs, &app, view.control.identity).ok().flatten();
-        over.store(true, Ordering::SeqCst);
-        renewer.thread().unpark();
-        let ended = hold.end(dirs, &app, &by);
-        (done, waiting, ended)
+        (done, tally::held(dirs, &app, view.control.identity).ok().flatten())
     });
+    let ended = hold.end(dirs, &app, &by);
     shown.end();
     let held = began.elapsed();
     let mut warnings = view::warnings(dirs, &app);
@@ -177,16 +174,6 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
         (Format::Text, false) => String::new(),
     };
     Ok(Answer { text, warnings, failures })
-}
-
-/// Renews the hold until it is `over`. Sets `lost` if it ends before.
-fn keep(hold: &Hold, over: &AtomicBool, lost: &AtomicBool) {
-    while !over.load(Ordering::SeqCst) {
-        if !hold.renew() {
-            return lost.store(true, Ordering::SeqCst);
-        }
-        thread::park_timeout(RENEWAL.min(hold.rest()));
-    }
 }
 
 fn planned(

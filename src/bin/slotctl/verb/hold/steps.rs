@@ -3,17 +3,16 @@
 use crate::failure::Failure;
 use crate::render;
 use crate::steps::Steps;
-use mod_slot::group::{Group, Slot};
-use mod_slot::ops::health::{Check, End};
+use mod_slot::group::Group;
+use mod_slot::ops::drain::Limits;
+use mod_slot::ops::fitness::{Trial, Unfit};
 use mod_slot::ops::hold::{self, Hold};
 use mod_slot::ops::program::Program;
-use mod_slot::ops::warm::Queries;
-use mod_slot::ops::warm::plan::{Plan, has_backend};
+use mod_slot::ops::warm::plan::has_backend;
 use mod_slot::state::Dirs;
 use std::time::{Duration, Instant};
 
-/// The group that is held.
-#[derive(Clone, Copy)]
+/// A group that is held.
 pub(super) struct Stage<'a> {
     pub(super) dirs: &'a Dirs,
     pub(super) app: &'a str,
@@ -21,6 +20,12 @@ pub(super) struct Stage<'a> {
     pub(super) slot: &'a str,
     /// What the configuration says; `None` before Apache's start.
     pub(super) group: Option<&'a Group>,
+    pub(super) hold: &'a Hold,
+    /// Whether the hold is over already.
+    pub(super) lost: &'a (dyn Fn() -> bool + Sync),
+    pub(super) shown: &'a Steps,
+    /// Whether this process was interrupted.
+    pub(super) stop: &'a (dyn Fn() -> bool + Sync),
 }
 
 /// How long each step took; `None` if there was no such step.
@@ -51,39 +56,32 @@ impl Done {
 
 impl Stage<'_> {
     /// Drains the active slot, runs `command`, and waits until the slot is ready.
-    pub(super) fn run(
-        &self,
-        hold: &Hold,
-        command: &[String],
-        shown: &Steps,
-        stop: &(dyn Fn() -> bool + Sync),
-    ) -> Result<Done, Failure> {
-        let drain = self.drain(hold, shown, stop)?;
+    pub(super) fn run(&self, command: &[String]) -> Result<Done, Failure> {
+        let drain = Some(self.drain()?);
         let begun = Instant::now();
-        self.command(command, shown, stop)?;
-        let command = Some(begun.elapsed());
-        let slot = self.group.and_then(|group| group.slot(self.slot));
-        let mut done = Done { drain: Some(drain), command, ..Done::default() };
-        if let (Some(group), Some(slot)) = (self.group, slot) {
-            done.health = Some(self.check(hold, (group, slot), shown, stop)?);
-            done.warm = self.warm(hold, (group, slot), shown, stop);
-        }
-        Ok(done)
+        self.command(command)?;
+        let done = Done { drain, command: Some(begun.elapsed()), ..Done::default() };
+        let Some(group) = self.group else { return Ok(done) };
+        let health = group.health.clone().unwrap_or_default();
+        let (dirs, slot, health, stop) = (self.dirs, self.slot, &health, self.stop);
+        let tell = |text: &str| self.shown.message(text);
+        let trial = Trial { dirs, group, slot, health, idle: false, tell: &tell, stop };
+        Ok(Done { health: Some(self.check(&trial)?), warm: self.warm(&trial), ..done })
     }
 
-    fn drain(
-        &self,
-        hold: &Hold,
-        shown: &Steps,
-        stop: &(dyn Fn() -> bool + Sync),
-    ) -> Result<Duration, Failure> {
+    fn drain(&self) -> Result<Duration, Failure> {
         let limits = self.group.and_then(|group| group.drain.as_ref());
-        let timeout = limits.map_or(hold.rest(), |limits| limits.timeout.min(hold.rest()));
-        let tell = |left| shown.message(&format!("drain: {left} in {}", self.slot));
-        let waited = hold::until_drained(self.dirs, self.app, timeout, tell, stop)?;
+        let rest = self.hold.rest();
+        let timeout = limits.map_or(rest, |limits| limits.timeout.min(rest));
+        let limits = Limits { timeout: Some(timeout), tunnels: None };
+        let tell = |left| self.shown.message(&format!("drain: {left} in {}", self.slot));
+        let stop = || (self.stop)() || (self.lost)();
+        let waited = hold::until_drained(self.dirs, self.app, limits, tell, stop)?;
         match waited.done {
             true => Ok(waited.took),
-            false if stop() => Err(self.failed("interrupted, and the command was not run".into())),
+            false if (self.stop)() => {
+                Err(self.failed("interrupted, and the command was not run".into()))
+            }
             false => Err(Failure::NotEmptied {
                 app: self.app.into(),
                 left: waited.left(),
@@ -92,69 +90,36 @@ impl Stage<'_> {
         }
     }
 
-    fn command(
-        &self,
-        command: &[String],
-        shown: &Steps,
-        stop: &(dyn Fn() -> bool + Sync),
-    ) -> Result<(), Failure> {
-        shown.message(&command.join(" "));
+    fn command(&self, command: &[String]) -> Result<(), Failure> {
+        self.shown.message(&command.join(" "));
         let environment = [("SLOT_APP", self.app), ("SLOT", self.slot)];
         let program = Program {
             command: command.to_vec(),
             environment: environment.map(|(name, value)| (name.into(), value.into())).into(),
             timeout: LONGEST,
         };
-        let told = |line: &str| shown.line(&format!("    | {line}"));
-        program.run(&told, stop).map(drop).map_err(|fault| self.failed(fault.to_string()))
+        let told = |line: &str| self.shown.line(&format!("    | {line}"));
+        program.run(&told, self.stop).map(drop).map_err(|fault| self.failed(fault.to_string()))
     }
 
-    fn check(
-        &self,
-        hold: &Hold,
-        (group, slot): (&Group, &Slot),
-        shown: &Steps,
-        stop: &(dyn Fn() -> bool + Sync),
-    ) -> Result<Duration, Failure> {
-        let health = group.health.clone().unwrap_or_default();
-        let tell = |report: &mod_slot::ops::health::Report, _| {
-            shown.message(&format!("health: {report}"));
-        };
-        let check = Check { group, slot, health: &health };
-        let waited = check.until_healthy(hold.rest(), tell, stop);
-        match waited.end {
-            End::Healthy => Ok(waited.took),
-            End::Stopped => Err(self.failed("interrupted during the check".into())),
-            End::Late => Err(Failure::SickAfterHold {
-                app: self.app.into(),
-                slot: self.slot.into(),
-                why: waited.last.reasons(),
-            }),
-        }
+    fn check(&self, trial: &Trial<'_>) -> Result<Duration, Failure> {
+        let begun = Instant::now();
+        trial.until_healthy(self.hold.rest()).map_err(|unfit| match unfit {
+            Unfit::Why(why) => Failure::SickAfterHold { app: self.app.into(), why },
+            Unfit::Interrupted => self.failed("interrupted during the check".into()),
+            Unfit::Core(error) => error.into(),
+        })?;
+        Ok(begun.elapsed())
     }
 
     /// Warms the slot up, with `SlotWarmUp`. A warm-up that fails keeps no request waiting.
-    fn warm(
-        &self,
-        hold: &Hold,
-        (group, slot): (&Group, &Slot),
-        shown: &Steps,
-        stop: &(dyn Fn() -> bool + Sync),
-    ) -> Option<Duration> {
-        let mut warm = group.warm.clone().filter(|_| has_backend(slot))?;
-        warm.timeout = warm.timeout.min(hold.rest());
+    fn warm(&self, trial: &Trial<'_>) -> Option<Duration> {
+        let slot = trial.group.slot(self.slot)?;
+        let mut warm = trial.group.warm.clone().filter(|_| has_backend(slot))?;
+        warm.timeout = warm.timeout.min(self.hold.rest());
         let begun = Instant::now();
-        match Plan::of(group, slot, &warm, Queries::Drop) {
-            Ok(plan) => {
-                let tell = |progress: &mod_slot::ops::warm::result::Progress| {
-                    shown.message(&format!("warm-up: {progress}"));
-                };
-                let warmed = plan.run(tell, stop);
-                if warmed.has_failed {
-                    shown.line(&format!("the warm-up failed: {}", warmed.reason()));
-                }
-            }
-            Err(why) => shown.line(&format!("no warm-up: {why}")),
+        if let Err(unfit) = trial.warm(&warm) {
+            self.shown.line(&format!("the warm-up failed: {}", unfit.reason()));
         }
         Some(begun.elapsed())
     }
