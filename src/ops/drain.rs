@@ -84,7 +84,7 @@ pub enum Active {
 ///
 /// # Errors
 ///
-/// [`Error::StillActive`] where one of them is active, or becomes active meanwhile, unless that is
+/// [`Error::StillActive`] or [`Error::OnlySlot`] where one of them is active, or becomes active meanwhile, unless that is
 /// awaited; and those of [`countable`] and [`View::index_of`].
 pub fn until_drained(
     dirs: &Dirs,
@@ -105,6 +105,7 @@ pub fn until_drained(
         let after = view::open(dirs, app, Access::Read)?.control.word;
         let verdict = judge(view.control.word, left.in_flight, after, &indexes);
         if let (Verdict::Active(at), Active::Refuse) = (verdict, active) {
+            view.refuse_only()?;
             return Err(still_active(&view, &slots[at]));
         }
         if last != Some(left) {

@@ -309,6 +309,17 @@ pub enum Error {
         /// When.
         since: String,
     },
+    /// The group has no other slot.
+    #[error(
+        "{app:?} has no slot but {slot:?}, which is active, so there is no other one to flip to. To restart its backend \
+         while requests wait: slotctl deploy {app}, or slotctl hold {app} -- COMMAND"
+    )]
+    OnlySlot {
+        /// The group.
+        app: String,
+        /// Its slot.
+        slot: String,
+    },
     /// The slot became active while it was checked or warmed.
     #[error(
         "slot {slot:?} of {app:?} became active meanwhile, so its check or warm-up was stopped. To see who flipped: \

@@ -31,9 +31,10 @@ pub struct Undo {
 ///
 /// # Errors
 ///
-/// [`Error::NothingToUndo`]; those of [`View::read`] and [`view::read_history`].
+/// [`Error::NothingToUndo`]; [`Error::OnlySlot`]; those of [`View::read`] and [`view::read_history`].
 pub fn find(dirs: &Dirs, app: &str) -> Result<Undo, Error> {
     let view = View::read(dirs, app)?;
+    view.refuse_only()?;
     let nothing = |why: String| Error::NothingToUndo { app: app.into(), why };
     let history = view::read_history(dirs, app)?;
     if !history.iter().any(Entry::is_change) {

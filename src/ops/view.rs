@@ -251,16 +251,35 @@ impl View {
         }
     }
 
+    /// The active slot, if no other one is configured: then there is nothing to flip to.
+    pub fn only(&self) -> Option<String> {
+        let active = self.control.active();
+        (self.slots() == [active]).then(|| active.to_owned())
+    }
+
+    /// Refuses what needs another slot than the active one, where there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OnlySlot`].
+    pub fn refuse_only(&self) -> Result<(), Error> {
+        match self.only() {
+            Some(slot) => Err(Error::OnlySlot { app: self.app.clone(), slot }),
+            None => Ok(()),
+        }
+    }
+
     /// Finds the slot that is meant: `name`, or the only one that is not active.
     ///
     /// # Errors
     ///
-    /// [`Error::NoSlot`], [`Error::Unlisted`], [`Error::Which`].
+    /// [`Error::NoSlot`], [`Error::Unlisted`], [`Error::OnlySlot`], [`Error::Which`].
     pub fn target(&self, name: Option<&str>) -> Result<(String, SlotIndex), Error> {
         let slots = self.slots();
         let name = match name {
             Some(name) => name,
             None => {
+                self.refuse_only()?;
                 let others: Vec<_> = slots.iter().filter(|s| *s != self.control.active()).collect();
                 match others[..] {
                     [only] => only,

@@ -147,6 +147,20 @@ fn whatever_fails_the_hold_has_ended() {
 }
 
 #[test]
+fn a_hold_that_is_ended_during_its_drain_says_so_at_once() {
+    let site = Site::new().without_docroots();
+    let busy = Busy::of(&site, "app");
+    busy.set(0, 1);
+    let begun = Instant::now();
+    let holding =
+        Holding::of(&site, &["hold", "app", "--timeout", "1h", "--", "touch", "/no/such/x"]);
+    site.run(&["unhold"]).fails_not();
+    busy.set(0, 0);
+    let (code, said) = holding.end();
+    assert!(code == 4 && begun.elapsed() < Duration::from_secs(20), "{code} {said}");
+}
+
+#[test]
 fn an_interrupt_ends_the_hold() {
     let site = Site::new();
     let holding = Holding::of(&site, &["hold", "--timeout", "1h"]);

@@ -228,7 +228,7 @@ fn idle_chooses_for_nobody() {
     group_file::write(&site.dirs, &site.group("app", &[("c", "-")], identity)).unwrap();
     site.run(&["idle"]).says("c\n");
     let site = Site::of(&[("only", "-")]);
-    site.run(&["idle"]).fails(2, "\"app\" has no idle slot");
+    site.run(&["idle"]).fails(2, "\"app\" has no slot but \"only\"");
     site.run(&["idle", "--all"]).says("");
 }
 

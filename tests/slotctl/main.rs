@@ -23,6 +23,7 @@ mod limits;
 mod lock;
 mod look;
 mod maint;
+mod only;
 mod power;
 mod requests;
 mod rights;

@@ -88,6 +88,7 @@ fn core(error: &Error) -> u8 {
         Error::NoSlot { .. }
         | Error::Which { .. }
         | Error::AlreadyActive { .. }
+        | Error::OnlySlot { .. }
         | Error::StillActive { .. } => USAGE,
         Error::Permission { .. }
         | Error::Closed { .. }

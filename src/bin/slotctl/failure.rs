@@ -41,8 +41,11 @@ pub(crate) enum Failure {
         /// The slots that exist.
         slots: Vec<String>,
     },
-    /// Several slots are idle, or none is.
-    #[error("{}", no_single_idle(.app, .idle))]
+    /// Several slots are idle.
+    #[error(
+        "{app:?} has {} idle slots: {}. Choose one of them yourself, or print them all: slotctl idle {app} --all",
+        .idle.len(), .idle.join(", ")
+    )]
     Idle {
         /// The group.
         app: String,
@@ -260,18 +263,4 @@ fn not_emptied(app: &str, left: Left, took: Duration) -> String {
         "{left} {is} still in {app} after {took}: the command was not run, and the hold has ended. To list the requests: \
          slotctl status {app} --requests"
     )
-}
-
-fn no_single_idle(app: &str, idle: &[String]) -> String {
-    match idle.len() {
-        0 => format!(
-            "{app:?} has no idle slot: its only slot is active. Add a second one to its <SlotGroup>, \
-             and restart Apache"
-        ),
-        several => format!(
-            "{app:?} has {several} idle slots: {}. Choose one of them yourself, or print them all: \
-             slotctl idle {app} --all",
-            idle.join(", ")
-        ),
-    }
 }

@@ -161,7 +161,10 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
     refuse_unproven(dirs, &app)?;
     let slot = match slot {
         Some(slot) => slot,
-        None => View::read(dirs, &app)?.target(None)?.0,
+        None => {
+            let view = View::read(dirs, &app)?;
+            view.only().map_or_else(|| Ok(view.target(None)?.0), Ok::<_, Error>)?
+        }
     };
     let group = view::read_group(dirs, &app)?;
     let group =

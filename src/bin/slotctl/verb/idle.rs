@@ -5,6 +5,7 @@ use crate::names;
 use crate::output::Answer;
 use crate::render::{self, Format};
 use clap::builder::NonEmptyStringValueParser;
+use mod_slot::ops::error::Error;
 use mod_slot::ops::view::{self, Served};
 use mod_slot::state::Dirs;
 use serde::Serialize;
@@ -89,6 +90,8 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
         render::json(&AllIdle { app, generation, slots: idle, warnings: &warnings })
     } else if args.all {
         idle.iter().map(|idle| format!("{}\n", idle.slot)).collect()
+    } else if idle.is_empty() {
+        return Err(Error::OnlySlot { app: app.into(), slot: active }.into());
     } else if idle.len() != 1 {
         let idle = idle.into_iter().map(|idle| idle.slot).collect();
         return Err(Failure::Idle { app: app.into(), idle });

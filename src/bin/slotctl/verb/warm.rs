@@ -165,6 +165,7 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
 fn target(dirs: &Dirs, app: &str, slot: Option<&str>) -> Result<(Group, Slot), Failure> {
     refuse_unproven(dirs, app)?;
     let view = View::read(dirs, app)?;
+    view.refuse_only()?;
     let (name, _) = view.target(slot)?;
     let active = view.served(dirs)?.slot;
     let missing = || Error::NotStarted { app: app.into(), dir: dirs.runtime.clone() };
