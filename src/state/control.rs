@@ -305,6 +305,11 @@ pub fn hold_number(deadline: u64) -> u16 {
     (deadline >> 48) as u16
 }
 
+/// Whether somebody has ended the hold with this deadline: its time is 0.
+pub fn has_ended(deadline: u64) -> bool {
+    deadline & TIME == 0
+}
+
 /// How far ahead the deadline of a hold may lie, in milliseconds. A living slotctl renews it in time, and a hold whose
 /// slotctl has died ends after this.
 pub const HOLD_AHEAD: u64 = 2500;

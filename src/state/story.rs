@@ -102,6 +102,20 @@ impl Story {
         starts.any(|step| step.detail.as_deref().is_some_and(started))
     }
 
+    /// Whether it restarts the only slot of its group, and flips to none.
+    pub fn is_of_only_slot(&self) -> bool {
+        self.from == self.to
+    }
+
+    /// What it does, as in `deploy blue -> green`, or `deploy of blue`.
+    pub fn what(&self) -> String {
+        let Self { from, to, .. } = self;
+        match self.is_of_only_slot() {
+            true => format!("{} of {to}", self.verb()),
+            false => format!("{} {from} -> {to}", self.verb()),
+        }
+    }
+
     /// The verb that began it.
     pub fn verb(&self) -> &'static str {
         if self.only_flip { "flip" } else { "deploy" }

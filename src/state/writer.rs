@@ -2,7 +2,7 @@
 //! history.
 
 use super::Dirs;
-use super::control::{self, Sector, hold_number};
+use super::control::{self, Sector, has_ended, hold_number};
 use super::history::{self, Entry};
 use super::os::{self, Access, Mapping, OpenError};
 use super::trust::Starter;
@@ -113,8 +113,9 @@ pub(crate) fn publish_with(mapping: &Mapping, word: Word, deadline: u64) {
     os::wake(&sector.word);
 }
 
-/// Gives the hold that has the number of `deadline` this deadline. Returns whether there is such a hold. It is the one change without a new
-/// generation, and is not synced: after a power cut, no process is left that would wait.
+/// Gives the hold that has the number of `deadline` this deadline. Returns whether there is such a hold, which nobody
+/// has ended. It is the one change without a new generation, and is not synced: after a power cut, no process is left
+/// that would wait.
 ///
 /// Without the writers' lock: another writer copies the deadline into the next bank, where the next call finds it.
 pub(crate) fn renew(mapping: &Mapping, deadline: u64) -> bool {
@@ -129,7 +130,7 @@ pub(crate) fn renew(mapping: &Mapping, deadline: u64) -> bool {
             thread::yield_now();
             continue;
         };
-        if hold_number(old) != hold_number(deadline) {
+        if hold_number(old) != hold_number(deadline) || has_ended(old) {
             return false;
         }
         let side = &sector.bank(word.generation()).side[0];

@@ -1,6 +1,6 @@
 //! `hold` and `unhold`: how a hold begins and ends, and what is written about it.
 
-use crate::site::{Busy, Site, TWO};
+use crate::site::{Busy, Site, TWO, closed_port};
 use serde_json::{Value, json};
 use std::io::Read;
 use std::process::{Child, Stdio};
@@ -76,6 +76,24 @@ fn unhold_ends_the_hold_of_another_process_and_is_repeatable() {
     assert!(held(&site).is_null());
     assert_eq!(holding.end().0, 0);
     site.assert_active("app", "resin", 3);
+}
+
+/// During a deploy, the end of a hold makes no generation, and leaves its flag.
+#[test]
+fn a_hold_that_was_ended_during_a_deploy_is_not_renewed() {
+    let address = closed_port();
+    let site = Site::of(&[("resin", "-"), ("resin_standby", &address)]);
+    let holding = Holding::of(&site, &["hold", "--timeout", "1h"]);
+    let args = ["deploy", "--check", "startup=4s"];
+    let mut deploying = site.slotctl(&args);
+    let mut deploying =
+        deploying.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it runs");
+    assert!(await_until(|| site.run(&["status"]).out.contains("step check")));
+    assert_eq!(site.json(&["unhold"])["changed"], true);
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(held(&site).is_null());
+    assert_eq!(holding.end().0, 0);
+    assert_eq!(deploying.wait().unwrap().code(), Some(3));
 }
 
 #[test]
