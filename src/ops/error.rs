@@ -320,6 +320,19 @@ pub enum Error {
         /// Its slot.
         slot: String,
     },
+    /// A deploy of the only slot would not restart its backend.
+    #[error(
+        "the backend of {slot:?}, the only slot of {app:?}, would not be restarted, {why}. To restart it by another \
+         command while requests wait: slotctl hold {app} -- COMMAND"
+    )]
+    NotRestarted {
+        /// The group.
+        app: String,
+        /// Its slot.
+        slot: String,
+        /// Why, and the way out.
+        why: &'static str,
+    },
     /// The slot became active while it was checked or warmed.
     #[error(
         "slot {slot:?} of {app:?} became active meanwhile, so its check or warm-up was stopped. To see who flipped: \

@@ -66,9 +66,8 @@ pub struct Held {
 
 /// Holds the requests of `app` for `length` at most. [`Hold::during`] renews the hold.
 ///
-/// A deploy and a hold exclude each other, so a hold is refused while anybody has the claim on the group's deploys. A
-/// deploy that holds shows that it has the claim itself, and its hold is a step of it. It takes over the hold that a
-/// deploy left behind when it was killed.
+/// While somebody has the claim on the group's deploys, nobody else begins a hold. A deploy that holds shows that it has
+/// the claim itself, and its hold is a step of it. It takes over the hold that a deploy left behind when it was killed.
 ///
 /// # Errors
 ///

@@ -2,6 +2,7 @@
 
 mod interrupted;
 mod killed;
+mod only;
 mod options;
 mod others;
 mod release;

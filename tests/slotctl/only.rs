@@ -1,6 +1,7 @@
 //! A group with one slot: what there is nothing to flip to means to each verb.
 
-use crate::site::{Busy, Site, closed_port};
+use crate::site::{Busy, Site, closed_port, open_port};
+use serde_json::json;
 
 const NOTHING: &str = "\"app\" has no slot but \"resin\", which is active, so there is no other one to flip to. To restart its \
                        backend while requests wait: slotctl deploy app, or slotctl hold app -- COMMAND";
@@ -29,4 +30,59 @@ fn verbs_that_need_another_slot_name_the_way_to_restart_the_only_one() {
     // There is no doubt which slot to check.
     site.run(&["check"]).fails(3, "resin of app is not healthy: no connection to");
     site.assert_active("app", "resin", 1);
+}
+
+#[test]
+fn a_deploy_that_would_restart_nothing_is_refused_with_the_way_out() {
+    let address = closed_port();
+    let site = Site::of(&[("resin", &address)]);
+    let _busy = Busy::of(&site, "app");
+    let way_out = "while requests wait: slotctl hold app -- COMMAND";
+    for (args, why) in [
+        (&["deploy"][..], "because nothing says how: configure unit= or SlotHook start and stop"),
+        (&["deploy", "--start", "true", "--no-restart"], "because of --no-restart"),
+    ] {
+        site.run(args).fails(2, why);
+        site.run(args).fails(2, way_out);
+    }
+    site.assert_active("app", "resin", 1);
+    assert_eq!(site.history("app"), [], "nothing has begun");
+}
+
+#[test]
+fn a_deploy_of_the_only_slot_is_planned_and_done_with_its_own_steps() {
+    let (_listener, address) = open_port();
+    let slots = [("resin", address.as_str())];
+    let site = Site::of(&slots).without_docroots_named(&slots);
+    let busy = Busy::of(&site, "app");
+    let args = ["deploy", "resin", "--start", "true", "--watch"];
+    let planned = site.run(&[&args[..], &["--dry-run"]].concat());
+    planned.fails_not();
+    let first =
+        "app: resin would be restarted while its requests wait, nothing is done (--dry-run)\n";
+    assert!(planned.out.starts_with(first), "{planned:?}");
+    assert!(
+        planned.out.contains("hold            requests wait, for 30.0s at most\n"),
+        "{planned:?}"
+    );
+    let steps = |said: &serde_json::Value| {
+        let steps = said["steps"].as_array().unwrap().clone();
+        steps.into_iter().map(|step| step["step"].clone()).collect::<Vec<_>>()
+    };
+    let all = ["hold", "drain", "restart", "check", "unhold", "watch"];
+    assert_eq!(steps(&site.json(&[&args[..], &["--dry-run"]].concat())), all);
+    site.assert_active("app", "resin", 1);
+    // A request that began before the hold.
+    busy.set(0, 1);
+    let ran = site.run(&["deploy", "--start", "true", "--drain", "timeout=300ms"]);
+    assert!(ran.code == 4 && ran.err.contains("1 request is still in resin after 3"), "{ran:?}");
+    busy.set(0, 0);
+    let said = site.json(&["deploy", "--start", "true", "--watch=window=100ms"]);
+    assert_eq!(steps(&said), all);
+    assert_eq!((&said["result"], &said["active"]), (&json!("done"), &json!("resin")));
+    // A change for each end of both holds.
+    site.assert_active("app", "resin", 5);
+    let history = site.run(&["history"]).out;
+    assert!(history.contains("deploy of resin: undone") && history.contains(": done"), "{history}");
+    site.run(&["rollback"]).fails(2, NOTHING);
 }

@@ -51,13 +51,11 @@ impl Failure {
     /// Returns the number of [`Failure::exit_code`].
     pub(crate) fn code(&self) -> u8 {
         match self {
-            Self::Core(error) | Self::Stopped(Stopped::Core(error)) => core(error),
+            Self::Core(error) => core(error),
+            Self::Stopped(stopped) => deploy(stopped),
             Self::Words(_) | Self::NoPaths { .. } => USAGE,
             Self::WarmActive { .. } => LOCKED,
-            Self::Stopped(Stopped::Unfit { .. }) => UNHEALTHY,
-            Self::Stopped(Stopped::Interrupted) | Self::Successor(_) => ERROR,
-            Self::Stopped(Stopped::NotDrained { .. }) => TIMEOUT,
-            Self::Stopped(Stopped::NotFlipped(_)) => LOCKED,
+            Self::Successor(_) => ERROR,
             Self::Remote { code, .. } => *code,
             Self::Deploy { ended, .. } => match ended.result {
                 Outcome::Done => 0,
@@ -82,6 +80,19 @@ impl Failure {
     }
 }
 
+fn deploy(stopped: &Stopped) -> u8 {
+    match stopped {
+        Stopped::Core(error) => core(error),
+        Stopped::Unfit { .. } => UNHEALTHY,
+        Stopped::Interrupted => ERROR,
+        // Of an idle slot, before its restart.
+        Stopped::NotDrained { step: "start", .. } => TIMEOUT,
+        Stopped::NotDrained { .. } => UNDRAINED,
+        Stopped::NotFlipped(_) => LOCKED,
+        Stopped::Halfway { why, .. } => deploy(why),
+    }
+}
+
 fn core(error: &Error) -> u8 {
     match error {
         Error::NoGroup { .. } | Error::NoGroups { .. } | Error::NotStarted { .. } => NO_STATE,
@@ -89,6 +100,7 @@ fn core(error: &Error) -> u8 {
         | Error::Which { .. }
         | Error::AlreadyActive { .. }
         | Error::OnlySlot { .. }
+        | Error::NotRestarted { .. }
         | Error::StillActive { .. } => USAGE,
         Error::Permission { .. }
         | Error::Closed { .. }

@@ -169,8 +169,8 @@ pub(crate) enum Failure {
         /// The number of these errors.
         errors: usize,
     },
-    /// A deploy stopped before the flip.
-    #[error("the deploy stopped, and nothing is changed: {0}")]
+    /// A deploy stopped.
+    #[error("{}", stopped(.0))]
     Stopped(#[from] Stopped),
     /// The second process of a deploy stopped before the flip.
     #[error("{text}")]
@@ -228,6 +228,14 @@ pub(crate) enum Failure {
     /// The command is done, but its answer could not be written.
     #[error("done, but the answer cannot be written: {0}")]
     Output(io::Error),
+}
+
+/// Says why a deploy stopped.
+fn stopped(why: &Stopped) -> String {
+    match why.outcome() {
+        Outcome::Undone => format!("the deploy stopped, and nothing is changed: {why}"),
+        _ => format!("the deploy stopped: {why}"),
+    }
 }
 
 /// Says how a deploy ended that has flipped.

@@ -2,25 +2,21 @@
 //! stopped, or the flip is undone.
 
 mod back;
-mod watching;
+pub(super) mod watching;
 
 use super::backend::{self, Means};
 use super::plan::{Phase, Plan};
 use super::ready::counted;
-use super::{Deploy, Ended, Event, Stopped, Went, left_in, still_in};
+use super::{Deploy, End, Ended, Event, Stopped, Went, left_in, still_in};
 use crate::group::hook::Event as Moment;
-use crate::ops::flip::{Conditions, Purpose, flip_for};
+use crate::ops::flip::{Conditions, Flipped, Purpose, flip_for};
 use crate::ops::unit::{self, Change};
-use crate::ops::view;
 use crate::state::history::{Step, StepState};
 use crate::state::story::Outcome;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Instant;
 use watching::{Snapshot, Watched};
-
-/// The result of a deploy, and more about it.
-type End = (Outcome, Option<String>);
 
 impl Deploy<'_> {
     /// Flips, unless that is done; drains the old slot, watches the new one, rolls back once if it fails, and stops the
@@ -32,20 +28,19 @@ impl Deploy<'_> {
     pub fn go_live(&self) -> Result<Ended, Stopped> {
         let began = Instant::now();
         let before = self.baseline();
-        if self.plan.phase == Phase::Ready {
-            self.flip().map_err(|stopped| self.undo(stopped))?;
-        }
-        let flipped = self.flipped.lock().expect("no step panics").clone();
-        let generation = match &flipped {
-            Some(flipped) => flipped.generation,
-            None => self.plan.generation,
+        let (generation, counted) = match self.plan.phase {
+            Phase::Ready => {
+                let flipped = self.flip().map_err(|stopped| self.undo(stopped))?;
+                (flipped.generation, flipped.counted)
+            }
+            _ => (self.plan.generation, None),
         };
-        let counted = flipped.and_then(|flipped| flipped.counted).or_else(|| self.counted_then());
+        let counted = counted.or_else(|| self.counted_then());
         let snapshot = before.and_then(|before| {
             Some(Snapshot { before, counted: counted.or_else(|| self.counted())? })
         });
         let (watched, left, back) = self.watch_and_drain(snapshot.as_ref(), generation, began);
-        let (result, detail) = match watched {
+        let end = match watched {
             Watched::Over(_) => self.finish(left),
             Watched::Interrupted => self.kept(),
             Watched::Overtaken => {
@@ -64,18 +59,10 @@ impl Deploy<'_> {
                 (result, detail)
             }
         };
-        if let Err(e) = self.recorder.end(self.dirs, self.app(), result, detail.as_deref()) {
-            self.warn(format!("the end of the deploy is not in the history: {e}"));
-        }
-        let now = view::served(self.dirs, self.app()).ok();
-        let (active, generation) = match now {
-            Some(now) => (now.slot, now.generation.unwrap_or(generation)),
-            None => (self.plan.to.clone(), generation),
-        };
-        Ok(Ended { result, detail, active, generation })
+        Ok(self.conclude(end, generation))
     }
 
-    fn flip(&self) -> Result<(), Stopped> {
+    fn flip(&self) -> Result<Flipped, Stopped> {
         let Plan { to, by, generation, .. } = self.plan;
         if (self.stop)() {
             return Err(Stopped::Interrupted);
@@ -94,8 +81,7 @@ impl Deploy<'_> {
         }
         let detail = format!("{} -> {to} (generation {})", flipped.from, flipped.generation);
         self.tell(Event::Ended(Step { detail: Some(detail), ..step }));
-        *self.flipped.lock().expect("no step panics") = Some(flipped);
-        Ok(())
+        Ok(flipped)
     }
 
     /// Drains the old slot and runs the hooks while it watches the new slot. If that fails, flips back at once: a hook that
@@ -131,7 +117,7 @@ impl Deploy<'_> {
         self.live_hooks("after-flip", Moment::AfterFlip, None, stop);
     }
 
-    fn live_hooks(
+    pub(super) fn live_hooks(
         &self,
         name: &'static str,
         event: Moment,
@@ -229,12 +215,13 @@ impl Deploy<'_> {
         (Outcome::Done, None)
     }
 
-    /// Lets a boot start the new slot's unit, and not the old one's.
-    fn enable(&self) {
+    /// Lets a boot start the new slot's unit, and not the old one's, if there is another one.
+    pub(super) fn enable(&self) {
         let Plan { from, to, group, .. } = self.plan;
         let unit = |slot: &str| group.slot(slot).and_then(|slot| slot.unit.clone());
         self.live_step("enable", || {
-            let changes = [(unit(to), Change::Enable), (unit(from), Change::Disable)];
+            let old = if from == to { None } else { unit(from) };
+            let changes = [(unit(to), Change::Enable), (old, Change::Disable)];
             let mut done = Vec::new();
             for (unit, change) in changes {
                 let Some(unit) = unit else { continue };

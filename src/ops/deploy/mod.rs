@@ -7,18 +7,23 @@
 //!
 //! One process makes the slot ready ([`Deploy::ready`]); from the flip on, a process in a session of its own goes on
 //! ([`Deploy::go_live`]), so that the watch survives a lost terminal. slotctl starts it, and hands the [`record::Claim`] over.
+//!
+//! A group with one slot has nothing to flip to: its backend is restarted while its requests are held
+//! ([`Deploy::restart`]).
 
 pub mod backend;
 mod live;
+mod only;
 pub mod plan;
 mod ready;
 pub mod record;
 mod watch;
 
+use crate::duration::shown;
 use crate::group::watch::DrainLimits;
 use crate::ops::drain::{self, Active, Limits, Waited};
 use crate::ops::error::Error;
-use crate::ops::flip::Flipped;
+use crate::ops::view;
 use crate::state::Dirs;
 use crate::state::history::{Step, StepState};
 use crate::state::story::Outcome;
@@ -27,7 +32,6 @@ use plan::Plan;
 use record::Recorder;
 use serde::{Deserialize, Serialize};
 use std::io;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -62,7 +66,7 @@ pub struct Ended {
     pub generation: u32,
 }
 
-/// Why a deploy stopped before the flip.
+/// Why a deploy stopped: before the flip, or before the only slot was healthy again.
 #[derive(Debug, thiserror::Error)]
 pub enum Stopped {
     /// The slot is not fit, or a step failed.
@@ -78,7 +82,7 @@ pub enum Stopped {
     /// It was interrupted.
     #[error("it was interrupted")]
     Interrupted,
-    /// Requests were left in the idle slot, so its backend was not restarted.
+    /// Requests were left in the slot, so its backend was not restarted.
     #[error("{step}: {why}")]
     NotDrained {
         /// The step.
@@ -92,9 +96,26 @@ pub enum Stopped {
     /// A file or a lock stops it.
     #[error(transparent)]
     Core(#[from] Error),
+    /// It was restarting the only slot, and nothing is as it was.
+    #[error("{why}. {state}")]
+    Halfway {
+        /// The reason.
+        why: Box<Stopped>,
+        /// The state of the backend, and the way out.
+        state: String,
+    },
 }
 
 impl Stopped {
+    /// The result of the deploy.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Halfway { why, .. } if matches!(**why, Self::Interrupted) => Outcome::Kept,
+            Self::Halfway { .. } => Outcome::Failing,
+            _ => Outcome::Undone,
+        }
+    }
+
     fn output(&self) -> Option<&str> {
         match self {
             Self::Unfit { output, .. } => output.as_deref(),
@@ -115,6 +136,9 @@ impl Stopped {
     }
 }
 
+/// The result of a deploy, and more about it.
+type End = (Outcome, Option<String>);
+
 /// How a step went, if it did not fail.
 enum Went {
     /// It is done; with what was done.
@@ -134,7 +158,7 @@ fn still_in(slot: &str, waited: Waited) -> String {
 
 /// Says that a drain has not ended.
 fn left_in(slot: &str, waited: Waited) -> String {
-    format!("{} after {:.1?}", still_in(slot, waited), waited.took)
+    format!("{} after {}", still_in(slot, waited), shown(waited.took))
 }
 
 /// A deploy that runs.
@@ -144,10 +168,8 @@ pub struct Deploy<'a> {
     recorder: Recorder,
     tell: &'a (dyn Fn(Event) + Sync),
     stop: &'a (dyn Fn() -> bool + Sync),
-    /// Whether this deploy has started the new slot's backend.
+    /// Whether this deploy has started the new slot's backend, or begun to restart it.
     started: AtomicBool,
-    /// The flip, if this process made it.
-    flipped: Mutex<Option<Flipped>>,
 }
 
 impl<'a> Deploy<'a> {
@@ -160,11 +182,10 @@ impl<'a> Deploy<'a> {
     ) -> Self {
         let Plan { id, to, by, .. } = plan;
         let recorder = Recorder { id: id.clone(), to: to.clone(), by: by.clone() };
-        let (started, flipped) = (AtomicBool::new(plan.started), Mutex::new(None));
-        Self { dirs, plan, recorder, tell, stop, started, flipped }
+        Self { dirs, plan, recorder, tell, stop, started: AtomicBool::new(plan.started) }
     }
 
-    /// Whether this deploy has started the new slot's backend.
+    /// Whether this deploy has started the new slot's backend, or begun to restart it.
     pub fn has_started(&self) -> bool {
         self.started.load(Ordering::Relaxed)
     }
@@ -267,8 +288,18 @@ impl<'a> Deploy<'a> {
         Step { took_ms, detail: Some(detail), output, ..self.recorder.step(name, state) }
     }
 
-    /// Does a step after the flip. What cannot be recorded is a warning: the deploy goes on.
-    fn live_step(&self, name: &'static str, work: impl FnOnce() -> Result<Went, Stopped>) -> bool {
+    /// Does a step after the flip, whose failure undoes nothing.
+    fn live_step(&self, name: &'static str, work: impl FnOnce() -> Result<Went, Stopped>) {
+        // It is recorded and told.
+        let _ = self.irrevocable_step(name, work);
+    }
+
+    /// Does a step after which nothing is as it was. What cannot be recorded is a warning: the deploy goes on.
+    fn irrevocable_step(
+        &self,
+        name: &'static str,
+        work: impl FnOnce() -> Result<Went, Stopped>,
+    ) -> Result<(), Stopped> {
         let record = |step: Step| {
             if let Err(e) = self.recorder.record(self.dirs, self.app(), step) {
                 self.warn(format!("{name} is not in the history: {e}"));
@@ -281,6 +312,24 @@ impl<'a> Deploy<'a> {
         let step = self.ended(name, begun, &went);
         record(step.clone());
         self.tell(Event::Ended(step));
-        went.is_ok()
+        went.map(drop)
+    }
+
+    /// Records the end.
+    fn record_end(&self, result: Outcome, detail: Option<&str>) {
+        if let Err(e) = self.recorder.end(self.dirs, self.app(), result, detail) {
+            self.warn(format!("the end of the deploy is not in the history: {e}"));
+        }
+    }
+
+    /// Records the end, and says what is active now; `generation` was so before.
+    fn conclude(&self, (result, detail): End, generation: u32) -> Ended {
+        self.record_end(result, detail.as_deref());
+        let now = view::served(self.dirs, self.app()).ok();
+        let (active, generation) = match now {
+            Some(now) => (now.slot, now.generation.unwrap_or(generation)),
+            None => (self.plan.to.clone(), generation),
+        };
+        Ended { result, detail, active, generation }
     }
 }

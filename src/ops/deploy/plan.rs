@@ -1,6 +1,8 @@
 //! What a deploy is going to do, and whether it continues another one.
 
-use super::backend::{Means, hooks};
+mod steps;
+
+use super::backend::Means;
 use crate::group::health::Health;
 use crate::group::hook::Event;
 use crate::group::warm::WarmUp;
@@ -8,6 +10,7 @@ use crate::group::watch::{AutoRollback, DrainLimits};
 use crate::group::{Group, Slot};
 use crate::ops::error::Error;
 use crate::ops::flips;
+use crate::ops::hold;
 use crate::ops::lock;
 use crate::ops::proof::refuse_unproven;
 use crate::ops::view::{View, read_history};
@@ -57,6 +60,8 @@ pub enum Phase {
     Ready,
     /// The slot is active already: it is watched, and the old one drained and stopped.
     Live,
+    /// The slot is the only one: its backend is restarted while its requests are held.
+    Only,
 }
 
 /// What a deploy is going to do.
@@ -66,7 +71,7 @@ pub struct Plan {
     pub id: String,
     /// The group.
     pub group: Group,
-    /// The slot that is active before it.
+    /// The slot that is active before it; the same as `to` if there is only one.
     pub from: String,
     /// The slot that it makes active.
     pub to: String,
@@ -98,7 +103,9 @@ impl Plan {
     /// # Errors
     ///
     /// [`Error::NotStarted`] if nothing is known of the slots; [`Error::Interrupted`] if a deploy to another slot was
-    /// interrupted; [`Error::Unfinished`] if one was that may be for another release; [`Error::Locked`]; [`Error::AlreadyActive`]; [`Error::Unproven`]; those of [`View::read`] and [`View::target`].
+    /// interrupted; [`Error::Unfinished`] if one was that may be for another release; [`Error::Locked`];
+    /// [`Error::AlreadyActive`]; [`Error::Unproven`]; [`Error::NotRestarted`], [`Error::Uncounted`] and
+    /// [`Error::AlreadyHeld`] of the only slot; those of [`View::read`] and [`View::target`].
     pub fn of(dirs: &Dirs, app: &str, wish: Wish, by: Actor) -> Result<Self, Error> {
         let view = View::read(dirs, app)?;
         let Some(group) = view.group.clone() else {
@@ -116,10 +123,19 @@ impl Plan {
             return Err(Error::Locked { app: app.into(), lock: Box::new(lock.clone()) });
         }
         let active = view.control.active().to_owned();
+        let only = view.only();
+        if let Some(slot) = only.clone().filter(|_| wish.only_flip) {
+            let app = app.to_owned();
+            return Err(match &wish.slot {
+                Some(named) if *named == slot => Error::AlreadyActive { app, slot },
+                _ => Error::OnlySlot { app, slot },
+            });
+        }
         let history = read_history(dirs, app)?;
         let last = stories(&history).pop();
         let unfinished = last.filter(|last| is_open(last, &history, &view));
         if let Some(last) = &unfinished
+            && only.is_none()
             && wish.slot.is_none()
             && active == last.to
             && !is_repeated(last, &by)
@@ -143,11 +159,17 @@ impl Plan {
             });
         }
         let wanted = unfinished.as_ref().map(|last| &last.to).or(wish.slot.as_ref());
-        let (to, _) = view.target(wanted.map(String::as_str))?;
-        let is_live = to == active;
+        let (to, _) = view.target(wanted.or(only.as_ref()).map(String::as_str))?;
+        let phase = match to == active {
+            true if only.is_some() => Phase::Only,
+            true => Phase::Live,
+            false => Phase::Ready,
+        };
         let from = match &unfinished {
             Some(last) => last.from.clone(),
-            None if is_live => return Err(Error::AlreadyActive { app: app.into(), slot: to }),
+            None if phase == Phase::Live => {
+                return Err(Error::AlreadyActive { app: app.into(), slot: to });
+            }
             None => active,
         };
         let generation = view.control.word.generation();
@@ -156,7 +178,7 @@ impl Plan {
         let only_flip = unfinished.as_ref().map_or(wish.only_flip, |last| last.only_flip);
         let wish = Wish { only_flip, ..wish };
         let id = unfinished.map_or_else(|| new_id(generation), |last| last.id);
-        Ok(Self {
+        let plan = Self {
             id,
             from,
             to,
@@ -166,12 +188,39 @@ impl Plan {
             warm: wish.warm.clone().unwrap_or_else(|| group.warm.clone()),
             watch: wish.watch.clone().unwrap_or_else(|| group.rollback.clone()),
             limits: wish.limits.clone().or_else(|| group.drain.clone()).unwrap_or_default(),
-            phase: if is_live { Phase::Live } else { Phase::Ready },
+            phase,
             started,
             continues,
             group,
             wish,
-        })
+        };
+        if phase == Phase::Only {
+            plan.refuse_unrestartable(dirs, &view)?;
+        }
+        Ok(plan)
+    }
+
+    /// Refuses a deploy of the only slot that cannot restart it, before anything is done.
+    fn refuse_unrestartable(&self, dirs: &Dirs, view: &View) -> Result<(), Error> {
+        let app = &self.group.app;
+        let why = match self.means(&self.to, Event::Start) {
+            _ if self.wish.no_restart => Some("because of --no-restart: leave that option out"),
+            Means::None => Some(
+                "because nothing says how: configure unit= or SlotHook start and stop, or name --start and --stop",
+            ),
+            _ => None,
+        };
+        if let Some(why) = why {
+            let (app, slot) = (app.clone(), self.to.clone());
+            return Err(Error::NotRestarted { app, slot, why });
+        }
+        if self.wish.drain && !self.group.counted {
+            return Err(Error::Uncounted { app: app.clone() });
+        }
+        match hold::look(dirs, app, &view.control) {
+            Some(_) => hold::refuse_second(dirs, app, true),
+            None => Ok(()),
+        }
     }
 
     /// The configuration of the slot that becomes active.
@@ -189,61 +238,6 @@ impl Plan {
             .slot(slot)
             .map_or(Means::None, |slot| Means::of(&self.group, slot, event, command))
     }
-
-    /// The steps, each with what it is going to do; without those that have nothing to do.
-    pub fn steps(&self) -> Vec<(&'static str, String)> {
-        let mut steps = Vec::new();
-        let mut add = |step, text: String| steps.push((step, text));
-        let commands = |event| {
-            let all: Vec<_> =
-                hooks(&self.group, event).map(|hook| hook.command.join(" ")).collect();
-            (!all.is_empty()).then(|| all.join("; "))
-        };
-        let (from, to) = (&self.from, &self.to);
-        let is_deploy = !self.wish.only_flip;
-        if self.phase == Phase::Ready {
-            if is_deploy {
-                commands(Event::Prepare).into_iter().for_each(|text| add("prepare", text));
-                let start = self.means(to, Event::Start).shown(Event::Start);
-                start.into_iter().for_each(|text| add("start", text));
-            }
-            if !self.wish.force {
-                let what = self
-                    .health
-                    .uri
-                    .as_ref()
-                    .map_or("a connection".into(), |uri| format!("GET {uri}"));
-                add("check", format!("{to}: {what}"));
-            }
-            if is_deploy {
-                if let Some(warm) = &self.warm {
-                    let log = warm.log.as_ref().map_or(String::new(), |log| format!(" and {log}"));
-                    add("warm", format!("{to}: {}{log}", warm.uris.join(" ")));
-                }
-                commands(Event::BeforeFlip).into_iter().for_each(|text| add("before-flip", text));
-            }
-            add("flip", format!("{from} -> {to}"));
-        }
-        if is_deploy {
-            commands(Event::AfterFlip).into_iter().for_each(|text| add("after-flip", text));
-        }
-        if self.wish.drain {
-            add("drain", format!("{from}, at most {} s", self.limits.timeout.as_secs()));
-        }
-        if let Some(watch) = &self.watch {
-            let then = if self.wish.no_rollback { "no rollback" } else { "roll back if it fails" };
-            let window = watch.window.as_secs();
-            add("watch", format!("{to}, {window} s, max5xx={}: {then}", watch.max5xx));
-        }
-        if is_deploy {
-            commands(Event::AfterDeploy).into_iter().for_each(|text| add("after-deploy", text));
-            if !self.wish.keep {
-                let stop = self.means(from, Event::Stop).shown(Event::Stop);
-                stop.into_iter().for_each(|text| add("stop", text));
-            }
-        }
-        steps
-    }
 }
 
 /// Whether a deploy was interrupted, and nobody has flipped since then.
@@ -253,7 +247,9 @@ fn is_open(last: &Story, history: &[Entry], view: &View) -> bool {
     let untouched = flips == 0 && active == last.from;
     let flipped = flips == 1 && active == last.to;
     let exists = view.slots().contains(&last.to) && view.slots().contains(&last.from);
-    last.result.is_none() && exists && (untouched || flipped)
+    // Otherwise a slot was added to the configuration, or removed from it.
+    let is_same = view.only().is_some() == last.is_of_only_slot();
+    last.result.is_none() && exists && is_same && (untouched || flipped)
 }
 
 /// How long a deploy that was interrupted after its flip goes on when it is only called again.

@@ -1,7 +1,7 @@
 //! Before the flip: the new slot gets its release, is started, checked and warmed. A failure undoes what was done.
 
-use super::backend::{self, Means};
-use super::plan::Plan;
+use super::backend::{self, Means, Trouble};
+use super::plan::{Phase, Plan};
 use super::{Deploy, Event, Stopped, Went, left_in};
 use crate::group::hook::Event as Moment;
 use crate::group::warm::WarmUp;
@@ -45,12 +45,12 @@ impl Deploy<'_> {
         Ok(())
     }
 
-    fn means(&self, event: Moment) -> Means {
+    pub(super) fn means(&self, event: Moment) -> Means {
         self.plan.means(&self.plan.to, event)
     }
 
     /// Runs the hooks of an event as a step, if there are any.
-    fn hook_step(&self, name: &'static str, event: Moment) -> Result<(), Stopped> {
+    pub(super) fn hook_step(&self, name: &'static str, event: Moment) -> Result<(), Stopped> {
         if backend::hooks(&self.plan.group, event).next().is_none() {
             return Ok(());
         }
@@ -63,36 +63,37 @@ impl Deploy<'_> {
     /// Starts the new slot's backend. One that runs is drained and restarted.
     fn start(&self) -> Result<Went, Stopped> {
         let Plan { to, wish, .. } = self.plan;
-        let (means, stop) = (self.means(Moment::Start), self.means(Moment::Stop));
+        let means = self.means(Moment::Start);
         let Some(slot) = self.plan.new_slot() else { return Ok(Went::Skipped(String::new())) };
         let trouble = |trouble| Stopped::of("start", trouble);
         let runs = backend::is_running(&self.plan.group, slot, &means).map_err(trouble)?;
         if runs && wish.no_restart {
             return Ok(Went::Skipped(format!("{to} runs already (--no-restart)")));
         }
-        let shown = means.shown(Moment::Start).unwrap_or_default();
         if !runs {
             // Before the start, because a program that failed may have started the backend nevertheless.
             self.started.store(true, Ordering::Relaxed);
             let begun = self.recorder.step("start", StepState::Began);
             let begun = Step { detail: Some(STARTING.into()), ..begun };
             self.recorder.record(self.dirs, self.app(), begun)?;
-            self.with_runner(|runner| runner.change(&means, to, Change::Start)).map_err(trouble)?;
+            let shown = self.run(Change::Start).map_err(trouble)?;
             return Ok(Went::Done(format!("{STARTED}: {shown}")));
         }
         let left = self.empty()?;
-        self.with_runner(|runner| {
-            if !matches!(means, Means::Unit(_)) {
-                runner.change(&stop, to, Change::Stop)?;
-            }
-            runner.change(&means, to, Change::Restart)
-        })
-        .map_err(trouble)?;
-        let shown = match &means {
-            Means::Unit(unit) => format!("systemctl restart {unit}"),
-            _ => shown,
-        };
+        let shown = self.run(Change::Restart).map_err(trouble)?;
         Ok(Went::Done(format!("restarted{left}: {shown}")))
+    }
+
+    /// Starts the new slot's backend, or restarts it. Returns what was run. A unit is restarted in one step.
+    pub(super) fn run(&self, change: Change) -> Result<String, Trouble> {
+        let (start, stop) = (self.means(Moment::Start), self.means(Moment::Stop));
+        self.with_runner(|runner| {
+            if change == Change::Restart && !matches!(start, Means::Unit(_)) {
+                runner.change(&stop, &self.plan.to, Change::Stop)?;
+            }
+            runner.change(&start, &self.plan.to, change)
+        })?;
+        Ok(self.plan.shown_restart(change))
     }
 
     /// Waits until no request is in the new slot, which is still idle. Returns what was left, for the record.
@@ -119,13 +120,13 @@ impl Deploy<'_> {
     }
 
     /// Checks the new slot until it is healthy.
-    fn check(&self) -> Result<Went, Stopped> {
+    pub(super) fn check(&self) -> Result<Went, Stopped> {
         let limit = self.plan.health.startup;
         self.trial("check", |trial| trial.until_healthy(limit))
     }
 
     /// Sends requests to the new slot until it is warm.
-    fn warm(&self, warm: &WarmUp) -> Result<Went, Stopped> {
+    pub(super) fn warm(&self, warm: &WarmUp) -> Result<Went, Stopped> {
         self.trial("warm", |trial| trial.warm(warm))
     }
 
@@ -136,7 +137,7 @@ impl Deploy<'_> {
         work: impl FnOnce(&Trial<'_>) -> Result<String, Unfit>,
     ) -> Result<Went, Stopped> {
         let Plan { group, to, health, .. } = self.plan;
-        let (dirs, idle, stop) = (self.dirs, true, self.stop);
+        let (dirs, idle, stop) = (self.dirs, self.plan.phase != Phase::Only, self.stop);
         let tell = |text: &str| self.tell(Event::Progress(text.to_owned()));
         let trial = Trial { dirs, group, slot: to, health, idle, tell: &tell, stop };
         work(&trial).map(Went::Done).map_err(|unfit| unfit.stops(step))
@@ -169,10 +170,7 @@ impl Deploy<'_> {
                 Err(why) => self.warn(why),
             }
         }
-        let detail = stopped.to_string();
-        if let Err(e) = self.recorder.end(self.dirs, self.app(), Outcome::Undone, Some(&detail)) {
-            self.warn(format!("the end of the deploy is not in the history: {e}"));
-        }
+        self.record_end(Outcome::Undone, Some(&stopped.to_string()));
         stopped
     }
 }

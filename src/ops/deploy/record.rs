@@ -32,7 +32,11 @@ pub fn abandon(
     by: &Actor,
     active: &str,
 ) -> Result<Outcome, Error> {
-    let result = if active == story.to { Outcome::Kept } else { Outcome::Undone };
+    let is_kept = match story.is_of_only_slot() {
+        true => story.steps.iter().any(|step| step.step == "restart"),
+        false => active == story.to,
+    };
+    let result = if is_kept { Outcome::Kept } else { Outcome::Undone };
     let recorder = Recorder { id: story.id.clone(), to: story.to.clone(), by: by.clone() };
     recorder.end(dirs, app, result, Some(&format!("given up by {by}")))?;
     Ok(result)

@@ -1,4 +1,4 @@
-//! Judges the new slot by its answers since the flip.
+//! Judges the new release by its answers since the flip, or since the end of the hold.
 
 use crate::group::share::Share;
 use crate::group::watch::AutoRollback;
@@ -47,11 +47,11 @@ pub(super) fn judge(limits: &AutoRollback, seen: Seen) -> Verdict {
         failed => format!(", {failed} of them failed connections"),
     };
     let usual = match usual > Share::percent(0) {
-        true => format!(" (max5xx={} and the {usual} of the slot before)", limits.max5xx),
+        true => format!(" (max5xx={} and the {usual} of before)", limits.max5xx),
         false => String::new(),
     };
     Verdict::Bad(format!(
-        "{errors} of {requests} answers since the flip are 5xx ({}){failed}; {allowed} are allowed{usual}",
+        "{errors} of {requests} answers are 5xx ({}){failed}; {allowed} are allowed{usual}",
         Share::of(errors, requests)
     ))
 }

@@ -75,19 +75,39 @@ impl Stage {
         stage
     }
 
+    /// With one slot, `blue`, and further words on its line.
+    pub(super) fn only(words: &str, hooks: &[&str], lines: &str) -> Self {
+        let site = Site::new();
+        let hook = HOOK.replace("ROOT", site.path().to_str().unwrap());
+        program(&site.path().join("hook"), &hook);
+        let hooks: String =
+            hooks.iter().map(|event| format!("SlotHook {event} ROOT/hook\n")).collect();
+        let fakes = Fakes::of(site.path());
+        let blue = fakes.addresses()[0];
+        let group = format!("Slot blue http://{blue} {words}\n{hooks}{lines}");
+        let mut stage = Self::of_group(site, &group);
+        stage.fakes = Some(fakes);
+        stage
+    }
+
     /// On backends at these addresses, the first of which runs.
     pub(super) fn on(
-        mut site: Site,
+        site: Site,
         addresses: [SocketAddr; 2],
         words: &[&str; 2],
         lines: &str,
     ) -> Self {
         let [blue, green] = addresses;
-        site.start(&format!(
-            "<SlotGroup app>\nSlot blue http://{blue} {}\nSlot green http://{green} {}\n\
-             SlotDefault blue\n{lines}</SlotGroup>\nProxyPass / slot://app/\n",
+        let group = format!(
+            "Slot blue http://{blue} {}\nSlot green http://{green} {}\nSlotDefault blue\n{lines}",
             words[0], words[1]
-        ));
+        );
+        Self::of_group(site, &group)
+    }
+
+    /// With these lines in its group.
+    fn of_group(mut site: Site, group: &str) -> Self {
+        site.start(&format!("<SlotGroup app>\n{group}</SlotGroup>\nProxyPass / slot://app/\n"));
         let ledger = Arc::new(Ledger::new(SLOTS));
         let mut load = Load::of(&ledger);
         for user in 0..USERS {

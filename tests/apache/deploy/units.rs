@@ -29,7 +29,7 @@ esac
 "#;
 
 /// `slotctl deploy app` with `bin` first in the PATH.
-fn with_path(stage: &Stage, args: &[&str]) -> Command {
+pub(super) fn with_path(stage: &Stage, args: &[&str]) -> Command {
     let path = std::env::var("PATH").unwrap();
     let mut command = stage.slotctl(args);
     command.env("PATH", format!("{}:{path}", stage.root().join("bin").display()));

@@ -152,7 +152,7 @@ fn tell(table: &mut Table, story: &Story) {
         render::local_time(&story.since),
         story.by.to_string(),
         story.generation.to_string(),
-        format!("{} {} -> {}: {result}", story.verb(), story.from, story.to),
+        format!("{}: {result}", story.what()),
         story.by.reason.clone().unwrap_or_default(),
     ]);
 }

@@ -186,8 +186,8 @@ fn held_text(held: &Held) -> String {
 /// Describes the last deploy in one line.
 fn deployed(app: &str, deploy: &LastDeploy) -> String {
     let LastDeploy { story, step, running } = deploy;
-    let Story { from, to, by, since, result, .. } = story;
-    let what = format!("{} {from} -> {to} by {by}", story.verb());
+    let Story { by, since, result, .. } = story;
+    let what = format!("{} by {by}", story.what());
     let text = match (result, running) {
         (Some(Ending { time, result, detail }), _) => {
             let detail = detail.as_ref().map_or_else(String::new, |detail| format!(": {detail}"));

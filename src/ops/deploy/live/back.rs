@@ -1,8 +1,7 @@
 //! Undoes a flip after a bad watch.
 
-use super::End;
 use crate::ops::deploy::plan::Plan;
-use crate::ops::deploy::{Deploy, Stopped, Went};
+use crate::ops::deploy::{Deploy, End, Stopped, Went};
 use crate::ops::error::Error;
 use crate::ops::fitness;
 use crate::ops::flip::{Conditions, Purpose, flip_for};

@@ -18,7 +18,7 @@ const JUDGED: Duration = Duration::from_secs(1);
 const LOOKED: Duration = Duration::from_millis(50);
 
 /// How the watch ended.
-pub(super) enum Watched {
+pub(in crate::ops::deploy) enum Watched {
     /// The window is over.
     Over(String),
     /// The operator interrupted it.
@@ -30,14 +30,14 @@ pub(super) enum Watched {
 }
 
 /// What was counted at the flip.
-pub(super) struct Snapshot {
-    pub(super) counted: Counted,
-    pub(super) before: Totals,
+pub(in crate::ops::deploy) struct Snapshot {
+    pub(in crate::ops::deploy) counted: Counted,
+    pub(in crate::ops::deploy) before: Totals,
 }
 
 impl Deploy<'_> {
     /// Reads the totals of all slots now.
-    pub(super) fn counted(&self) -> Option<Counted> {
+    pub(in crate::ops::deploy) fn counted(&self) -> Option<Counted> {
         tally::totals(self.dirs, &View::read(self.dirs, self.app()).ok()?)
     }
 
@@ -50,7 +50,7 @@ impl Deploy<'_> {
     }
 
     /// Counts what the old slot answered since it became active itself. `None` if requests are not counted.
-    pub(super) fn baseline(&self) -> Option<Totals> {
+    pub(in crate::ops::deploy) fn baseline(&self) -> Option<Totals> {
         let from = &self.plan.from;
         let now = self.counted()?;
         let total = *now.slots.get(from)?;
@@ -64,7 +64,7 @@ impl Deploy<'_> {
     }
 
     /// Watches until the window is over and nothing else runs, or until something happens.
-    pub(super) fn watch(
+    pub(in crate::ops::deploy) fn watch(
         &self,
         snapshot: Option<&Snapshot>,
         generation: u32,

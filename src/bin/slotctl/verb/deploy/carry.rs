@@ -51,16 +51,11 @@ pub(in crate::verb) fn deploy(
     let stop = || interrupt.is_set();
     let begun = Instant::now();
     if plan.continues {
-        progress
-            .line(&format!("{app}: an interrupted deploy goes on ({} -> {})", plan.from, plan.to));
+        progress.line(&shown::continues(app, &plan));
     }
     let deploy = Deploy::new(dirs, &plan, &tell, &stop);
-    let outcome = match plan.phase {
-        Phase::Ready => deploy.ready().map_err(Failure::from),
-        Phase::Live => Ok(()),
-    };
-    let ticket = Ticket::of(&plan, deploy.has_started());
-    let outcome = outcome.and_then(|()| {
+    let hand_over = || {
+        let ticket = Ticket::of(&plan, deploy.has_started());
         live::hand_over(&claim, &ticket, &interrupt, &tell).map_err(|lost| match lost {
             Lost::Stopped { code, text } => Failure::Remote { code, text },
             Lost::Died(why) => Failure::Successor(why),
@@ -69,7 +64,12 @@ pub(in crate::verb) fn deploy(
             }
             Lost::NotBegun(why) => Failure::Successor(why),
         })
-    });
+    };
+    let outcome = match plan.phase {
+        Phase::Ready => deploy.ready().map_err(Failure::from).and_then(|()| hand_over()),
+        Phase::Live => hand_over(),
+        Phase::Only => deploy.restart(&claim).map_err(Failure::from),
+    };
     progress.end();
     let (steps, mut warnings) =
         (steps.into_inner().expect("nobody panics"), warnings.into_inner().expect("nobody panics"));
@@ -111,11 +111,15 @@ pub(super) fn deploying(dirs: &Dirs, app: &str) -> Failure {
     Error::Deploying { app: app.into(), deploy }.into()
 }
 
-/// What there is after a deploy that stopped before the flip, or whose second process died.
+/// What there is after a deploy that stopped, or whose second process died.
 fn undone(dirs: &Dirs, plan: &Plan, failure: &Failure) -> Ended {
     let served = view::served(dirs, &plan.group.app).ok();
     let active = served.as_ref().map_or(&plan.from, |served| &served.slot).clone();
     let generation = served.and_then(|served| served.generation).unwrap_or(plan.generation);
-    let result = if active == plan.from { Outcome::Undone } else { Outcome::Kept };
+    let result = match failure {
+        Failure::Stopped(stopped) => stopped.outcome(),
+        _ if active == plan.from => Outcome::Undone,
+        _ => Outcome::Kept,
+    };
     Ended { result, detail: Some(failure.to_string()), active, generation }
 }

@@ -42,10 +42,22 @@ pub(super) fn line(app: &str, plan: &Plan, ended: &Ended, took: Duration) -> Str
     let Plan { from, to, .. } = plan;
     let (generation, took) = (ended.generation, render::duration(took));
     match ended.result {
+        Outcome::Done if plan.phase == Phase::Only => {
+            format!("{app}: {to} is restarted (generation {generation}, took {took})\n")
+        }
         Outcome::Done | Outcome::NotDrained => {
             format!("{app}: {from} -> {to} (generation {generation}, took {took})\n")
         }
         _ => String::new(),
+    }
+}
+
+/// Says that an interrupted deploy goes on.
+pub(super) fn continues(app: &str, plan: &Plan) -> String {
+    let Plan { from, to, .. } = plan;
+    match plan.phase {
+        Phase::Only => format!("{app}: the interrupted deploy of {to} is done again"),
+        _ => format!("{app}: an interrupted deploy goes on ({from} -> {to})"),
     }
 }
 
@@ -115,7 +127,11 @@ pub(super) fn planned(plan: &Plan, format: Format) -> Answer {
         };
         return render::json(&report).into();
     }
-    let mut text = format!("{app}: {} -> {}, nothing is done (--dry-run)\n", plan.from, plan.to);
+    let what = match plan.phase {
+        Phase::Only => format!("{} would be restarted while its requests wait", plan.to),
+        _ => format!("{} -> {}", plan.from, plan.to),
+    };
+    let mut text = format!("{app}: {what}, nothing is done (--dry-run)\n");
     for (name, detail) in steps {
         text += &render::plain(&format!("  {name:<14}  {detail}"));
         text.push('\n');
