@@ -86,3 +86,20 @@ fn a_deploy_of_the_only_slot_is_planned_and_done_with_its_own_steps() {
     assert!(history.contains("deploy of resin: undone") && history.contains(": done"), "{history}");
     site.run(&["rollback"]).fails(2, NOTHING);
 }
+
+/// Clients of tunnels connect again, and wait. Nobody else is cut off.
+#[test]
+fn the_restart_closes_tunnels_that_do_not_end_in_their_time() {
+    let (_listener, address) = open_port();
+    let slots = [("resin", address.as_str())];
+    let site = Site::of(&slots).without_docroots_named(&slots);
+    let busy = Busy::of(&site, "app");
+    let deploy = |words| site.run(&["deploy", "--start", "true", "--drain", words]);
+    busy.set(0, 2);
+    busy.tunnels(0, 1);
+    let ran = deploy("timeout=500ms tunnels=100ms");
+    assert!(ran.code == 4 && ran.err.contains("1 request and 1 tunnel are still in"), "{ran:?}");
+    busy.set(0, 1);
+    let ran = deploy("timeout=20s tunnels=100ms");
+    assert!(ran.code == 0 && ran.err.contains("the restart closes 1 tunnel"), "{ran:?}");
+}

@@ -26,14 +26,14 @@ Exit codes, of all verbs:
     0  done, or nothing to do
     1  error
     2  usage error
-    3  the target is unhealthy; nothing changed
-    4  flipped, but not drained
+    3  the slot is unhealthy; nothing changed, unless the only slot was restarted
+    4  flipped, but not drained; or held, but not drained, so nothing was restarted
     5  another user's lock, another change under way, --if-... did not match, or the
        slot to warm is active
     6  flipped, then rolled back
     7  no such group, or Apache has not started with it
     8  bad configuration
-    9  flipped and failing, not rolled back
+    9  flipped, or restarted, and failing; not rolled back
    77  no permission
   124  a wait timed out";
 

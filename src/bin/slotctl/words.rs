@@ -47,8 +47,9 @@ const VERBS: &[Row] = &[
     ),
     (
         &["start", "restart"],
-        "Apache has a service manager, such as systemctl. deploy starts the backend of the idle slot: \
-         slotctl deploy [APP]. To wait until a slot that was started is healthy: slotctl check [APP] \
+        "Apache has a service manager, such as systemctl. deploy starts the backend of the idle slot, or restarts \
+         that of the only one: slotctl deploy [APP]. To restart the backend of the active slot while its requests \
+         wait: slotctl hold [APP] -- COMMAND. To wait until a slot that was started is healthy: slotctl check [APP] \
          SLOT --wait",
     ),
     (
@@ -237,7 +238,9 @@ mod tests {
                     continue;
                 };
                 named += 1;
-                for option in command[1..].iter().filter_map(|word| word.strip_prefix("--")) {
+                let options = command[1..].iter().filter_map(|word| word.strip_prefix("--"));
+                // "--" alone ends them.
+                for option in options.filter(|option| !option.is_empty()) {
                     let has = |command: &Command| {
                         command.get_arguments().any(|argument| argument.get_long() == Some(option))
                     };

@@ -322,7 +322,7 @@ impl<'a> Deploy<'a> {
         }
     }
 
-    /// Records the end, and says what is active now; `generation` was so before.
+    /// Records the end, and looks what is active now. `generation` is the last one that is known.
     fn conclude(&self, (result, detail): End, generation: u32) -> Ended {
         self.record_end(result, detail.as_deref());
         let now = view::served(self.dirs, self.app()).ok();

@@ -61,7 +61,7 @@ fn the_only_backend_is_restarted_under_load_and_no_request_fails() {
     }
     let history = stage.site.run(&["history"]);
     assert!(history.contains("deploy of blue: done ("), "{history}");
-    // The hold is a step, and no line of its own.
+    // The beginning and the end of the hold are steps, and no other lines.
     assert_eq!(history.matches("hold").count(), 2 * 3, "{history}");
     let status = stage.site.run(&["status"]);
     assert!(status.contains("last deploy of blue by "), "{status}");
@@ -165,6 +165,20 @@ fn ctrl_c_during_the_check_ends_the_hold_and_the_restarted_backend_stays() {
 }
 
 #[test]
+fn ctrl_c_during_the_restart_says_that_the_backend_is_down() {
+    let stage = Stage::only("", &["start", "stop"], LINES);
+    stage.hold("start");
+    let deploying = stage.deploy(&[]);
+    stage.until_called("start blue");
+    deploying.signal(Signal::SIGINT);
+    deploying.end().exits(1).says(&["interrupted", "its backend takes no connections"]);
+    assert_eq!((stage.result(), is_held(&stage)), (Some(Outcome::Kept), false));
+    stage.release("start");
+    stage.deploy(&[]).end().exits(0);
+    assert!(stage.runs("blue"));
+}
+
+#[test]
 fn a_release_that_fails_during_the_watch_is_reported_and_nothing_is_flipped() {
     let lines = format!("{LINES}SlotAutoRollback window=40s max5xx=2% minrequests=50\n");
     let stage = Stage::only("", &["start", "stop"], &lines);
@@ -193,7 +207,7 @@ fn a_hold_of_somebody_else_stops_the_deploy_before_it_begins() {
     stage.until_called("stop blue");
     let out = stage.site.slotctl(&["hold", "app", "--timeout", "1s"]).output().unwrap();
     assert_eq!(out.status.code(), Some(5), "{out:?}");
-    // The requests go on at once, and the operator of the deploy is told.
+    // The requests go on at once, and the deploy warns.
     stage.site.run(&["unhold"]);
     stage.assert_good_so_far();
     thread::sleep(Duration::from_secs(1));

@@ -47,7 +47,7 @@ pub(crate) struct Args {
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub(crate) app: Option<String>,
 
-    /// The slot; may be left out if exactly one slot is not active
+    /// The slot; may be left out if exactly one slot is not active, or there is only one
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub(crate) slot: Option<String>,
 

@@ -1,4 +1,5 @@
-//! `deploy`: prepares, starts, checks and warms the idle slot, flips to it, and watches it.
+//! `deploy`: prepares, starts, checks and warms the idle slot, flips to it, and watches it. The only slot of a group is
+//! restarted while its requests wait.
 
 mod abandon;
 mod carry;
@@ -40,6 +41,13 @@ the new slot stays active. If the new slot fails during the watch, deploy flips 
 group and exits with 6; if the old slot is unhealthy too, it exits with 9. If deploy was killed, run \
 it again: it goes on where it was.
 
+A group with one slot has nothing to flip to, so its backend is restarted while its requests wait: run \
+the prepare hooks, hold the requests as slotctl hold does, drain the slot, restart its backend, check it, \
+warm it, end the hold, watch the slot, run the after-deploy hooks. The hold lasts for timeout= of \
+SlotHold at most. If requests are left in the slot, it is not restarted, and deploy exits with 4. After \
+the restart there is no way back: if the slot is not healthy then, deploy exits with 3, and if it fails \
+during the watch, with 9. Whatever happens, the hold ends.
+
 WORDS are those of the directive, and replace what they name: --check 'uri=/up timeout=10s'. \
 'off' leaves the step out.
 
@@ -48,6 +56,7 @@ Examples:
   slotctl deploy app --start 'systemctl start green' --stop 'systemctl stop $SLOT' --keep
   slotctl deploy app --dry-run
   slotctl deploy app --watch=window=10min --warm off
+  slotctl deploy app --start 'systemctl restart resin'      a group with one slot
 
 JSON: {\"app\", \"id\", \"from\", \"to\", \"active\", \"generation\", \"result\", \"detail\", \"steps\": [{\"id\", \
 \"step\", \"state\", \"to\", \"took_ms\", \"detail\", \"output\"}], \"took_ms\", \"warnings\": []}; result is planned, \
@@ -60,7 +69,7 @@ pub(crate) struct Args {
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub(crate) app: Option<String>,
 
-    /// The slot; may be left out if exactly one slot is not active
+    /// The slot; may be left out if exactly one slot is not active, or there is only one
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub(crate) slot: Option<String>,
 
@@ -80,7 +89,7 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) keep: bool,
 
-    /// Do not restart the idle slot if it runs already
+    /// Do not restart the idle slot if it runs already; not for a group with one slot
     #[arg(long)]
     pub(crate) no_restart: bool,
 

@@ -36,7 +36,8 @@ hold exits with 4. If CMD fails, it exits with 1, and if the slot is not healthy
 environment variables SLOT_APP and SLOT.
 
 A request waits for timeout= of SlotHold at most, and in each process of Apache only queue= requests \
-wait; above that, it gets a 503 with Retry-After. A deploy and a hold exclude each other. DURATION is a \
+wait; above that, it gets a 503 with Retry-After. While a deploy runs, hold is refused; the deploy of a \
+group with one slot holds by itself. DURATION is a \
 number of seconds, or has units: 30, 30s, 5m, 5min, 1h, 500ms.
 
 Examples:

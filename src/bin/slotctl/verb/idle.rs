@@ -12,7 +12,7 @@ use serde::Serialize;
 
 pub(crate) const HELP: &str = "\
 The idle slot is the one that is not active. If there are several, idle lists them in its error \
-and exits with 2; with --all it prints them, one per line. address and docroot are null if \
+and exits with 2; with --all it prints them, one per line. A group with one slot has none: exit code 2. address and docroot are null if \
 SlotRuntimeDir has no file of the group, as before Apache's first start after the boot.
 
 Examples:

@@ -84,3 +84,25 @@ fn killed_while_the_backend_is_down_the_next_call_takes_the_hold_over() {
     assert!(!is_held(&stage));
     stage.assert_nothing_lost();
 }
+
+#[test]
+fn a_killed_deploy_that_is_given_up_says_whether_the_restart_had_begun() {
+    let stage = Stage::only("", &["start", "stop"], LINES);
+    let server = stage.site.address;
+    let asked = thread::spawn(move || Client::of(server).ask("GET", "/page?held", b""));
+    stage.until_held("blue");
+    for (step, result) in [("drain", Outcome::Undone), ("check", Outcome::Kept)] {
+        let mut deploying = stage.deploy(&[]);
+        stage.until_step(step);
+        deploying.kill_all();
+        stage.deploy(&["--abandon"]).end().exits(0).says(&["given up", "blue stays active"]);
+        assert_eq!(stage.result(), Some(result), "{step}");
+        if step == "drain" {
+            stage.let_go("blue");
+            stage.mood("blue", Mood::Unhealthy);
+            until(|| !is_held(&stage)).unwrap();
+        }
+    }
+    assert_eq!(asked.join().unwrap().unwrap().status(), 200);
+    stage.assert_nothing_lost();
+}
