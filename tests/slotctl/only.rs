@@ -1,7 +1,9 @@
 //! A group with one slot: what there is nothing to flip to means to each verb.
 
 use crate::site::{Busy, Site, closed_port, open_port};
+use mod_slot::state::group_file;
 use serde_json::json;
+use std::os::unix::process::ExitStatusExt;
 
 const NOTHING: &str = "\"app\" has no slot but \"resin\", which is active, so there is no other one to flip to. To restart its \
                        backend while requests wait: slotctl deploy app, or slotctl hold app -- COMMAND";
@@ -102,4 +104,29 @@ fn the_restart_closes_tunnels_that_do_not_end_in_their_time() {
     busy.set(0, 1);
     let ran = deploy("timeout=20s tunnels=100ms");
     assert!(ran.code == 0 && ran.err.contains("the restart closes 1 tunnel"), "{ran:?}");
+}
+
+#[test]
+fn a_killed_deploy_of_the_only_slot_is_not_one_to_a_slot_that_was_added() {
+    let (_listener, address) = open_port();
+    let slots = [("resin", address.as_str()), ("added", "-")];
+    let site = Site::of(&slots);
+    let configure = |slots| {
+        let group = site.group("app", slots, site.control("app").identity);
+        group_file::write(&site.dirs, &group).unwrap();
+    };
+    configure(&slots[..1]);
+    let _busy = Busy::of(&site, "app");
+    // The shell's parent is slotctl.
+    let killed = ["deploy", "--force", "--start", "kill -9 $PPID"];
+    assert_eq!(site.slotctl(&killed).output().unwrap().status.signal(), Some(9));
+    let status = site.run(&["status"]).out;
+    assert!(status.contains("deploy of resin by root died at the step restart"), "{status}");
+    configure(&slots);
+    let ran = site.run(&["deploy", "--dry-run"]);
+    assert!(ran.code == 0 && ran.out.starts_with("app: resin -> added, "), "{ran:?}");
+    // Of the only slot, the rest is done by any call, also one for another release.
+    configure(&slots[..1]);
+    let ran = site.run(&["deploy", "--force", "--start", "true", "--reason", "v2"]);
+    assert!(ran.code == 0 && ran.err.contains("deploy of resin is done again"), "{ran:?}");
 }

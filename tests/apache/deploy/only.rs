@@ -2,11 +2,12 @@
 
 mod killed;
 
-use super::stage::{ALL_HOOKS, Deploying, Mood, Stage};
+use super::release;
+use super::stage::{ALL_HOOKS, Deploying, Mood, SLOTS, Stage};
 use super::units::with_path;
 use crate::http::Client;
-use crate::site::until;
-use crate::tomcat::program;
+use crate::site::{Site, until};
+use crate::tomcat::{Services, program};
 use mod_slot::state::history::StepState;
 use mod_slot::state::story::Outcome;
 use nix::sys::signal::Signal;
@@ -66,6 +67,39 @@ fn the_only_backend_is_restarted_under_load_and_no_request_fails() {
     let status = stage.site.run(&["status"]);
     assert!(status.contains("last deploy of blue by "), "{status}");
     assert!(status.contains(": done at "), "{status}");
+    stage.assert_nothing_lost();
+}
+
+#[test]
+fn the_only_tomcat_is_restarted_under_load_and_no_request_fails() {
+    let services = Services::of(SLOTS);
+    let service = services.program().display().to_string();
+    services.start("blue", services.addresses[0]);
+    let stage = Stage::of_group(
+        Site::new(),
+        &format!(
+            "Slot blue http://{}\nSlotHook start {service} start\nSlotHook stop {service} stop\n{}",
+            services.addresses[0],
+            release::LINES
+        ),
+    );
+    let before = services.process("blue").expect("it runs");
+    stage.deploy(&[]).end().exits(0).says(&["app: blue is restarted"]);
+    let after = services.process("blue").expect("it runs again");
+    assert_ne!(before, after);
+    stage.assert_nothing_lost();
+}
+
+#[test]
+fn a_lost_terminal_does_not_end_the_deploy() {
+    let stage = Stage::only("", &["start", "stop"], LINES);
+    stage.hold("stop");
+    let deploying = stage.deploy(&[]);
+    stage.until_called("stop blue");
+    deploying.signal(Signal::SIGHUP);
+    stage.release("stop");
+    deploying.end().exits(0);
+    assert_eq!((stage.result(), stage.starts("blue")), (Some(Outcome::Done), 2));
     stage.assert_nothing_lost();
 }
 

@@ -60,34 +60,19 @@ impl Stage {
 
     /// The same in a directory.
     pub(super) fn of(site: Site, hooks: &[&str], lines: &str) -> Self {
-        let hooks: String =
-            hooks.iter().map(|event| format!("SlotHook {event} ROOT/hook\n")).collect();
-        Self::on_fakes(site, &["", ""], &format!("{hooks}{lines}"))
+        Self::on_fakes(site, &["", ""], &format!("{}{lines}", lines_of(hooks)))
     }
 
     /// With further words on the line of each slot.
     pub(super) fn on_fakes(site: Site, words: &[&str; 2], lines: &str) -> Self {
-        let hook = HOOK.replace("ROOT", site.path().to_str().unwrap());
-        program(&site.path().join("hook"), &hook);
-        let fakes = Fakes::of(site.path());
-        let mut stage = Self::on(site, fakes.addresses(), words, lines);
-        stage.fakes = Some(fakes);
-        stage
+        Self::with_fakes(site, |addresses| group(addresses, words, lines))
     }
 
     /// With one slot, `blue`, and further words on its line.
     pub(super) fn only(words: &str, hooks: &[&str], lines: &str) -> Self {
-        let site = Site::new();
-        let hook = HOOK.replace("ROOT", site.path().to_str().unwrap());
-        program(&site.path().join("hook"), &hook);
-        let hooks: String =
-            hooks.iter().map(|event| format!("SlotHook {event} ROOT/hook\n")).collect();
-        let fakes = Fakes::of(site.path());
-        let blue = fakes.addresses()[0];
-        let group = format!("Slot blue http://{blue} {words}\n{hooks}{lines}");
-        let mut stage = Self::of_group(site, &group);
-        stage.fakes = Some(fakes);
-        stage
+        Self::with_fakes(Site::new(), |[blue, _]| {
+            format!("Slot blue http://{blue} {words}\n{}{lines}", lines_of(hooks))
+        })
     }
 
     /// On backends at these addresses, the first of which runs.
@@ -97,16 +82,21 @@ impl Stage {
         words: &[&str; 2],
         lines: &str,
     ) -> Self {
-        let [blue, green] = addresses;
-        let group = format!(
-            "Slot blue http://{blue} {}\nSlot green http://{green} {}\nSlotDefault blue\n{lines}",
-            words[0], words[1]
-        );
-        Self::of_group(site, &group)
+        Self::of_group(site, &group(addresses, words, lines))
+    }
+
+    /// With the lines of a group for the addresses of its backends.
+    fn with_fakes(site: Site, group: impl FnOnce([SocketAddr; 2]) -> String) -> Self {
+        let hook = HOOK.replace("ROOT", site.path().to_str().unwrap());
+        program(&site.path().join("hook"), &hook);
+        let fakes = Fakes::of(site.path());
+        let mut stage = Self::of_group(site, &group(fakes.addresses()));
+        stage.fakes = Some(fakes);
+        stage
     }
 
     /// With these lines in its group.
-    fn of_group(mut site: Site, group: &str) -> Self {
+    pub(super) fn of_group(mut site: Site, group: &str) -> Self {
         site.start(&format!("<SlotGroup app>\n{group}</SlotGroup>\nProxyPass / slot://app/\n"));
         let ledger = Arc::new(Ledger::new(SLOTS));
         let mut load = Load::of(&ledger);
@@ -339,6 +329,19 @@ impl Drop for Stage {
         // Before their directory is removed.
         self.fakes = None;
     }
+}
+
+/// The lines of hooks for these events.
+fn lines_of(hooks: &[&str]) -> String {
+    hooks.iter().map(|event| format!("SlotHook {event} ROOT/hook\n")).collect()
+}
+
+/// The lines of a group of two slots.
+fn group([blue, green]: [SocketAddr; 2], words: &[&str; 2], lines: &str) -> String {
+    format!(
+        "Slot blue http://{blue} {}\nSlot green http://{green} {}\nSlotDefault blue\n{lines}",
+        words[0], words[1]
+    )
 }
 
 /// A user: one GET or POST after the other on a kept connection.
