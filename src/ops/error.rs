@@ -1,16 +1,18 @@
 //! Why a verb failed, in sentences that end with the way out.
 
+mod opening;
+mod outcome;
 mod sentence;
 
 use crate::name::meant;
 use crate::state::lock::Lock;
-use crate::state::os::OpenError;
 use crate::state::story::Story;
 use crate::state::trust::Weakness;
+pub(crate) use opening::{refused, unopened, unopened_other};
+pub use outcome::Outcome;
 use sentence::{instead, locked, no_group, proven, shown_deploy, switch, unlocked};
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Why a verb failed.
@@ -412,99 +414,9 @@ pub enum Error {
     },
 }
 
-/// The state after a change that could not be written to the disk.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Outcome {
-    /// Nothing was stored.
-    #[error("nothing is changed")]
-    Unchanged,
-    /// The flip was stored in memory, and another one put it back.
-    #[error(
-        "the flip to {to:?} may not be on the disk, and was taken back: {active:?} is active, in generation \
-         {generation}; some requests may have gone to {to:?}"
-    )]
-    TakenBack {
-        /// The target of the flip.
-        to: String,
-        /// The slot that is active now.
-        active: String,
-        /// The generation that took it back.
-        generation: u32,
-    },
-    /// The slot was active already.
-    #[error("{active:?} is active already, but a power cut may undo that")]
-    Uncertain {
-        /// The slot that is active.
-        active: String,
-    },
-    /// Maintenance was switched in memory, and switched back.
-    #[error(
-        "maintenance {} may not be on the disk, and was taken back in generation {generation}: it is {} again",
-        switch(.on), switch(&!.on)
-    )]
-    MaintenanceTakenBack {
-        /// Whether it was to be on.
-        on: bool,
-        /// The generation that took it back.
-        generation: u32,
-    },
-    /// Maintenance was on, or off, already.
-    #[error("maintenance is {} already, but a power cut may undo that", switch(.on))]
-    MaintenanceUncertain {
-        /// Whether it is on.
-        on: bool,
-    },
-    /// The lock file may have been written in part; its old content was written again.
-    #[error(
-        "the lock is as it was before, unless writing that failed too (slotctl status shows it)"
-    )]
-    LockRestored,
-}
-
 impl Error {
     /// Whether this user may not read a file.
     pub fn is_refused(&self) -> bool {
         matches!(self, Self::Permission { .. } | Self::Closed { .. })
-    }
-}
-
-/// Says why the system refused a file.
-pub(crate) fn refused(what: &'static str, path: &Path, source: io::Error) -> Error {
-    let path = path.to_owned();
-    match source.kind() {
-        io::ErrorKind::PermissionDenied => match closed(&path) {
-            Some(dir) => Error::Closed { dir },
-            None => Error::Permission { what, path },
-        },
-        _ => Error::System { path, source },
-    }
-}
-
-/// The directory that this user may not enter: on the way to `path`, or `path` itself.
-fn closed(path: &Path) -> Option<PathBuf> {
-    let mut way: Vec<_> = path.ancestors().collect();
-    way.reverse();
-    let refused = |at: &Path| {
-        fs::symlink_metadata(at).is_err_and(|e| e.kind() == io::ErrorKind::PermissionDenied)
-    };
-    let above = way.windows(2).find(|pair| refused(pair[1])).map(|pair| pair[0]);
-    above.or_else(|| Some(path).filter(|path| path.is_dir())).map(Path::to_owned)
-}
-
-/// Says why the control file was not opened.
-pub(crate) fn unopened(what: &'static str, path: &Path, why: OpenError) -> Error {
-    let path = path.to_owned();
-    match why {
-        OpenError::System(e) => refused(what, &path, e),
-        OpenError::Foreign { owner, starter } => Error::Foreign { path, owner, starter },
-        OpenError::NotOurs(why) => Error::Damaged { path, why: why.into() },
-    }
-}
-
-/// As [`unopened`], for a file that holds no slot.
-pub(crate) fn unopened_other(what: &'static str, path: &Path, why: OpenError) -> Error {
-    match unopened(what, path, why) {
-        Error::Damaged { path, why } => Error::Unusable { path, why },
-        other => other,
     }
 }
