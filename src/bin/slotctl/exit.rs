@@ -52,7 +52,7 @@ impl Failure {
     pub(crate) fn code(&self) -> u8 {
         match self {
             Self::Core(error) => core(error),
-            Self::Stopped(stopped) => deploy(stopped),
+            Self::Stopped(stopped) | Self::NotRolledBack(stopped) => deploy(stopped),
             Self::Words(_) | Self::NoPaths { .. } => USAGE,
             Self::WarmActive { .. } => LOCKED,
             Self::Successor(_) => ERROR,

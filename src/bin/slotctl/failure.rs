@@ -172,6 +172,9 @@ pub(crate) enum Failure {
     /// A deploy stopped.
     #[error("{}", stopped(.0))]
     Stopped(#[from] Stopped),
+    /// A rollback stopped before its flip.
+    #[error("the rollback stopped before its flip: {0}")]
+    NotRolledBack(Stopped),
     /// The second process of a deploy stopped before the flip.
     #[error("{text}")]
     Remote {

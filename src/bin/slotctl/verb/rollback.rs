@@ -8,6 +8,7 @@ use crate::output::Answer;
 use crate::render::{self, Format};
 use crate::steps::Steps;
 use clap::builder::NonEmptyStringValueParser;
+use mod_slot::ops::deploy::Stopped;
 use mod_slot::ops::rollback::{self, Request, Undo};
 use mod_slot::ops::view;
 use mod_slot::state::Dirs;
@@ -97,7 +98,10 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
     };
     let done = rollback::roll_back(dirs, &app, &request);
     progress.end();
-    let done = done?;
+    let done = done.map_err(|stopped| match stopped {
+        Stopped::Core(error) => Failure::Core(error),
+        stopped => Failure::NotRolledBack(stopped),
+    })?;
     let (generation, mut warnings) = (done.flipped.generation, done.warnings);
     if let Some(why) = &done.flipped.unrecorded {
         warnings.push(format!("the rollback is done, but it is not in the history: {why}"));
