@@ -35,14 +35,12 @@ impl Deploy<'_> {
         }
         self.warn_of_hooks();
         let before = self.baseline();
-        let done = self
-            .hook_step("prepare", Moment::Prepare)
-            .and_then(|()| self.while_held(claim))
-            .map_err(|stopped| self.halfway(stopped));
-        if let Err(stopped) = &done {
+        let prepared = self.hook_step("prepare", Moment::Prepare);
+        if let Err(why) = prepared.and_then(|()| self.while_held(claim)) {
+            let stopped = self.halfway(why);
             self.record_end(stopped.outcome(), Some(&stopped.to_string()));
+            return Err(stopped);
         }
-        done?;
         let served = view::served(self.dirs, self.app()).ok();
         let generation = served.and_then(|served| served.generation);
         let generation = generation.unwrap_or(self.plan.generation);
