@@ -28,10 +28,11 @@ mod module {
     const SHIMS: &str = "include/shims.h";
 
     /// The module magic minor numbers that added API which mod_slot uses if present; each sets a `cfg(mmn_N)`.
-    const STEPS: [u32; 3] = [
+    const STEPS: [u32; 4] = [
         124, // 2.4.53: proxy_worker_shared.name_ex
         127, // 2.4.56: ap_proxy_canonenc_ex
         130, // 2.4.59: proxy_worker_shared.address_ttl
+        137, // 2.4.63: CONN_STATE_ASYNC_WAITIO and AP_MPMQ_CAN_WAITIO
     ];
 
     pub(super) fn main() {
@@ -84,7 +85,10 @@ mod module {
             .raw_line(format!("pub(super) const LEAST_MAGIC_MINOR: i32 = {};", magic::LEAST.1))
             .clang_args(&flags)
             .allowlist_function("ap_hook_(pre_config|check_config|post_config|child_init)")
-            .allowlist_function("ap_internal_redirect|ap_get_conn_socket|apr_os_sock_get|apr_uri_unparse")
+            .allowlist_function("ap_internal_redirect|ap_get_conn_socket|apr_os_sock_(get|put)|apr_uri_unparse")
+            .allowlist_function("ap_(hook_(process|pre_close)_connection|hook_get_process_connection|run_process_connection)")
+            .allowlist_function("ap_(run_handler|die|process_request_after_handler|update_child_status)|apr_thread_mutex_(un)?lock")
+            .allowlist_type("ap_LINK_process_connection_t")
             .allowlist_function("ap_hook_(translate_name|map_to_storage|fixups|handler|log_transaction)|ap_remove_output_filter|apr_optional_hook_add")
             .allowlist_function("ap_(get_module_config|log_r?error_|walk_config|getword_conf)")
             .allowlist_function("ap_(server_root_relative|runtime_dir_relative|set_document_root|get_server_revision)")
@@ -103,7 +107,7 @@ mod module {
                 "module|command_rec|cmd_parms|request_rec|apr_bucket(_brigade)?|apr_array_header_t|ap_filter_type|server_rec|ap_directive_t|core_(server|dir)_config",
             )
             .allowlist_type("proxy_(server|dir)_conf|proxy_alias|proxy_balancer|proxy_worker(_shared)?|rewrite_mapfunc_t")
-            .allowlist_var("AP_EXPR_FLAG_DONT_VARY|M_GET|OK|DONE|DECLINED|APR_URI_UNP_OMITSITEPART|HTTP_.*|MODULE_MAGIC_.*|RSRC_CONF|ACCESS_CONF|OR_FILEINFO")
+            .allowlist_var("AP_EXPR_FLAG_DONT_VARY|M_GET|OK|DONE|DECLINED|SUSPENDED|SERVER_BUSY_WRITE|APR_URI_UNP_OMITSITEPART|HTTP_.*|MODULE_MAGIC_.*|RSRC_CONF|ACCESS_CONF|OR_FILEINFO")
             .allowlist_var("APLOG_.*|APR_(SUCCESS|HOOK_.*|FILEPATH_.*)|AP_SQ_.*|AP_MPMQ_.*")
             .allowlist_var("GLOBAL_ONLY|NOT_IN_.*|PROXY_(WORKER|CANONENC)_.*|PROXYREQ_.*|AP_PROXY_WORKER_IS_.*")
             .allowlist_var("ap_conftree|ap_top_module|ap_server_conf|core_module|ap_unixd_config|ap_pid_fname|apr_hook_debug_current")

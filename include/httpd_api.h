@@ -1,6 +1,7 @@
 /* The part of Apache's C API that mod_slot uses; bindgen reads this file. */
 #include <httpd.h>
 #include <http_config.h>
+#include <http_connection.h>
 #include <http_core.h>
 #include <http_log.h>
 #include <http_protocol.h>
@@ -10,6 +11,7 @@
 #include <mod_proxy.h>
 #include <mod_rewrite.h>
 #include <mpm_common.h>
+#include <scoreboard.h>
 #include <unixd.h>
 #include <util_filter.h>
 #include <apr_strings.h>

@@ -1,6 +1,6 @@
 //! `SlotHold`: how requests wait while a group is held.
 
-use super::words::{self, millis, number, time};
+use super::words::{self, millis, number, switch, time};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -16,11 +16,14 @@ pub struct Hold {
     /// How many requests of a process go on in a second at most, after the hold; `None` for all at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<u32>,
+    /// Whether requests wait without a thread, where Apache can do that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub park: bool,
 }
 
 impl Default for Hold {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(30), queue: None, rate: None }
+        Self { timeout: Duration::from_secs(30), queue: None, rate: None, park: false }
     }
 }
 
@@ -36,14 +39,7 @@ impl Hold {
                 "timeout" => self.timeout = time(value)?,
                 "queue" => self.queue = Some(number(value, MOST)?),
                 "rate" => self.rate = Some(number(value, MOST)?),
-                _ if value.eq_ignore_ascii_case("off") => {}
-                _ => {
-                    return Err(
-                        "connections cannot be parked yet; requests wait in threads, so remove \
-                                this word, or write park=off"
-                            .into(),
-                    );
-                }
+                _ => self.park = switch(value)?,
             }
             Ok(())
         })

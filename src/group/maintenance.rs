@@ -1,6 +1,6 @@
 //! `SlotMaintenance`: how the requests of a group are answered while its maintenance is on.
 
-use super::words::{self, number};
+use super::words::{self, number, switch};
 
 /// A `SlotMaintenance`, as it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,13 +38,7 @@ impl Maintenance {
                 }
                 "allow" => self.allow = Some(value.into()),
                 "retryafter" => self.retryafter = number(value, 31_536_000)?,
-                _ => {
-                    self.serves_files = match value {
-                        "on" => true,
-                        "off" => false,
-                        _ => return Err("it can be on or off".into()),
-                    }
-                }
+                _ => self.serves_files = switch(value)?,
             }
             Ok(())
         })

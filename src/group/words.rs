@@ -53,6 +53,15 @@ pub(super) fn number(value: &str, most: u32) -> Result<u32, String> {
     }
 }
 
+/// Parses `on` and `off`.
+pub(super) fn switch(value: &str) -> Result<bool, String> {
+    match value {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("it can be on or off".into()),
+    }
+}
+
 /// Checks a URI: the path, with its query string.
 pub(super) fn uri(value: &str) -> Result<String, String> {
     let is_odd = |c: char| !c.is_ascii_graphic() || matches!(c, '#' | '"' | '<' | '>' | '\\' | '`');

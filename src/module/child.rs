@@ -2,6 +2,7 @@
 
 use super::config::SlotModule;
 use super::group::Group;
+use super::hold;
 use super::host::{Message, Setup, log, max_daemons, release_inherited};
 use super::site::Site;
 use crate::state::counts;
@@ -27,6 +28,7 @@ pub(super) fn attach(setup: &Setup) {
     if let Some(rows) = &site.rows {
         claim_row(site, rows);
     }
+    hold::start(setup, site);
     let Some(mod_proxy) = site.proxy else { return };
     for &worker in &site.workers {
         if !mod_proxy.initialize(worker, setup.main, setup.pool) {

@@ -11,6 +11,9 @@ use crate::state::Dirs;
 use std::ffi::CStr;
 use std::path::PathBuf;
 
+/// The hooks of parked requests come with this.
+pub(super) const PARK: &CStr = c"SlotHold park=on";
+
 /// mod_slot, as the host runs it.
 #[derive(Debug)]
 pub(super) struct SlotModule;
@@ -121,8 +124,13 @@ impl Lines {
         self.group("SlotMaintenance")?.set_maintenance(reading, words)
     }
 
-    pub(super) fn set_hold(&mut self, _: Scope, words: &[&str]) -> Outcome {
-        self.group("SlotHold")?.set_hold(words)
+    pub(super) fn set_hold(&mut self, reading: &Reading<'_>, words: &[&str]) -> Outcome {
+        let group = self.group("SlotHold")?;
+        group.set_hold(words)?;
+        if group.hold.as_ref().is_some_and(|hold| hold.park) {
+            reading.add_hooks(PARK);
+        }
+        Ok(())
     }
 
     pub(super) fn add_hook(&mut self, _: Scope, words: &[&str]) -> Outcome {

@@ -327,6 +327,23 @@ impl Group {
         path.first().is_none_or(|byte| ends_group(*byte)).then_some(path)
     }
 
+    /// Takes the next turn to go on after a hold, with `rate=`. Returns when it is, as [`monotonic`], in microseconds.
+    pub(super) fn next_turn(&self) -> Option<u64> {
+        let gap = 1_000_000 / u64::from(self.hold.rate?.max(1));
+        let now = monotonic() * 1000;
+        let take = |next: u64| Some(next.max(now) + gap);
+        let next = self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        Some(next.unwrap_or(now).max(now))
+    }
+
+    /// Takes the next turn if it is now.
+    pub(super) fn takes_turn(&self) -> bool {
+        let Some(rate) = self.hold.rate else { return true };
+        let (gap, now) = (1_000_000 / u64::from(rate.max(1)), monotonic() * 1000);
+        let take = |next: u64| (next <= now).then_some(now + gap);
+        self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+
     /// The row of this process in the counts.
     pub(super) fn own_row(&self) -> &Row {
         self.counts.own_row()

@@ -2,6 +2,7 @@
 
 use super::config::SlotModule;
 use super::group::{Group, Slot};
+use super::hold::Waiting;
 use super::host::{Decimal, Held, Kept, Request, Worker};
 use crate::lease::Entered;
 use crate::state::counts::{Block, MAX_NOTES, Row};
@@ -10,11 +11,6 @@ use std::ffi::CStr;
 
 /// The note of a request that has a slot's worker. httpd's fast redirects copy notes, and not our own state.
 pub(super) const NOTE: &CStr = c"mod_slot-worker";
-
-/// The requests of this process that are set aside, or were held and are not over. Zero at nearly all times: then a
-/// request pays only for this look.
-// Not loom's: it is no part of the protocol.
-pub(super) static ASIDE: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
 
 /// What mod_slot keeps with a request.
 #[derive(Debug, Default)]
@@ -38,6 +34,8 @@ pub(super) struct State {
     pub(super) docroot: Cell<Option<Kept<Slot>>>,
     /// The group whose backend gets the request, if its URL came after map_to_storage: its place, plus one; 0 for none.
     pub(super) bound: Cell<u32>,
+    /// The request, if it waits or waited without a thread.
+    pub(super) waiting: Cell<Option<Kept<Waiting>>>,
     /// Whether the request's environment names its slot.
     pub(super) is_marked: Cell<bool>,
     /// Whether the request's 503 is the page of its group's maintenance.

@@ -1,5 +1,6 @@
 //! The Apache side. This file is its index: the directives, and the hooks in Apache's order.
 
+mod aside;
 mod check;
 mod child;
 mod claim;
@@ -24,8 +25,8 @@ mod tunnel;
 mod vhost;
 mod workers;
 
-use config::{Lines, SlotModule};
-use host::Order::{First, Last, Middle, ReallyFirst};
+use config::{Lines, PARK, SlotModule};
+use host::Order::{BeforeAll, First, Last, Middle, ReallyFirst};
 use host::{Directive, Hook, Loaded, Module, ModuleData};
 use std::ffi::CStr;
 
@@ -37,11 +38,12 @@ const AUTO_ROLLBACK: &CStr = c"SlotAutoRollback";
 const MAINTENANCE: &CStr = c"SlotMaintenance";
 
 /// All hooks, in the order in which Apache calls them: the start, a child, a request.
-static HOOKS: [Hook; 21] = [
+static HOOKS: [Hook; 24] = [
     Hook::pre_config(Middle, start::begin),
     Hook::check_config(Middle, check::check),
     Hook::post_config(Last, start::prepare),
     Hook::child_init(Middle, child::attach).after([c"mod_proxy.c"]),
+    Hook::parking().with(PARK),
     Hook::translate_name(ReallyFirst, docroot::enter).with(DOCUMENT_ROOT),
     Hook::check_trans(ReallyFirst, scheme::check_route).with(GROUP),
     Hook::translate_name(Last, docroot::map).with(DOCUMENT_ROOT),
@@ -52,6 +54,8 @@ static HOOKS: [Hook; 21] = [
         .with(GROUP)
         .only_if(older::leaves_rules),
     Hook::handler(ReallyFirst, older::start_handler).with(GROUP).only_if(older::leaves_handlers),
+    // Before all others, which would be called a second time for a request that was parked.
+    Hook::handler(BeforeAll, hold::park).with(PARK),
     Hook::canon_handler(ReallyFirst, scheme::canon::canonicalise).with(GROUP),
     // mod_proxy_balancer's is at "first": this one comes before it.
     Hook::pre_request(ReallyFirst, scheme::worker::choose).with(GROUP),
@@ -62,6 +66,7 @@ static HOOKS: [Hook; 21] = [
     Hook::error_filter(Last, refusal::begin_page).with(MAINTENANCE),
     Hook::error_page(refusal::give_type).with(MAINTENANCE),
     Hook::request_end(pin::end),
+    Hook::parked_close(hold::close).with(PARK),
     Hook::log_transaction(ReallyFirst, failures::count).with(AUTO_ROLLBACK),
     // Last, Apache writes the access log and clears the request's pool, which calls `pin::over`.
 ];
@@ -113,10 +118,10 @@ static DIRECTIVES: [Directive<SlotModule>; 21] = [
         Lines::set_maintenance,
         c"how requests are answered during maintenance: page=file allow=expression retryafter=seconds static=on, or off",
     ),
-    Directive::words(
+    Directive::line(
         c"SlotHold",
         Lines::set_hold,
-        c"how requests wait while the group is held: timeout=time queue=n rate=n",
+        c"how requests wait while the group is held: timeout=time queue=n rate=n park=on",
     ),
     Directive::words(
         c"SlotHook",

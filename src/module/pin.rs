@@ -1,11 +1,12 @@
 //! A request enters the active slot of a group once, leaves it when it is over, and is counted there. Sub-requests
 //! and internal redirects inherit the slot.
 
+use super::aside::ASIDE;
 use super::config::SlotModule;
 use super::group::{Group, Slot};
 use super::hold;
 use super::host::{Decimal, Held, Kept, Message, Request};
-use super::kept::{ASIDE, After, Pin, Rare, State, Stay};
+use super::kept::{After, Pin, Rare, State, Stay};
 use super::refusal::{self, Purpose};
 use crate::lease;
 use crate::sync::{Ordering, fence};

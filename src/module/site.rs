@@ -3,6 +3,7 @@
 
 use super::config::SlotModule;
 use super::group::{Group, Slot};
+use super::hold::Limits;
 use super::host::{Kept, Proxy, Request, Worker};
 use crate::address::{SLOT, path_of, split_group};
 use crate::state::known::Known;
@@ -33,6 +34,8 @@ pub(super) struct Site {
     pub(super) known: Option<Known>,
     /// The workers that mod_proxy does not know. Each child makes their connection pools.
     pub(super) workers: Vec<Worker>,
+    /// How many requests of a process may wait.
+    pub(super) limits: Limits,
     /// All workers of slots, by [`Own::at`], each with the note for its requests.
     pub(super) own: Vec<(Worker, CString)>,
 }
@@ -95,6 +98,7 @@ impl Site {
             lost: None,
             known: None,
             workers: Vec::new(),
+            limits: Limits::default(),
             own: Vec::new(),
         }
     }

@@ -3,6 +3,7 @@
 use super::child::NOT_PROTECTED;
 use super::claim::claim;
 use super::config::{Lines, SlotModule};
+use super::hold;
 use super::host::{Message, Proxy, Setup, check_version, log, serves};
 use super::publish::publish;
 use super::reverse::map_back;
@@ -43,6 +44,7 @@ pub(super) fn prepare(setup: &Setup) -> Result<(), String> {
     });
     // Tells this start from others: two that have living children are hardly of the same microsecond.
     site.lost = lost.ok().map(|file| (file, jiff::Timestamp::now().as_microsecond() as u16));
+    site.limits = hold::prepare(&lines.groups);
     site.proxy = Proxy::find();
     rewrite::define(setup)?;
     if dirs.state_is_in_memory() {

@@ -283,7 +283,7 @@ mod tests {
         let first = row.note(slot, 5, b"GET /a;jsessionid=secret?q HTTP/1.1").unwrap();
         let second = row.note(slot, 6, &long).unwrap();
         let notes = counts.notes(1);
-        assert_eq!(notes[0], InFlight { slot, began: 5, text: "GET /a".into() });
+        assert_eq!(notes[0], InFlight { slot, is_held: false, began: 5, text: "GET /a".into() });
         assert_eq!(notes[1].text.len(), MAX_TEXT);
         row.strike(first);
         assert_eq!(counts.notes(1).len(), 1);

@@ -19,6 +19,8 @@ impl Answer {
     pub(crate) const OK: Self = Self(sys::OK as c_int);
     /// The response is made: nothing is left to do.
     pub(crate) const DONE: Self = Self(sys::DONE);
+    /// The request goes on later: see [`Request::park`].
+    pub(super) const SUSPENDED: Self = Self(sys::SUSPENDED);
     // The request ends with one of these.
     pub(crate) const BAD_REQUEST: Self = Self(sys::HTTP_BAD_REQUEST);
     pub(crate) const SERVER_ERROR: Self = Self(sys::HTTP_INTERNAL_SERVER_ERROR);

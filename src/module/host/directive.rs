@@ -77,6 +77,15 @@ impl<'a> Reading<'a> {
 }
 
 impl Reading<'_> {
+    /// Registers the hooks that come with `directive`, a name of [`Hook::with`](super::Hook::with) that need not be a
+    /// directive's.
+    pub(crate) fn add_hooks(&self, directive: &'static CStr) {
+        if !self.is_in_htaccess() {
+            // SAFETY: there is a `Reading` only in the handler of a directive, and Apache does not serve yet.
+            unsafe { hooks::register_with(directive) };
+        }
+    }
+
     /// Whether Apache serves already, so the line is in a `.htaccess` file.
     pub(crate) fn is_in_htaccess(&self) -> bool {
         is_serving()

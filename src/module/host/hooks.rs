@@ -34,6 +34,8 @@ const MOST_AFTER: usize = 2;
 #[derive(Clone, Copy, Debug)]
 #[repr(i32)]
 pub(crate) enum Order {
+    /// Before those of [`Order::ReallyFirst`].
+    BeforeAll = sys::APR_HOOK_REALLY_FIRST - 10,
     ReallyFirst = sys::APR_HOOK_REALLY_FIRST,
     First = sys::APR_HOOK_FIRST,
     Middle = sys::APR_HOOK_MIDDLE,

@@ -203,7 +203,7 @@ pub(crate) fn threads() -> usize {
     ask_mpm(sys::AP_MPMQ_MAX_THREADS).max(1) as usize
 }
 
-fn ask_mpm(question: i32) -> c_int {
+pub(super) fn ask_mpm(question: i32) -> c_int {
     let mut answer: c_int = 0;
     // SAFETY: the MPM writes its answer, if it has one, to `answer`.
     unsafe { sys::ap_mpm_query(question, &raw mut answer) };

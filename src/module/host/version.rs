@@ -34,6 +34,11 @@ pub(super) fn canonicalises_rules() -> bool {
     minor() >= 135
 }
 
+/// 2.4.63: the MPM can wait for a connection whenever a module asks for it.
+pub(super) fn can_wait() -> bool {
+    minor() >= 137
+}
+
 /// Whether this Apache has all that the module needs.
 ///
 /// # Errors

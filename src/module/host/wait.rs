@@ -26,7 +26,7 @@ impl Request {
     }
 
     /// The client's socket; `None` for HTTP/2, where other streams share it.
-    fn socket(&self) -> Option<libc::c_int> {
+    pub(super) fn socket(&self) -> Option<libc::c_int> {
         // SAFETY: the request is live, and so are its connection and the socket.
         unsafe {
             let connection = (*self.raw()).connection;

@@ -1,9 +1,10 @@
 //! The worker of a request: that of its slot, and no other.
 
+use crate::module::aside::ASIDE;
 use crate::module::group::{Group, Slot};
 use crate::module::hold;
 use crate::module::host::{Answer, Choice, Kept, Message, Proxy, Request, Worker};
-use crate::module::kept::{ASIDE, NOTE, State};
+use crate::module::kept::{NOTE, State};
 use crate::module::site::Service;
 use crate::sync::Ordering;
 

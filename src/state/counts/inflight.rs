@@ -11,7 +11,7 @@ pub const MAX_TEXT: usize = 112;
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Note {
-    /// The slot's index plus one; 0 for no note.
+    /// The slot's index plus one, and [`HELD`]; 0 for no note.
     slot: AtomicU64,
     /// When the request began, microseconds since 1970.
     began: AtomicU64,
@@ -19,11 +19,16 @@ pub(super) struct Note {
     text: [AtomicU64; MAX_TEXT / 8],
 }
 
+/// The mark of a request that waits in no slot.
+const HELD: u64 = 1 << 32;
+
 /// A request in flight, as its process has noted it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InFlight {
-    /// The slot that it is in.
+    /// The slot that it is in; with `is_held`, the one that it would be in without the hold.
     pub slot: SlotIndex,
+    /// Whether it waits in no slot, because the group is held.
+    pub is_held: bool,
     /// When it began, microseconds since 1970.
     pub began: u64,
     /// Method and path, as the client sent them: escape them before they are shown.
@@ -38,6 +43,11 @@ impl Note {
         self.slot.store(slot.get() as u64 + 1, Ordering::Release);
     }
 
+    /// Marks the note as that of a request that waits in no slot.
+    pub(super) fn hold(&self) {
+        self.slot.fetch_or(HELD, Ordering::Release);
+    }
+
     pub(super) fn clear(&self) {
         self.slot.store(0, Ordering::Relaxed);
     }
@@ -47,13 +57,14 @@ impl Note {
     pub(super) fn read(&self) -> Option<InFlight> {
         let look = || [&self.slot, &self.began].map(|word| word.load(Ordering::Acquire));
         let before = look();
-        let slot = usize::try_from(before[0]).ok()?.checked_sub(1).and_then(SlotIndex::new)?;
+        let (is_held, slot) = (before[0] & HELD != 0, before[0] & !HELD);
+        let slot = usize::try_from(slot).ok()?.checked_sub(1).and_then(SlotIndex::new)?;
         let words = self.text.iter();
         let mut bytes: Vec<u8> =
             words.flat_map(|word| word.load(Ordering::Acquire).to_ne_bytes()).collect();
         bytes.truncate(bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len()));
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        (look() == before).then_some(InFlight { slot, began: before[1], text })
+        (look() == before).then_some(InFlight { slot, is_held, began: before[1], text })
     }
 
     #[cfg(test)]

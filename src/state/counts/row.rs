@@ -146,6 +146,16 @@ impl Row {
         Ok(place)
     }
 
+    /// Notes a request that waits in no slot, as [`Row::note`]. `slot` is the one that it would be in without the hold.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Row::note`].
+    pub fn note_held(&self, slot: SlotIndex, began: u64, line: &[u8]) -> Result<u32, u32> {
+        let noted = self.note(slot, began, line);
+        noted.inspect(|place| self.note_at(*place).hold())
+    }
+
     /// Takes a note back.
     pub fn strike(&self, place: u32) {
         self.note_at(place).clear();

@@ -1,0 +1,126 @@
+//! Requests that wait without a thread, with `park=on`.
+
+use super::after::{self, CUT, FULL_PARKED, LATE, Next};
+use super::place::{ParkedPlace, Seen, Waiting};
+use crate::address::SLOT;
+use crate::module::aside::ASIDE;
+use crate::module::host::{Answer, Lanes, Message, Request, Setup, log, start_waker};
+use crate::module::kept::{Pin, State};
+use crate::module::scheme::PROXY;
+use crate::module::site::{Service, Site};
+use crate::sync::Ordering;
+use std::cell::RefCell;
+use std::time::{Duration, Instant};
+
+/// handler, before all others: parks a request of a group that is held. It is called again when the request is woken.
+#[inline]
+pub(in crate::module) fn park(request: &Request) -> Answer {
+    if ASIDE.load(Ordering::Relaxed) == 0 { Answer::DECLINED } else { park_held(request) }
+}
+
+#[cold]
+#[inline(never)]
+fn park_held(request: &Request) -> Answer {
+    let Some(state) = State::known(request) else { return Answer::DECLINED };
+    if let Some(waiting) = state.waiting.get() {
+        return go_on(request, &waiting);
+    }
+    begin(request).unwrap_or(Answer::DECLINED)
+}
+
+/// Parks a request. `None` if it need not wait, or has to wait in its thread.
+fn begin(request: &Request) -> Option<Answer> {
+    let service = Service::of(request)?;
+    let group = service.site.groups.get(bound(request, &service)?)?;
+    let pin = pin_of(request, group.at).filter(|pin| pin.is_aside())?;
+    if !request.is_root() || !group.hold.park || !group.is_held() {
+        return None;
+    }
+    let began = Instant::now();
+    let parked = request.parking(group.at, began + group.hold.timeout)?;
+    let Some(place) =
+        ParkedPlace::take(Seen::of(request, pin.row, pin.entered.slot), service.site.limits)
+    else {
+        return Some(after::refuse(request, request, pin, began, FULL_PARKED));
+    };
+    pin.step_out();
+    let place = RefCell::new(Some(place));
+    let waiting = request.keep_value(Waiting { parked, began, group: group.at, place });
+    State::of(request).waiting.set(Some(waiting));
+    Some(request.park(parked))
+}
+
+/// The group whose backend the request is for, by its place among all groups.
+fn bound(request: &Request, service: &Service) -> Option<usize> {
+    let state = State::known(request)?;
+    if let Some(routed) = state.routed.get() {
+        return Some(routed.group.at);
+    }
+    if request.is_proxied() {
+        return (state.bound.get() as usize).checked_sub(1);
+    }
+    let url = request.handler_behind(PROXY)?.strip_scheme(SLOT)?;
+    service.site.find(url.c_str().to_bytes()).ok().map(|(group, _)| group.at)
+}
+
+fn pin_of(request: &Request, group: usize) -> Option<&Pin> {
+    State::known(request)?.pins.iter().find(|pin| pin.group.at == group)
+}
+
+/// The request was woken.
+fn go_on(request: &Request, waiting: &Waiting) -> Answer {
+    let Some(pin) = pin_of(request, waiting.group) else { return Answer::SERVER_ERROR };
+    if waiting.place.borrow().is_none() {
+        // It has entered already.
+        return Answer::DECLINED;
+    }
+    request.pause(Duration::ZERO);
+    let answer = if request.is_aborted() {
+        after::give_up(request, pin, waiting.began)
+    } else if !pin.group.is_held() {
+        match after::enter(request, pin, waiting.began) {
+            Next::Wait => return request.park(waiting.parked),
+            Next::GoOn => Answer::DECLINED,
+            Next::End(answer) => answer,
+        }
+    } else if waiting.began.elapsed() >= pin.group.hold.timeout {
+        after::refuse(request, request, pin, waiting.began, LATE)
+    } else {
+        return request.park(waiting.parked);
+    };
+    waiting.place.take();
+    answer
+}
+
+/// The connection of a parked request is about to be closed, as after `Timeout`.
+pub(in crate::module) fn close(request: &Request) -> Answer {
+    let waiting = State::known(request).and_then(|state| state.waiting.get());
+    let pin = waiting.as_ref().and_then(|waiting| pin_of(request, waiting.group));
+    match (waiting, pin) {
+        (Some(waiting), Some(pin)) => {
+            let answer = after::refuse(request, request, pin, waiting.began, CUT);
+            waiting.place.take();
+            answer
+        }
+        _ => Answer::UNAVAILABLE,
+    }
+}
+
+impl Lanes for Site {
+    fn is_closed(&self, lane: usize) -> bool {
+        self.groups.get(lane).is_some_and(|group| group.is_held())
+    }
+
+    fn takes_turn(&self, lane: usize) -> bool {
+        self.groups.get(lane).is_none_or(|group| group.takes_turn())
+    }
+}
+
+/// Starts the thread that wakes the requests, in child_init.
+pub(in crate::module) fn start(setup: &Setup, site: &'static Site) {
+    if site.groups.iter().any(|group| group.hold.park)
+        && let Err(e) = start_waker(setup, site)
+    {
+        log(Message::NotParked, &format!("{e}: requests wait in threads"));
+    }
+}

@@ -1,0 +1,123 @@
+//! Requests that wait in their thread.
+
+use super::after::{self, FULL, GONE, LATE, Next};
+use super::place::{Place, Seen};
+use crate::module::group::Group;
+use crate::module::host::{Answer, Request};
+use crate::module::kept::{NOTE, Pin, State};
+use crate::module::site::Service;
+use crate::state::os::monotonic;
+use std::time::{Duration, Instant};
+
+/// How often a request that waits looks whether the hold is over.
+const PAUSE: Duration = Duration::from_millis(25);
+
+/// pre_request: waits while the group of the request is held. `None`: the request goes on to the backend; otherwise it
+/// ends with this answer.
+#[cold]
+#[inline(never)]
+pub(in crate::module) fn wait(request: &Request) -> Option<Answer> {
+    let root = request.root();
+    let pin = held_pin(request, root)?;
+    if pin.is_refused() {
+        return Some(Answer::UNAVAILABLE);
+    }
+    let began = Instant::now();
+    let limits = Service::of(request)?.site.limits;
+    let seen = Seen::of(root, pin.row, pin.entered.slot);
+    let Some(place) = Place::take(root, pin.group, seen, limits) else {
+        return Some(after::refuse(request, root, pin, began, FULL));
+    };
+    // A part of a response that has begun stays in its slot, and so does an internal redirect: both have used it.
+    let answer = match request.is(root) {
+        true => wait_outside(request, pin, began),
+        false => wait_inside(request, root, pin, began),
+    };
+    drop(place);
+    answer
+}
+
+/// The pin of the group whose backend the request is for, if it is set aside.
+fn held_pin<'a>(request: &Request, root: &'a Request) -> Option<&'a Pin> {
+    let bound = State::known(request).map_or(0, |state| match state.routed.get() {
+        Some(routed) => routed.group.at + 1,
+        None => state.bound.get() as usize,
+    });
+    if bound == 0 && request.note(NOTE).is_none() {
+        return None;
+    }
+    let pins = State::known(root)?.pins.iter();
+    // One that has replaced another request has only its note.
+    pins.filter(|pin| bound == 0 || pin.group.at + 1 == bound)
+        .map(|pin| pin.now().unwrap_or(pin))
+        .find(|pin| pin.is_aside() || pin.is_refused())
+}
+
+/// How a wait ended.
+enum End {
+    /// The hold is over.
+    Free,
+    /// The time of the request is over.
+    Late,
+    /// The client has gone.
+    Gone,
+}
+
+/// Waits until the group is not held.
+fn until_free(request: &Request, group: &Group, began: Instant) -> End {
+    while group.is_held() {
+        if request.is_aborted() {
+            return End::Gone;
+        }
+        if began.elapsed() >= group.hold.timeout {
+            return End::Late;
+        }
+        request.pause(PAUSE);
+    }
+    pace(request, group);
+    if request.is_aborted() { End::Gone } else { End::Free }
+}
+
+/// Waits for the request's turn, with `rate=`.
+fn pace(request: &Request, group: &Group) {
+    let Some(mine) = group.next_turn() else { return };
+    while !request.is_aborted() {
+        let left = mine.saturating_sub(monotonic() * 1000) / 1000;
+        if left == 0 {
+            return;
+        }
+        request.pause(Duration::from_millis(left).min(PAUSE));
+    }
+}
+
+/// Waits in no slot, and enters again.
+fn wait_outside(request: &Request, pin: &Pin, began: Instant) -> Option<Answer> {
+    pin.step_out();
+    loop {
+        match until_free(request, &pin.group, began) {
+            End::Free => {}
+            End::Late => return Some(after::refuse(request, request, pin, began, LATE)),
+            End::Gone => return Some(after::give_up(request, pin, began)),
+        }
+        match after::enter(request, pin, began) {
+            Next::Wait => {}
+            Next::GoOn => return None,
+            Next::End(answer) => return Some(answer),
+        }
+    }
+}
+
+/// Waits in the slot, set aside, and comes back into it.
+fn wait_inside(request: &Request, root: &Request, pin: &Pin, began: Instant) -> Option<Answer> {
+    loop {
+        match until_free(request, &pin.group, began) {
+            End::Free if pin.come_back() => {
+                after::note_time(request, root, began);
+                return None;
+            }
+            End::Free => {}
+            End::Late => return Some(after::refuse_part(request, root, began, LATE)),
+            End::Gone => return Some(after::refuse_part(request, root, began, GONE)),
+        }
+    }
+}
