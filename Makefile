@@ -50,7 +50,7 @@ test-all: test ## Run all tests, then Apache's tests again on worker and prefork
 	@$(MAKE) --no-print-directory soak
 
 # The tests that have a long form.
-long = soak truth kill:: faults:: restarts:: fuzz:: power::
+long = soak truth kill:: faults:: restarts:: fuzz:: power:: tomcat::restart:: aftermath::
 
 soak: check-test ## Run the long forms of tests; SOAK_FLIPS=500 makes fewer flips
 	MOD_SLOT_SOAK=1 $(CARGO) test --profile soak --test '*' -- $(long) --nocapture --test-threads=1

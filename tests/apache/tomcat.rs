@@ -1,6 +1,7 @@
 //! Two real Tomcats, `resin` and `resin_standby`, for all tests of this program. The directory of each
 //! one's web application can be the docroot of a slot as well.
 
+mod restart;
 mod service;
 
 pub(crate) use service::{Services, program};
