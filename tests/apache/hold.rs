@@ -1,5 +1,8 @@
 //! `slotctl hold`: requests wait in no slot, and go on to the backend when the hold ends.
 
+mod aftermath;
+mod many;
+
 use crate::backend::{Backend, ok};
 use crate::http::{Client, Message};
 use crate::multiplexed::{self, Connection};
