@@ -1,6 +1,7 @@
 //! `slotctl hold`: requests wait in no slot, and go on to the backend when the hold ends.
 
 mod aftermath;
+mod killed;
 mod many;
 
 use crate::backend::{Backend, ok};
