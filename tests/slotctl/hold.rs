@@ -1,5 +1,7 @@
 //! `hold` and `unhold`: how a hold begins and ends, and what is written about it.
 
+mod cut;
+
 use crate::site::{Busy, Site, TWO};
 use serde_json::{Value, json};
 use std::io::Read;
