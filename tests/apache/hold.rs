@@ -2,6 +2,7 @@
 
 mod aftermath;
 mod killed;
+mod maintained;
 mod many;
 
 use crate::backend::{Backend, ok};
