@@ -32,7 +32,7 @@ help: ## Print this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
 		awk -F'|' '{ printf "  make %-13s %s\n", $$1, $$2 }'
 
-demo: check-build ## Flip and deploy under load in a private Apache, without installing anything
+demo: check-build ## Flip, deploy and hold under load in a private Apache, without installing anything
 	@$(CARGO) build --lib --bin slotctl --example demo
 	@$(target)/debug/examples/demo
 
