@@ -5,9 +5,13 @@ use crate::apache;
 use crate::http::Client;
 use crate::kill::connections_of;
 use crate::site::{Mpm, end_all, until};
+use mod_slot::state::control::{self, Control, Page};
+use mod_slot::state::os::monotonic;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::fs::{self, File};
 use std::net::SocketAddr;
+use std::os::unix::fs::FileExt;
 use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,9 +27,9 @@ impl Stage {
     /// Begins `hold -- CMD`, whose script ends when the file `go` is there.
     fn hold_with_command(&self) -> Holding {
         let go = self.site.path().join("go");
-        let _ = std::fs::remove_file(&go);
+        let _ = fs::remove_file(&go);
         let at = self.site.path().join("at");
-        let _ = std::fs::remove_file(&at);
+        let _ = fs::remove_file(&at);
         let script = format!(
             "touch {}; while ! test -e {}; do sleep 0.02; done",
             at.display(),
@@ -154,9 +158,9 @@ fn a_hold_goes_on_when_the_parent_is_killed_and_apache_starts_again() {
     let orphans = stage.site.orphan();
     let (old, new) = (stage.site.address, apache::free_port().unwrap());
     stage.site.address = new;
-    let conf = std::fs::read_to_string(stage.site.path().join("httpd.conf")).unwrap();
+    let conf = fs::read_to_string(stage.site.path().join("httpd.conf")).unwrap();
     let conf = conf.replace(&format!("Listen {old}"), &format!("Listen {new}"));
-    std::fs::write(stage.site.path().join("httpd.conf"), conf).unwrap();
+    fs::write(stage.site.path().join("httpd.conf"), conf).unwrap();
     stage.site.start_again();
     let after = begin(new, "/api/b");
     stage.waits(2);
@@ -226,4 +230,35 @@ fn children_that_apache_replaces_answer_the_requests_that_wait_in_them() {
     }
     until(|| first.iter().any(|pid| !stage.site.children().contains(pid)))
         .expect("an old child ends");
+}
+
+/// A reboot sets the clock of the deadlines back, or a restored machine sets it forward.
+#[test]
+fn a_hold_from_before_a_reboot_holds_no_request() {
+    let mut stage = Stage::new();
+    let holding = stage.hold(LONG);
+    let path = stage.site.path().join("state/app.slot");
+    let held: Page = fs::read(&path).unwrap().try_into().unwrap();
+    holding.kill();
+    stage.site.stop();
+    let word = Control::decode(&held).unwrap().word;
+    assert!(word.is_held());
+    let at = control::bank(word.generation()) + 8;
+    let now = monotonic();
+    for time in [now - 1000, now / 2, now + control::HOLD_AHEAD + 60_000, now * 2] {
+        let mut page = held;
+        page[at..at + 8].copy_from_slice(&control::deadline_of(1, time).to_ne_bytes());
+        File::options().write(true).open(&path).unwrap().write_all_at(&page, 0).unwrap();
+        stage.site.start_again();
+        let begun = Instant::now();
+        assert!(stage.site.get("/api/a").text().starts_with("slot=blue "));
+        assert!(begun.elapsed() < Duration::from_millis(2000), "{time} at {now}");
+        assert!(stage.held().is_null());
+        let next = stage.hold(LONG);
+        let asked = stage.begin("GET", "/api/b", vec![]);
+        stage.waits(1);
+        stage.unhold();
+        assert_eq!((asked.answer().status(), next.end().0), (200, 0));
+        stage.site.stop();
+    }
 }
