@@ -65,12 +65,12 @@ fn two_thousand_clients_wait_or_are_refused_and_files_are_served() {
         let crowd = crowd::arrive(stage.site.address, RATE, asks);
         // Those that find no room are refused during the hold.
         let (_, most) = waiting(mpm);
-        let log = || stage.held_log();
-        until(|| log().matches("503 ").count() >= CLIENTS - most)
-            .unwrap_or_else(|| panic!("{} refused", log().matches("503 ").count()));
+        let refused = || stage.held_log().matches("503 ").count();
+        let are_refused = until(|| refused() >= CLIENTS - most);
         stage.unhold();
         let outcomes = crowd.join().unwrap();
         is_over.store(true, SeqCst);
+        are_refused.unwrap_or_else(|| panic!("{} refused", refused()));
         let (count, slowest) = files.join().unwrap();
         (outcomes, count, slowest)
     });
