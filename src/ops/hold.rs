@@ -25,6 +25,9 @@ use std::time::{Duration, Instant};
 /// How often a hold has to be renewed.
 pub const RENEWAL: Duration = Duration::from_millis(400);
 
+/// How long a hold lasts that is not renewed.
+pub const LASTS: Duration = Duration::from_millis(HOLD_AHEAD);
+
 /// A hold that this process has begun. It ends with [`Hold::end`], or by itself when it is no longer renewed.
 #[derive(Debug)]
 pub struct Hold {

@@ -149,6 +149,25 @@ fn whatever_fails_the_hold_has_ended() {
 }
 
 #[test]
+fn a_hold_that_was_not_renewed_in_time_says_so() {
+    let site = Site::new().without_docroots();
+    let _busy = Busy::of(&site, "app");
+    let marker = site.path().join("runs");
+    let script = format!("touch {}; sleep 4", marker.display());
+    let mut slotctl = site.slotctl(&["hold", "app", "--json", "--", "sh", "-c", &script]);
+    let slotctl = slotctl.stdout(Stdio::piped()).spawn().unwrap();
+    assert!(await_until(|| marker.exists()), "the command runs");
+    let pid = nix::unistd::Pid::from_raw(slotctl.id() as i32);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
+    assert!(await_until(|| held(&site).is_null()), "the hold ends");
+    std::thread::sleep(Duration::from_millis(300));
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGCONT).unwrap();
+    let out = slotctl.wait_with_output().unwrap();
+    let said: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert!(said["warnings"].to_string().contains("not renewed in time"), "{said}");
+}
+
+#[test]
 fn an_interrupt_ends_the_hold() {
     let site = Site::new();
     let holding = Holding::of(&site, &["hold", "--timeout", "1h"]);

@@ -12,7 +12,7 @@ use crate::steps::Steps;
 use crate::waiting::millis;
 use clap::builder::NonEmptyStringValueParser;
 use mod_slot::duration;
-use mod_slot::ops::hold::{self, Hold, RENEWAL};
+use mod_slot::ops::hold::{self, Hold, LASTS, RENEWAL};
 use mod_slot::ops::proof::refuse_unproven;
 use mod_slot::ops::tally;
 use mod_slot::ops::view::{self, View};
@@ -117,9 +117,10 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
     let hold = hold::begin(dirs, &app, &by, length)?;
     let began = Instant::now();
     let shown = Steps::new();
-    let (over, lost) = (AtomicBool::new(false), AtomicBool::new(false));
+    let (over, lost, late) =
+        (AtomicBool::new(false), AtomicBool::new(false), AtomicBool::new(false));
     let (done, waiting, ended) = thread::scope(|scope| {
-        let renewer = scope.spawn(|| keep(&hold, &over, &lost));
+        let renewer = scope.spawn(|| keep(&hold, &over, &lost, &late));
         let stop = || interrupt.is_set();
         let stage = steps::Stage { dirs, app: &app, slot: &slot, group: group.as_ref() };
         let done = match args.command.is_empty() {
@@ -151,6 +152,13 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
                 .into(),
         );
     }
+    if late.into_inner() {
+        warnings.push(
+            "the hold was not renewed in time, because slotctl was stopped or the machine was too busy: for a \
+             while it was not in force, and requests may have met a backend that was not ready"
+                .into(),
+        );
+    }
     if let Some(why) = &ended.unrecorded {
         warnings.push(format!("the hold has ended, but that is not recorded: {why}"));
     }
@@ -179,12 +187,19 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
     Ok(Answer { text, warnings, failures })
 }
 
-/// Renews the hold until it is `over`. Sets `lost` if it ends before.
-fn keep(hold: &Hold, over: &AtomicBool, lost: &AtomicBool) {
+/// Renews the hold until it is `over`. Sets `lost` if it ends before, and `late` if it was not in force for a while.
+fn keep(hold: &Hold, over: &AtomicBool, lost: &AtomicBool, late: &AtomicBool) {
+    let mut renewed = Instant::now();
     while !over.load(Ordering::SeqCst) {
+        // From before the renewal: if this thread is stopped after that, the next deadline counts from later.
+        let now = Instant::now();
         if !hold.renew() {
             return lost.store(true, Ordering::SeqCst);
         }
+        if now - renewed > LASTS {
+            late.store(true, Ordering::SeqCst);
+        }
+        renewed = now;
         thread::park_timeout(RENEWAL.min(hold.rest()));
     }
 }
