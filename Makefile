@@ -32,7 +32,7 @@ help: ## Print this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
 		awk -F'|' '{ printf "  make %-13s %s\n", $$1, $$2 }'
 
-demo: check-build ## Flip and deploy under load in a private Apache, without installing anything
+demo: check-build ## Flip, deploy and hold under load in a private Apache, without installing anything
 	@$(CARGO) build --lib --bin slotctl --example demo
 	@$(target)/debug/examples/demo
 
@@ -50,7 +50,7 @@ test-all: test ## Run all tests, then Apache's tests again on worker and prefork
 	@$(MAKE) --no-print-directory soak
 
 # The tests that have a long form.
-long = soak truth kill:: faults:: restarts:: fuzz:: power::
+long = soak truth kill:: faults:: restarts:: fuzz:: power:: tomcat::restart:: aftermath::
 
 soak: check-test ## Run the long forms of tests; SOAK_FLIPS=500 makes fewer flips
 	MOD_SLOT_SOAK=1 $(CARGO) test --profile soak --test '*' -- $(long) --nocapture --test-threads=1

@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
-use support::backend::Backend;
 use support::load::{Ledger, Load};
 
 /// An even number, so that the first slot is active at the end.
@@ -25,7 +24,7 @@ pub(crate) fn play(operator: &Operator, slots: &[Slot; 2], to: SocketAddr) -> Re
     thread::sleep(INTERVAL);
     println!("flip  slotctl printed                        time  new slot after  old slot");
     for flip in 1..=FLIPS {
-        let (start, old) = (Instant::now(), &slots[(flip - 1) % 2].backend);
+        let (start, old) = (Instant::now(), &slots[(flip - 1) % 2]);
         let reason = format!("demo, flip {flip}");
         let words = ["flip", "app", SLOTS[flip % 2], "--reason", &reason];
         let said = ledger.flip(|| operator.run(&words))?;
@@ -51,10 +50,10 @@ pub(crate) fn play(operator: &Operator, slots: &[Slot; 2], to: SocketAddr) -> Re
     Ok(totals.requests > 0 && totals.failed + totals.stale == 0)
 }
 
-/// How long a backend needs to finish its requests; `None` if it needs longer than `INTERVAL`.
-fn drained(backend: &Backend) -> Option<Duration> {
+/// How long a slot's backend needs to finish its requests; `None` if it needs longer than `INTERVAL`.
+fn drained(slot: &Slot) -> Option<Duration> {
     let start = Instant::now();
-    while backend.busy() > 0 {
+    while slot.busy() > 0 {
         if start.elapsed() > INTERVAL {
             return None;
         }

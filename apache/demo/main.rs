@@ -1,4 +1,5 @@
-//! The demo: a private Apache with mod_slot, two backends and load. First ten flips under it, then two bad releases.
+//! The demo: a private Apache with mod_slot, two backends and load. Under it first ten flips, then two bad releases, then a
+//! backend that restarts.
 //!
 //! `make demo` builds what it needs and runs it.
 #![forbid(unsafe_code)]
@@ -7,6 +8,7 @@ mod broken;
 mod flips;
 mod operator;
 mod release;
+mod restart;
 mod site;
 
 use operator::Operator;
@@ -55,7 +57,9 @@ fn run() -> Result<bool, String> {
 
     let operator = Operator { slotctl, root: root.path().into() };
     let acts = || {
-        Ok(flips::play(&operator, &slots, address)? && broken::play(&operator, &slots, address)?)
+        Ok(flips::play(&operator, &slots, address)?
+            && broken::play(&operator, &slots, address)?
+            && restart::play(&operator, &slots, address)?)
     };
     let good = acts().inspect_err(|_: &String| eprint!("{}", apache.logs()))?;
     if stdin().is_terminal() {

@@ -1,7 +1,8 @@
 //! The backends of the demo, and the releases that they run.
 
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use std::{io, thread};
 use support::apache;
@@ -25,20 +26,31 @@ pub(crate) enum Release {
 /// A slot of the demo: its backend, and the release in it.
 pub(crate) struct Slot {
     pub(crate) name: &'static str,
-    pub(crate) backend: Backend,
+    /// Where its backend listens.
+    pub(crate) address: SocketAddr,
+    /// `None` while it is switched off.
+    backend: Mutex<Option<Backend>>,
     release: Arc<AtomicUsize>,
 }
 
 impl Slot {
-    /// Starts the backend with a good release. It answers as the load expects it: after 2 ms, and after 8 ms to a POST.
+    /// Starts the backend with a good release.
     ///
     /// # Errors
     ///
     /// No port is free.
     pub(crate) fn start(name: &'static str) -> io::Result<Self> {
         let release = Arc::new(AtomicUsize::new(Release::Good as usize));
-        let (runs, answered) = (Arc::clone(&release), AtomicUsize::new(0));
-        let backend = Backend::start(apache::free_port()?, move |request| {
+        let slot = Self { name, address: apache::free_port()?, backend: Mutex::default(), release };
+        slot.start_again();
+        Ok(slot)
+    }
+
+    /// Starts the backend, which is switched off. It answers as the load expects it: after 2 ms, and after 8 ms to a
+    /// POST.
+    pub(crate) fn start_again(&self) {
+        let (name, runs, answered) = (self.name, Arc::clone(&self.release), AtomicUsize::new(0));
+        let backend = Backend::start(self.address, move |request| {
             let (method, path) = request.method_and_path();
             let release = runs.load(SeqCst);
             let is_broken = if path == HEALTH {
@@ -49,7 +61,23 @@ impl Slot {
             };
             answer(name, request, is_broken)
         });
-        Ok(Self { name, backend, release })
+        *self.backend.lock().unwrap_or_else(PoisonError::into_inner) = Some(backend);
+    }
+
+    /// Switches the backend off. Returns how many requests were at work in it.
+    pub(crate) fn stop(&self) -> usize {
+        let backend = self.backend.lock().unwrap_or_else(PoisonError::into_inner).take();
+        backend.map_or(0, |backend| {
+            let busy = backend.busy();
+            backend.kill();
+            busy
+        })
+    }
+
+    /// How many requests are at work in the backend.
+    pub(crate) fn busy(&self) -> usize {
+        let backend = self.backend.lock().unwrap_or_else(PoisonError::into_inner);
+        backend.as_ref().map_or(0, Backend::busy)
     }
 
     /// Installs a release, as a deployment tool puts files into the idle slot and restarts its backend.

@@ -1,7 +1,7 @@
 //! The site of the demo: the docroots and the configuration of its private Apache.
 
-use crate::SLOTS;
 use crate::release::{HEALTH, Slot};
+use crate::{CONNECTIONS, SLOTS};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::{fs, io};
@@ -43,6 +43,7 @@ SlotRuntimeDir {root}/run
     SlotDefault blue
     SlotHealthCheck  uri={HEALTH} expect=200 interval=100ms startup=1s
     SlotAutoRollback window=10s max5xx=2% minrequests=100
+    SlotHold         queue={CONNECTIONS}
 </SlotGroup>
 SlotDocumentRoot app
 ProxyPass "/api/" "slot://app/api/"
@@ -55,8 +56,8 @@ CustomLog access.log "%t \"%r\" %>s slot=%{{SLOT}}e generation=%{{SLOT_GENERATIO
         modules = parts.load(&modules),
         http = parts.load(&["proxy_http"]),
         module = parts.module.display(),
-        blue = blue.backend.address,
-        green = green.backend.address,
+        blue = blue.address,
+        green = green.address,
         root = root.display(),
     );
     fs::write(root.join("httpd.conf"), configuration)

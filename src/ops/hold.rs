@@ -28,6 +28,13 @@ use std::time::{Duration, Instant};
 /// How often a hold has to be renewed.
 const RENEWAL: Duration = Duration::from_millis(400);
 
+/// How long a hold lasts that is not renewed.
+const LASTS: Duration = Duration::from_millis(HOLD_AHEAD);
+
+/// What an operator has to know of a hold that [lapsed](Ended::lapsed).
+pub const LAPSED: &str = "the hold was not renewed in time, because slotctl was stopped or the machine was too busy: \
+     for a while it was not in force, and requests may have met a backend that was not ready";
+
 /// A hold that this process has begun. It ends with [`Hold::end`], or by itself when it is no longer renewed.
 #[derive(Debug)]
 pub struct Hold {
@@ -36,6 +43,8 @@ pub struct Hold {
     began: Instant,
     /// The end at the latest.
     end: Instant,
+    /// Whether it was not renewed in time.
+    lapsed: AtomicBool,
     /// The deploy that holds.
     deploy: Option<Recorder>,
 }
@@ -45,6 +54,8 @@ pub struct Hold {
 pub struct Ended {
     /// Whether the hold was in force until now.
     pub held: bool,
+    /// Whether it was not in force for a while, because it was not renewed in time.
+    pub lapsed: bool,
     /// What could not be done beside it: the flag was not removed, or the history not written.
     pub unrecorded: Option<String>,
     /// The step of the deploy that held.
@@ -101,7 +112,8 @@ pub fn begin(
     let word = view.control.word.holding(true);
     let (began, recorder) = (Instant::now(), deploy.map(|(_, recorder)| recorder.clone()));
     let (number, end) = (number(), began + length);
-    let hold = Hold { mapping, number, began, end, deploy: recorder };
+    let lapsed = AtomicBool::new(false);
+    let hold = Hold { mapping, number, began, end, lapsed, deploy: recorder };
     writer::make_room(&file).map_err(system)?;
     writer::publish_with(&hold.mapping, word, hold.deadline());
     // A reload that could not get the writers' lock may have forbidden changes meanwhile.
@@ -169,10 +181,17 @@ impl Hold {
         let (done, lost) = (AtomicBool::new(false), AtomicBool::new(false));
         thread::scope(|scope| {
             let renewer = scope.spawn(|| {
+                let mut renewed = Instant::now();
                 while !done.load(Ordering::SeqCst) {
+                    // From before the renewal: if this thread is stopped after that, the next deadline counts from later.
+                    let now = Instant::now();
                     if !self.renew() {
                         return lost.store(true, Ordering::SeqCst);
                     }
+                    if now - renewed > LASTS {
+                        self.lapsed.store(true, Ordering::SeqCst);
+                    }
+                    renewed = now;
                     thread::park_timeout(RENEWAL.min(self.rest()));
                 }
             });
@@ -208,7 +227,8 @@ impl Hold {
     pub fn end(&self, dirs: &Dirs, app: &str, actor: &Actor) -> Ended {
         let (held, step) = (self.expire(), self.over());
         let unrecorded = clear(dirs, app, actor, Some((self.number, step.clone()))).err();
-        Ended { held, unrecorded: unrecorded.map(|e| e.to_string()), step }
+        let lapsed = self.lapsed.load(Ordering::SeqCst);
+        Ended { held, lapsed, unrecorded: unrecorded.map(|e| e.to_string()), step }
     }
 }
 
@@ -223,7 +243,7 @@ pub fn end(dirs: &Dirs, app: &str, actor: &Actor) -> Result<Ended, Error> {
     }
     refuse_untrusted(dirs)?;
     let held = clear(dirs, app, actor, None)?;
-    Ok(Ended { held, unrecorded: None, step: None })
+    Ok(Ended { held, lapsed: false, unrecorded: None, step: None })
 }
 
 /// Ends the hold of this process, or any, and removes its flag. A hold of this process has its number, and the step of

@@ -1,5 +1,10 @@
 //! `slotctl hold`: requests wait in no slot, and go on to the backend when the hold ends.
 
+mod aftermath;
+mod killed;
+mod maintained;
+mod many;
+
 use crate::backend::{Backend, ok};
 use crate::http::{Client, Message};
 use crate::multiplexed::{self, Connection};
@@ -39,6 +44,13 @@ impl Stage {
         if mpm != Mpm::Prefork {
             site = site.with(&["http2"]);
         }
+        // All tests, with parked connections.
+        let parks = std::env::var_os("MOD_SLOT_PARK").is_some() && !in_group.contains("park=");
+        let in_group = match (parks, in_group.contains("SlotHold ")) {
+            (false, _) => in_group.to_owned(),
+            (true, false) => format!("{in_group}SlotHold park=on\n"),
+            (true, true) => in_group.replace("SlotHold ", "SlotHold park=on "),
+        };
         let http2 = if mpm == Mpm::Prefork { "" } else { "Protocols h2c http/1.1\n" };
         site.docroots(&SLOTS);
         site.start(&format!(
@@ -459,7 +471,7 @@ fn wrong_words_of_slothold_are_refused() {
         let (passed, said) = site.configtest(&lines);
         assert!(!passed && said.contains(sentence), "{words}: {said}");
     };
-    refuses("park=on", "SlotHold: park=on: connections cannot be parked yet");
+    refuses("park=yes", "SlotHold: park=yes: it can be on or off");
     refuses("queue=0", "SlotHold: queue=0: it must be a number from 1 to ");
     refuses("timeout=0", "SlotHold: timeout=0: it must be longer than 0");
     refuses("off", "every group can be held");

@@ -338,7 +338,7 @@ fn freeze(pid: i32, address: SocketAddr) -> u64 {
 }
 
 /// The connections to `address` that a process has accepted and not closed.
-fn connections_of(pid: i32, address: SocketAddr) -> u64 {
+pub(crate) fn connections_of(pid: i32, address: SocketAddr) -> u64 {
     let table = fs::read_to_string("/proc/net/tcp").unwrap();
     let port = format!(":{:04X}", address.port());
     let accepted = table.lines().filter_map(|line| {

@@ -4,6 +4,7 @@
 mod choice;
 mod config;
 mod contexts;
+mod crowd;
 mod daemon;
 mod deploy;
 mod differential;

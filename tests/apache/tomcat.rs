@@ -1,6 +1,7 @@
 //! Two real Tomcats, `resin` and `resin_standby`, for all tests of this program. The directory of each
 //! one's web application can be the docroot of a slot as well.
 
+mod restart;
 mod service;
 
 pub(crate) use service::{Services, program};
@@ -8,13 +9,13 @@ pub(crate) use service::{Services, program};
 use crate::apache;
 use crate::http::Client;
 use crate::site::{Site, until};
+use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::OnceLock;
 use std::thread::{self, JoinHandle};
-use std::{env, fs};
 
 /// The names of the slots.
 pub(crate) const SLOTS: [&str; 2] = ["resin", "resin_standby"];
@@ -90,7 +91,7 @@ impl Tomcat {
         write_application(&docroot, slot);
         let log = fs::File::create(base.join("logs/out")).unwrap();
         use std::os::unix::process::CommandExt;
-        let process = command(&base)
+        let process = support::tomcat::command(&base, &JVM)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -102,28 +103,8 @@ impl Tomcat {
     }
 }
 
-/// The command that runs the Tomcat of this directory.
-fn command(base: &Path) -> Command {
-    let home = env::var_os("CATALINA_HOME");
-    let home = home.map_or_else(|| PathBuf::from("/usr/share/tomcat10"), PathBuf::from);
-    let bin = home.join("bin");
-    let class_path = format!(
-        "{}:{}",
-        bin.join("bootstrap.jar").display(),
-        bin.join("tomcat-juli.jar").display()
-    );
-    let define = |name: &str, path: &Path| format!("-D{name}={}", path.display());
-    let mut command = Command::new("java");
-    command
-        .args(["-Xmx160m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"])
-        .arg("-Djava.security.egd=file:/dev/./urandom")
-        .args(["-Dorg.apache.catalina.startup.EXIT_ON_INIT_FAILURE=true", "-cp"])
-        .args([&class_path, &define("catalina.home", &home)])
-        .args([&define("catalina.base", base)])
-        .args([&define("java.io.tmpdir", &base.join("temp"))])
-        .args(["org.apache.catalina.startup.Bootstrap", "start"]);
-    command
-}
+/// The options of the JVM: small, and quickly started.
+const JVM: [&str; 4] = ["-Xmx160m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"];
 
 /// Writes Tomcat's configuration. Beside the application it serves one below `/shop`, and a console
 /// to which no example has a route.

@@ -1,5 +1,7 @@
 //! `hold` and `unhold`: how a hold begins and ends, and what is written about it.
 
+mod cut;
+
 use crate::site::{Busy, Site, TWO, closed_port};
 use serde_json::{Value, json};
 use std::io::Read;
@@ -176,6 +178,25 @@ fn a_hold_that_is_ended_during_its_drain_says_so_at_once() {
     busy.set(0, 0);
     let (code, said) = holding.end();
     assert!(code == 4 && begun.elapsed() < Duration::from_secs(20), "{code} {said}");
+}
+
+#[test]
+fn a_hold_that_was_not_renewed_in_time_says_so() {
+    let site = Site::new().without_docroots();
+    let _busy = Busy::of(&site, "app");
+    let marker = site.path().join("runs");
+    let script = format!("touch {}; sleep 4", marker.display());
+    let mut slotctl = site.slotctl(&["hold", "app", "--json", "--", "sh", "-c", &script]);
+    let slotctl = slotctl.stdout(Stdio::piped()).spawn().unwrap();
+    assert!(await_until(|| marker.exists()), "the command runs");
+    let pid = nix::unistd::Pid::from_raw(slotctl.id() as i32);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
+    assert!(await_until(|| held(&site).is_null()), "the hold ends");
+    std::thread::sleep(Duration::from_millis(300));
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGCONT).unwrap();
+    let out = slotctl.wait_with_output().unwrap();
+    let said: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert!(said["warnings"].to_string().contains("not renewed in time"), "{said}");
 }
 
 #[test]

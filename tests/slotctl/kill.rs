@@ -3,6 +3,8 @@
 //! state before all. Calls on other files change nothing that is visible; they are tried only with
 //! MOD_SLOT_SOAK.
 
+mod hold;
+
 use crate::site::{Ran, Site, TWO};
 use crate::strace::{self, Call};
 use mod_slot::ops::lock;

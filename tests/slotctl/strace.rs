@@ -2,6 +2,7 @@
 //! last.
 
 use crate::site::Site;
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -10,7 +11,7 @@ use std::process::{Command, Output};
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     pub(crate) name: String,
-    /// Its number among the calls of that name, from 1.
+    /// Its number among its thread's calls of that name, from 1.
     nth: usize,
     /// The line of strace, with the paths of descriptors.
     pub(crate) line: String,
@@ -23,16 +24,18 @@ pub(crate) fn calls(site: &Site, args: &[&str]) -> Vec<Call> {
     let out = strace(site, &["-y", "-s", "80", "-o", log.to_str().unwrap()], args);
     assert!(out.status.code().is_some(), "{args:?}: {out:?}");
     let text = fs::read_to_string(&log).unwrap();
-    let mut calls: Vec<Call> = Vec::new();
+    let (mut calls, mut counts) = (Vec::new(), HashMap::new());
     for line in text.lines() {
-        // The line begins with the process's number.
-        let line = line.split_once(' ').unwrap().1.trim_start();
+        // The line begins with the thread's number.
+        let (thread, line) = line.split_once(' ').unwrap();
+        let line = line.trim_start();
         let name = line.split('(').next().unwrap();
         if name.starts_with(['-', '+']) || name == "execve" {
             continue;
         }
-        let nth = 1 + calls.iter().filter(|call| call.name == name).count();
-        calls.push(Call { name: name.into(), nth, line: line.into() });
+        let nth = counts.entry((thread, name)).or_insert(0);
+        *nth += 1;
+        calls.push(Call { name: name.into(), nth: *nth, line: line.into() });
     }
     assert!(calls.len() > 50, "{text}");
     calls
@@ -50,8 +53,15 @@ pub(crate) fn calls_on_files(site: &Site, args: &[&str]) -> Vec<Call> {
     let first = calls.iter().position(|call| call.is_on(site)).unwrap();
     calls.drain(..first);
     if !is_soak() {
-        calls.retain(|call| call.is_on(site) || call.changes_memory() || call.is_answer());
+        calls.retain(|call| call.is_visible(site));
     }
+    calls
+}
+
+/// The same, without the other calls in any case: for a command with threads, whose waits for each other vary.
+pub(crate) fn visible_calls(site: &Site, args: &[&str]) -> Vec<Call> {
+    let mut calls = calls(site, args);
+    calls.retain(|call| call.is_visible(site) && !call.line.contains("_PRIVATE"));
     calls
 }
 
@@ -86,6 +96,11 @@ impl Call {
     /// Whether it concerns what others see of the mapped control file.
     fn changes_memory(&self) -> bool {
         self.name == "msync" || self.name == "futex"
+    }
+
+    /// Whether it shows outside of the process.
+    fn is_visible(&self, site: &Site) -> bool {
+        self.is_on(site) || self.changes_memory() || self.is_answer()
     }
 
     /// Whether it allocates memory, without which no program can go on.

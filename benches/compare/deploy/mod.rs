@@ -113,7 +113,7 @@ impl Stage {
         let service = service.display();
         let text = format!(
             "MOD_SLOT\n<SlotGroup app>\n    Slot {} http://{blue}\n    Slot {} http://{green}\n\
-             SlotHook start {service} start\n    SlotHook stop {service} stop\n\
+             SlotHook start {service} fresh\n    SlotHook stop {service} stop\n\
              SlotHealthCheck uri=/health.jsp passes=1 interval=100ms timeout=10s startup=90s\n\
              SlotWarmUp log=ROOT/access.log timeout=60s\n    SlotDrain timeout=20s\n</SlotGroup>\n\
              CustomLog ROOT/access.log \"%h %l %u %t \\\"%r\\\" %>s %b\"\nProxyPass / slot://app/\n",

@@ -78,6 +78,9 @@ impl Deploy<'_> {
         if let Some(why) = ended.unrecorded {
             self.warn(format!("the hold has ended, but that is not recorded: {why}"));
         }
+        if ended.lapsed && self.has_started() {
+            self.warn(hold::LAPSED.into());
+        }
         if !ended.held && self.has_started() {
             self.warn(format!(
                 "the hold had ended before all was done, by its time ({}, timeout= of SlotHold) or by slotctl unhold: \

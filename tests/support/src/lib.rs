@@ -8,6 +8,7 @@ pub mod http;
 pub mod load;
 pub mod shipped;
 pub mod skip;
+pub mod tomcat;
 
 use std::thread;
 use std::time::{Duration, Instant};

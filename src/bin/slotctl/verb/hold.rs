@@ -12,7 +12,7 @@ use crate::steps::Steps;
 use crate::waiting::millis;
 use clap::builder::NonEmptyStringValueParser;
 use mod_slot::duration;
-use mod_slot::ops::hold;
+use mod_slot::ops::hold::{self, LAPSED};
 use mod_slot::ops::proof::refuse_unproven;
 use mod_slot::ops::tally;
 use mod_slot::ops::view::{self, View};
@@ -149,6 +149,7 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
                 .into(),
         );
     }
+    warnings.extend(ended.lapsed.then(|| LAPSED.into()));
     if let Some(why) = &ended.unrecorded {
         warnings.push(format!("the hold has ended, but that is not recorded: {why}"));
     }
