@@ -13,7 +13,7 @@ use std::time::Duration;
 use support::load::{Kind, Ledger, Load};
 use support::until;
 
-/// How long there is no backend.
+/// How long the backend is away.
 const DOWN: Duration = Duration::from_millis(1500);
 /// Clients that only read the static page.
 const READERS: usize = 4;
@@ -32,7 +32,7 @@ const RESTART: &str =
 pub(crate) fn play(operator: &Operator, slots: &[Slot; 2], to: SocketAddr) -> Result<bool, String> {
     let [only, other] = slots;
     println!(
-        "\nAct 3: {} is switched off, and {}, the only backend, is restarted: there is none for {DOWN:?}.",
+        "\nAct 3: {} is switched off, and {}, the only backend, is restarted: it is away for {DOWN:?}.",
         other.name, only.name
     );
     let program = operator.root.join("restart");

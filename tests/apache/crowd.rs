@@ -1,5 +1,5 @@
-//! A crowd: any number of clients in one thread. Each sends one request when it is due, whatever became of those before,
-//! and either waits for its answer or goes away.
+//! A crowd: any number of clients in one thread. Each sends one request when it is due, without waiting for the answers
+//! to those before. Then it waits for its own answer, or goes away.
 
 use crate::http::Message;
 use crate::multiplexed;
@@ -85,7 +85,7 @@ pub(crate) struct Outcome {
 /// The connections that clients have kept.
 type Kept = Arc<Mutex<Vec<TcpStream>>>;
 
-/// Sends the requests of `asks`, `rate` in a second, in a thread of its own. The iterator is asked when a request is
+/// Starts a thread that sends the requests of `asks`, `rate` in a second. It calls the iterator only when a request is
 /// due. Returns the outcomes in the order in which they came.
 pub(crate) fn arrive(
     server: SocketAddr,

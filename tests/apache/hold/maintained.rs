@@ -37,7 +37,7 @@ fn assert_page(answer: &Message) {
 }
 
 #[test]
-fn who_meets_maintenance_gets_its_page_at_once_and_does_not_wait() {
+fn a_request_that_meets_maintenance_gets_its_page_at_once_and_does_not_wait() {
     let stage = Stage::with(MAINTAINED, "");
     stage.maint("on");
     let holding = stage.hold(LONG);
@@ -47,7 +47,7 @@ fn who_meets_maintenance_gets_its_page_at_once_and_does_not_wait() {
     // A client that is served during maintenance waits as in any hold.
     let tester = stage.begin_as_tester("/api/c");
     stage.waits(1);
-    // The end of the maintenance lets nobody past the hold.
+    // The end of the maintenance does not end the hold.
     stage.maint("off");
     let user = stage.begin("GET", "/api/d", vec![]);
     stage.waits(2);
@@ -60,7 +60,7 @@ fn who_meets_maintenance_gets_its_page_at_once_and_does_not_wait() {
 }
 
 #[test]
-fn who_waits_when_maintenance_begins_gets_its_page_at_the_end_of_the_hold() {
+fn a_request_that_waits_when_maintenance_begins_gets_its_page_at_the_end_of_the_hold() {
     let stage = Stage::with(MAINTAINED, "");
     let _holding = stage.hold(LONG);
     let users =
