@@ -6,8 +6,9 @@ use nix::unistd::Pid;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,17 @@ pub struct Program {
     pub environment: Vec<(String, String)>,
     /// When it is ended at the latest.
     pub timeout: Duration,
+    /// What becomes of it if this process dies.
+    pub life: Life,
+}
+
+/// What becomes of a program if slotctl dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// It gets SIGTERM: the next call runs it again, and must not run it beside this one.
+    Tied,
+    /// It goes on to its end, because half of it is worse for users than all or nothing, as of a restart.
+    GoesOn,
 }
 
 /// Why a program failed.
@@ -87,8 +99,8 @@ fn shown(status: &ExitStatus) -> String {
 }
 
 impl Program {
-    /// Runs the program to its end, in a process group of its own. It is ended as well if this process is killed. Calls `tell` with each line that it writes, and asks
-    /// `stop` again and again whether to kill it. Returns the last lines that it wrote.
+    /// Runs the program to its end, in a session of its own, without a terminal. Calls `tell` with each line that it
+    /// writes, and asks `stop` again and again whether to kill it. Returns the last lines that it wrote.
     ///
     /// Its output goes to a file without a name: a backend that it starts may keep that open and write on.
     ///
@@ -139,11 +151,32 @@ impl Program {
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(output)
-            .stderr(errors)
-            .process_group(0);
-        process::tie(&mut command);
+            .stderr(errors);
+        process::set_apart(&mut command, self.life == Life::Tied);
         command.spawn()
     }
+}
+
+/// Says when to kill a program that must not be cut half-way: at the second interrupt. Calls `warn` once at the first.
+pub fn at_the_second<'a>(
+    first: &'a (dyn Fn() -> bool + Sync),
+    second: &'a (dyn Fn() -> bool + Sync),
+    warn: impl Fn() + Sync + 'a,
+) -> impl Fn() -> bool + Sync + 'a {
+    let warned = AtomicBool::new(false);
+    move || {
+        if first() && !warned.swap(true, Ordering::Relaxed) {
+            warn();
+        }
+        second()
+    }
+}
+
+/// Says that slotctl waits for a program after the first interrupt.
+pub fn awaited(what: &str) -> String {
+    format!(
+        "waiting for {what} to end, so that it is not cut half-way; press Ctrl-C again to end it"
+    )
 }
 
 /// Ends a program and all processes of its group.
@@ -213,10 +246,12 @@ impl Output {
 mod tests {
     use super::*;
     use std::cell::RefCell;
+    use std::sync::atomic::AtomicU32;
 
     fn shell(script: &str, timeout: Duration) -> Program {
         let command = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
-        Program { command, environment: vec![("SLOT".into(), "green".into())], timeout }
+        let environment = vec![("SLOT".into(), "green".into())];
+        Program { command, environment, timeout, life: Life::Tied }
     }
 
     #[test]
@@ -243,9 +278,33 @@ mod tests {
     }
 
     #[test]
+    fn a_program_has_a_session_of_its_own_so_that_no_terminal_stops_it() {
+        let script =
+            "read -r pid name state parent group session rest </proc/$$/stat; test $session = $$";
+        shell(script, GRACE).run(&|_| {}, &|| false).unwrap();
+    }
+
+    #[test]
+    fn only_the_second_interrupt_ends_a_program_that_must_not_be_cut() {
+        let (came, warned) = (AtomicU32::new(0), AtomicU32::new(0));
+        let (first, second) =
+            (|| came.load(Ordering::Relaxed) >= 1, || came.load(Ordering::Relaxed) >= 2);
+        let warn = || {
+            warned.fetch_add(1, Ordering::Relaxed);
+        };
+        let stop = at_the_second(&first, &second, warn);
+        for (interrupts, wanted) in
+            [(0, (false, 0)), (1, (false, 1)), (1, (false, 1)), (2, (true, 1))]
+        {
+            came.store(interrupts, Ordering::Relaxed);
+            assert_eq!((stop(), warned.load(Ordering::Relaxed)), wanted, "{interrupts}");
+        }
+    }
+
+    #[test]
     fn a_program_that_is_not_there_is_an_error() {
         let command = vec!["/no/such/program".to_owned()];
-        let program = Program { command, environment: vec![], timeout: GRACE };
+        let program = Program { command, environment: vec![], timeout: GRACE, life: Life::Tied };
         let failed = program.run(&|_| {}, &|| false).unwrap_err().to_string();
         assert!(failed.contains("/no/such/program cannot be started"), "{failed}");
     }

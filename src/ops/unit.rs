@@ -1,6 +1,6 @@
 //! The systemd units of slots, by systemctl.
 
-use super::program::{Fault, Program};
+use super::program::{Fault, Life, Program};
 use std::time::Duration;
 
 /// How long systemctl may take.
@@ -49,7 +49,8 @@ impl Change {
 
 fn systemctl(arguments: &[&str]) -> Program {
     let command = ["systemctl"].iter().chain(arguments).map(|word| (*word).to_owned()).collect();
-    Program { command, environment: vec![("SYSTEMD_PAGER".into(), String::new())], timeout: LIMIT }
+    let environment = vec![("SYSTEMD_PAGER".into(), String::new())];
+    Program { command, environment, timeout: LIMIT, life: Life::GoesOn }
 }
 
 /// Asks systemd what a unit does.
@@ -110,7 +111,12 @@ pub fn journal(unit: &str) -> String {
     let options = ["--lines", LINES, "--no-pager", "--quiet", "--output", "cat"];
     let words = ["journalctl", "--unit", unit].into_iter().chain(options);
     let command = words.map(str::to_owned).collect();
-    let program = Program { command, environment: Vec::new(), timeout: Duration::from_secs(10) };
+    let program = Program {
+        command,
+        environment: Vec::new(),
+        timeout: Duration::from_secs(10),
+        life: Life::Tied,
+    };
     program.run(&|_| {}, &|| false).unwrap_or_default()
 }
 

@@ -1,6 +1,7 @@
 //! `hold` and `unhold`: how a hold begins and ends, and what is written about it.
 
 mod cut;
+mod interrupted;
 
 use crate::site::{Busy, Site, TWO, closed_port};
 use serde_json::{Value, json};

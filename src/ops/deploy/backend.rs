@@ -4,7 +4,7 @@ use crate::group::hook::{Event, Hook};
 use crate::group::{Group, Slot};
 use crate::ops::error::Error;
 use crate::ops::fitness::takes_connections;
-use crate::ops::program::{Fault, Program};
+use crate::ops::program::{Fault, Life, Program};
 use crate::ops::proof::{refuse_unproven, refuse_unproven_program};
 use crate::ops::unit::{self, Change, UnitState};
 use crate::state::Dirs;
@@ -161,9 +161,9 @@ impl Runner<'_> {
         &self,
         command: Vec<String>,
         facts: Vec<(String, String)>,
-        limit: Duration,
+        (timeout, life): (Duration, Life),
     ) -> Result<(), Trouble> {
-        let program = Program { command, environment: facts, timeout: limit };
+        let program = Program { command, environment: facts, timeout, life };
         Ok(program.run(&self.tell, &self.stop).map(drop)?)
     }
 
@@ -173,7 +173,7 @@ impl Runner<'_> {
     ///
     /// [`Trouble`].
     pub fn hooks(&self, event: Event, slot: &str, cause: Option<&str>) -> Result<usize, Trouble> {
-        self.each(hooks(self.group, event), slot, cause)
+        self.each(hooks(self.group, event), slot, cause, Life::Tied)
     }
 
     fn each<'b>(
@@ -181,6 +181,7 @@ impl Runner<'_> {
         hooks: impl Iterator<Item = &'b Hook>,
         slot: &str,
         cause: Option<&str>,
+        life: Life,
     ) -> Result<usize, Trouble> {
         let mut ran = 0;
         for hook in hooks {
@@ -188,7 +189,7 @@ impl Runner<'_> {
             let program = hook.command.first().map_or("", String::as_str);
             refuse_unproven_program(Path::new(program))?;
             let facts = self.facts(hook.event, slot, cause);
-            self.run(hook.command.clone(), facts, hook.timeout)?;
+            self.run(hook.command.clone(), facts, (hook.timeout, life))?;
             ran += 1;
         }
         Ok(ran)
@@ -196,18 +197,24 @@ impl Runner<'_> {
 
     /// Starts, restarts or stops the backend of `slot`. A unit is restarted in one step.
     ///
+    /// If this process dies, a program that starts the backend goes on, so that it is not cut half-way. One that stops it
+    /// is ended: if it is the first half of a restart, nobody would start the backend again.
+    ///
     /// # Errors
     ///
     /// [`Trouble`].
     pub fn change(&self, means: &Means, slot: &str, change: Change) -> Result<(), Trouble> {
-        let event = if change == Change::Stop { Event::Stop } else { Event::Start };
+        let (event, life) = match change {
+            Change::Stop => (Event::Stop, Life::Tied),
+            _ => (Event::Start, Life::GoesOn),
+        };
         match means {
             Means::None => Ok(()),
             Means::Command(command) => {
                 let command = ["/bin/sh", "-c", command].map(str::to_owned).to_vec();
-                self.run(command, self.facts(event, slot, None), LIMIT)
+                self.run(command, self.facts(event, slot, None), (LIMIT, life))
             }
-            Means::Hooks(hooks) => self.each(hooks.iter(), slot, None).map(drop),
+            Means::Hooks(hooks) => self.each(hooks.iter(), slot, None, life).map(drop),
             Means::Unit(unit) => {
                 refuse_unproven(self.dirs, &self.group.app)?;
                 unit::change(unit, change, &self.stop).map_err(|fault| {

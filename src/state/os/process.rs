@@ -3,22 +3,27 @@
 use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, setsid};
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// Has a command begin without blocked signals, and end with this process.
+/// Has a command begin in a session of its own, and without blocked signals.
 ///
-/// Otherwise it inherits the signals that this thread blocks, and SIGTERM cannot end it; and if this process is killed, a
-/// second call would run beside it. It gets SIGTERM when the calling thread ends, which must therefore wait for it. What it
-/// starts itself lives on.
-pub(crate) fn tie(command: &mut Command) {
-    // SAFETY: between fork and exec, the closure only makes the system calls prctl and sigprocmask, which are
+/// Without a terminal, a program that wants to ask for a password fails, in place of being stopped as a background job;
+/// and neither Ctrl-C nor a lost terminal reaches it. Blocked signals would be inherited, so that SIGTERM could not end it.
+///
+/// If it `is_tied`, it gets SIGTERM when the calling thread ends, which must therefore wait for it. What it starts itself
+/// lives on.
+pub(crate) fn set_apart(command: &mut Command, is_tied: bool) {
+    // SAFETY: between fork and exec, the closure only makes the system calls setsid, prctl and sigprocmask, which are
     // async-signal-safe, and allocates nothing.
     unsafe {
-        command.pre_exec(|| {
-            prctl::set_pdeathsig(Signal::SIGTERM)?;
+        command.pre_exec(move || {
+            setsid()?;
+            if is_tied {
+                prctl::set_pdeathsig(Signal::SIGTERM)?;
+            }
             Ok(SigSet::empty().thread_set_mask()?)
         });
     }

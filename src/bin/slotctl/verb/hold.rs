@@ -33,7 +33,10 @@ With CMD: when no request is left in the active slot, CMD runs; then slotctl wai
 healthy, as SlotHealthCheck says, warms it up if there is a SlotWarmUp, and ends the hold. If requests \
 are left in the slot for too long (timeout= of SlotDrain, or the whole --timeout), CMD is not run, and \
 hold exits with 4. If CMD fails, it exits with 1, and if the slot is not healthy, with 3. CMD has the \
-environment variables SLOT_APP and SLOT.
+environment variables SLOT_APP and SLOT, and no terminal.
+
+CMD is not cut half-way: while it runs, the first Ctrl-C (or SIGTERM) waits for its end, and then ends the \
+hold; the second one ends CMD. If the terminal is lost, all goes on; if slotctl is killed, CMD goes on.
 
 A request waits for timeout= of SlotHold at most, and in each process of Apache only queue= requests \
 wait; above that, it gets a 503 with Retry-After. While a deploy runs, hold is refused; the deploy of a \
@@ -118,7 +121,7 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
     let began = Instant::now();
     let shown = Steps::new();
     let (done, waiting) = hold.during(|lost| {
-        let stop = || interrupt.is_set();
+        let (stop, stop_now) = (|| interrupt.is_set(), || interrupt.is_repeated());
         let done = match args.command.is_empty() {
             true => {
                 let until = render::duration(length);
@@ -131,8 +134,9 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
                 Ok(Done::default())
             }
             false => {
-                let (group, hold, shown, stop) = (group.as_ref(), &hold, &shown, &stop);
-                let stage = Stage { dirs, app: &app, slot: &slot, group, hold, lost, shown, stop };
+                let (group, hold, shown) = (group.as_ref(), &hold, &shown);
+                let (app, slot, stop, stop_now) = (&app, &slot, &stop, &stop_now);
+                let stage = Stage { dirs, app, slot, group, hold, lost, shown, stop, stop_now };
                 stage.run(&args.command)
             }
         };

@@ -7,7 +7,7 @@ use mod_slot::group::Group;
 use mod_slot::ops::drain::Limits;
 use mod_slot::ops::fitness::{Trial, Unfit};
 use mod_slot::ops::hold::{self, Hold};
-use mod_slot::ops::program::Program;
+use mod_slot::ops::program::{Fault, Life, Program, at_the_second, awaited};
 use mod_slot::ops::warm::plan::has_backend;
 use mod_slot::state::Dirs;
 use std::time::{Duration, Instant};
@@ -26,6 +26,8 @@ pub(super) struct Stage<'a> {
     pub(super) shown: &'a Steps,
     /// Whether this process was interrupted.
     pub(super) stop: &'a (dyn Fn() -> bool + Sync),
+    /// Whether it was interrupted for the second time.
+    pub(super) stop_now: &'a (dyn Fn() -> bool + Sync),
 }
 
 /// How long each step took; `None` if there was no such step.
@@ -58,9 +60,19 @@ impl Stage<'_> {
     /// Drains the active slot, runs `command`, and waits until the slot is ready.
     pub(super) fn run(&self, command: &[String]) -> Result<Done, Failure> {
         let drain = Some(self.drain()?);
+        if (self.stop)() {
+            return Err(self.not_run());
+        }
         let begun = Instant::now();
         self.command(command)?;
         let done = Done { drain, command: Some(begun.elapsed()), ..Done::default() };
+        if (self.stop)() {
+            let (app, slot) = (self.app, self.slot);
+            let next = format!("slotctl check {app} {slot}");
+            return Err(self.failed(format!(
+                "interrupted; the command is done, and {slot} was not checked: {next}"
+            )));
+        }
         let Some(group) = self.group else { return Ok(done) };
         let health = group.health.clone().unwrap_or_default();
         let (dirs, slot, health, stop) = (self.dirs, self.slot, &health, self.stop);
@@ -79,9 +91,7 @@ impl Stage<'_> {
         let waited = hold::until_drained(self.dirs, self.app, limits, tell, stop)?;
         match waited.done {
             true => Ok(waited.took),
-            false if (self.stop)() => {
-                Err(self.failed("interrupted, and the command was not run".into()))
-            }
+            false if (self.stop)() => Err(self.not_run()),
             false => Err(Failure::NotEmptied {
                 app: self.app.into(),
                 left: waited.left(),
@@ -90,16 +100,28 @@ impl Stage<'_> {
         }
     }
 
+    /// Runs the command. It is probably a restart, so it is not cut half-way: it goes on if slotctl is killed, and is ended
+    /// by the second interrupt only.
     fn command(&self, command: &[String]) -> Result<(), Failure> {
-        self.shown.message(&command.join(" "));
+        let shown = command.join(" ");
+        self.shown.message(&shown);
         let environment = [("SLOT_APP", self.app), ("SLOT", self.slot)];
         let program = Program {
             command: command.to_vec(),
             environment: environment.map(|(name, value)| (name.into(), value.into())).into(),
             timeout: LONGEST,
+            life: Life::GoesOn,
         };
         let told = |line: &str| self.shown.line(&format!("    | {line}"));
-        program.run(&told, self.stop).map(drop).map_err(|fault| self.failed(fault.to_string()))
+        let warn = || self.shown.line(&awaited(&format!("{shown:?}")));
+        let stop = at_the_second(self.stop, self.stop_now, warn);
+        program.run(&told, &stop).map(drop).map_err(|fault| match fault {
+            Fault::Interrupted { program } => self.failed(format!(
+                "{program} was interrupted, and may have stopped half-way: look at the backend of {}",
+                self.slot
+            )),
+            fault => self.failed(fault.to_string()),
+        })
     }
 
     fn check(&self, trial: &Trial<'_>) -> Result<Duration, Failure> {
@@ -122,6 +144,10 @@ impl Stage<'_> {
             self.shown.line(&format!("the warm-up failed: {}", unfit.reason()));
         }
         Some(begun.elapsed())
+    }
+
+    fn not_run(&self) -> Failure {
+        self.failed("interrupted, and the command was not run".into())
     }
 
     fn failed(&self, why: String) -> Failure {
