@@ -52,7 +52,7 @@ impl Failure {
     pub(crate) fn code(&self) -> u8 {
         match self {
             Self::Core(error) => core(error),
-            Self::Stopped(stopped) | Self::NotRolledBack(stopped) => deploy(stopped),
+            Self::Stopped { why, .. } | Self::NotRolledBack(why) => deploy(why),
             Self::Words(_) | Self::NoPaths { .. } => USAGE,
             Self::WarmActive { .. } => LOCKED,
             Self::Successor(_) => ERROR,
@@ -88,7 +88,7 @@ fn deploy(stopped: &Stopped) -> u8 {
         // Of an idle slot, before its restart.
         Stopped::NotDrained { step: "start", .. } => TIMEOUT,
         Stopped::NotDrained { .. } => UNDRAINED,
-        Stopped::NotFlipped(_) => LOCKED,
+        Stopped::NotCarriedOn(_) => LOCKED,
         Stopped::Halfway { why, .. } => deploy(why),
     }
 }

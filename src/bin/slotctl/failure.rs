@@ -2,6 +2,7 @@
 
 use crate::render;
 use mod_slot::name::meant;
+use mod_slot::ops::deploy::plan::Plan;
 use mod_slot::ops::deploy::{Ended, Stopped};
 use mod_slot::ops::drain::Left;
 use mod_slot::ops::error::Error;
@@ -169,19 +170,26 @@ pub(crate) enum Failure {
         /// The number of these errors.
         errors: usize,
     },
-    /// A deploy stopped.
-    #[error("{}", stopped(.0))]
-    Stopped(#[from] Stopped),
+    /// A deploy stopped, or a flip with a watch.
+    #[error("{}", stopped(.what, .why))]
+    Stopped {
+        /// Which of them.
+        what: &'static str,
+        /// Why.
+        why: Stopped,
+    },
     /// A rollback stopped before its flip.
     #[error("the rollback stopped before its flip: {0}")]
     NotRolledBack(Stopped),
-    /// The second process of a deploy stopped before the flip.
+    /// The second process of a deploy stopped before the flip, or before the only slot was healthy again.
     #[error("{text}")]
     Remote {
         /// Its exit code.
         code: u8,
         /// Why.
         text: String,
+        /// The result of the deploy.
+        result: Outcome,
     },
     /// The second process of a deploy could not be started, or died.
     #[error(
@@ -233,11 +241,18 @@ pub(crate) enum Failure {
     Output(io::Error),
 }
 
+impl Failure {
+    /// Of a deploy that stopped, or of a flip with a watch, which is the last steps of one.
+    pub(crate) fn of(plan: &Plan, why: Stopped) -> Self {
+        Self::Stopped { what: if plan.wish.only_flip { "flip" } else { "deploy" }, why }
+    }
+}
+
 /// Says why a deploy stopped.
-fn stopped(why: &Stopped) -> String {
+fn stopped(what: &str, why: &Stopped) -> String {
     match why.outcome() {
-        Outcome::Undone => format!("the deploy stopped, and nothing is changed: {why}"),
-        _ => format!("the deploy stopped: {why}"),
+        Outcome::Undone => format!("the {what} stopped, and nothing is changed: {why}"),
+        _ => format!("the {what} stopped: {why}"),
     }
 }
 

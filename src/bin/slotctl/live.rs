@@ -1,17 +1,18 @@
-//! The second half of a deploy, from the flip on, runs in a process of its own, in a session of its own: a lost
-//! terminal or a killed job does not end it. This file starts it, and follows it.
+//! The second half of a deploy, from the flip on, or from the hold of an only slot on, runs in a process of its own, in a
+//! session of its own: a lost terminal or a killed job does not end it. This file starts it, and follows it.
 //!
 //! The first process hands its claim over as the standard input, and reads a line of JSON for each event from the
 //! standard output.
 
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use mod_slot::ops::deploy::plan::Plan;
+use mod_slot::ops::deploy::plan::{Phase, Plan};
 use mod_slot::ops::deploy::record::Claim;
 use mod_slot::ops::deploy::{Deploy, Ended, Event};
 use mod_slot::ops::error::Error;
 use mod_slot::ops::flips;
 use mod_slot::state::Dirs;
+use mod_slot::state::story::Outcome;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, setsid};
 use serde::{Deserialize, Serialize};
@@ -84,10 +85,11 @@ impl std::str::FromStr for Ticket {
 #[serde(rename_all = "kebab-case")]
 enum Line {
     Event(Event),
-    /// It stopped before the flip, and has undone what was done.
+    /// It stopped before the flip, and has undone what was done; or before the only slot was healthy again.
     Failed {
         code: u8,
         text: String,
+        result: Outcome,
     },
     /// It has done nothing, and why.
     NotBegun(String),
@@ -95,12 +97,14 @@ enum Line {
 
 /// Why the second process has no result.
 pub(crate) enum Lost {
-    /// It stopped before the flip, and has undone what was done.
+    /// It stopped before the flip, and has undone what was done; or before the only slot was healthy again.
     Stopped {
         /// Its exit code.
         code: u8,
         /// Why.
         text: String,
+        /// The result of the deploy.
+        result: Outcome,
     },
     /// It has done nothing.
     NotBegun(io::Error),
@@ -147,7 +151,9 @@ pub(crate) fn hand_over(
         match serde_json::from_str(&line) {
             Ok(Line::Event(Event::Finished(end))) => ended = Some(end),
             Ok(Line::Event(event)) => tell(event),
-            Ok(Line::Failed { code, text }) => failed = Some(Lost::Stopped { code, text }),
+            Ok(Line::Failed { code, text, result }) => {
+                failed = Some(Lost::Stopped { code, text, result });
+            }
             Ok(Line::NotBegun(why)) => failed = Some(Lost::NotBegun(io::Error::other(why))),
             Err(_) => {}
         }
@@ -189,11 +195,11 @@ pub(crate) fn take_over() -> Result<Claim, Failure> {
     Ok(Claim::handed_over(File::from(stdin)))
 }
 
-/// Carries on, as the second process.
+/// Carries on, as the second process, which has the claim.
 pub(crate) fn carry_on(
     dirs: &Dirs,
     plan: Result<Plan, Error>,
-    ticket: &Ticket,
+    (ticket, claim): (&Ticket, &Claim),
     interrupt: &Interrupt,
 ) -> Result<(), Failure> {
     let out = Mutex::new(io::stdout());
@@ -217,15 +223,21 @@ pub(crate) fn carry_on(
     };
     plan.started = ticket.has_started;
     let tell = |event| write(&Line::Event(event));
-    let stop = || interrupt.is_set();
-    match Deploy::new(dirs, &plan, &tell, &stop).go_live() {
+    let (stop, stop_now) = (|| interrupt.is_set(), || interrupt.is_repeated());
+    let deploy = Deploy::new(dirs, &plan, &tell, [&stop, &stop_now]);
+    let outcome = match plan.phase {
+        Phase::Only => deploy.restart(claim),
+        Phase::Ready | Phase::Live => deploy.go_live(),
+    };
+    match outcome {
         Ok(ended) => {
             write(&Line::Event(Event::Finished(ended)));
             Ok(())
         }
         Err(stopped) => {
-            let failure = Failure::from(stopped);
-            write(&Line::Failed { code: failure.code(), text: failure.to_string() });
+            let result = stopped.outcome();
+            let failure = Failure::of(&plan, stopped);
+            write(&Line::Failed { code: failure.code(), text: failure.to_string(), result });
             Err(failure)
         }
     }

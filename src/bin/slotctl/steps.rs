@@ -43,6 +43,7 @@ impl Steps {
                 Some(bar) => bar.suspend(|| complain(&format!("warning: {text}"))),
                 None => complain(&format!("warning: {text}")),
             },
+            Event::Waits(text) => self.line(text),
             Event::Finished(_) => {}
         }
     }

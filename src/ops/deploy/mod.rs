@@ -9,7 +9,7 @@
 //! ([`Deploy::go_live`]), so that the watch survives a lost terminal. slotctl starts it, and hands the [`record::Claim`] over.
 //!
 //! A group with one slot has nothing to flip to: its backend is restarted while its requests are held
-//! ([`Deploy::restart`]).
+//! ([`Deploy::restart`]), by the second process too, so that the restart is not cut half-way when the first one dies.
 
 pub mod backend;
 mod live;
@@ -49,6 +49,8 @@ pub enum Event {
     Ended(Step),
     /// What an operator should know, although the deploy goes on.
     Warning(String),
+    /// What the deploy waits for after an interrupt.
+    Waits(String),
     /// The deploy has ended.
     Finished(Ended),
 }
@@ -90,9 +92,9 @@ pub enum Stopped {
         /// The reason.
         why: String,
     },
-    /// The process that flips has not begun.
-    #[error("the flip was not made: {0}")]
-    NotFlipped(io::Error),
+    /// The second process has done nothing.
+    #[error("it could not go on: {0}")]
+    NotCarriedOn(io::Error),
     /// A file or a lock stops it.
     #[error(transparent)]
     Core(#[from] Error),
@@ -168,21 +170,24 @@ pub struct Deploy<'a> {
     recorder: Recorder,
     tell: &'a (dyn Fn(Event) + Sync),
     stop: &'a (dyn Fn() -> bool + Sync),
+    stop_now: &'a (dyn Fn() -> bool + Sync),
     /// Whether this deploy has started the new slot's backend, or begun to restart it.
     started: AtomicBool,
 }
 
 impl<'a> Deploy<'a> {
-    /// Prepares to carry out a plan. Calls `tell` with what happens, and asks `stop` whether it was interrupted.
+    /// Prepares to carry out a plan. Calls `tell` with what happens, asks `stop` whether it was interrupted, and `stop_now`
+    /// whether it was interrupted again.
     pub fn new(
         dirs: &'a Dirs,
         plan: &'a Plan,
         tell: &'a (dyn Fn(Event) + Sync),
-        stop: &'a (dyn Fn() -> bool + Sync),
+        [stop, stop_now]: [&'a (dyn Fn() -> bool + Sync); 2],
     ) -> Self {
         let Plan { id, to, by, .. } = plan;
         let recorder = Recorder { id: id.clone(), to: to.clone(), by: by.clone() };
-        Self { dirs, plan, recorder, tell, stop, started: AtomicBool::new(plan.started) }
+        let started = AtomicBool::new(plan.started);
+        Self { dirs, plan, recorder, tell, stop, stop_now, started }
     }
 
     /// Whether this deploy has started the new slot's backend, or begun to restart it.

@@ -1,7 +1,9 @@
 //! A deploy of the only slot of a group: its backend is restarted while its requests are held.
 //!
-//! There is no flip, so nothing can be undone: from the restart on, the new release is the one that users get. One
-//! process does it all. If it is killed, the hold ends by its deadline, and the next call does all steps again.
+//! There is no flip, so nothing can be undone: from the restart on, the new release is the one that users get. A restart
+//! that has begun is not cut half-way: from the hold on, a process in a session of its own does it, which an interrupt does
+//! not end before the restart is done. If that process is killed, the hold ends by its deadline, and the next call does
+//! all steps again.
 
 use super::backend;
 use super::live::watching::{Snapshot, Watched};
@@ -14,6 +16,7 @@ use crate::group::warm::WarmUp;
 use crate::ops::drain::Limits;
 use crate::ops::fitness;
 use crate::ops::hold::{self, Hold};
+use crate::ops::program::{at_the_second, awaited};
 use crate::ops::unit::Change;
 use crate::ops::view;
 use crate::state::history::Totals;
@@ -22,29 +25,40 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 impl Deploy<'_> {
-    /// Prepares the release, holds the requests, restarts the backend of the only slot, waits until it is healthy, ends
-    /// the hold, and watches the answers. `claim` shows that no other deploy runs.
+    /// Prepares the release of the only slot. [`Deploy::restart`] does the rest.
+    ///
+    /// # Errors
+    ///
+    /// [`Stopped`]; then nothing is changed.
+    pub fn prepare(&self) -> Result<(), Stopped> {
+        if !self.plan.continues {
+            self.recorder.begin(self.dirs, self.app(), false)?;
+        }
+        self.warn_of_hooks();
+        self.hook_step("prepare", Moment::Prepare).map_err(|why| self.stopped(why))
+    }
+
+    /// Holds the requests, restarts the backend of the only slot, waits until it is healthy, ends the hold, and watches
+    /// the answers. `claim` shows that no other deploy runs.
     ///
     /// # Errors
     ///
     /// [`Stopped`]: with [`Stopped::Halfway`] after the restart has begun; otherwise nothing is changed. The hold has
     /// ended.
     pub fn restart(&self, claim: &Claim) -> Result<Ended, Stopped> {
-        if !self.plan.continues {
-            self.recorder.begin(self.dirs, self.app(), false)?;
-        }
-        self.warn_of_hooks();
         let before = self.baseline();
-        let prepared = self.hook_step("prepare", Moment::Prepare);
-        if let Err(why) = prepared.and_then(|()| self.while_held(claim)) {
-            let stopped = self.halfway(why);
-            self.record_end(stopped.outcome(), Some(&stopped.to_string()));
-            return Err(stopped);
-        }
+        self.while_held(claim).map_err(|why| self.stopped(why))?;
         let served = view::served(self.dirs, self.app()).ok();
         let generation = served.and_then(|served| served.generation);
         let generation = generation.unwrap_or(self.plan.generation);
         Ok(self.conclude(self.judge(before, generation), generation))
+    }
+
+    /// Records the end of a deploy of the only slot that stopped. Returns the reason, with the state of the backend.
+    pub fn stopped(&self, why: Stopped) -> Stopped {
+        let stopped = self.halfway(why);
+        self.record_end(stopped.outcome(), Some(&stopped.to_string()));
+        stopped
     }
 
     /// Says which hooks never run for an only slot.
@@ -139,14 +153,16 @@ impl Deploy<'_> {
         Err(Stopped::NotDrained { step: "drain", why })
     }
 
-    /// Restarts the backend, or starts it if it does not run.
+    /// Restarts the backend, or starts it if it does not run. Only the second interrupt ends it.
     fn restart_backend(&self) -> Result<Went, Stopped> {
         let trouble = |trouble| Stopped::of("restart", trouble);
         let Some(slot) = self.plan.new_slot() else { return Ok(Went::Skipped(String::new())) };
         let runs = backend::is_running(&self.plan.group, slot, &self.means(Moment::Start));
         let change = if runs.map_err(trouble)? { Change::Restart } else { Change::Start };
         self.started.store(true, Ordering::Relaxed);
-        self.run(change).map(Went::Done).map_err(trouble)
+        let warn = || self.tell(Event::Waits(awaited(&format!("the restart of {}", slot.name))));
+        let stop = at_the_second(self.stop, self.stop_now, warn);
+        self.run(change, &stop).map(Went::Done).map_err(trouble)
     }
 
     /// Warms the slot up, for as long as the hold lasts.

@@ -76,22 +76,27 @@ impl Deploy<'_> {
             let begun = self.recorder.step("start", StepState::Began);
             let begun = Step { detail: Some(STARTING.into()), ..begun };
             self.recorder.record(self.dirs, self.app(), begun)?;
-            let shown = self.run(Change::Start).map_err(trouble)?;
+            let shown = self.run(Change::Start, self.stop).map_err(trouble)?;
             return Ok(Went::Done(format!("{STARTED}: {shown}")));
         }
         let left = self.empty()?;
-        let shown = self.run(Change::Restart).map_err(trouble)?;
+        let shown = self.run(Change::Restart, self.stop).map_err(trouble)?;
         Ok(Went::Done(format!("restarted{left}: {shown}")))
     }
 
-    /// Starts the new slot's backend, or restarts it. Returns what was run. A unit is restarted in one step.
-    pub(super) fn run(&self, change: Change) -> Result<String, Trouble> {
-        let (start, stop) = (self.means(Moment::Start), self.means(Moment::Stop));
-        self.with_runner(|runner| {
-            if change == Change::Restart && !matches!(start, Means::Unit(_)) {
-                runner.change(&stop, &self.plan.to, Change::Stop)?;
+    /// Starts the new slot's backend, or restarts it, until `stop` says to end the programs. Returns what was run. A unit is
+    /// restarted in one step.
+    pub(super) fn run(
+        &self,
+        change: Change,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<String, Trouble> {
+        let (starts, stops) = (self.means(Moment::Start), self.means(Moment::Stop));
+        self.with_runner_until(stop, |runner| {
+            if change == Change::Restart && !matches!(starts, Means::Unit(_)) {
+                runner.change(&stops, &self.plan.to, Change::Stop)?;
             }
-            runner.change(&start, &self.plan.to, change)
+            runner.change(&starts, &self.plan.to, change)
         })?;
         Ok(self.plan.shown_restart(change))
     }

@@ -199,13 +199,40 @@ fn ctrl_c_during_the_check_ends_the_hold_and_the_restarted_backend_stays() {
 }
 
 #[test]
-fn ctrl_c_during_the_restart_says_that_the_backend_is_down() {
+fn the_first_ctrl_c_during_the_restart_waits_for_the_end_of_the_restart() {
+    for event in ["stop", "start"] {
+        let stage = Stage::only("", &["start", "stop"], LINES);
+        stage.hold(event);
+        let deploying = stage.deploy(&[]);
+        stage.until_called(&format!("{event} blue"));
+        deploying.signal(Signal::SIGINT);
+        thread::sleep(Duration::from_millis(300));
+        assert!(is_held(&stage), "{event}");
+        stage.release(event);
+        deploying.end().exits(1).says(&[
+            "waiting for the restart of blue to end",
+            "press Ctrl-C again",
+            "it was interrupted after blue was restarted",
+        ]);
+        assert_eq!((stage.result(), stage.starts("blue")), (Some(Outcome::Kept), 2), "{event}");
+        assert!(!is_held(&stage), "{event}");
+        stage.assert_nothing_lost();
+    }
+}
+
+#[test]
+fn the_second_ctrl_c_during_the_restart_ends_it_and_says_that_the_backend_is_down() {
     let stage = Stage::only("", &["start", "stop"], LINES);
     stage.hold("start");
-    let deploying = stage.deploy(&[]);
+    let deploying = stage.deploy(&["--json"]);
     stage.until_called("start blue");
     deploying.signal(Signal::SIGINT);
-    deploying.end().exits(1).says(&["interrupted", "its backend takes no connections"]);
+    thread::sleep(Duration::from_millis(700));
+    assert!(is_held(&stage));
+    deploying.signal(Signal::SIGINT);
+    let ran = deploying.end();
+    assert!(ran.out.contains("\"result\":\"kept\""), "{ran:?}");
+    ran.exits(1).says(&["interrupted", "its backend takes no connections"]);
     assert_eq!((stage.result(), is_held(&stage)), (Some(Outcome::Kept), false));
     stage.release("start");
     stage.deploy(&[]).end().exits(0);

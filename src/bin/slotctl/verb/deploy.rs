@@ -46,7 +46,8 @@ the prepare hooks, hold the requests as slotctl hold does, drain the slot, resta
 warm it, end the hold, watch the slot, run the after-deploy hooks. The hold lasts for timeout= of \
 SlotHold at most. If requests are left in the slot, it is not restarted, and deploy exits with 4. After \
 the restart there is no way back: if the slot is not healthy then, deploy exits with 3, and if it fails \
-during the watch, with 9. Whatever happens, the hold ends.
+during the watch, with 9. Whatever happens, the hold ends. The restart is not cut half-way: the first \
+Ctrl-C waits for its end, and only the second one ends it; if slotctl is killed, it goes on.
 
 WORDS are those of the directive, and replace what they name: --check 'uri=/up timeout=10s'. \
 'off' leaves the step out.

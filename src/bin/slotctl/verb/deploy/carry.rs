@@ -26,8 +26,9 @@ pub(in crate::verb) fn deploy(
 ) -> Result<Answer, Failure> {
     let interrupt = live::interrupt();
     if let Some(ticket) = ticket {
-        let _claim = live::take_over()?;
-        return live::carry_on(dirs, plan(dirs), ticket, &interrupt).map(|()| Answer::default());
+        let claim = live::take_over()?;
+        let done = live::carry_on(dirs, plan(dirs), (ticket, &claim), &interrupt);
+        return done.map(|()| Answer::default());
     }
     let Some(claim) = Claim::take(dirs, app)? else {
         return Err(deploying(dirs, app));
@@ -48,27 +49,29 @@ pub(in crate::verb) fn deploy(
             _ => {}
         }
     };
-    let stop = || interrupt.is_set();
+    let (stop, stop_now) = (|| interrupt.is_set(), || interrupt.is_repeated());
     let begun = Instant::now();
     if plan.continues {
         progress.line(&shown::continues(app, &plan));
     }
-    let deploy = Deploy::new(dirs, &plan, &tell, &stop);
+    let deploy = Deploy::new(dirs, &plan, &tell, [&stop, &stop_now]);
+    let failed = |stopped| Failure::of(&plan, stopped);
     let hand_over = || {
         let ticket = Ticket::of(&plan, deploy.has_started());
         live::hand_over(&claim, &ticket, &interrupt, &tell).map_err(|lost| match lost {
-            Lost::Stopped { code, text } => Failure::Remote { code, text },
+            Lost::Stopped { code, text, result } => Failure::Remote { code, text, result },
             Lost::Died(why) => Failure::Successor(why),
-            Lost::NotBegun(why) if plan.phase == Phase::Ready => {
-                deploy.undo(Stopped::NotFlipped(why)).into()
-            }
-            Lost::NotBegun(why) => Failure::Successor(why),
+            Lost::NotBegun(why) => match plan.phase {
+                Phase::Ready => failed(deploy.undo(Stopped::NotCarriedOn(why))),
+                Phase::Only => failed(deploy.stopped(Stopped::NotCarriedOn(why))),
+                Phase::Live => Failure::Successor(why),
+            },
         })
     };
     let outcome = match plan.phase {
-        Phase::Ready => deploy.ready().map_err(Failure::from).and_then(|()| hand_over()),
+        Phase::Ready => deploy.ready().map_err(failed).and_then(|()| hand_over()),
         Phase::Live => hand_over(),
-        Phase::Only => deploy.restart(&claim).map_err(Failure::from),
+        Phase::Only => deploy.prepare().map_err(failed).and_then(|()| hand_over()),
     };
     progress.end();
     let (steps, mut warnings) =
@@ -117,7 +120,8 @@ fn undone(dirs: &Dirs, plan: &Plan, failure: &Failure) -> Ended {
     let active = served.as_ref().map_or(&plan.from, |served| &served.slot).clone();
     let generation = served.and_then(|served| served.generation).unwrap_or(plan.generation);
     let result = match failure {
-        Failure::Stopped(stopped) => stopped.outcome(),
+        Failure::Stopped { why, .. } => why.outcome(),
+        Failure::Remote { result, .. } => *result,
         _ if active == plan.from => Outcome::Undone,
         _ => Outcome::Kept,
     };
