@@ -2,6 +2,7 @@
 //! module.
 
 use crate::site::{Site, closed_port, open_port, ran};
+use mod_slot::group::health::Health;
 use mod_slot::group::hook::Hook;
 use mod_slot::state::group_file;
 use serde_json::json;
@@ -115,4 +116,23 @@ fn a_locked_group_is_not_deployed() {
 fn nothing_is_abandoned_where_nothing_was_interrupted() {
     let site = Site::new();
     site.run(&["deploy", "--abandon"]).says("app: no deploy was interrupted\n");
+}
+
+#[test]
+fn a_watched_flip_that_stops_calls_itself_a_flip_and_a_deploy_a_deploy() {
+    let address = closed_port();
+    let slots = [("a", "-"), ("b", address.as_str())];
+    let site = Site::of(&slots);
+    let mut group = site.group("app", &slots, site.control("app").identity);
+    group.health = Some(Health { startup: Duration::from_millis(200), ..Health::default() });
+    group_file::write(&site.dirs, &group).unwrap();
+    let said = |args: &[&str]| {
+        let ran = site.run(args);
+        assert_eq!(ran.code, 3, "{ran:?}");
+        ran.err
+    };
+    let flip = said(&["flip", "--watch"]);
+    assert!(flip.contains("the flip stopped, and nothing is changed: check: "), "{flip}");
+    let deploy = said(&["deploy"]);
+    assert!(deploy.contains("the deploy stopped, and nothing is changed: check: "), "{deploy}");
 }

@@ -122,7 +122,8 @@ fn undone(dirs: &Dirs, plan: &Plan, failure: &Failure) -> Ended {
     let result = match failure {
         Failure::Stopped { why, .. } => why.outcome(),
         Failure::Remote { result, .. } => *result,
-        _ if active == plan.from => Outcome::Undone,
+        // Of an only slot, the process that restarts it may have begun.
+        _ if active == plan.from && plan.phase != Phase::Only => Outcome::Undone,
         _ => Outcome::Kept,
     };
     Ended { result, detail: Some(failure.to_string()), active, generation }
