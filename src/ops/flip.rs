@@ -2,21 +2,16 @@
 //!
 //! A flip is one 8-byte store ([`crate::lease`] says what it means to requests). Around it are the
 //! writers' lock, which the kernel frees when its owner dies; `msync`, so that an acknowledged flip
-//! survives a power cut; and a line in the history.
+//! survives a power cut ([`super::change`] has the order of the steps); and a line in the history.
 
-use super::change::{self, refuse_untrusted};
-use super::error::{Error, Outcome, refused};
+use super::change::{self, Change, Goal};
+use super::error::Error;
 use super::flips;
 use super::tally::totals;
-use super::view::{View, is_group, open, owner, read_group};
-use crate::group::Group;
+use super::view::View;
 use crate::state::actor::Actor;
-use crate::state::control::PAGE;
 use crate::state::history::{Action, Counted, Entry, Step};
-use crate::state::lock::{self, Content};
-use crate::state::os::{self, Access, Mapping};
 use crate::state::{Dirs, writer};
-use std::fs::File;
 use std::ops::Deref;
 
 /// Conditions without which nothing is changed. They are checked under the writers' lock.
@@ -110,23 +105,13 @@ pub fn plan(
     conditions: &Conditions,
     actor: impl Deref<Target = Actor>,
 ) -> Result<Plan, Error> {
-    if !is_group(dirs, app)? {
-        open(dirs, app, Access::Read)?;
-    }
-    refuse_untrusted(dirs)?;
-    refuse_frozen(app, read_group(dirs, app)?.as_ref())?;
     // As the flip, so that a user who may not flip is refused before anything is checked.
-    let (view, _) = View::of(dirs, app, Access::ReadWrite)?;
-    refuse_frozen(app, view.group.as_ref())?;
-    view.refuse_replaced(dirs)?;
+    let view = change::look(dirs, app)?;
     let (to, _) = view.target(slot)?;
     check(dirs, &view, conditions, slot)?;
     let plan = Plan { view, to };
-    // Without the right to read the lock file, the flip itself says what is missing.
-    if let Ok((lock, _)) = os::open(&dirs.lock(app), Access::Read, owner(dirs))
-        && plan.changes()
-    {
-        is_locked(dirs, app, &lock, &actor)?;
+    if plan.changes() {
+        change::would_be_locked(dirs, app, &actor)?;
     }
     Ok(plan)
 }
@@ -136,10 +121,6 @@ pub fn plan(
 ///
 /// `actor` may be lazy, because a login name can come from a slow directory server: unless the group is
 /// locked, it is evaluated after the store.
-///
-/// A reload of Apache that could not get the writers' lock and this flip do not wait for each other (see
-/// [`crate::state::startup`]). So the group file is read again after the store, and if it now forbids the
-/// change, the change is taken back.
 ///
 /// # Errors
 ///
@@ -168,20 +149,11 @@ pub fn flip_for(
     actor: impl Deref<Target = Actor>,
     purpose: Purpose,
 ) -> Result<Flipped, Error> {
-    // A name that cannot be a group's must not become a path.
-    if !is_group(dirs, app)? {
-        open(dirs, app, Access::Read)?;
-    }
-    refuse_untrusted(dirs)?;
-    refuse_frozen(app, read_group(dirs, app)?.as_ref())?;
-    let lock = change::lock(dirs, app)?;
-    let path = dirs.control(app);
-    let (view, file) = View::of(dirs, app, Access::ReadWrite)?;
-    refuse_frozen(app, view.group.as_ref())?;
-    view.refuse_replaced(dirs)?;
+    let change = Change::begin(dirs, app)?;
+    let view = &change.view;
     let (to, index) = view.target(slot)?;
     let changed = view.control.active() != to;
-    check(dirs, &view, conditions, slot)?;
+    check(dirs, view, conditions, slot)?;
     let is_allowed = match &conditions.targets {
         Targets::All => true,
         Targets::Only(slot) => *slot == to,
@@ -190,44 +162,21 @@ pub fn flip_for(
     if changed && !is_allowed {
         return Err(Error::Unchecked { app: app.into(), slot: to });
     }
-    let unreadable_lock = changed && is_locked(dirs, app, &lock, &actor)?;
-    let mapping = Mapping::of(&file, PAGE, Access::ReadWrite);
-    let mapping = mapping.map_err(|source| Error::System { path: path.clone(), source })?;
+    let unreadable_lock = changed && change.is_locked(&actor)?;
+    let mapping = change.map()?;
 
     let (from, before) = (view.control.active().to_owned(), view.control.word);
     // A hold that has ended, because its slotctl died, leaves its flag to the next change.
     let kept = if change::is_in_force(&mapping) { before } else { before.released() };
     let word = if changed { kept.flipped(index) } else { before };
-    let not_durable = |source, outcome| Error::NotDurable { path: path.clone(), source, outcome };
-    let check = || refuse_overtaken(dirs, &view, &to);
-    let or_take_back = |checked: Result<(), Error>| {
-        checked.inspect_err(|_| drop(writer::store(&mapping, word.taken_back(before))))
-    };
-    if changed {
-        // Before the store, because requests may see a change that is taken back; right after it, so that few
-        // do; and at the end, because this process may have been stopped meanwhile.
-        check()?;
-        writer::make_room(&file).map_err(|e| not_durable(e, Outcome::Unchanged))?;
-        writer::publish(&mapping, word);
-        or_take_back(check())?;
-    }
-    writer::sync(&mapping, before, word).map_err(|e| {
-        let active = from.clone();
-        let generation = word.taken_back(before).generation();
-        let taken_back = Outcome::TakenBack { to: to.clone(), active, generation };
-        let uncertain = Outcome::Uncertain { active: to.clone() };
-        not_durable(e, if changed { taken_back } else { uncertain })
-    })?;
-    if changed {
-        or_take_back(check())?;
-    }
+    change.make(&mapping, word, Goal::Flip(&to))?;
     let generation = word.generation();
     let started = view.group.is_some();
     let mut flipped =
         Flipped { from, to, generation, unrecorded: None, started, unreadable_lock, counted: None };
     if changed {
         // Before `actor`, which may be slow: requests that end meanwhile count for the new slot's turn.
-        let (time, counted) = (writer::now(), totals(dirs, &view));
+        let (time, counted) = (writer::now(), totals(dirs, view));
         flipped.counted.clone_from(&counted);
         let action = if purpose.is_rollback { Action::Rollback } else { Action::Flip };
         let slots = [&*flipped.from, &*flipped.to];
@@ -282,42 +231,4 @@ fn check(
         }
     }
     Ok(())
-}
-
-/// Refuses if another user has locked the group. Returns whether there is a lock that cannot be read.
-pub(super) fn is_locked(
-    dirs: &Dirs,
-    app: &str,
-    lock_file: &File,
-    actor: &impl Deref<Target = Actor>,
-) -> Result<bool, Error> {
-    let content = lock::read(lock_file).map_err(|e| refused("read", &dirs.lock(app), e))?;
-    match content.in_force(jiff::Timestamp::now()) {
-        Some(lock) if lock.stops(actor) => {
-            Err(Error::Locked { app: app.into(), lock: Box::new(lock.clone()) })
-        }
-        _ => Ok(content == Content::Unreadable),
-    }
-}
-
-pub(super) fn refuse_frozen(app: &str, group: Option<&Group>) -> Result<(), Error> {
-    match group.and_then(|group| group.frozen.clone()) {
-        Some(why) => Err(Error::Frozen { app: app.into(), why }),
-        None => Ok(()),
-    }
-}
-
-/// Refuses what a reload of Apache, without the writers' lock, has forbidden since `view` was read.
-fn refuse_overtaken(dirs: &Dirs, view: &View, to: &str) -> Result<(), Error> {
-    let why = match read_group(dirs, &view.app)? {
-        None if view.group.is_none() => return Ok(()),
-        None => "Apache no longer says what is configured".into(),
-        Some(group) => match &group.frozen {
-            Some(why) => format!("now nobody can flip: {why}"),
-            None if !view.is_read_by(&group) => "Apache reads another control file now".into(),
-            None if !group.has(to) => format!("slot {to:?} is no longer configured"),
-            None => return Ok(()),
-        },
-    };
-    Err(Error::Overtaken { app: view.app.clone(), slot: to.into(), why })
 }

@@ -3,13 +3,12 @@
 //! A hold is a flag in the control word, and a deadline beside it, which the slotctl that holds renews. If that slotctl
 //! dies, the deadline passes, and the requests go on. The flag alone holds nothing: the next change removes it.
 
-use super::change::{self, is_in_force, refuse_untrusted};
+use super::change::{self, Change, is_in_force, refuse_frozen};
 use super::deploy::record::{self, Claim, Recorder};
 use super::drain::{Limits, Look, Waited, countable, poll};
 use super::error::{Error, refused};
-use super::flip::{is_locked, refuse_frozen};
 use super::tally;
-use super::view::{self, View, is_group, open, read_group};
+use super::view::{self, View, open, read_group};
 use crate::duration;
 use crate::ops::drain::Left;
 use crate::state::actor::Actor;
@@ -90,22 +89,13 @@ pub fn begin(
     length: Duration,
     deploy: Option<(&Claim, &Recorder)>,
 ) -> Result<Hold, Error> {
-    if !is_group(dirs, app)? {
-        open(dirs, app, Access::Read)?;
-    }
-    refuse_untrusted(dirs)?;
-    refuse_frozen(app, read_group(dirs, app)?.as_ref())?;
-    let lock = change::lock(dirs, app)?;
-    let (view, file) = View::of(dirs, app, Access::ReadWrite)?;
-    refuse_frozen(app, view.group.as_ref())?;
-    view.refuse_replaced(dirs)?;
-    is_locked(dirs, app, &lock, &actor)?;
+    let change = Change::begin(dirs, app)?;
+    let view = &change.view;
+    change.is_locked(&actor)?;
     if deploy.is_none() && record::is_claimed(dirs, app) {
         return Err(Error::Deploying { app: app.into(), deploy: None });
     }
-    let path = dirs.control(app);
-    let system = |source| Error::System { path: path.clone(), source };
-    let mapping = Mapping::of(&file, PAGE, Access::ReadWrite).map_err(system)?;
+    let mapping = change.map()?;
     if is_in_force(&mapping) {
         refuse_second(dirs, app, deploy.is_some())?;
     }
@@ -114,7 +104,7 @@ pub fn begin(
     let (number, end) = (number(), began + length);
     let lapsed = AtomicBool::new(false);
     let hold = Hold { mapping, number, began, end, lapsed, deploy: recorder };
-    writer::make_room(&file).map_err(system)?;
+    change.make_room().map_err(|e| change.system(e))?;
     writer::publish_with(&hold.mapping, word, hold.deadline());
     // A reload that could not get the writers' lock may have forbidden changes meanwhile.
     if let Err(e) = refuse_frozen(app, read_group(dirs, app)?.as_ref()) {
@@ -123,7 +113,7 @@ pub fn begin(
     }
     hold.mapping.sync().map_err(|e| {
         hold.expire();
-        system(e)
+        change.system(e)
     })?;
     let active = view.control.active();
     let entry = Entry::of(writer::now(), Action::Hold, [active, active], word.generation(), actor);
@@ -238,10 +228,7 @@ impl Hold {
 ///
 /// Those of a flip, as far as they concern the files.
 pub fn end(dirs: &Dirs, app: &str, actor: &Actor) -> Result<Ended, Error> {
-    if !is_group(dirs, app)? {
-        open(dirs, app, Access::Read)?;
-    }
-    refuse_untrusted(dirs)?;
+    change::refuse_unsafe(dirs, app)?;
     let held = clear(dirs, app, actor, None)?;
     Ok(Ended { held, lapsed: false, unrecorded: None, step: None })
 }
