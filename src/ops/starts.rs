@@ -6,10 +6,12 @@ use super::maint::maint;
 use super::view;
 use crate::group::{Group, Slot};
 use crate::state::actor::Actor;
-use crate::state::control::{Control, Names, PAGE, Sector, side_words, tag};
+use crate::state::control::{
+    Control, HOLD_AHEAD, Names, PAGE, Sector, deadline_of, side_words, tag,
+};
 use crate::state::entry::{Before, Step, steps};
 use crate::state::known::Known;
-use crate::state::os;
+use crate::state::os::{self, Access, Mapping, monotonic};
 use crate::state::startup::{Counting, Published, Startup, Wanted};
 use crate::state::{Dirs, create, group_file, writer};
 use crate::sync::Ordering;
@@ -316,4 +318,26 @@ fn many_groups_wait_together_as_long_as_one() {
     assert!(all.iter().all(|published| published.control.active() == "a"));
     let frozen = all.iter().filter(|published| !published.notes.is_empty()).count();
     assert_eq!(frozen, 5);
+}
+
+/// Its deadline would come into force when the clock comes to it.
+#[test]
+fn a_start_ends_a_hold_from_before_a_reboot_and_no_other() {
+    let place = Place::new();
+    place.start(&["a", "b"]);
+    let now = monotonic();
+    let running = deadline_of(7, now + HOLD_AHEAD / 2);
+    let stale =
+        [now + 2 * HOLD_AHEAD, now * 2 + HOLD_AHEAD, u64::MAX].map(|time| deadline_of(7, time));
+    let ended = deadline_of(7, 0);
+    for (deadline, wanted) in [(running, running)].into_iter().chain(stale.map(|old| (old, ended)))
+    {
+        let file = File::options().read(true).write(true).open(place.dirs.control("app")).unwrap();
+        let mapping = Mapping::of(&file, PAGE, Access::ReadWrite).unwrap();
+        let word = Word::from_bits(mapping.at::<Sector>(0).word.load(Ordering::SeqCst));
+        let held = word.holding(true);
+        writer::publish_with(&mapping, held, deadline);
+        place.start(&["a", "b"]);
+        assert_eq!(mapping.at::<Sector>(0).deadline(held), Some(wanted));
+    }
 }

@@ -320,6 +320,12 @@ pub fn is_in_force(deadline: u64, now: u64) -> bool {
     (deadline & TIME).checked_sub(now).is_some_and(|left| (1..=HOLD_AHEAD).contains(&left))
 }
 
+/// Whether this deadline lies further ahead than any slotctl sets it: it is one from before a reboot, and would come into
+/// force when the clock comes to it.
+pub(super) fn is_stale(deadline: u64, now: u64) -> bool {
+    deadline & TIME > now.saturating_add(HOLD_AHEAD)
+}
+
 /// The tag of the bank of a generation.
 pub fn tag(generation: u32) -> u64 {
     let check = crc32fast::hash(&generation.to_le_bytes());
@@ -418,6 +424,11 @@ mod tests {
         assert_eq!([0, 999, 1000].map(is), [false; 3]);
         assert_eq!([1001, 1000 + HOLD_AHEAD].map(is), [true; 2]);
         assert_eq!([1001 + HOLD_AHEAD, u64::MAX].map(is), [false; 2]);
+        let stale = |deadline| is_stale(deadline, 1000);
+        assert_eq!(
+            [0, 999, 1000 + HOLD_AHEAD, 1001 + HOLD_AHEAD].map(stale),
+            [false, false, false, true]
+        );
         let deadline = deadline_of(u16::MAX, 1001);
         assert!(is(deadline) && hold_number(deadline) == u16::MAX);
     }

@@ -21,6 +21,7 @@ mod files;
 mod group;
 mod names;
 mod private;
+mod stale;
 mod unlocked;
 
 use super::Dirs;
@@ -35,6 +36,7 @@ use files::Files;
 use group::{Current, unread};
 use names::{claim, list};
 use private::Private;
+use stale::end_stale_hold;
 use std::fs;
 use unlocked::{Bar, obey};
 
@@ -269,6 +271,7 @@ impl<'a> Startup<'a> {
     }
 
     fn map(&self, wanted: &Wanted, current: &Current) -> Result<Mapping, Private> {
+        end_stale_hold(&self.files.control(wanted), current.control.word);
         let mapped = self.files.map(wanted, current);
         mapped.map_err(|e| Private::recorded(wanted, current, e))
     }
