@@ -97,7 +97,8 @@ pub fn begin(
     }
     let mapping = change.map()?;
     if is_in_force(&mapping) {
-        refuse_second(dirs, app, deploy.is_some())?;
+        let history = view::read_history(dirs, app).unwrap_or_default();
+        refuse_second(app, &history, deploy.is_some())?;
     }
     let word = view.control.word.holding(true);
     let (began, recorder) = (Instant::now(), deploy.map(|(_, recorder)| recorder.clone()));
@@ -131,9 +132,9 @@ pub fn begin(
 /// # Errors
 ///
 /// [`Error::AlreadyHeld`].
-pub(super) fn refuse_second(dirs: &Dirs, app: &str, deploys: bool) -> Result<(), Error> {
-    let entry = last(dirs, app);
-    if deploys && entry.as_ref().is_some_and(|entry| entry.deploy.is_some()) {
+pub(super) fn refuse_second(app: &str, history: &[Entry], deploys: bool) -> Result<(), Error> {
+    let entry = last(history);
+    if deploys && entry.is_some_and(|entry| entry.deploy.is_some()) {
         return Ok(());
     }
     Err(Error::AlreadyHeld { app: app.into(), by: entry.map(|entry| entry.who().to_string()) })
@@ -286,28 +287,30 @@ fn is_in_force_in_file(dirs: &Dirs, app: &str) -> bool {
     read().unwrap_or(false)
 }
 
-/// Describes the hold that is in force. `None` without one, or if this user may not read the control file.
-pub fn look(dirs: &Dirs, app: &str, control: &Control) -> Option<Held> {
-    if !control.word.is_held() {
+/// Whether a hold is in force; `false` if this user may not read the control file.
+pub fn is_held(dirs: &Dirs, app: &str, control: &Control) -> bool {
+    control.word.is_held() && is_in_force_in_file(dirs, app)
+}
+
+/// Describes the hold that is in force, with what the history has of it. `None` without one, or if this user may not read
+/// the control file.
+pub(super) fn look(dirs: &Dirs, app: &str, control: &Control, history: &[Entry]) -> Option<Held> {
+    if !is_held(dirs, app, control) {
         return None;
     }
-    if !is_in_force_in_file(dirs, app) {
-        return None;
-    }
-    let entry = last(dirs, app);
+    let entry = last(history);
     Some(Held {
-        since: entry.as_ref().map(|entry| entry.time.clone()),
-        until: entry.as_ref().and_then(|entry| entry.until.clone()),
-        by: entry.as_ref().map(Entry::who),
+        since: entry.map(|entry| entry.time.clone()),
+        until: entry.and_then(|entry| entry.until.clone()),
+        by: entry.map(Entry::who),
         waiting: tally::held(dirs, app, control.identity).ok().flatten(),
     })
 }
 
-/// The beginning of the last hold, as the history has it; `None` if that has ended, or this user may not read it.
-fn last(dirs: &Dirs, app: &str) -> Option<Entry> {
-    let mut history = view::read_history(dirs, app).ok()?.into_iter();
-    let of_hold = |entry: &Entry| matches!(entry.action.as_str(), "hold" | "unhold");
-    history.rfind(of_hold).filter(|entry| entry.action == "hold")
+/// The beginning of the last hold; `None` if that has ended, or is not in the history.
+fn last(history: &[Entry]) -> Option<&Entry> {
+    let of_hold = |entry: &&Entry| matches!(entry.action.as_str(), "hold" | "unhold");
+    history.iter().rfind(of_hold).filter(|entry| entry.action == "hold")
 }
 
 /// Waits until no request that began before the hold is in the active slot of `app`. Requests that Apache serves from

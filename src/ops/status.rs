@@ -14,7 +14,7 @@ use crate::group::Group;
 use crate::state::control::Control;
 use crate::state::history::{Counted, Entry, Totals};
 use crate::state::lock::{Content, Lock};
-use crate::state::story::Story;
+use crate::state::story::{Story, stories};
 use crate::state::{Dirs, counts};
 use jiff::Timestamp;
 use nix::errno::Errno;
@@ -246,7 +246,7 @@ pub fn look(dirs: &Dirs, app: &str, detail: Detail) -> Result<(Status, Option<Er
     let generation = seen.served.as_ref().and_then(|served| served.generation);
     let control = seen.control.as_ref();
     let recorded = control.filter(|_| generation.is_some());
-    let history = recorded.and_then(|_| view::read_history(dirs, app).ok()).unwrap_or_default();
+    let history = view::read_history(dirs, app).unwrap_or_default();
     let last = recorded.and_then(|control| flips::last(&history, control)).cloned();
     let pid = group.map(|group| group.pid);
     let content = match lock::read(dirs, app) {
@@ -277,8 +277,8 @@ pub fn look(dirs: &Dirs, app: &str, detail: Detail) -> Result<(Status, Option<Er
         slots: slots(dirs, app, &seen, last.and_then(|entry| entry.counted))?,
         maintenance: control.and_then(|control| Maintenance::of(control, &history)),
         locked: content.in_force(Timestamp::now()).cloned(),
-        held: control.and_then(|control| hold::look(dirs, app, control)),
-        deploy: last_deploy(dirs, app),
+        held: control.and_then(|control| hold::look(dirs, app, control, &history)),
+        deploy: last_deploy(dirs, app, &history),
         in_flight,
         notes: Vec::new(),
         warnings: view::warnings(dirs, app),
@@ -292,9 +292,9 @@ pub fn look(dirs: &Dirs, app: &str, detail: Detail) -> Result<(Status, Option<Er
     Ok((status, failure))
 }
 
-/// Finds the last deploy, if this user may read the history.
-fn last_deploy(dirs: &Dirs, app: &str) -> Option<LastDeploy> {
-    let story = record::last(dirs, app).ok()??;
+/// Finds the last deploy.
+fn last_deploy(dirs: &Dirs, app: &str, history: &[Entry]) -> Option<LastDeploy> {
+    let story = stories(history).pop()?;
     let running = story.result.is_none() && record::is_claimed(dirs, app);
     Some(LastDeploy { step: story.last_step().into(), running, story })
 }

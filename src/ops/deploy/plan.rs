@@ -195,13 +195,18 @@ impl Plan {
             wish,
         };
         if phase == Phase::Only {
-            plan.refuse_unrestartable(dirs, &view)?;
+            plan.refuse_unrestartable(dirs, &view, &history)?;
         }
         Ok(plan)
     }
 
     /// Refuses a deploy of the only slot that cannot restart it, before anything is done.
-    fn refuse_unrestartable(&self, dirs: &Dirs, view: &View) -> Result<(), Error> {
+    fn refuse_unrestartable(
+        &self,
+        dirs: &Dirs,
+        view: &View,
+        history: &[Entry],
+    ) -> Result<(), Error> {
         let app = &self.group.app;
         let why = match self.means(&self.to, Event::Start) {
             _ if self.wish.no_restart => Some("because of --no-restart: leave that option out"),
@@ -217,9 +222,9 @@ impl Plan {
         if self.wish.drain && !self.group.counted {
             return Err(Error::Uncounted { app: app.clone() });
         }
-        match hold::look(dirs, app, &view.control) {
-            Some(_) => hold::refuse_second(dirs, app, true),
-            None => Ok(()),
+        match hold::is_held(dirs, app, &view.control) {
+            true => hold::refuse_second(app, history, true),
+            false => Ok(()),
         }
     }
 

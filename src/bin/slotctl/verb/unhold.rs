@@ -51,7 +51,7 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
     let (changed, line) = match args.dry_run {
         true => {
             let view = View::read(dirs, &app)?;
-            let is_held = hold::look(dirs, &app, &view.control).is_some();
+            let is_held = hold::is_held(dirs, &app, &view.control);
             let is = if is_held { "would no longer be held" } else { "is not held" };
             (false, format!("{app}: {is}, nothing is done (--dry-run)\n"))
         }
