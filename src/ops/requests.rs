@@ -1,5 +1,5 @@
-//! The requests in flight, as Apache's processes have noted them. Untrusted: clients chose the paths, and a
-//! process may write anything.
+//! The requests in flight, and those that wait because the group is held, as Apache's processes have noted them.
+//! Untrusted: clients chose the paths, and a process may write anything.
 
 use super::error::Error;
 use super::tally;
@@ -12,20 +12,24 @@ use std::time::{Duration, SystemTime};
 /// No request is in flight for longer; a greater age is nonsense.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-/// The requests in flight.
+/// The requests in flight, and those that wait.
 #[derive(Debug, Serialize)]
 pub struct InFlight {
     /// Those that are noted, oldest first.
     pub listed: Vec<Request>,
-    /// How many more there are: each process notes a limited number.
+    /// How many more are in flight: each process notes a limited number.
     pub unlisted: u64,
+    /// How many more wait.
+    pub unlisted_waiting: u64,
 }
 
-/// A request in flight.
+/// A request in flight, or one that waits.
 #[derive(Debug, Serialize)]
 pub struct Request {
-    /// The slot's name.
-    pub slot: String,
+    /// The slot's name; `None` for a request that waits, because it is in no slot.
+    pub slot: Option<String>,
+    /// Whether it waits, because the group is held.
+    pub waiting: bool,
     /// The process; `None` if several processes share a row of the counts.
     pub pid: Option<u32>,
     /// How long ago it began, in milliseconds.
@@ -36,7 +40,7 @@ pub struct Request {
     pub path: String,
 }
 
-/// Lists the requests in flight of living processes. `None` if they are not counted, or not readable by this
+/// Lists the requests of living processes that are in flight, or wait. `None` if they are not counted, or not readable by this
 /// user.
 ///
 /// # Errors
@@ -44,10 +48,12 @@ pub struct Request {
 /// [`Error::System`].
 pub fn look(dirs: &Dirs, app: &str, control: &Control) -> Result<Option<InFlight>, Error> {
     let all: Vec<_> = (0..MAX_SLOTS).filter_map(SlotIndex::new).collect();
-    let seen = tally::requests(dirs, app, control.identity)
-        .and_then(|requests| Ok((requests, tally::tally(dirs, app, control.identity, &all)?)));
-    let (requests, tallies) = match seen {
-        Ok((Some(requests), Some(tallies))) => (requests, tallies),
+    let seen = tally::requests(dirs, app, control.identity).and_then(|requests| {
+        let tallies = tally::tally(dirs, app, control.identity, &all)?;
+        Ok((requests, tallies, tally::held(dirs, app, control.identity)?))
+    });
+    let (requests, tallies, held) = match seen {
+        Ok((Some(requests), Some(tallies), Some(held))) => (requests, tallies, held),
         Ok(_) => return Ok(None),
         Err(e) if e.is_refused() => return Ok(None),
         Err(e) => return Err(e),
@@ -56,15 +62,19 @@ pub fn look(dirs: &Dirs, app: &str, control: &Control) -> Result<Option<InFlight
     let listed: Vec<_> =
         requests.into_iter().map(|request| listed(request, control, now)).collect();
     let in_flight = tallies.iter().fold(0u64, |sum, tally| sum.saturating_add(tally.in_flight));
-    let unlisted = in_flight.saturating_sub(listed.len() as u64);
-    Ok(Some(InFlight { listed, unlisted }))
+    let waiting = listed.iter().filter(|request| request.waiting).count();
+    let unlisted = in_flight.saturating_sub((listed.len() - waiting) as u64);
+    let unlisted_waiting = held.saturating_sub(waiting as u64);
+    Ok(Some(InFlight { listed, unlisted, unlisted_waiting }))
 }
 
 fn listed(request: tally::Request, control: &Control, now: Duration) -> Request {
     let tally::Request { pid, note } = request;
     let (method, path) = note.text.split_once(' ').unwrap_or((&note.text, ""));
+    let slot = (!note.is_held).then(|| control.names.get(note.slot).unwrap_or("?").into());
     Request {
-        slot: control.names.get(note.slot).unwrap_or("?").into(),
+        slot,
+        waiting: note.is_held,
         pid: (pid != 0).then_some(pid),
         age_ms: age(note.began, now).and_then(|age| u64::try_from(age.as_millis()).ok()),
         method: method.into(),

@@ -27,7 +27,7 @@ use serde::Serialize;
 pub enum Detail {
     /// Counts of requests.
     Counts,
-    /// The requests in flight as well, one by one.
+    /// The requests in flight, and those that wait, as well, one by one.
     Requests,
 }
 
@@ -66,7 +66,7 @@ pub struct Status {
     pub held: Option<Held>,
     /// The last deploy, if this user may read the history.
     pub deploy: Option<LastDeploy>,
-    /// The requests in flight; only with [`Detail::Requests`].
+    /// The requests in flight, and those that wait; only with [`Detail::Requests`].
     pub in_flight: Option<InFlight>,
     /// Remarks for an operator.
     pub notes: Vec<String>,

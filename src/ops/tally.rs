@@ -181,7 +181,7 @@ pub fn held(dirs: &Dirs, app: &str, identity: u128) -> Result<Option<u64>, Error
     Ok(is_whole(dirs, app, identity, &file)?.then_some(sum))
 }
 
-/// A request in flight, as its process has noted it. Untrusted: a child may write anything.
+/// A request in flight, or one that waits, as its process has noted it. Untrusted: a child may write anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// The process; 0 if several processes share a row.
@@ -190,8 +190,8 @@ pub struct Request {
     pub note: InFlight,
 }
 
-/// Lists the requests in flight that living processes have noted, oldest first. A process notes at most
-/// [`counts::MAX_NOTES`] at a time, so [`tally`] may count more. `None` as there.
+/// Lists the requests that living processes have noted, in flight or waiting, oldest first. A process notes at most
+/// [`counts::MAX_NOTES`] at a time, so [`tally`] and [`held`] may count more. `None` as there.
 ///
 /// # Errors
 ///

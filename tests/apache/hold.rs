@@ -2,6 +2,7 @@
 
 mod aftermath;
 mod killed;
+mod listed;
 mod maintained;
 mod many;
 

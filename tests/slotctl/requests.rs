@@ -3,6 +3,7 @@
 use crate::site::{Busy, Site};
 use mod_slot::state::counts::MAX_NOTES;
 use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 fn now() -> u64 {
@@ -13,12 +14,16 @@ fn in_flight(site: &Site) -> Value {
     site.json(&["status", "app", "--requests"])["groups"][0]["in_flight"].clone()
 }
 
+fn none() -> Value {
+    json!({ "listed": [], "unlisted": 0, "unlisted_waiting": 0 })
+}
+
 #[test]
 fn requests_in_flight_are_listed_oldest_first() {
     let site = Site::new();
     let busy = Busy::of(&site, "app");
     assert!(site.run(&["status", "--requests"]).out.ends_with("  no request is in flight\n"));
-    assert_eq!(in_flight(&site), json!({ "listed": [], "unlisted": 0 }));
+    assert_eq!(in_flight(&site), none());
     assert_eq!(site.json(&["status"])["groups"][0]["in_flight"], Value::Null);
 
     busy.note(0, now() - 2_500_000, "/young?secret");
@@ -37,8 +42,8 @@ fn requests_in_flight_are_listed_oldest_first() {
     assert!((2500..60_000).contains(&age), "{seen}");
     assert_eq!(
         seen["listed"][1],
-        json!({ "slot": "resin", "pid": std::process::id(), "age_ms": age, "method": "GET",
-                "path": "/young" })
+        json!({ "slot": "resin", "waiting": false, "pid": std::process::id(), "age_ms": age,
+                "method": "GET", "path": "/young" })
     );
 }
 
@@ -48,7 +53,7 @@ fn status_shows_no_request_of_a_dead_process() {
     let busy = Busy::of(&site, "app");
     busy.note(0, now(), "/");
     drop(busy);
-    assert_eq!(in_flight(&site), json!({ "listed": [], "unlisted": 0 }));
+    assert_eq!(in_flight(&site), none());
 }
 
 #[test]
@@ -66,8 +71,34 @@ fn a_request_without_room_for_a_note_is_still_counted() {
     assert!(
         site.run(&["status", "--requests"])
             .out
-            .ends_with("  and 5 more, which Apache has not noted\n")
+            .ends_with("  besides, 5 in flight, which Apache has not noted\n")
     );
+}
+
+#[test]
+fn requests_that_wait_are_listed_in_no_slot_and_are_not_in_flight() {
+    let site = Site::new();
+    let busy = Busy::of(&site, "app");
+    busy.note(0, now(), "/served");
+    busy.wait(now() - 2_000_000, "/waits?secret");
+    let seen = in_flight(&site);
+    assert_eq!((&seen["unlisted"], &seen["unlisted_waiting"]), (&json!(0), &json!(0)), "{seen}");
+    let [waits, served] = &seen["listed"].as_array().unwrap()[..] else { panic!("{seen}") };
+    let facts = |of: &Value| ["slot", "waiting", "path"].map(|key| of[key].clone());
+    assert_eq!(facts(waits), [Value::Null, json!(true), json!("/waits")]);
+    assert_eq!(facts(served), [json!("resin"), json!(false), json!("/served")]);
+    let out = site.run(&["status", "--requests"]).out;
+    let line = out.lines().find(|line| line.contains("/waits")).expect("it is listed");
+    assert!(line.starts_with("  (waiting) "), "{out}");
+
+    // Some have no note.
+    busy.counts.row(1).held().fetch_add(3, Ordering::SeqCst);
+    let seen = in_flight(&site);
+    assert_eq!((&seen["unlisted"], &seen["unlisted_waiting"]), (&json!(0), &json!(3)), "{seen}");
+    busy.set(0, 3);
+    let out = site.run(&["status", "--requests"]).out;
+    let more = "  besides, 2 in flight, and 3 waiting, which Apache has not noted\n";
+    assert!(out.ends_with(more), "{out}");
 }
 
 #[test]

@@ -231,6 +231,14 @@ impl Busy {
         self.counts.row(1).note(slot, began, line.as_bytes()).unwrap();
         self.counts.block(1, slot).in_flight().fetch_add(1, Ordering::SeqCst);
     }
+
+    /// Notes a request that waits, because the group is held, since this many microseconds after 1970.
+    pub(crate) fn wait(&self, began: u64, path: &str) {
+        let line = format!("GET {path} HTTP/1.1");
+        let slot = SlotIndex::new(0).unwrap();
+        self.counts.row(1).note_held(slot, began, line.as_bytes()).unwrap();
+        self.counts.row(1).held().fetch_add(1, Ordering::SeqCst);
+    }
 }
 
 /// Runs a command to its end, and kills it after a minute.

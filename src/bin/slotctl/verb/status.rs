@@ -21,11 +21,12 @@ A - stands for a value that is unknown, or that you may not read. REQUESTS, 4XX 
 the counts, usually at its first start after the boot. SINCE FLIP counts since the last change \
 of the active slot; it is - before the first flip, if you may not read the history, or if the \
 counts were created after the flip. TUNNELS, which IN FLIGHT includes, are requests that have become \
-one, such as WebSockets; the column is there with SlotDrain.
+one, such as WebSockets; the column is there with SlotDrain. --requests also lists those that wait \
+because the group is held: they are in no slot.
 
 Examples:
   slotctl status
-  slotctl status app --requests           the requests in flight, oldest first
+  slotctl status app --requests           the requests in flight or waiting, oldest first
   slotctl status app --json | jq '.groups[].slots[] | select(.active)'
 
 JSON: {\"groups\": [{\"app\", \"active\", \"generation\", \"since\", \"by\": {\"uid\", \"user\", \"sudo_user\"}, \
@@ -38,9 +39,10 @@ JSON: {\"groups\": [{\"app\", \"active\", \"generation\", \"since\", \"by\": {\"
 \"waiting\"}, \"deploy\": {\"id\", \"from\", \"to\", \"since\", \"by\": {\"uid\", \"user\", \"sudo_user\", \
 \"reason\"}, \"only_flip\", \"generation\", \"steps\": [{\"id\", \"step\", \"state\", \"to\", \"took_ms\", \
 \"detail\", \"output\"}], \"result\": {\"time\", \"result\", \"detail\"}, \"step\", \"running\"}, \
-\"in_flight\": {\"listed\": [{\"slot\", \"pid\", \"age_ms\", \"method\", \
-\"path\"}], \"unlisted\"}, \"notes\": [], \"warnings\": []}]}; null means none, or unknown; in_flight is \
-null without --requests, tunnels without SlotDrain, failed and aborted without SlotAutoRollback";
+\"in_flight\": {\"listed\": [{\"slot\", \"waiting\", \"pid\", \"age_ms\", \"method\", \
+\"path\"}], \"unlisted\", \"unlisted_waiting\"}, \"notes\": [], \"warnings\": []}]}; null means none, or \
+unknown; the slot of a request that waits is null; in_flight is null without --requests, tunnels without \
+SlotDrain, failed and aborted without SlotAutoRollback";
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -49,7 +51,7 @@ pub(crate) struct Args {
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub(crate) app: Option<String>,
 
-    /// List the requests in flight as well
+    /// List the requests in flight, and those that wait, as well
     #[arg(long)]
     pub(crate) requests: bool,
 }
@@ -247,7 +249,7 @@ fn shown(value: Option<impl Display>) -> String {
     value.map_or_else(|| "-".into(), |value| value.to_string())
 }
 
-/// Shows the requests in flight, and how many more there are.
+/// Shows the requests in flight, those that wait, and how many more there are.
 fn requests_text(in_flight: &InFlight) -> String {
     let mut table = Table::new(&[
         ("", Align::Left),
@@ -261,18 +263,23 @@ fn requests_text(in_flight: &InFlight) -> String {
     for request in &in_flight.listed {
         table.row([
             String::new(),
-            request.slot.clone(),
+            request.slot.clone().unwrap_or_else(|| "(waiting)".into()),
             known(request.pid.map(|pid| pid.to_string())),
             known(request.age_ms.map(|age| render::duration(Duration::from_millis(age)))),
             request.method.clone(),
             request.path.clone(),
         ]);
     }
-    match (in_flight.listed.len(), in_flight.unlisted) {
-        (0, 0) => "  no request is in flight\n".into(),
-        (_, 0) => table.to_string(),
-        (0, more) => format!("  {more} in flight, and Apache has noted none of them\n"),
-        (_, more) => format!("{table}  and {more} more, which Apache has not noted\n"),
+    let InFlight { listed, unlisted, unlisted_waiting } = in_flight;
+    let more = [(*unlisted, "in flight"), (*unlisted_waiting, "waiting")];
+    let more = more.iter().filter(|(count, _)| *count != 0);
+    let more: Vec<_> = more.map(|(count, what)| format!("{count} {what}")).collect();
+    let more = more.join(", and ");
+    match (listed.is_empty(), more.is_empty()) {
+        (true, true) => "  no request is in flight\n".into(),
+        (false, true) => table.to_string(),
+        (true, false) => format!("  {more}, and Apache has noted none of them\n"),
+        (false, false) => format!("{table}  besides, {more}, which Apache has not noted\n"),
     }
 }
 
@@ -300,7 +307,14 @@ pub(super) fn sample() -> serde_json::Value {
         since_flip: Some(Totals { requests: 1, ..Totals::default() }),
     };
     let by = || By { uid: 0, user: None, sudo_user: None, shown: text() };
-    let request = Request { slot: text(), pid: None, age_ms: None, method: text(), path: text() };
+    let request = Request {
+        slot: Some(text()),
+        waiting: false,
+        pid: None,
+        age_ms: None,
+        method: text(),
+        path: text(),
+    };
     let step = super::deploy::sample_step();
     let ending = Ending { time: text(), result: Outcome::Done, detail: None };
     let story = Story {
@@ -331,7 +345,7 @@ pub(super) fn sample() -> serde_json::Value {
         locked: Some(lock::sample_lock()),
         held: Some(Held { since: None, until: None, by: Some(Actor::default()), waiting: None }),
         deploy: Some(LastDeploy { story, step: text(), running: true }),
-        in_flight: Some(InFlight { listed: vec![request], unlisted: 0 }),
+        in_flight: Some(InFlight { listed: vec![request], unlisted: 0, unlisted_waiting: 0 }),
         notes: Vec::new(),
         warnings: Vec::new(),
     };
