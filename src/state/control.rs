@@ -43,19 +43,21 @@
 //! name at each moment, and after a power cut. A damaged entry is skipped, unless it is the active
 //! slot's.
 
+mod deadline;
 mod names;
+mod sector;
 
-use super::os::{self, Access, OpenError, Shared};
-use crate::sync::{AtomicU64, Ordering, fence};
+use super::os::{self, Access, OpenError};
 use crate::word::{MAX_SLOTS, SlotIndex, Word};
 use std::fs::{File, Metadata};
 use std::io;
-#[cfg(not(loom))]
-use std::mem::offset_of;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
+pub(super) use deadline::is_stale;
+pub use deadline::{HOLD_AHEAD, deadline_of, has_ended, hold_number, is_in_force};
 pub use names::{Names, TOMBSTONE, encode_name, entry_offset};
+pub use sector::Sector;
 
 /// The size of the file, in bytes.
 pub const PAGE: usize = 4096;
@@ -69,64 +71,10 @@ pub const SIDE_WORDS: usize = 3;
 const MAGIC: &[u8; 8] = b"mod_slot";
 const BANKS: [usize; 2] = [128, 192];
 
+const _: () = assert!(names::START + MAX_SLOTS * names::ENTRY == PAGE);
+
 /// The bytes of a whole control file.
 pub type Page = [u8; PAGE];
-
-/// The first 512 bytes of a mapped control file: all that a flip changes.
-#[derive(Debug)]
-#[repr(C)]
-pub struct Sector {
-    header: [AtomicU64; 8],
-    /// The control word.
-    pub word: AtomicU64,
-    reserved: [AtomicU64; 7],
-    banks: [Bank; 2],
-    zero: [AtomicU64; 32],
-}
-
-/// The side words of one generation.
-#[derive(Debug)]
-#[repr(C)]
-pub(super) struct Bank {
-    /// The [`tag`] of its generation; 0 while a writer fills the bank.
-    pub(super) tag: AtomicU64,
-    pub(super) side: [AtomicU64; SIDE_WORDS],
-    reserved: [AtomicU64; 4],
-}
-
-#[expect(unsafe_code, reason = "a promise about the struct above")]
-// SAFETY: `repr(C)`, of structs and arrays of atomic integers, without padding.
-unsafe impl Shared for Sector {}
-
-const _: () = assert!(names::START + MAX_SLOTS * names::ENTRY == PAGE);
-/// The layout at the head of this file. loom's atomics have another size.
-#[cfg(not(loom))]
-const _: () = {
-    assert!(offset_of!(Sector, word) == WORD && size_of::<Sector>() == names::START);
-    assert!(offset_of!(Sector, banks) == BANKS[0]);
-    assert!(BANKS[0] + size_of::<Bank>() == BANKS[1]);
-    assert!(offset_of!(Bank, tag) == 0 && offset_of!(Bank, side) == 8);
-};
-
-impl Sector {
-    /// The first side word of the word's generation: the deadline of a hold. `None` if the bank has another tag, because
-    /// the word is no longer the current one.
-    pub fn deadline(&self, word: Word) -> Option<u64> {
-        let bank = self.bank(word.generation());
-        let tag = tag(word.generation());
-        if bank.tag.load(Ordering::Acquire) != tag {
-            return None;
-        }
-        let deadline = bank.side[0].load(Ordering::Acquire);
-        fence(Ordering::Acquire);
-        (bank.tag.load(Ordering::Relaxed) == tag).then_some(deadline)
-    }
-
-    /// The bank of a generation.
-    pub(super) fn bank(&self, generation: u32) -> &Bank {
-        &self.banks[generation as usize % 2]
-    }
-}
 
 /// What is wrong with a control file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -292,40 +240,6 @@ pub fn bank(generation: u32) -> usize {
     BANKS[generation as usize % 2]
 }
 
-/// The time in the first side word; above it is the number of the hold.
-const TIME: u64 = (1 << 48) - 1;
-
-/// The first side word of the hold `number`, which ends at `time` of CLOCK_MONOTONIC, in milliseconds.
-pub fn deadline_of(number: u16, time: u64) -> u64 {
-    u64::from(number) << 48 | time.min(TIME)
-}
-
-/// The number of the hold with this deadline. It tells a hold from one that another slotctl began meanwhile.
-pub fn hold_number(deadline: u64) -> u16 {
-    (deadline >> 48) as u16
-}
-
-/// Whether somebody has ended the hold with this deadline: its time is 0.
-pub fn has_ended(deadline: u64) -> bool {
-    deadline & TIME == 0
-}
-
-/// How far ahead the deadline of a hold may lie, in milliseconds. A living slotctl renews it in time, and a hold whose
-/// slotctl has died ends after this.
-pub const HOLD_AHEAD: u64 = 2500;
-
-/// Whether a hold with this deadline is in force, at the time `now` of CLOCK_MONOTONIC, in milliseconds. A deadline
-/// that lies further ahead than any slotctl sets it is one from before a reboot.
-pub fn is_in_force(deadline: u64, now: u64) -> bool {
-    (deadline & TIME).checked_sub(now).is_some_and(|left| (1..=HOLD_AHEAD).contains(&left))
-}
-
-/// Whether this deadline lies further ahead than any slotctl sets it: it is one from before a reboot, and would come into
-/// force when the clock comes to it.
-pub(super) fn is_stale(deadline: u64, now: u64) -> bool {
-    deadline & TIME > now.saturating_add(HOLD_AHEAD)
-}
-
 /// The tag of the bank of a generation.
 pub fn tag(generation: u32) -> u64 {
     let check = crc32fast::hash(&generation.to_le_bytes());
@@ -416,21 +330,6 @@ mod tests {
         let crc = crc32fast::hash(&page[..40]);
         page[40..44].copy_from_slice(&crc.to_le_bytes());
         assert_eq!(Control::decode(&page), Err(Damage::Version(1)));
-    }
-
-    #[test]
-    fn a_deadline_is_in_force_until_it_passes_and_never_far_ahead() {
-        let is = |deadline| is_in_force(deadline, 1000);
-        assert_eq!([0, 999, 1000].map(is), [false; 3]);
-        assert_eq!([1001, 1000 + HOLD_AHEAD].map(is), [true; 2]);
-        assert_eq!([1001 + HOLD_AHEAD, u64::MAX].map(is), [false; 2]);
-        let stale = |deadline| is_stale(deadline, 1000);
-        assert_eq!(
-            [0, 999, 1000 + HOLD_AHEAD, 1001 + HOLD_AHEAD].map(stale),
-            [false, false, false, true]
-        );
-        let deadline = deadline_of(u16::MAX, 1001);
-        assert!(is(deadline) && hold_number(deadline) == u16::MAX);
     }
 
     #[test]
