@@ -1,26 +1,28 @@
 //! The status of a group: one serialisable snapshot of its slots, counts and last change. It is the JSON of
 //! `slotctl status`.
 
+mod seen;
+mod slots;
+
 use super::deploy::record;
 use super::error::Error;
 use super::flips;
 use super::hold::{self, Held};
 use super::lock;
 use super::requests::{self, InFlight};
-use super::tally::segment_name;
-use super::tally::{self, Tally};
-use super::view::{self, Served, View};
-use crate::group::Group;
+use super::view::{self, Served};
+use crate::state::Dirs;
 use crate::state::control::Control;
-use crate::state::history::{Counted, Entry, Totals};
+use crate::state::history::Entry;
 use crate::state::lock::{Content, Lock};
 use crate::state::story::{Story, stories};
-use crate::state::{Dirs, counts};
 use jiff::Timestamp;
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
+use seen::Seen;
 use serde::Serialize;
+pub use slots::{Classes, Slot};
 
 /// How much of a group is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,109 +132,6 @@ pub struct By {
     pub shown: String,
 }
 
-/// A slot.
-#[derive(Debug, Serialize)]
-pub struct Slot {
-    /// The slot's name.
-    pub name: String,
-    /// Whether Apache serves it.
-    pub active: Option<bool>,
-    /// The backend's URL, or `-`.
-    pub address: Option<String>,
-    /// The directory of its static files.
-    pub docroot: Option<String>,
-    /// Requests in it now.
-    pub in_flight: Option<u64>,
-    /// Those of them that are tunnels; `None` without `SlotDrain`.
-    pub tunnels: Option<u64>,
-    /// Finished requests since the counts were created.
-    pub requests: Option<u64>,
-    /// The same by class of status.
-    pub classes: Option<Classes>,
-    /// The sum of the durations of all finished requests, in microseconds.
-    pub micros: Option<u64>,
-    /// Finished requests that mod_proxy answered with 502, 503 or 504 itself; `None` without `SlotAutoRollback`.
-    pub failed: Option<u64>,
-    /// Finished requests with 5xx whose client had closed the connection; `None` without `SlotAutoRollback`.
-    pub aborted: Option<u64>,
-    /// Requests that finished since the last flip; `None` if its entry of the history has no totals, or
-    /// totals of other counts.
-    pub since_flip: Option<Totals>,
-}
-
-/// Finished requests by class of their status.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Classes {
-    /// 100 to 199.
-    #[serde(rename = "1xx")]
-    pub informational: u64,
-    /// 200 to 299.
-    #[serde(rename = "2xx")]
-    pub successful: u64,
-    /// 300 to 399.
-    #[serde(rename = "3xx")]
-    pub redirected: u64,
-    /// 400 to 499.
-    #[serde(rename = "4xx")]
-    pub client_errors: u64,
-    /// 500 to 599.
-    #[serde(rename = "5xx")]
-    pub server_errors: u64,
-    /// All others.
-    pub other: u64,
-}
-
-impl From<[u64; counts::CLASSES]> for Classes {
-    fn from(classes: [u64; counts::CLASSES]) -> Self {
-        let [informational, successful, redirected, client_errors, server_errors, other] = classes;
-        Self { informational, successful, redirected, client_errors, server_errors, other }
-    }
-}
-
-/// A group's files, as far as this user may read them.
-struct Seen {
-    control: Option<Control>,
-    group: Option<Group>,
-    /// What Apache serves; `None` if that is unknown, or not readable by this user.
-    served: Option<Served>,
-    /// Why Apache's processes are not known to serve one slot.
-    failure: Option<Error>,
-}
-
-impl Seen {
-    /// With `SlotOperator`, other users may not read the control file, but they may read the configuration.
-    /// Without a control file, Apache may still serve the group.
-    fn read(dirs: &Dirs, app: &str) -> Result<Self, Error> {
-        match View::read(dirs, app) {
-            Ok(view) => {
-                let (served, failure) = match view.served(dirs) {
-                    Ok(served) => (Some(served), None),
-                    Err(e) => (None, Some(e)),
-                };
-                Ok(Self { control: Some(view.control), group: view.group, served, failure })
-            }
-            Err(refused) => {
-                let served =
-                    if refused.is_refused() { None } else { Some(view::served(dirs, app)?) };
-                match view::read_group(dirs, app) {
-                    Ok(Some(group)) => {
-                        Ok(Self { control: None, group: Some(group), served, failure: None })
-                    }
-                    _ => Err(refused),
-                }
-            }
-        }
-    }
-
-    fn names(&self) -> Vec<&str> {
-        match (&self.group, &self.control) {
-            (Some(group), _) => group.names().collect(),
-            (None, Some(control)) => control.names.iter().map(|(_, name)| name).collect(),
-            (None, None) => Vec::new(),
-        }
-    }
-}
-
 /// Reads the status of a group.
 ///
 /// # Errors
@@ -274,7 +173,7 @@ pub fn look(dirs: &Dirs, app: &str, detail: Detail) -> Result<(Status, Option<Er
         pid,
         default: group.map(|group| group.default.clone()),
         operator: group.and_then(|group| group.operator.clone()),
-        slots: slots(dirs, app, &seen, last.and_then(|entry| entry.counted))?,
+        slots: slots::slots(dirs, app, &seen, last.and_then(|entry| entry.counted))?,
         maintenance: control.and_then(|control| Maintenance::of(control, &history)),
         locked: content.in_force(Timestamp::now()).cloned(),
         held: control.and_then(|control| hold::look(dirs, app, control, &history)),
@@ -325,53 +224,6 @@ fn is_alive(pid: u32) -> bool {
     let Ok(pid) = i32::try_from(pid) else { return false };
     // Only an existing process of another user refuses the signal.
     pid > 0 && matches!(kill(Pid::from_raw(pid), None), Ok(()) | Err(Errno::EPERM))
-}
-
-/// Reads the slots. `then` has the counts at the last flip.
-fn slots(dirs: &Dirs, app: &str, seen: &Seen, then: Option<Counted>) -> Result<Vec<Slot>, Error> {
-    let names = seen.names();
-    let tallies = match &seen.control {
-        Some(control) => count(dirs, app, control, &names)?,
-        None => vec![None; names.len()],
-    };
-    // After the totals: if this is still the segment of the flip, the totals belong to it too.
-    let then = then.filter(|then| segment_name(dirs, app).is_some_and(|s| s == then.segment));
-    let since = |name: &str, now: Tally| now.totals().since(*then.as_ref()?.slots.get(name)?);
-    let group = seen.group.as_ref();
-    let has_drain = group.is_some_and(|group| group.drain.is_some());
-    let has_rollback = group.is_some_and(|group| group.rollback.is_some());
-    let configured = |name: &str| seen.group.as_ref()?.slot(name);
-    let slot = |(name, tally): (&str, Option<Tally>)| Slot {
-        name: name.into(),
-        active: seen.served.as_ref().map(|served| served.slot == name),
-        address: configured(name).map(|slot| slot.address.clone()),
-        docroot: configured(name).and_then(|slot| slot.docroot.clone()),
-        in_flight: tally.map(|tally| tally.in_flight),
-        tunnels: tally.filter(|_| has_drain).map(|tally| tally.tunnels),
-        requests: tally.map(|tally| tally.requests()),
-        classes: tally.map(|tally| tally.classes.into()),
-        micros: tally.map(|tally| tally.micros),
-        failed: tally.filter(|_| has_rollback).map(|tally| tally.failed),
-        aborted: tally.filter(|_| has_rollback).map(|tally| tally.aborted),
-        since_flip: tally.and_then(|tally| since(name, tally)),
-    };
-    Ok(names.into_iter().zip(tallies).map(slot).collect())
-}
-
-fn count(
-    dirs: &Dirs,
-    app: &str,
-    control: &Control,
-    names: &[&str],
-) -> Result<Vec<Option<Tally>>, Error> {
-    let known: Vec<_> = names.iter().map(|name| control.index_of(name)).collect();
-    let indexes: Vec<_> = known.iter().copied().flatten().collect();
-    let tallies = match tally::tally(dirs, app, control.identity, &indexes) {
-        Err(e) if e.is_refused() => None,
-        tallies => tallies?,
-    };
-    let mut tallies = tallies.unwrap_or_default().into_iter();
-    Ok(known.iter().map(|index| index.and_then(|_| tallies.next())).collect())
 }
 
 fn notes(dirs: &Dirs, status: &Status, seen: &Seen) -> Vec<String> {
