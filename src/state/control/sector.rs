@@ -1,12 +1,9 @@
 //! The first sector of a mapped control file: the control word and its side words.
 
-use super::names::START;
-use super::{BANKS, SIDE_WORDS, WORD, tag};
+use super::{SIDE_WORDS, tag};
 use crate::state::os::Shared;
 use crate::sync::{AtomicU64, Ordering, fence};
 use crate::word::Word;
-#[cfg(not(loom))]
-use std::mem::offset_of;
 
 /// The first 512 bytes of a mapped control file: all that a flip changes.
 #[derive(Debug)]
@@ -37,6 +34,9 @@ unsafe impl Shared for Sector {}
 /// The layout at the head of `control.rs`. loom's atomics have another size.
 #[cfg(not(loom))]
 const _: () = {
+    use super::names::START;
+    use super::{BANKS, WORD};
+    use std::mem::offset_of;
     assert!(offset_of!(Sector, word) == WORD && size_of::<Sector>() == START);
     assert!(offset_of!(Sector, banks) == BANKS[0]);
     assert!(BANKS[0] + size_of::<Bank>() == BANKS[1]);
