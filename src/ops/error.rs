@@ -3,17 +3,18 @@
 mod opening;
 mod outcome;
 mod sentence;
+mod undeployed;
 
 use crate::name::meant;
 use crate::state::lock::Lock;
-use crate::state::story::Story;
 use crate::state::trust::Weakness;
 pub(crate) use opening::{refused, unopened, unopened_other};
 pub use outcome::Outcome;
-use sentence::{instead, locked, no_group, proven, shown_deploy, switch, unlocked};
+use sentence::{instead, locked, no_group, proven, switch, unlocked};
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
+pub use undeployed::Undeployed;
 
 /// Why a verb failed.
 #[derive(Debug, thiserror::Error)]
@@ -279,38 +280,9 @@ pub enum Error {
         /// Why it can't be switched.
         why: String,
     },
-    /// A deploy to another slot was interrupted, and would go on.
-    #[error(
-        "{by} began a deploy of {app:?} to {slot:?}, which was interrupted at the step {step:?}. Finish it with: slotctl          deploy {app} {slot}. Or give it up with: slotctl deploy {app} --abandon"
-    )]
-    Interrupted {
-        /// The group.
-        app: String,
-        /// The slot of that deploy.
-        slot: String,
-        /// Its last step.
-        step: String,
-        /// Who began it.
-        by: String,
-    },
-    /// A deploy was interrupted after its flip, and this call may be for another release.
-    #[error(
-        "{by} began a deploy of {app:?} to {slot:?} at {since}, which has flipped and was interrupted at the step \
-         {step:?}. Nothing is changed. To do the rest of it: slotctl deploy {app} {slot}. To leave it: slotctl deploy \
-         {app} --abandon; then deploy the new release"
-    )]
-    Unfinished {
-        /// The group.
-        app: String,
-        /// The slot of that deploy.
-        slot: String,
-        /// Its last step.
-        step: String,
-        /// Who began it.
-        by: String,
-        /// When.
-        since: String,
-    },
+    /// A deploy does not begin.
+    #[error(transparent)]
+    Undeployed(#[from] Undeployed),
     /// The group has no other slot.
     #[error(
         "{app:?} has no slot but {slot:?}, which is active, so there is no other one to flip to. To restart its backend \
@@ -322,33 +294,12 @@ pub enum Error {
         /// Its slot.
         slot: String,
     },
-    /// A deploy of the only slot would not restart its backend.
-    #[error(
-        "the backend of {slot:?}, the only slot of {app:?}, would not be restarted, {why}. To restart it by another \
-         command while requests wait: slotctl hold {app} -- COMMAND"
-    )]
-    NotRestarted {
-        /// The group.
-        app: String,
-        /// Its slot.
-        slot: String,
-        /// Why, and the way out.
-        why: &'static str,
-    },
     /// The slot became active while it was checked or warmed.
     #[error(
         "slot {slot:?} of {app:?} became active meanwhile, so its check or warm-up was stopped. To see who flipped: \
          slotctl status {app}"
     )]
     BecameActive {
-        /// The group.
-        app: String,
-        /// The slot.
-        slot: String,
-    },
-    /// The slot that a deploy should make active is active.
-    #[error("slot {slot:?} of {app:?} is active already")]
-    AlreadyActive {
         /// The group.
         app: String,
         /// The slot.
@@ -364,14 +315,6 @@ pub enum Error {
         app: String,
         /// Who holds it, if the history says so.
         by: Option<String>,
-    },
-    /// Another deploy runs.
-    #[error("a deploy of {app:?} is under way{}: nothing is changed. To follow it: slotctl status {app}", shown_deploy(.deploy))]
-    Deploying {
-        /// The group.
-        app: String,
-        /// What the history says of it.
-        deploy: Option<Box<Story>>,
     },
     /// There is no flip to undo.
     #[error(

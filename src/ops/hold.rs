@@ -6,7 +6,7 @@
 use super::change::{self, Change, is_in_force, refuse_frozen};
 use super::deploy::record::{self, Claim, Recorder};
 use super::drain::{Limits, Look, Waited, countable, poll};
-use super::error::{Error, refused};
+use super::error::{Error, Undeployed, refused};
 use super::tally;
 use super::view::{self, View, open, read_group};
 use crate::duration;
@@ -81,7 +81,7 @@ pub struct Held {
 ///
 /// # Errors
 ///
-/// [`Error::AlreadyHeld`]; [`Error::Deploying`]; [`Error::Locked`] by another; those of a flip. Then nothing is held.
+/// [`Error::AlreadyHeld`]; [`Undeployed::Deploying`]; [`Error::Locked`] by another; those of a flip. Then nothing is held.
 pub fn begin(
     dirs: &Dirs,
     app: &str,
@@ -93,7 +93,7 @@ pub fn begin(
     let view = &change.view;
     change.is_locked(&actor)?;
     if deploy.is_none() && record::is_claimed(dirs, app) {
-        return Err(Error::Deploying { app: app.into(), deploy: None });
+        return Err(Undeployed::Deploying { app: app.into(), deploy: None }.into());
     }
     let mapping = change.map()?;
     if is_in_force(&mapping) {

@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use mod_slot::ops::deploy::Stopped;
-use mod_slot::ops::error::Error;
+use mod_slot::ops::error::{Error, Undeployed};
 use mod_slot::state::story::Outcome;
 use std::process::ExitCode;
 
@@ -96,11 +96,15 @@ fn deploy(stopped: &Stopped) -> u8 {
 fn core(error: &Error) -> u8 {
     match error {
         Error::NoGroup { .. } | Error::NoGroups { .. } | Error::NotStarted { .. } => NO_STATE,
+        Error::Undeployed(why) => match why {
+            Undeployed::AlreadyActive { .. } | Undeployed::NotRestarted { .. } => USAGE,
+            Undeployed::Interrupted { .. }
+            | Undeployed::Unfinished { .. }
+            | Undeployed::Deploying { .. } => LOCKED,
+        },
         Error::NoSlot { .. }
         | Error::Which { .. }
-        | Error::AlreadyActive { .. }
         | Error::OnlySlot { .. }
-        | Error::NotRestarted { .. }
         | Error::StillActive { .. } => USAGE,
         Error::Permission { .. }
         | Error::Closed { .. }
@@ -109,10 +113,7 @@ fn core(error: &Error) -> u8 {
         | Error::Unproven { .. } => PERMISSION,
         Error::Busy { .. }
         | Error::Locked { .. }
-        | Error::Interrupted { .. }
-        | Error::Unfinished { .. }
         | Error::BecameActive { .. }
-        | Error::Deploying { .. }
         | Error::AlreadyHeld { .. }
         | Error::Mismatch { .. }
         | Error::Unchecked { .. } => LOCKED,

@@ -8,7 +8,7 @@ use crate::group::hook::Event;
 use crate::group::warm::WarmUp;
 use crate::group::watch::{AutoRollback, DrainLimits};
 use crate::group::{Group, Slot};
-use crate::ops::error::Error;
+use crate::ops::error::{Error, Undeployed};
 use crate::ops::flips;
 use crate::ops::hold;
 use crate::ops::lock;
@@ -102,9 +102,9 @@ impl Plan {
     ///
     /// # Errors
     ///
-    /// [`Error::NotStarted`] if nothing is known of the slots; [`Error::Interrupted`] if a deploy to another slot was
-    /// interrupted; [`Error::Unfinished`] if one was that may be for another release; [`Error::Locked`];
-    /// [`Error::AlreadyActive`]; [`Error::Unproven`]; [`Error::NotRestarted`], [`Error::Uncounted`] and
+    /// [`Error::NotStarted`] if nothing is known of the slots; [`Undeployed::Interrupted`] if a deploy to another slot was
+    /// interrupted; [`Undeployed::Unfinished`] if one was that may be for another release; [`Error::Locked`];
+    /// [`Undeployed::AlreadyActive`]; [`Error::Unproven`]; [`Undeployed::NotRestarted`], [`Error::Uncounted`] and
     /// [`Error::AlreadyHeld`] of the only slot; those of [`View::read`] and [`View::target`].
     pub fn of(dirs: &Dirs, app: &str, wish: Wish, by: Actor) -> Result<Self, Error> {
         let view = View::read(dirs, app)?;
@@ -127,7 +127,7 @@ impl Plan {
         if let Some(slot) = only.clone().filter(|_| wish.only_flip) {
             let app = app.to_owned();
             return Err(match &wish.slot {
-                Some(named) if *named == slot => Error::AlreadyActive { app, slot },
+                Some(named) if *named == slot => Undeployed::AlreadyActive { app, slot }.into(),
                 _ => Error::OnlySlot { app, slot },
             });
         }
@@ -140,23 +140,25 @@ impl Plan {
             && active == last.to
             && !is_repeated(last, &by)
         {
-            return Err(Error::Unfinished {
+            return Err(Undeployed::Unfinished {
                 app: app.into(),
                 slot: last.to.clone(),
                 step: last.last_step().into(),
                 by: last.by.to_string(),
                 since: last.since.clone(),
-            });
+            }
+            .into());
         }
         if let Some(last) = &unfinished
             && wish.slot.as_ref().is_some_and(|slot| *slot != last.to)
         {
-            return Err(Error::Interrupted {
+            return Err(Undeployed::Interrupted {
                 app: app.into(),
                 slot: last.to.clone(),
                 step: last.last_step().into(),
                 by: last.by.to_string(),
-            });
+            }
+            .into());
         }
         let wanted = unfinished.as_ref().map(|last| &last.to).or(wish.slot.as_ref());
         let (to, _) = view.target(wanted.or(only.as_ref()).map(String::as_str))?;
@@ -168,7 +170,7 @@ impl Plan {
         let from = match &unfinished {
             Some(last) => last.from.clone(),
             None if phase == Phase::Live => {
-                return Err(Error::AlreadyActive { app: app.into(), slot: to });
+                return Err(Undeployed::AlreadyActive { app: app.into(), slot: to }.into());
             }
             None => active,
         };
@@ -217,7 +219,7 @@ impl Plan {
         };
         if let Some(why) = why {
             let (app, slot) = (app.clone(), self.to.clone());
-            return Err(Error::NotRestarted { app, slot, why });
+            return Err(Undeployed::NotRestarted { app, slot, why }.into());
         }
         if self.wish.drain && !self.group.counted {
             return Err(Error::Uncounted { app: app.clone() });

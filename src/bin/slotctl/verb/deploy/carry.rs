@@ -9,7 +9,7 @@ use crate::steps::Steps;
 use mod_slot::ops::deploy::plan::{Phase, Plan};
 use mod_slot::ops::deploy::record::{self, Claim};
 use mod_slot::ops::deploy::{Deploy, Ended, Event, Stopped};
-use mod_slot::ops::error::Error;
+use mod_slot::ops::error::{Error, Undeployed};
 use mod_slot::ops::view;
 use mod_slot::state::Dirs;
 use mod_slot::state::story::Outcome;
@@ -34,7 +34,7 @@ pub(in crate::verb) fn deploy(
         return Err(deploying(dirs, app));
     };
     let plan = match plan(dirs) {
-        Err(Error::AlreadyActive { slot, .. }) => {
+        Err(Error::Undeployed(Undeployed::AlreadyActive { slot, .. })) => {
             return shown::already(dirs, app, call, &slot, format);
         }
         plan => plan?,
@@ -111,7 +111,7 @@ pub(in crate::verb) fn deploy(
 pub(super) fn deploying(dirs: &Dirs, app: &str) -> Failure {
     let last = record::last(dirs, app).ok().flatten();
     let deploy = last.filter(|story| story.result.is_none()).map(Box::new);
-    Error::Deploying { app: app.into(), deploy }.into()
+    Error::from(Undeployed::Deploying { app: app.into(), deploy }).into()
 }
 
 /// What there is after a deploy that stopped, or whose second process died.
