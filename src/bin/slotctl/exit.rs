@@ -52,7 +52,8 @@ impl Failure {
     pub(crate) fn code(&self) -> u8 {
         match self {
             Self::Core(error) => core(error),
-            Self::Stopped { why, .. } | Self::NotRolledBack(why) => deploy(why),
+            Self::Stopped { why, .. } => deploy(why),
+            Self::NotRolledBack(why) => deploy(why),
             Self::Words(_) | Self::NoPaths { .. } => USAGE,
             Self::WarmActive { .. } => LOCKED,
             Self::Successor(_) => ERROR,

@@ -176,7 +176,7 @@ pub(crate) enum Failure {
         /// Which of them.
         what: &'static str,
         /// Why.
-        why: Stopped,
+        why: Box<Stopped>,
     },
     /// A rollback stopped before its flip.
     #[error("the rollback stopped before its flip: {0}")]
@@ -244,7 +244,8 @@ pub(crate) enum Failure {
 impl Failure {
     /// Of a deploy that stopped, or of a flip with a watch, which is the last steps of one.
     pub(crate) fn of(plan: &Plan, why: Stopped) -> Self {
-        Self::Stopped { what: if plan.wish.only_flip { "flip" } else { "deploy" }, why }
+        let what = if plan.wish.only_flip { "flip" } else { "deploy" };
+        Self::Stopped { what, why: Box::new(why) }
     }
 }
 
