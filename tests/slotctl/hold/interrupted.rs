@@ -4,8 +4,9 @@ use super::{await_until, held};
 use crate::site::{Busy, Site};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::io::{Read, Write};
 use std::path::PathBuf;
-use std::process::{Child, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -118,4 +119,33 @@ fn an_interrupt_before_the_command_ends_at_once_and_runs_nothing() {
     let said = String::from_utf8(out.stderr).unwrap();
     assert!(said.contains("the command was not run") && out.status.code() == Some(1), "{said}");
     assert!(held(&site).is_null() && !site.path().join("ran").exists());
+}
+
+#[test]
+fn ctrl_c_on_a_terminal_does_not_reach_the_command() {
+    let site = Site::new().without_docroots();
+    let _busy = Busy::of(&site, "app");
+    let path = |name| site.path().join(name);
+    let script = format!(
+        "touch {}; sleep 1.5; touch {}",
+        path("stopped").display(),
+        path("started").display()
+    );
+    let slotctl = site.slotctl(&["hold", "app", "--", "sh", "-c", &script]);
+    let words = std::iter::once(slotctl.get_program()).chain(slotctl.get_args());
+    let words: Vec<_> = words.map(|word| format!("'{}'", word.to_str().unwrap())).collect();
+    // script(1) gives slotctl a terminal, and copies what it reads to it.
+    let mut terminal = Command::new("script");
+    terminal.args(["-q", "-e", "-c", &format!("exec {}", words.join(" ")), "/dev/null"]);
+    terminal.envs(slotctl.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut terminal =
+        terminal.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script is installed");
+    assert!(await_until(|| path("stopped").exists()), "the command runs");
+    let mut keys = terminal.stdin.take().unwrap();
+    keys.write_all(b"\x03").unwrap();
+    let mut said = String::new();
+    terminal.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(terminal.wait().unwrap().code(), Some(1), "{said}");
+    assert!(said.contains("press Ctrl-C again to end it"), "{said}");
+    assert!(path("started").exists(), "{said}");
 }
