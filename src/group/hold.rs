@@ -61,7 +61,8 @@ mod tests {
     #[test]
     fn the_words_are_read_and_wrong_ones_are_refused() {
         let all = hold(&["timeout=5m", "queue=7", "rate=20", "park=off"]).unwrap();
-        let wanted = Hold { timeout: Duration::from_secs(300), queue: Some(7), rate: Some(20), park: false };
+        let wanted =
+            Hold { timeout: Duration::from_secs(300), queue: Some(7), rate: Some(20), park: false };
         assert_eq!(all, wanted);
         assert_eq!(hold(&[]).ok(), Some(Hold::default()));
         for wrong in ["park=1", "queue=0", "queue=-1", "rate=0", "timeout=soon", "wait=1"] {

@@ -55,13 +55,13 @@ impl Pin {
         ]);
     }
 
-    /// Leaves. Returns whether the request counts in the slot. Inline, because two of its callers are on the path of
+    /// Leaves. Returns whether the request counts in the slot by this pin. Inline, because two of its callers are on the path of
     /// each request.
     #[inline(always)]
     fn leave(&self) -> bool {
         match self.stay.replace(Stay::Left) {
             Stay::Noted(place) => self.row.strike(place),
-            Stay::Rare(rare) if rare.is_refused() => {
+            Stay::Rare(rare) if rare.is_void() => {
                 self.stay.set(Stay::Rare(rare));
                 return false;
             }
@@ -151,6 +151,7 @@ impl Pin {
         ASIDE.fetch_add(1, Ordering::Relaxed);
         let after = root.keep_value(after);
         self.after.set(Some(after));
+        self.stay.set(Stay::Rare(Rare::SETTLED));
         after
     }
 
@@ -237,7 +238,7 @@ impl Pin {
     }
 }
 
-/// Enters the first group of a client's request.
+/// Enters the first group of a client's request. The caller looks at the flags of the word.
 #[inline(never)]
 fn enter(root: &Request, group: Kept<Group>) -> &Pin {
     await_end(root);
@@ -247,7 +248,6 @@ fn enter(root: &Request, group: Kept<Group>) -> &Pin {
         State { pins: Held::of(pin), is_marked, ..State::default() }
     });
     let pin = state.pins.first().expect("the list was made with a pin");
-    pin.heed_hold();
     if let Some(slot) = pin.slot {
         pin.mark(root, &slot);
     }
@@ -288,7 +288,7 @@ pub(super) fn enter_and_mark(
 ) -> Option<Kept<Slot>> {
     if request.is_root() && State::known(request).is_none() {
         let pin = enter(request, group);
-        if pin.entered.word.is_maintained() && !is_admitted(request, pin, purpose) {
+        if pin.entered.word.has_flags() && !heed_flags(request, pin, purpose) {
             return None;
         }
         return pin.slot.or_else(|| refuse_unknown(request, pin));
@@ -302,7 +302,11 @@ pub(super) fn enter_and_mark(
 fn stay_and_mark(request: &Request, group: Kept<Group>, purpose: Purpose) -> Option<Kept<Slot>> {
     let root = request.root();
     let pin = match State::known(root) {
-        None => enter(root, group),
+        None => {
+            let pin = enter(root, group);
+            pin.heed_hold();
+            pin
+        }
         Some(state) => {
             let known = state.pins.iter().find(|pin| pin.group.at == group.at);
             // A request that was refused after a hold has no other pin.
@@ -351,6 +355,14 @@ pub(super) fn inherit(request: &Request) {
     }
 }
 
+/// Heeds a hold and maintenance, for a request that has just entered. Returns whether it stays in its slot.
+#[cold]
+#[inline(never)]
+fn heed_flags(request: &Request, pin: &Pin, purpose: Purpose) -> bool {
+    pin.heed_hold();
+    !pin.entered.word.is_maintained() || is_admitted(request, pin, purpose)
+}
+
 /// Whether a request that has entered during maintenance stays in its slot. If not, it leaves, and ends with a 503.
 #[cold]
 #[inline(never)]
@@ -391,20 +403,20 @@ pub(super) fn of_backend(request: &Request) -> Option<&Pin> {
 /// Leaves when the whole answer is on its way to the client. The request's pool may live on for long.
 pub(super) fn end(request: &Request) {
     let Some(state) = State::known(request) else { return };
-    if ASIDE.load(Ordering::Relaxed) != 0 {
-        return end_after_hold(state);
-    }
     state.pins.iter().for_each(|pin| {
-        pin.leave();
+        if !pin.leave() {
+            end_after_hold(pin);
+        }
     });
 }
 
+/// The same for a pin that the request does not count by.
 #[cold]
 #[inline(never)]
-fn end_after_hold(state: &State) {
-    state.pins.iter().filter_map(Pin::now).for_each(|pin| {
-        pin.leave();
-    });
+fn end_after_hold(pin: &Pin) {
+    if let Some(now) = pin.now() {
+        now.leave();
+    }
 }
 
 /// Leaves and counts the request, when its pool is cleared.
@@ -412,24 +424,22 @@ fn over(request: &Request) {
     let micros = request.age();
     let Some(state) = State::known(request) else { return };
     let status = request.final_status();
-    if ASIDE.load(Ordering::Relaxed) != 0 {
-        return over_after_hold(state, status, micros);
-    }
-    state.pins.iter().for_each(|pin| {
-        if pin.leave() {
-            pin.block.finished(status, micros);
-        }
+    state.pins.iter().for_each(|pin| match pin.leave() {
+        true => pin.block.finished(status, micros),
+        false => over_after_hold(pin, status, micros),
     });
 }
 
+/// The same for a pin that the request does not count by.
 #[cold]
 #[inline(never)]
-fn over_after_hold(state: &State, status: u32, micros: u64) {
-    state.pins.iter().filter_map(Pin::now).for_each(|pin| {
-        if pin.leave() {
-            pin.block.finished(status, micros);
-        }
-    });
-    let held = state.pins.iter().filter(|pin| pin.after.get().is_some()).count();
-    ASIDE.fetch_sub(held as u64, Ordering::Relaxed);
+fn over_after_hold(pin: &Pin, status: u32, micros: u64) {
+    if let Some(now) = pin.now()
+        && now.leave()
+    {
+        now.block.finished(status, micros);
+    }
+    if pin.after.get().is_some() {
+        ASIDE.fetch_sub(1, Ordering::Relaxed);
+    }
 }

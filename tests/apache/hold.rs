@@ -4,6 +4,7 @@ mod aftermath;
 mod killed;
 mod maintained;
 mod many;
+mod parked;
 
 use crate::backend::{Backend, ok};
 use crate::http::{Client, Message};
