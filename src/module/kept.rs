@@ -127,9 +127,9 @@ impl Rare {
         self.0 & Self::REFUSED.0 != 0
     }
 
-    /// Whether the request does not count by this pin.
-    pub(super) fn is_void(self) -> bool {
-        self.0 & (Self::REFUSED.0 | Self::SETTLED.0) != 0
+    /// Whether leaving takes more than a request that was never held or refused has to do.
+    pub(super) fn is_odd(self) -> bool {
+        self.0 & (Self::REFUSED.0 | Self::SETTLED.0 | Self::ASIDE) != 0
     }
 
     /// A request that is set aside, as [`Rare::tunnel`].

@@ -55,19 +55,16 @@ impl Pin {
         ]);
     }
 
-    /// Leaves. Returns whether the request counts in the slot by this pin. Inline, because two of its callers are on the path of
+    /// Leaves. Returns `false` if [`Pin::leave_oddly`] has to do it. Without a call, so that those of its callers that are
+    /// on the path of each request save no registers. Inline, because two of its callers are on the path of
     /// each request.
     #[inline(always)]
     fn leave(&self) -> bool {
         match self.stay.replace(Stay::Left) {
             Stay::Noted(place) => self.row.strike(place),
-            Stay::Rare(rare) if rare.is_void() => {
+            Stay::Rare(rare) if rare.is_odd() => {
                 self.stay.set(Stay::Rare(rare));
                 return false;
-            }
-            Stay::Rare(rare) if rare.is_aside() => {
-                self.leave_aside(rare);
-                return true;
             }
             Stay::Rare(rare) => self.leave_rarely(rare),
             Stay::Left => return true,
@@ -76,9 +73,33 @@ impl Pin {
         true
     }
 
+    /// Leaves the slot, if the request is in it. Returns the pin by which the request counts; `None` if it counts nowhere.
+    #[cold]
+    #[inline(never)]
+    fn leave_oddly(&self) -> Option<&Self> {
+        let Stay::Rare(rare) = self.stay.get() else {
+            self.leave();
+            return Some(self);
+        };
+        if rare.is_refused() {
+            return None;
+        }
+        if rare.is_aside() {
+            self.stay.set(Stay::Left);
+            self.leave_aside(rare);
+        } else if !self.leave() {
+            return self.now()?.leave_oddly();
+        }
+        Some(self)
+    }
+
+    fn is_odd(&self) -> bool {
+        matches!(self.stay.get(), Stay::Rare(rare) if rare.is_odd())
+    }
+
     /// Leaves because of maintenance, and counts nowhere.
     fn refuse(&self) {
-        self.leave();
+        self.leave_oddly();
         self.stay.set(Stay::Rare(Rare::REFUSED));
     }
 
@@ -117,8 +138,6 @@ impl Pin {
         ASIDE.fetch_add(1, Ordering::Relaxed);
     }
 
-    #[cold]
-    #[inline(never)]
     fn leave_aside(&self, rare: Rare) {
         if let Some(place) = rare.note() {
             self.row.strike(place);
@@ -134,7 +153,7 @@ impl Pin {
 
     /// Leaves the slot to wait in none.
     pub(super) fn step_out(&self) {
-        self.leave();
+        self.leave_oddly();
     }
 
     /// Enters the group again, after the wait.
@@ -404,18 +423,12 @@ pub(super) fn of_backend(request: &Request) -> Option<&Pin> {
 pub(super) fn end(request: &Request) {
     let Some(state) = State::known(request) else { return };
     state.pins.iter().for_each(|pin| {
-        if !pin.leave() {
-            end_after_hold(pin);
-        }
+        pin.leave();
     });
-}
-
-/// The same for a pin that the request does not count by.
-#[cold]
-#[inline(never)]
-fn end_after_hold(pin: &Pin) {
-    if let Some(now) = pin.now() {
-        now.leave();
+    if ASIDE.load(Ordering::Relaxed) != 0 {
+        state.pins.iter().filter(|pin| pin.is_odd()).for_each(|pin| {
+            pin.leave_oddly();
+        });
     }
 }
 
@@ -424,22 +437,29 @@ fn over(request: &Request) {
     let micros = request.age();
     let Some(state) = State::known(request) else { return };
     let status = request.final_status();
-    state.pins.iter().for_each(|pin| match pin.leave() {
-        true => pin.block.finished(status, micros),
-        false => over_after_hold(pin, status, micros),
+    state.pins.iter().for_each(|pin| {
+        if pin.leave() {
+            pin.block.finished(status, micros);
+        }
     });
+    if ASIDE.load(Ordering::Relaxed) != 0 {
+        over_oddly(request);
+    }
 }
 
-/// The same for a pin that the request does not count by.
+/// The same for the pins that [`Pin::leave`] leaves to this. It is given only the request, so that no register has to be
+/// saved for it.
 #[cold]
 #[inline(never)]
-fn over_after_hold(pin: &Pin, status: u32, micros: u64) {
-    if let Some(now) = pin.now()
-        && now.leave()
-    {
-        now.block.finished(status, micros);
-    }
-    if pin.after.get().is_some() {
-        ASIDE.fetch_sub(1, Ordering::Relaxed);
+fn over_oddly(request: &Request) {
+    let (micros, status) = (request.age(), request.final_status());
+    let Some(state) = State::known(request) else { return };
+    for pin in state.pins.iter().filter(|pin| pin.is_odd()) {
+        if let Some(counted) = pin.leave_oddly() {
+            counted.block.finished(status, micros);
+        }
+        if pin.after.get().is_some() {
+            ASIDE.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
