@@ -9,7 +9,8 @@ use super::host::{Decimal, Held, Kept, Message, Request};
 use super::kept::{After, Pin, Rare, State, Stay};
 use super::refusal::{self, Purpose};
 use crate::lease;
-use crate::sync::{Ordering, fence};
+use crate::lease::held::{come_back, leave_aside, set_aside};
+use crate::sync::Ordering;
 use std::cell::Cell;
 use std::ffi::CStr;
 
@@ -133,7 +134,7 @@ impl Pin {
             Stay::Rare(rare) => rare.place(),
             Stay::Left => return,
         };
-        self.block.set_aside();
+        set_aside(self.block.in_flight());
         self.stay.set(Stay::Rare(Rare::aside(place)));
         ASIDE.fetch_add(1, Ordering::Relaxed);
     }
@@ -142,7 +143,7 @@ impl Pin {
         if let Some(place) = rare.note() {
             self.row.strike(place);
         }
-        self.block.leave_aside();
+        leave_aside(self.block.in_flight());
         ASIDE.fetch_sub(1, Ordering::Relaxed);
     }
 
@@ -180,15 +181,9 @@ impl Pin {
         if !rare.is_aside() {
             return true;
         }
-        let in_flight = self.block.in_flight();
-        in_flight.fetch_add(1, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        // As in `lease::enter`: a hold that begins now sees the request, or the request sees the hold.
-        if self.group.is_held() {
-            lease::leave(in_flight);
+        if !come_back(self.block.in_flight(), || self.group.is_held()) {
             return false;
         }
-        self.block.leave_aside();
         ASIDE.fetch_sub(1, Ordering::Relaxed);
         self.stay.set(match rare.note() {
             Some(place) => Stay::Noted(place),
