@@ -37,6 +37,8 @@
 //! **Killed anywhere.** A process that dies between 2 and its leaving no longer holds its row's lock, and rows
 //! without an owner do not count.
 
+pub mod held;
+
 use crate::sync::{AtomicU64, Ordering, fence};
 use crate::word::{SlotIndex, Word};
 

@@ -123,6 +123,12 @@ impl Word {
         SlotIndex((self.0 >> ACTIVE & 0x3f) as u8)
     }
 
+    /// Whether the word has any flag, of maintenance or of a hold.
+    #[inline(always)]
+    pub fn has_flags(self) -> bool {
+        self.0 & FLAGS != 0
+    }
+
     /// Whether requests for the group's backend are held, if the deadline has not passed.
     #[inline]
     pub fn is_held(self) -> bool {

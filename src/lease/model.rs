@@ -4,6 +4,8 @@
 //! A slot's backend is a cell that its requests read and that the operator writes when the drain
 //! has said 0: loom reports any run in which the two can meet.
 
+mod held;
+
 use super::{Entered, enter, leave};
 use crate::choose::{Set, choose};
 use crate::word::{SlotIndex, Word};

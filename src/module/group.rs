@@ -327,16 +327,7 @@ impl Group {
         path.first().is_none_or(|byte| ends_group(*byte)).then_some(path)
     }
 
-    /// Takes the next turn to go on after a hold, with `rate=`. Returns when it is, as [`monotonic`], in microseconds.
-    pub(super) fn next_turn(&self) -> Option<u64> {
-        let gap = 1_000_000 / u64::from(self.hold.rate?.max(1));
-        let now = monotonic() * 1000;
-        let take = |next: u64| Some(next.max(now) + gap);
-        let next = self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
-        Some(next.unwrap_or(now).max(now))
-    }
-
-    /// Takes the next turn if it is now.
+    /// Takes the next turn to go on after a hold, with `rate=`, if it is now. Returns whether it was.
     pub(super) fn takes_turn(&self) -> bool {
         let Some(rate) = self.hold.rate else { return true };
         let (gap, now) = (1_000_000 / u64::from(rate.max(1)), monotonic() * 1000);

@@ -120,8 +120,16 @@ impl Rare {
         Self(place | Self::TUNNEL)
     }
 
+    /// The request was held, and [`Pin::after`] says what became of it.
+    pub(super) const SETTLED: Self = Self(1 << 28);
+
     pub(super) fn is_refused(self) -> bool {
         self.0 & Self::REFUSED.0 != 0
+    }
+
+    /// Whether leaving takes more than a request that was never held or refused has to do.
+    pub(super) fn is_odd(self) -> bool {
+        self.0 & (Self::REFUSED.0 | Self::SETTLED.0 | Self::ASIDE) != 0
     }
 
     /// A request that is set aside, as [`Rare::tunnel`].

@@ -9,7 +9,8 @@ use super::host::{Decimal, Held, Kept, Message, Request};
 use super::kept::{After, Pin, Rare, State, Stay};
 use super::refusal::{self, Purpose};
 use crate::lease;
-use crate::sync::{Ordering, fence};
+use crate::lease::held::{come_back, leave_aside, set_aside};
+use crate::sync::Ordering;
 use std::cell::Cell;
 use std::ffi::CStr;
 
@@ -55,19 +56,16 @@ impl Pin {
         ]);
     }
 
-    /// Leaves. Returns whether the request counts in the slot. Inline, because two of its callers are on the path of
+    /// Leaves. Returns `false` if [`Pin::leave_oddly`] has to do it. Without a call, so that those of its callers that are
+    /// on the path of each request save no registers. Inline, because two of its callers are on the path of
     /// each request.
     #[inline(always)]
     fn leave(&self) -> bool {
         match self.stay.replace(Stay::Left) {
             Stay::Noted(place) => self.row.strike(place),
-            Stay::Rare(rare) if rare.is_refused() => {
+            Stay::Rare(rare) if rare.is_odd() => {
                 self.stay.set(Stay::Rare(rare));
                 return false;
-            }
-            Stay::Rare(rare) if rare.is_aside() => {
-                self.leave_aside(rare);
-                return true;
             }
             Stay::Rare(rare) => self.leave_rarely(rare),
             Stay::Left => return true,
@@ -76,9 +74,33 @@ impl Pin {
         true
     }
 
+    /// Leaves the slot, if the request is in it. Returns the pin by which the request counts; `None` if it counts nowhere.
+    #[cold]
+    #[inline(never)]
+    fn leave_oddly(&self) -> Option<&Self> {
+        let Stay::Rare(rare) = self.stay.get() else {
+            self.leave();
+            return Some(self);
+        };
+        if rare.is_refused() {
+            return None;
+        }
+        if rare.is_aside() {
+            self.stay.set(Stay::Left);
+            self.leave_aside(rare);
+        } else if !self.leave() {
+            return self.now()?.leave_oddly();
+        }
+        Some(self)
+    }
+
+    fn is_odd(&self) -> bool {
+        matches!(self.stay.get(), Stay::Rare(rare) if rare.is_odd())
+    }
+
     /// Leaves because of maintenance, and counts nowhere.
     fn refuse(&self) {
-        self.leave();
+        self.leave_oddly();
         self.stay.set(Stay::Rare(Rare::REFUSED));
     }
 
@@ -112,18 +134,16 @@ impl Pin {
             Stay::Rare(rare) => rare.place(),
             Stay::Left => return,
         };
-        self.block.set_aside();
+        set_aside(self.block.in_flight());
         self.stay.set(Stay::Rare(Rare::aside(place)));
         ASIDE.fetch_add(1, Ordering::Relaxed);
     }
 
-    #[cold]
-    #[inline(never)]
     fn leave_aside(&self, rare: Rare) {
         if let Some(place) = rare.note() {
             self.row.strike(place);
         }
-        self.block.leave_aside();
+        leave_aside(self.block.in_flight());
         ASIDE.fetch_sub(1, Ordering::Relaxed);
     }
 
@@ -134,7 +154,7 @@ impl Pin {
 
     /// Leaves the slot to wait in none.
     pub(super) fn step_out(&self) {
-        self.leave();
+        self.leave_oddly();
     }
 
     /// Enters the group again, after the wait.
@@ -151,6 +171,7 @@ impl Pin {
         ASIDE.fetch_add(1, Ordering::Relaxed);
         let after = root.keep_value(after);
         self.after.set(Some(after));
+        self.stay.set(Stay::Rare(Rare::SETTLED));
         after
     }
 
@@ -160,15 +181,9 @@ impl Pin {
         if !rare.is_aside() {
             return true;
         }
-        let in_flight = self.block.in_flight();
-        in_flight.fetch_add(1, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        // As in `lease::enter`: a hold that begins now sees the request, or the request sees the hold.
-        if self.group.is_held() {
-            lease::leave(in_flight);
+        if !come_back(self.block.in_flight(), || self.group.is_held()) {
             return false;
         }
-        self.block.leave_aside();
         ASIDE.fetch_sub(1, Ordering::Relaxed);
         self.stay.set(match rare.note() {
             Some(place) => Stay::Noted(place),
@@ -237,7 +252,7 @@ impl Pin {
     }
 }
 
-/// Enters the first group of a client's request.
+/// Enters the first group of a client's request. The caller looks at the flags of the word.
 #[inline(never)]
 fn enter(root: &Request, group: Kept<Group>) -> &Pin {
     await_end(root);
@@ -247,7 +262,6 @@ fn enter(root: &Request, group: Kept<Group>) -> &Pin {
         State { pins: Held::of(pin), is_marked, ..State::default() }
     });
     let pin = state.pins.first().expect("the list was made with a pin");
-    pin.heed_hold();
     if let Some(slot) = pin.slot {
         pin.mark(root, &slot);
     }
@@ -288,7 +302,7 @@ pub(super) fn enter_and_mark(
 ) -> Option<Kept<Slot>> {
     if request.is_root() && State::known(request).is_none() {
         let pin = enter(request, group);
-        if pin.entered.word.is_maintained() && !is_admitted(request, pin, purpose) {
+        if pin.entered.word.has_flags() && !heed_flags(request, pin, purpose) {
             return None;
         }
         return pin.slot.or_else(|| refuse_unknown(request, pin));
@@ -302,7 +316,11 @@ pub(super) fn enter_and_mark(
 fn stay_and_mark(request: &Request, group: Kept<Group>, purpose: Purpose) -> Option<Kept<Slot>> {
     let root = request.root();
     let pin = match State::known(root) {
-        None => enter(root, group),
+        None => {
+            let pin = enter(root, group);
+            pin.heed_hold();
+            pin
+        }
         Some(state) => {
             let known = state.pins.iter().find(|pin| pin.group.at == group.at);
             // A request that was refused after a hold has no other pin.
@@ -351,6 +369,14 @@ pub(super) fn inherit(request: &Request) {
     }
 }
 
+/// Heeds a hold and maintenance, for a request that has just entered. Returns whether it stays in its slot.
+#[cold]
+#[inline(never)]
+fn heed_flags(request: &Request, pin: &Pin, purpose: Purpose) -> bool {
+    pin.heed_hold();
+    !pin.entered.word.is_maintained() || is_admitted(request, pin, purpose)
+}
+
 /// Whether a request that has entered during maintenance stays in its slot. If not, it leaves, and ends with a 503.
 #[cold]
 #[inline(never)]
@@ -391,20 +417,14 @@ pub(super) fn of_backend(request: &Request) -> Option<&Pin> {
 /// Leaves when the whole answer is on its way to the client. The request's pool may live on for long.
 pub(super) fn end(request: &Request) {
     let Some(state) = State::known(request) else { return };
-    if ASIDE.load(Ordering::Relaxed) != 0 {
-        return end_after_hold(state);
-    }
     state.pins.iter().for_each(|pin| {
         pin.leave();
     });
-}
-
-#[cold]
-#[inline(never)]
-fn end_after_hold(state: &State) {
-    state.pins.iter().filter_map(Pin::now).for_each(|pin| {
-        pin.leave();
-    });
+    if ASIDE.load(Ordering::Relaxed) != 0 {
+        state.pins.iter().filter(|pin| pin.is_odd()).for_each(|pin| {
+            pin.leave_oddly();
+        });
+    }
 }
 
 /// Leaves and counts the request, when its pool is cleared.
@@ -412,24 +432,29 @@ fn over(request: &Request) {
     let micros = request.age();
     let Some(state) = State::known(request) else { return };
     let status = request.final_status();
-    if ASIDE.load(Ordering::Relaxed) != 0 {
-        return over_after_hold(state, status, micros);
-    }
     state.pins.iter().for_each(|pin| {
         if pin.leave() {
             pin.block.finished(status, micros);
         }
     });
+    if ASIDE.load(Ordering::Relaxed) != 0 {
+        over_oddly(request);
+    }
 }
 
+/// The same for the pins that [`Pin::leave`] leaves to this. It is given only the request, so that no register has to be
+/// saved for it.
 #[cold]
 #[inline(never)]
-fn over_after_hold(state: &State, status: u32, micros: u64) {
-    state.pins.iter().filter_map(Pin::now).for_each(|pin| {
-        if pin.leave() {
-            pin.block.finished(status, micros);
+fn over_oddly(request: &Request) {
+    let (micros, status) = (request.age(), request.final_status());
+    let Some(state) = State::known(request) else { return };
+    for pin in state.pins.iter().filter(|pin| pin.is_odd()) {
+        if let Some(counted) = pin.leave_oddly() {
+            counted.block.finished(status, micros);
         }
-    });
-    let held = state.pins.iter().filter(|pin| pin.after.get().is_some()).count();
-    ASIDE.fetch_sub(held as u64, Ordering::Relaxed);
+        if pin.after.get().is_some() {
+            ASIDE.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::error::{Error, refused, unopened_other};
 use super::view::{View, has_lost, owner, read_group};
+use crate::lease::held::split;
 use crate::state::Dirs;
 use crate::state::counts::{self, Block, CLASSES, Counts, InFlight, rows_in};
 use crate::state::history::{Counted, Totals};
@@ -259,7 +260,7 @@ fn sum(segment: &Counts, filled: &Filled, slot: SlotIndex, alive: &Alive) -> Tal
         let tunnels = if has_tail { block.tunnels().load(Ordering::Acquire) } else { 0 };
         let in_flight = block.in_flight().load(Ordering::Acquire);
         if in_flight != 0 && alive.owns(row, segment.pid(row)) {
-            let (aside, others) = Block::split(in_flight);
+            let (aside, others) = split(in_flight);
             let in_flight = aside.saturating_add(others);
             tally.in_flight = tally.in_flight.saturating_add(in_flight);
             tally.aside = tally.aside.saturating_add(aside);

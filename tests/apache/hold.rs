@@ -5,6 +5,7 @@ mod killed;
 mod listed;
 mod maintained;
 mod many;
+mod parked;
 
 use crate::backend::{Backend, ok};
 use crate::http::{Client, Message};
@@ -58,11 +59,12 @@ impl Stage {
             "<SlotGroup app>\nSlot blue http://{} docroot=ROOT/blue\n\
              Slot green http://{} docroot=ROOT/green\n{in_group}</SlotGroup>\n\
              <Directory ROOT>\nRequire all granted\n</Directory>\nSlotDocumentRoot app\n\
-             <Proxy http://{}>\nHeader set X-Section green\n</Proxy>\n\
+             <Proxy http://{}>\nHeader set X-Section green\nRequestHeader set X-From green\n</Proxy>\n\
+             <Proxy http://{}>\nRequestHeader set X-From blue\n</Proxy>\n\
              LogFormat \"%s %U slot=%{{SLOT}}e held=%{{SLOT_HELD_MS}}e\" held\nCustomLog held.log held\n\
              ProxyPass /api/ slot://app/api/\n\
              ProxyPass /live/ slot://app/live/ upgrade=websocket\n{http2}{lines}",
-            backends[0].address, backends[1].address, backends[1].address
+            backends[0].address, backends[1].address, backends[1].address, backends[0].address
         ));
         Self { site, backends }
     }
@@ -225,20 +227,25 @@ fn a_request_enters_the_slot_that_is_active_after_the_hold() {
     let asked = [
         stage.begin("GET", "/api/a?q=1%20", vec![]),
         stage.begin("POST", "/api/b", vec![b'x'; 70_000]),
+        stage.begin("GET", "http://localhost/api/absolute", vec![]),
     ];
-    stage.waits(2);
+    stage.waits(3);
     stage.site.flip_unchecked("green");
     // The hold goes on after the flip, and the slot before is empty although requests wait.
     stage.site.run(&["drain", "app", "blue", "--timeout", "5s"]);
-    stage.waits(2);
+    stage.waits(3);
     stage.unhold();
-    let [get, post] = asked.map(Asked::answer);
+    let [get, post, absolute] = asked.map(Asked::answer);
     assert!(get.text().starts_with("slot=green GET /api/a?q=1%20 "), "{}", get.text());
+    assert!(absolute.text().starts_with("slot=green GET /api/absolute "), "{}", absolute.text());
+    let received = String::from_utf8_lossy(&stage.backends[1].received()).to_ascii_lowercase();
+    assert_eq!(received.matches("x-from: green").count(), 3, "{received}");
+    assert!(!received.contains("x-from: blue"), "{received}");
     assert!(post.text().starts_with("slot=green POST /api/b bytes=70000 "), "{}", post.text());
     assert_eq!(get.field("x-section"), Some("green"), "the <Proxy> section of the new slot");
     assert_eq!(stage.backends[0].received(), b"");
     let log = || stage.held_log();
-    until(|| log().lines().count() == 2).unwrap_or_else(|| panic!("{}", log()));
+    until(|| log().lines().count() == 3).unwrap_or_else(|| panic!("{}", log()));
     assert!(
         log().lines().all(|line| line.contains("slot=green") && !line.ends_with("held=-")),
         "{}",
@@ -247,7 +254,7 @@ fn a_request_enters_the_slot_that_is_active_after_the_hold() {
     let status = stage.status();
     assert_eq!(
         (&status["slots"][0]["requests"], &status["slots"][1]["requests"]),
-        (&0.into(), &2.into())
+        (&0.into(), &3.into())
     );
     assert!(stage.site.run(&["rollback", "app"]).contains("green -> blue"));
 }

@@ -49,7 +49,7 @@ pub(super) fn enter(request: &Request, pin: &Pin, began: Instant) -> Next {
     }
 }
 
-pub(super) const LATE: &str = "the group was still held after its timeout= of SlotHold";
+pub(super) const LATE: &str = "it has waited for the whole timeout= of SlotHold";
 pub(super) const GONE: &str = "the client has closed the connection";
 pub(super) const FULL: &str = "no room is left in this process (queue=)";
 pub(super) const FULL_PARKED: &str =

@@ -3,6 +3,7 @@
 use super::after::{self, CUT, FULL_PARKED, LATE, Next};
 use super::place::{ParkedPlace, Seen, Waiting};
 use crate::address::SLOT;
+use crate::group::hold::Hold;
 use crate::module::aside::ASIDE;
 use crate::module::host::{Answer, Lanes, Message, Request, Setup, log, start_waker};
 use crate::module::kept::{Pin, State};
@@ -77,19 +78,25 @@ fn go_on(request: &Request, waiting: &Waiting) -> Answer {
     request.pause(Duration::ZERO);
     let answer = if request.is_aborted() {
         after::give_up(request, pin, waiting.began)
+    } else if is_late(pin, waiting.began) {
+        after::refuse(request, request, pin, waiting.began, LATE)
     } else if !pin.group.is_held() {
         match after::enter(request, pin, waiting.began) {
             Next::Wait => return request.park(waiting.parked),
             Next::GoOn => Answer::DECLINED,
             Next::End(answer) => answer,
         }
-    } else if waiting.began.elapsed() >= pin.group.hold.timeout {
-        after::refuse(request, request, pin, waiting.began, LATE)
     } else {
         return request.park(waiting.parked);
     };
     waiting.place.take();
     answer
+}
+
+/// Whether the request has waited for too long: during the hold, or for its turn, with `rate=`.
+fn is_late(pin: &Pin, began: Instant) -> bool {
+    let Hold { timeout, rate, .. } = pin.group.hold;
+    began.elapsed() >= timeout && (rate.is_some() || pin.group.is_held())
 }
 
 /// The connection of a parked request is about to be closed, as after `Timeout`.

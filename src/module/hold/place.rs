@@ -4,6 +4,7 @@ use super::limits::Limits;
 use crate::module::aside::ASIDE;
 use crate::module::group::Group;
 use crate::module::host::{Kept, Parked, Request, max_children, threads};
+use crate::module::site::Site;
 use crate::state::counts::Row;
 use crate::sync::Ordering;
 use crate::word::SlotIndex;
@@ -56,9 +57,9 @@ impl Place {
         root: &Request,
         group: Kept<Group>,
         seen: Seen,
-        limits: Limits,
+        site: &Site,
     ) -> Option<Self> {
-        let is_stream = root.is_multiplexed();
+        let (is_stream, limits) = (root.is_multiplexed(), site.limits);
         let queue = group.hold.queue.map(u64::from);
         let own = queue.unwrap_or(limits.threads);
         let in_group = group.waiting.fetch_add(1, Ordering::Relaxed);
@@ -67,7 +68,7 @@ impl Place {
         let place = Self { group, is_stream, _seen: seen };
         let has_room = in_group < own && in_all < own.max(limits.threads);
         let has_stream = !is_stream || streams < queue.unwrap_or(limits.streams);
-        (has_room && has_stream && !is_half_of_processes(&group)).then_some(place)
+        (has_room && has_stream && !is_half_of_processes(site)).then_some(place)
     }
 }
 
@@ -79,9 +80,14 @@ impl Drop for Place {
     }
 }
 
-/// Whether half of all processes wait, where each has one thread. Those of dead processes do not count.
-fn is_half_of_processes(group: &Group) -> bool {
-    threads() == 1 && group.counts().waiting_processes() > (max_children() as u64 / 2).max(1)
+/// Whether more than half of all processes wait, for any group, where each has one thread. Those of dead processes do not
+/// count.
+fn is_half_of_processes(site: &Site) -> bool {
+    let waiting = || {
+        let held = site.groups.iter().filter(|group| group.is_held());
+        held.map(|group| group.counts().waiting_processes()).sum::<u64>()
+    };
+    threads() == 1 && waiting() > (max_children() as u64 / 2).max(1)
 }
 
 /// A request that waits without a thread.

@@ -6,7 +6,6 @@ use crate::module::group::Group;
 use crate::module::host::{Answer, Request};
 use crate::module::kept::{NOTE, Pin, State};
 use crate::module::site::Service;
-use crate::state::os::monotonic;
 use std::time::{Duration, Instant};
 
 /// How often a request that waits looks whether the hold is over.
@@ -23,9 +22,9 @@ pub(in crate::module) fn wait(request: &Request) -> Option<Answer> {
         return Some(Answer::UNAVAILABLE);
     }
     let began = Instant::now();
-    let limits = Service::of(request)?.site.limits;
+    let site = &Service::of(request)?.lend().site;
     let seen = Seen::of(root, pin.row, pin.entered.slot);
-    let Some(place) = Place::take(root, pin.group, seen, limits) else {
+    let Some(place) = Place::take(root, pin.group, seen, site) else {
         return Some(after::refuse(request, root, pin, began, FULL));
     };
     // A part of a response that has begun stays in its slot, and so does an internal redirect: both have used it.
@@ -65,29 +64,26 @@ enum End {
 
 /// Waits until the group is not held.
 fn until_free(request: &Request, group: &Group, began: Instant) -> End {
-    while group.is_held() {
+    loop {
         if request.is_aborted() {
             return End::Gone;
+        }
+        let is_held = group.is_held();
+        // The turn is taken last, so that none is lost.
+        if !is_held && group.takes_turn() {
+            return End::Free;
         }
         if began.elapsed() >= group.hold.timeout {
             return End::Late;
         }
-        request.pause(PAUSE);
+        request.pause(if is_held { PAUSE } else { turn(group) });
     }
-    pace(request, group);
-    if request.is_aborted() { End::Gone } else { End::Free }
 }
 
-/// Waits for the request's turn, with `rate=`.
-fn pace(request: &Request, group: &Group) {
-    let Some(mine) = group.next_turn() else { return };
-    while !request.is_aborted() {
-        let left = mine.saturating_sub(monotonic() * 1000) / 1000;
-        if left == 0 {
-            return;
-        }
-        request.pause(Duration::from_millis(left).min(PAUSE));
-    }
+/// How often a request looks whether its turn has come, with `rate=`.
+fn turn(group: &Group) -> Duration {
+    let gap = Duration::from_secs(1) / group.hold.rate.unwrap_or(1).max(1);
+    gap.clamp(Duration::from_millis(1), PAUSE)
 }
 
 /// Waits in no slot, and enters again.

@@ -51,8 +51,8 @@ messages! {
     23 SharedRow APLOG_ERR "A process shares its counts with other processes";
     24 InFlightUncounted APLOG_ERR "The requests of a process are not counted";
     25 NoOwnLocks APLOG_ERR "A process could not lock the names of its slots for itself";
-    27 NotParked APLOG_WARNING "SlotHold park=on has no effect here: requests of a held group wait in threads";
     26 NoConnections APLOG_ERR "mod_proxy made no connection pool for the backend of a slot";
+    27 NotParked APLOG_WARNING "SlotHold park=on has no effect here: requests of a held group wait in threads";
 
     30 NoRuntimeDir APLOG_ERR "SlotRuntimeDir cannot be used; slotctl counts no requests";
     31 NoRowLocks APLOG_ERR "rows.lock cannot be used; slotctl counts no requests";

@@ -51,7 +51,7 @@ pub(in crate::module) fn choose(request: &Request) -> Choice {
 }
 
 /// The worker of the request's slot.
-#[inline]
+#[inline(always)]
 fn own(request: &Request) -> Option<Worker> {
     match State::known(request).and_then(|state| state.worker.get()) {
         Some(worker) => Some(worker),

@@ -13,8 +13,6 @@ pub const MAX_NOTES: usize = 63;
 pub const CLASSES: usize = 6;
 /// Buckets of the histogram of durations.
 pub const BUCKETS: usize = 29;
-/// One request in flight that was set aside.
-const ASIDE: u64 = 1 << 32;
 /// Bytes of a block.
 pub(super) const BLOCK: usize = size_of::<Block>();
 
@@ -183,26 +181,9 @@ impl Block {
         })
     }
 
-    /// Requests in flight: in the low half; in the high half, those of [`Block::set_aside`].
+    /// Requests in flight: in the low half; in the high half, those that are set aside ([`crate::lease::held`]).
     pub fn in_flight(&self) -> &AtomicU64 {
         &self.in_flight
-    }
-
-    /// Sets a request in flight aside, because it entered while the group was held. Until it leaves or asks for the
-    /// backend, it is served by Apache alone, so that it need not end before the backend is stopped. One addition, so
-    /// that no reader ever misses the request.
-    pub fn set_aside(&self) {
-        self.in_flight.fetch_add(ASIDE.wrapping_sub(1), Ordering::AcqRel);
-    }
-
-    /// Takes a request that was set aside out of the slot.
-    pub fn leave_aside(&self) {
-        self.in_flight.fetch_sub(ASIDE, Ordering::Release);
-    }
-
-    /// The requests in flight of a count: those that were set aside, and the others.
-    pub fn split(in_flight: u64) -> (u64, u64) {
-        (in_flight / ASIDE, in_flight % ASIDE)
     }
 
     /// Tunnels open now: those of the requests in flight that have become one, such as a WebSocket.

@@ -174,11 +174,14 @@ impl List {
         let mut closed = BTreeMap::new();
         for (ticket, entry) in self.entries.iter_mut().filter(|(_, entry)| !entry.is_woken) {
             let is_closed = *closed.entry(entry.lane).or_insert_with_key(|l| lanes.is_closed(*l));
-            let may_go = !is_closed && self.running.len() < most && lanes.takes_turn(entry.lane);
+            let has_room = self.running.len() < most;
+            let may_go = !is_closed && has_room && lanes.takes_turn(entry.lane);
             if may_go {
                 self.running.push((*ticket, now));
             }
-            if may_go || now >= entry.again || is_closed && now >= entry.end {
+            // Without room, the request only waits for others to end, and the hold is over.
+            let is_late = now >= entry.end && (is_closed || has_room);
+            if may_go || is_late || now >= entry.again {
                 entry.wake();
             }
         }
