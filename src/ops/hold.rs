@@ -166,6 +166,11 @@ impl Hold {
         Duration::from_millis(self.left())
     }
 
+    /// How long it has lasted.
+    pub fn age(&self) -> Duration {
+        self.began.elapsed()
+    }
+
     /// Does `work` while another thread renews the hold. Tells `work` whether the hold is over already, because its
     /// time is, or because somebody has ended it.
     pub fn during<T>(&self, work: impl FnOnce(&(dyn Fn() -> bool + Sync)) -> T) -> T {

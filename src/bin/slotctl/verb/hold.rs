@@ -20,7 +20,7 @@ use mod_slot::state::Dirs;
 use serde::Serialize;
 use std::ffi::OsString;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use steps::{Done, Stage};
 
 pub(crate) const HELP: &str = "\
@@ -118,7 +118,6 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
     let interrupt = Interrupt::watch(|| {});
     let by = actor(args.reason.as_deref());
     let hold = hold::begin(dirs, &app, &by, length, None)?;
-    let began = Instant::now();
     let shown = Steps::new();
     let (done, waiting) = hold.during(|lost| {
         let (stop, stop_now) = (|| interrupt.is_set(), || interrupt.is_repeated());
@@ -144,7 +143,7 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
     });
     let ended = hold.end(dirs, &app, &by);
     shown.end();
-    let held = began.elapsed();
+    let held = hold.age();
     let mut warnings = view::warnings(dirs, &app);
     if !ended.held && done.as_ref().is_ok_and(|done| done.command.is_some()) {
         warnings.push(
