@@ -51,7 +51,7 @@ use std::ffi::c_int;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::time::{Duration, Instant};
-use waker::{Entry, Ticket};
+use waker::{Entry, Ticket, Why};
 
 /// `CONN_STATE_ASYNC_WAITIO`, which older headers do not have.
 const ASYNC_WAITIO: sys::conn_state_e = 8;
@@ -85,6 +85,8 @@ pub(crate) struct Parked {
     ticket: Ticket,
     /// Whether the socket has the eventfd.
     is_armed: Cell<bool>,
+    /// Whether it was woken because its turn has come.
+    has_turn: Cell<bool>,
 }
 
 impl Hook {
@@ -144,8 +146,18 @@ impl Request {
         debug_assert!(!c.is_null());
         // SAFETY: the request is live.
         let request = unsafe { NonNull::new_unchecked(r) };
-        let (ticket, is_armed) = (Ticket::next(), Cell::new(false));
-        Some(self.keep_value(Parked { request, lane, end, turn, event, client, ticket, is_armed }))
+        let (ticket, is_armed, has_turn) = (Ticket::next(), Cell::new(false), Cell::new(false));
+        Some(self.keep_value(Parked {
+            request,
+            lane,
+            end,
+            turn,
+            event,
+            client,
+            ticket,
+            is_armed,
+            has_turn,
+        }))
     }
 
     /// Parks the request: the handler has to return the answer at once. It is called again later.
@@ -247,7 +259,7 @@ unsafe fn arm(c: *mut sys::conn_rec, parked: &Parked) {
     parked.is_armed.set(true);
     let again = Instant::now() + parked.turn;
     let Parked { lane, end, client, .. } = *parked;
-    waker::add(parked.ticket, Entry { lane, end, again, event, client, is_woken: false });
+    waker::add(parked.ticket, Entry { lane, end, again, event, client, woken: None });
 }
 
 /// Puts a descriptor into the connection's socket.
@@ -264,10 +276,15 @@ unsafe fn put(c: *mut sys::conn_rec, mut descriptor: c_int) {
 }
 
 impl Parked {
+    /// Whether the request was woken because its turn has come. If not, it has to be parked again, or to end.
+    pub(crate) fn has_turn(&self) -> bool {
+        self.has_turn.get()
+    }
+
     /// Gives the connection its own descriptor back, if it has the eventfd.
     fn disarm(&self) {
         if self.is_armed.replace(false) {
-            waker::remove(self.ticket);
+            self.has_turn.set(waker::remove(self.ticket) == Some(Why::Turn));
             // SAFETY: the request is in its pool, so it is live, and so is its connection. This thread owns it: it
             // processes or closes the connection, or clears its pool.
             unsafe { put((*self.request.as_ptr()).connection, self.client) };

@@ -1,5 +1,7 @@
 //! `SlotHold park=on`: on event, requests wait without a thread.
 
+mod waking;
+
 use super::{Holding, LONG, Stage};
 use crate::backend::Backend;
 use crate::crowd::{self, Ask, Fate, Sum};
@@ -51,8 +53,10 @@ fn more_requests_wait_than_there_are_threads_and_files_are_served() {
     for _ in 0..20 {
         assert_eq!(stage.site.get("/name.txt").text(), "slot=blue\n");
     }
-    let slot = &stage.status()["slots"][0];
-    assert_eq!((&slot["in_flight"], &slot["requests"]), (&0.into(), &20.into()));
+    // A file's request may end a moment after its answer.
+    let slot = || stage.status()["slots"][0].clone();
+    until(|| slot()["in_flight"] == 0 && slot()["requests"] == 20)
+        .unwrap_or_else(|| panic!("{}", slot()));
     assert_eq!(stage.backends[0].received(), b"");
     stage.unhold();
     for asked in asked {
@@ -71,7 +75,8 @@ fn all_kinds_of_requests_are_parked_and_answered_whole() {
     if !is_event() {
         return;
     }
-    let stage = four("", "");
+    // With four threads, Apache might close the connection that is kept, because all are busy after the hold.
+    let stage = Stage::with("SlotHold park=on\n", "");
     let holding = stage.hold(LONG);
     let head = |line: &str, fields: &str| format!("{line}\r\nHost: a\r\n{fields}\r\n");
     let kept = open(&stage, &head("GET /api/kept HTTP/1.1", ""));

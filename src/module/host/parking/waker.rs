@@ -49,13 +49,22 @@ pub(super) struct Entry {
     /// The eventfd. Open while the entry is on the list, as is `client`.
     pub(super) event: RawFd,
     pub(super) client: RawFd,
-    /// Whether the eventfd is readable already.
-    pub(super) is_woken: bool,
+    /// Why the eventfd is readable already, if it is.
+    pub(super) woken: Option<Why>,
+}
+
+/// Why a request is woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// Its turn has come: its lane is open, and there is room.
+    Turn,
+    /// To look at its client or its time, or to be parked again.
+    Look,
 }
 
 impl Entry {
-    fn wake(&mut self) {
-        self.is_woken = true;
+    fn wake(&mut self, why: Why) {
+        self.woken = Some(why);
         // SAFETY: the descriptor is open, because the list is locked; the buffer has 8 bytes.
         unsafe { libc::write(self.event, (&raw const ONE).cast(), 8) };
     }
@@ -85,9 +94,9 @@ pub(super) fn add(ticket: Ticket, entry: Entry) {
     }
 }
 
-/// Removes a request from the list. From then on, the waker does not use its descriptors.
-pub(super) fn remove(ticket: Ticket) {
-    LIST.lock().entries.remove(&ticket);
+/// Removes a request from the list. From then on, the waker does not use its descriptors. Returns why it was woken.
+pub(super) fn remove(ticket: Ticket) -> Option<Why> {
+    LIST.lock().entries.remove(&ticket)?.woken
 }
 
 /// Notes that a request has ended, so that another one can be woken.
@@ -172,24 +181,24 @@ impl List {
     fn wake_due(&mut self, now: Instant, lanes: &impl Lanes, most: usize) {
         self.running.retain(|(_, since)| now.duration_since(*since) < RUN);
         let mut closed = BTreeMap::new();
-        for (ticket, entry) in self.entries.iter_mut().filter(|(_, entry)| !entry.is_woken) {
+        for (ticket, entry) in self.entries.iter_mut().filter(|(_, entry)| entry.woken.is_none()) {
             let is_closed = *closed.entry(entry.lane).or_insert_with_key(|l| lanes.is_closed(*l));
             let has_room = self.running.len() < most;
             let may_go = !is_closed && has_room && lanes.takes_turn(entry.lane);
-            if may_go {
-                self.running.push((*ticket, now));
-            }
             // Without room, the request only waits for others to end, and the hold is over.
             let is_late = now >= entry.end && (is_closed || has_room);
-            if may_go || is_late || now >= entry.again {
-                entry.wake();
+            if may_go {
+                self.running.push((*ticket, now));
+                entry.wake(Why::Turn);
+            } else if is_late || now >= entry.again {
+                entry.wake(Why::Look);
             }
         }
     }
 
     /// Wakes the requests whose clients have closed their connection.
     fn wake_gone(&mut self) {
-        let waiting = self.entries.values_mut().filter(|entry| !entry.is_woken);
+        let waiting = self.entries.values_mut().filter(|entry| entry.woken.is_none());
         let waiting: Vec<_> = waiting.collect();
         let poll = |entry: &&mut Entry| libc::pollfd {
             fd: entry.client,
@@ -200,7 +209,7 @@ impl List {
         // SAFETY: there are as many structures, which the call writes. It does not wait.
         unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, 0) };
         let gone = waiting.into_iter().zip(polled).filter(|(_, polled)| polled.revents != 0);
-        gone.for_each(|(entry, _)| entry.wake());
+        gone.for_each(|(entry, _)| entry.wake(Why::Look));
     }
 }
 
@@ -249,7 +258,7 @@ mod tests {
             read.set_nonblocking(true).unwrap();
             let ticket = Ticket(self.next.replace(self.next.get() + 1));
             let (event, at) = (write.as_raw_fd(), server.as_raw_fd());
-            let entry = Entry { lane, end, again, event, client: at, is_woken: false };
+            let entry = Entry { lane, end, again, event, client: at, woken: None };
             self.list.entries.insert(ticket, entry);
             self.ends.push((File::from(OwnedFd::from(read)), client));
             self.kept.extend([OwnedFd::from(write), OwnedFd::from(server)]);
@@ -286,8 +295,12 @@ mod tests {
         let (mut stage, now) = (Stage::new(), Instant::now());
         let later = now + Duration::from_secs(60);
         (0..3).for_each(|_| stage.add(2, later, later));
+        // Has to be parked again, but its turn has not come.
+        stage.add(2, later, now);
         stage.list.wake_due(now, &Two(Mutex::new(1)), 9);
-        assert_eq!(stage.woken(), [true, false, false]);
+        assert_eq!(stage.woken(), [true, false, false, true]);
+        let why: Vec<_> = stage.list.entries.values().map(|entry| entry.woken).collect();
+        assert_eq!(why, [Some(Why::Turn), None, None, Some(Why::Look)]);
     }
 
     #[test]
