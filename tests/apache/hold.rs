@@ -1,6 +1,7 @@
 //! `slotctl hold`: requests wait in no slot, and go on to the backend when the hold ends.
 
 mod aftermath;
+mod flipped;
 mod killed;
 mod maintained;
 mod many;

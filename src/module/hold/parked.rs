@@ -84,6 +84,10 @@ fn go_on(request: &Request, waiting: &Waiting) -> Answer {
         match after::enter(request, pin, waiting.began) {
             Next::Wait => return request.park(waiting.parked),
             Next::GoOn => Answer::DECLINED,
+            Next::BeginAgain => {
+                waiting.place.take();
+                after::begin_again(request)
+            }
             Next::End(answer) => answer,
         }
     } else {
