@@ -47,7 +47,7 @@ use super::message::Message;
 use super::module::place_in;
 use super::{Answer, Hook, Kept, Order, Request, item, pool, sys};
 use std::cell::Cell;
-use std::ffi::c_int;
+use std::ffi::{c_char, c_int};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::time::{Duration, Instant};
@@ -72,6 +72,9 @@ struct Connection {
 #[derive(Debug)]
 pub(crate) struct Parked {
     request: NonNull<sys::request_rec>,
+    /// The handler of the request, which other modules compare without a look. httpd takes the type of a file for it while
+    /// it calls the handlers, and then sets it to null again.
+    handler: NonNull<c_char>,
     /// The waker asks the module about this number.
     lane: usize,
     /// When it ends at the latest.
@@ -127,9 +130,7 @@ impl Request {
             let is_free = !(*c).cs.is_null()
                 && (*c).aborted == 0
                 && (*c).clogging_input_filters() == 0
-                && (*c).data_in_output_filters == 0
-                // Other handlers compare it without a look.
-                && !(*r).handler.is_null();
+                && (*c).data_in_output_filters == 0;
             let is_inside = known(c).is_some_and(|connection| connection.is_inside.get());
             if !is_free || !is_inside {
                 return None;
@@ -145,10 +146,12 @@ impl Request {
         let event = unsafe { OwnedFd::from_raw_fd(event) };
         debug_assert!(!c.is_null());
         // SAFETY: the request is live.
-        let request = unsafe { NonNull::new_unchecked(r) };
+        let (request, handler) =
+            unsafe { (NonNull::new_unchecked(r), NonNull::new((*r).handler.cast_mut())?) };
         let (ticket, is_armed, has_turn) = (Ticket::next(), Cell::new(false), Cell::new(false));
         Some(self.keep_value(Parked {
             request,
+            handler,
             lane,
             end,
             turn,
@@ -311,6 +314,7 @@ unsafe fn resume(c: *mut sys::conn_rec, connection: &Connection, parked: Kept<Pa
     // SAFETY: the caller promises the connection, and with it the request. This does what httpd does around the handlers
     // of a request, but for what it has done already when it called them first.
     unsafe {
+        (*r).handler = parked.handler.as_ptr();
         (*(*c).cs).state = sys::CONN_STATE_HANDLER;
         sys::ap_update_child_status((*c).sbh.cast(), sys::SERVER_BUSY_WRITE as c_int, r);
         sys::apr_thread_mutex_lock((*r).invoke_mtx);

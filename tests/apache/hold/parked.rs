@@ -1,5 +1,8 @@
 //! `SlotHold park=on`: on event, requests wait without a thread.
 
+mod beside;
+mod secure;
+mod stops;
 mod waking;
 
 use super::{Holding, LONG, Stage};
@@ -10,7 +13,7 @@ use crate::site::{Mpm, Site, until};
 use crate::websocket::Live;
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
@@ -38,6 +41,10 @@ fn open(stage: &Stage, request: &str) -> TcpStream {
 }
 
 fn read(stream: &mut BufReader<TcpStream>) -> Message {
+    read_from(stream)
+}
+
+fn read_from(stream: &mut impl BufRead) -> Message {
     Message::read(stream).unwrap().expect("there is an answer")
 }
 
