@@ -1,5 +1,6 @@
 //! The thread that wakes parked requests: one for each child, which sleeps while nothing is parked.
 
+use super::possible;
 use crate::module::host::guard::guard;
 use crate::module::host::message::Message;
 use crate::module::host::server::{Setup, threads};
@@ -17,6 +18,9 @@ const TICK: Duration = Duration::from_millis(25);
 const LOOK: Duration = Duration::from_millis(250);
 /// How long a woken request counts as running at most. Slow answers must not stop the others for longer.
 const RUN: Duration = Duration::from_secs(1);
+
+/// How long it rests after a panic.
+const AFTER_PANIC: Duration = Duration::from_secs(1);
 
 /// What the module says of the lanes in which requests wait.
 pub(crate) trait Lanes: Sync {
@@ -113,15 +117,22 @@ pub(super) fn finish(ticket: Ticket) {
 ///
 /// # Errors
 ///
-/// The system has no room for a thread.
+/// The system has no room for a thread. Then, this process parks no requests.
 pub(crate) fn start(setup: &Setup, lanes: &'static impl Lanes) -> std::io::Result<()> {
     let most = (threads() / 2).max(1);
     // The child's signals are for the MPM. Those of a faulty access are for the thread that has it.
     let signals = without_signals();
     let thread = Builder::new().name("slot waker".into()).spawn(move || {
-        guard(|| run(lanes, most)).unwrap_or_else(|panic| log(Message::Panic, &panic));
+        // Without it, nobody would wake what is parked.
+        while let Err(panic) = guard(|| run(lanes, most)) {
+            log(Message::Panic, &panic);
+            std::thread::sleep(AFTER_PANIC);
+        }
     });
     with_signals(&signals);
+    if thread.is_err() {
+        possible::deactivate();
+    }
     // SAFETY: the pool of the child is live.
     unsafe { pool::place(setup.pool.raw(), Thread(Some(thread?))) };
     Ok(())

@@ -260,3 +260,22 @@ fn a_handler_that_is_the_type_of_a_file_survives_the_wait() {
     assert_eq!(stage.site.children(), [child]);
     assert_eq!(holding.end().0, 0);
 }
+
+#[test]
+fn without_a_thread_that_wakes_them_requests_wait_in_their_own() {
+    if !is_event() {
+        return;
+    }
+    let site = Site::of(Mpm::Event);
+    let preloaded = site.build_module("tests/apache/hold/parked/no_thread.c");
+    let site = site.with_script(&format!("LD_PRELOAD={} exec", preloaded.display()));
+    let stage = beside(site, "", "");
+    let holding = stage.hold(LONG);
+    // Half of four threads.
+    let asked: Vec<_> = (0..2).map(|_| stage.begin("GET", "/api/a", vec![])).collect();
+    stage.waits(2);
+    stage.unhold();
+    assert!(asked.into_iter().all(|asked| asked.answer().status() == 200));
+    assert_eq!(holding.end().0, 0);
+    assert!(stage.site.log().contains("SLOT0027"), "{}", stage.site.log());
+}
