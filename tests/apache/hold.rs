@@ -3,6 +3,7 @@
 mod aftermath;
 mod flipped;
 mod killed;
+mod limited;
 mod maintained;
 mod many;
 mod parked;
@@ -285,7 +286,7 @@ fn a_request_beyond_the_queue_or_the_timeout_gets_a_503_with_retry_after() {
         Mpm::Prefork => (4, "StartServers 8\nMaxRequestWorkers 8\n"),
         Mpm::Event | Mpm::Worker => (6, ""),
     };
-    let stage = Stage::with("SlotHold queue=1\n", lines);
+    let stage = Stage::with("SlotHold park=off queue=1\n", lines);
     let _holding = stage.hold(LONG);
     let asked: Vec<_> = (0..60).map(|_| stage.begin("GET", "/api/a", vec![])).collect();
     let refused = || stage.held_log().matches("503 ").count();
