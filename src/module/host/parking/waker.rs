@@ -336,4 +336,41 @@ mod tests {
         stage.list.wake_gone();
         assert_eq!(stage.woken(), [false, true]);
     }
+
+    /// Whether a descriptor is readable, after at most `millis` milliseconds.
+    fn is_readable(fd: RawFd, millis: i32) -> bool {
+        let mut polled = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+        // SAFETY: there is one structure, which the call writes.
+        unsafe { libc::poll(&raw mut polled, 1, millis) == 1 }
+    }
+
+    /// For ThreadSanitizer too.
+    #[test]
+    fn requests_of_many_threads_are_woken_and_none_after_it_was_removed() {
+        static LANES: Two = Two(Mutex::new(u32::MAX));
+        let waker = std::thread::spawn(|| run(&LANES, 1000));
+        let asks = |lane: usize| {
+            for _ in 0..200 {
+                let (mut read, write) = UnixStream::pair().unwrap();
+                let (ticket, later) = (Ticket::next(), Instant::now() + Duration::from_secs(60));
+                let (event, client) = (write.as_raw_fd(), read.as_raw_fd());
+                add(ticket, Entry { lane, end: later, again: later, event, client, woken: None });
+                // The lane is open, or the request is removed while the waker looks at it.
+                assert!(lane == 1 || is_readable(read.as_raw_fd(), 20_000));
+                assert_eq!(remove(ticket), (lane == 2).then_some(Why::Turn));
+                finish(ticket);
+                if lane == 2 {
+                    read.read_exact(&mut [0; 8]).unwrap();
+                }
+                assert!(!is_readable(read.as_raw_fd(), 0));
+            }
+        };
+        std::thread::scope(|scope| {
+            [1, 1, 2, 2].map(|lane| scope.spawn(move || asks(lane)));
+        });
+        LIST.lock().is_over = true;
+        BELL.notify_one();
+        waker.join().unwrap();
+        assert!(LIST.lock().entries.is_empty() && LIST.lock().running.is_empty());
+    }
 }
