@@ -3,6 +3,7 @@
 mod beside;
 mod secure;
 mod stops;
+mod stress;
 mod waking;
 
 use super::{Holding, LONG, Stage};

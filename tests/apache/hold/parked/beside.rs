@@ -279,3 +279,24 @@ fn without_a_thread_that_wakes_them_requests_wait_in_their_own() {
     assert_eq!(holding.end().0, 0);
     assert!(stage.site.log().contains("SLOT0027"), "{}", stage.site.log());
 }
+
+#[test]
+fn connections_pay_for_parking_only_where_a_group_asks_for_it() {
+    if !is_event() {
+        return;
+    }
+    let hooks = |words: &str| {
+        let mut site = Site::of(Mpm::Event).with(&["info"]);
+        site.start(&format!(
+            "<SlotGroup app>\nSlot a http://127.0.0.1:1\nSlotHold {words}\n</SlotGroup>\n\
+             <Location /info>\nSetHandler server-info\n</Location>\n"
+        ));
+        let page = site.get("/info?hooks").text();
+        ["Process Connection:", "Content Handlers:"].map(|hook| {
+            let (_, after) = page.split_once(hook).unwrap_or_else(|| panic!("{hook}: {page}"));
+            let before = after.find("<dt>").map_or(after, |end| &after[..end]);
+            before.matches(">mod_slot.c<").count()
+        })
+    };
+    assert_eq!((hooks("timeout=30s"), hooks("park=on")), ([0, 0], [1, 1]));
+}
