@@ -19,11 +19,13 @@ pub(super) enum Next {
     Wait,
     /// To the backend of its slot, for which it is ready.
     GoOn,
+    /// To another slot, as an internal redirect. It waits no more, so it has to give up its place first.
+    BeginAgain,
     /// It ends with this answer.
     End(Answer),
 }
 
-/// Has a request that waited in no slot enter its group. If another slot is active now, begins the request again.
+/// Has a request that waited in no slot enter its group.
 pub(super) fn enter(request: &Request, pin: &Pin, began: Instant) -> Next {
     let entered = pin.enter_again(request);
     if entered.is_aside() {
@@ -42,11 +44,14 @@ pub(super) fn enter(request: &Request, pin: &Pin, began: Instant) -> Next {
     match goes_on {
         true => Next::GoOn,
         false if !known => Next::End(Answer::UNAVAILABLE),
-        false => {
-            request.begin_again();
-            Next::End(Answer::DONE)
-        }
+        false => Next::BeginAgain,
     }
+}
+
+/// Sends a request to the slot that is active now. Returns when it is answered.
+pub(super) fn begin_again(request: &Request) -> Answer {
+    request.begin_again();
+    Answer::DONE
 }
 
 pub(super) const LATE: &str = "it has waited for the whole timeout= of SlotHold";

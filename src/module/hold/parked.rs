@@ -80,10 +80,14 @@ fn go_on(request: &Request, waiting: &Waiting) -> Answer {
         after::give_up(request, pin, waiting.began)
     } else if is_late(pin, waiting.began) {
         after::refuse(request, request, pin, waiting.began, LATE)
-    } else if !pin.group.is_held() {
+    } else if waiting.parked.has_turn() && !pin.group.is_held() {
         match after::enter(request, pin, waiting.began) {
             Next::Wait => return request.park(waiting.parked),
             Next::GoOn => Answer::DECLINED,
+            Next::BeginAgain => {
+                waiting.place.take();
+                after::begin_again(request)
+            }
             Next::End(answer) => answer,
         }
     } else {

@@ -28,12 +28,10 @@ pub(in crate::module) fn wait(request: &Request) -> Option<Answer> {
         return Some(after::refuse(request, root, pin, began, FULL));
     };
     // A part of a response that has begun stays in its slot, and so does an internal redirect: both have used it.
-    let answer = match request.is(root) {
-        true => wait_outside(request, pin, began),
+    match request.is(root) {
+        true => wait_outside(request, pin, began, place),
         false => wait_inside(request, root, pin, began),
-    };
-    drop(place);
-    answer
+    }
 }
 
 /// The pin of the group whose backend the request is for, if it is set aside.
@@ -87,7 +85,7 @@ fn turn(group: &Group) -> Duration {
 }
 
 /// Waits in no slot, and enters again.
-fn wait_outside(request: &Request, pin: &Pin, began: Instant) -> Option<Answer> {
+fn wait_outside(request: &Request, pin: &Pin, began: Instant, place: Place) -> Option<Answer> {
     pin.step_out();
     loop {
         match until_free(request, &pin.group, began) {
@@ -98,6 +96,10 @@ fn wait_outside(request: &Request, pin: &Pin, began: Instant) -> Option<Answer> 
         match after::enter(request, pin, began) {
             Next::Wait => {}
             Next::GoOn => return None,
+            Next::BeginAgain => {
+                drop(place);
+                return Some(after::begin_again(request));
+            }
             Next::End(answer) => return Some(answer),
         }
     }

@@ -47,11 +47,11 @@ use super::message::Message;
 use super::module::place_in;
 use super::{Answer, Hook, Kept, Order, Request, item, pool, sys};
 use std::cell::Cell;
-use std::ffi::c_int;
+use std::ffi::{c_char, c_int};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::time::{Duration, Instant};
-use waker::{Entry, Ticket};
+use waker::{Entry, Ticket, Why};
 
 /// `CONN_STATE_ASYNC_WAITIO`, which older headers do not have.
 const ASYNC_WAITIO: sys::conn_state_e = 8;
@@ -72,6 +72,9 @@ struct Connection {
 #[derive(Debug)]
 pub(crate) struct Parked {
     request: NonNull<sys::request_rec>,
+    /// The handler of the request, which other modules compare without a look. httpd takes the type of a file for it while
+    /// it calls the handlers, and then sets it to null again.
+    handler: NonNull<c_char>,
     /// The waker asks the module about this number.
     lane: usize,
     /// When it ends at the latest.
@@ -85,6 +88,8 @@ pub(crate) struct Parked {
     ticket: Ticket,
     /// Whether the socket has the eventfd.
     is_armed: Cell<bool>,
+    /// Whether it was woken because its turn has come.
+    has_turn: Cell<bool>,
 }
 
 impl Hook {
@@ -125,9 +130,7 @@ impl Request {
             let is_free = !(*c).cs.is_null()
                 && (*c).aborted == 0
                 && (*c).clogging_input_filters() == 0
-                && (*c).data_in_output_filters == 0
-                // Other handlers compare it without a look.
-                && !(*r).handler.is_null();
+                && (*c).data_in_output_filters == 0;
             let is_inside = known(c).is_some_and(|connection| connection.is_inside.get());
             if !is_free || !is_inside {
                 return None;
@@ -143,9 +146,21 @@ impl Request {
         let event = unsafe { OwnedFd::from_raw_fd(event) };
         debug_assert!(!c.is_null());
         // SAFETY: the request is live.
-        let request = unsafe { NonNull::new_unchecked(r) };
-        let (ticket, is_armed) = (Ticket::next(), Cell::new(false));
-        Some(self.keep_value(Parked { request, lane, end, turn, event, client, ticket, is_armed }))
+        let (request, handler) =
+            unsafe { (NonNull::new_unchecked(r), NonNull::new((*r).handler.cast_mut())?) };
+        let (ticket, is_armed, has_turn) = (Ticket::next(), Cell::new(false), Cell::new(false));
+        Some(self.keep_value(Parked {
+            request,
+            handler,
+            lane,
+            end,
+            turn,
+            event,
+            client,
+            ticket,
+            is_armed,
+            has_turn,
+        }))
     }
 
     /// Parks the request: the handler has to return the answer at once. It is called again later.
@@ -247,7 +262,7 @@ unsafe fn arm(c: *mut sys::conn_rec, parked: &Parked) {
     parked.is_armed.set(true);
     let again = Instant::now() + parked.turn;
     let Parked { lane, end, client, .. } = *parked;
-    waker::add(parked.ticket, Entry { lane, end, again, event, client, is_woken: false });
+    waker::add(parked.ticket, Entry { lane, end, again, event, client, woken: None });
 }
 
 /// Puts a descriptor into the connection's socket.
@@ -264,10 +279,15 @@ unsafe fn put(c: *mut sys::conn_rec, mut descriptor: c_int) {
 }
 
 impl Parked {
+    /// Whether the request was woken because its turn has come. If not, it has to be parked again, or to end.
+    pub(crate) fn has_turn(&self) -> bool {
+        self.has_turn.get()
+    }
+
     /// Gives the connection its own descriptor back, if it has the eventfd.
     fn disarm(&self) {
         if self.is_armed.replace(false) {
-            waker::remove(self.ticket);
+            self.has_turn.set(waker::remove(self.ticket) == Some(Why::Turn));
             // SAFETY: the request is in its pool, so it is live, and so is its connection. This thread owns it: it
             // processes or closes the connection, or clears its pool.
             unsafe { put((*self.request.as_ptr()).connection, self.client) };
@@ -294,6 +314,7 @@ unsafe fn resume(c: *mut sys::conn_rec, connection: &Connection, parked: Kept<Pa
     // SAFETY: the caller promises the connection, and with it the request. This does what httpd does around the handlers
     // of a request, but for what it has done already when it called them first.
     unsafe {
+        (*r).handler = parked.handler.as_ptr();
         (*(*c).cs).state = sys::CONN_STATE_HANDLER;
         sys::ap_update_child_status((*c).sbh.cast(), sys::SERVER_BUSY_WRITE as c_int, r);
         sys::apr_thread_mutex_lock((*r).invoke_mtx);

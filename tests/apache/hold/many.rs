@@ -44,7 +44,7 @@ fn waiting(mpm: Mpm) -> (usize, usize) {
 #[test]
 fn two_thousand_clients_wait_or_are_refused_and_files_are_served() {
     let mpm = Mpm::from_environment();
-    let stage = Stage::with("", defaults(mpm));
+    let stage = Stage::with("SlotHold park=off\n", defaults(mpm));
     let parent = stage.site.pid();
     let holding = stage.hold(LONG);
     let is_over = AtomicBool::new(false);

@@ -18,6 +18,11 @@ pub(super) fn is_active() -> bool {
     IS_ACTIVE.load(Ordering::Relaxed)
 }
 
+/// From now on, no request of this process is parked.
+pub(super) fn deactivate() {
+    IS_ACTIVE.store(false, Ordering::Relaxed);
+}
+
 /// Whether the configuration asks for parked connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {

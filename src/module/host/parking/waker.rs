@@ -1,5 +1,6 @@
 //! The thread that wakes parked requests: one for each child, which sleeps while nothing is parked.
 
+use super::possible;
 use crate::module::host::guard::guard;
 use crate::module::host::message::Message;
 use crate::module::host::server::{Setup, threads};
@@ -17,6 +18,9 @@ const TICK: Duration = Duration::from_millis(25);
 const LOOK: Duration = Duration::from_millis(250);
 /// How long a woken request counts as running at most. Slow answers must not stop the others for longer.
 const RUN: Duration = Duration::from_secs(1);
+
+/// How long it rests after a panic.
+const AFTER_PANIC: Duration = Duration::from_secs(1);
 
 /// What the module says of the lanes in which requests wait.
 pub(crate) trait Lanes: Sync {
@@ -49,13 +53,22 @@ pub(super) struct Entry {
     /// The eventfd. Open while the entry is on the list, as is `client`.
     pub(super) event: RawFd,
     pub(super) client: RawFd,
-    /// Whether the eventfd is readable already.
-    pub(super) is_woken: bool,
+    /// Why the eventfd is readable already, if it is.
+    pub(super) woken: Option<Why>,
+}
+
+/// Why a request is woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// Its turn has come: its lane is open, and there is room.
+    Turn,
+    /// To look at its client or its time, or to be parked again.
+    Look,
 }
 
 impl Entry {
-    fn wake(&mut self) {
-        self.is_woken = true;
+    fn wake(&mut self, why: Why) {
+        self.woken = Some(why);
         // SAFETY: the descriptor is open, because the list is locked; the buffer has 8 bytes.
         unsafe { libc::write(self.event, (&raw const ONE).cast(), 8) };
     }
@@ -85,9 +98,9 @@ pub(super) fn add(ticket: Ticket, entry: Entry) {
     }
 }
 
-/// Removes a request from the list. From then on, the waker does not use its descriptors.
-pub(super) fn remove(ticket: Ticket) {
-    LIST.lock().entries.remove(&ticket);
+/// Removes a request from the list. From then on, the waker does not use its descriptors. Returns why it was woken.
+pub(super) fn remove(ticket: Ticket) -> Option<Why> {
+    LIST.lock().entries.remove(&ticket)?.woken
 }
 
 /// Notes that a request has ended, so that another one can be woken.
@@ -104,15 +117,22 @@ pub(super) fn finish(ticket: Ticket) {
 ///
 /// # Errors
 ///
-/// The system has no room for a thread.
+/// The system has no room for a thread. Then, this process parks no requests.
 pub(crate) fn start(setup: &Setup, lanes: &'static impl Lanes) -> std::io::Result<()> {
     let most = (threads() / 2).max(1);
     // The child's signals are for the MPM. Those of a faulty access are for the thread that has it.
     let signals = without_signals();
     let thread = Builder::new().name("slot waker".into()).spawn(move || {
-        guard(|| run(lanes, most)).unwrap_or_else(|panic| log(Message::Panic, &panic));
+        // Without it, nobody would wake what is parked.
+        while let Err(panic) = guard(|| run(lanes, most)) {
+            log(Message::Panic, &panic);
+            std::thread::sleep(AFTER_PANIC);
+        }
     });
     with_signals(&signals);
+    if thread.is_err() {
+        possible::deactivate();
+    }
     // SAFETY: the pool of the child is live.
     unsafe { pool::place(setup.pool.raw(), Thread(Some(thread?))) };
     Ok(())
@@ -172,24 +192,24 @@ impl List {
     fn wake_due(&mut self, now: Instant, lanes: &impl Lanes, most: usize) {
         self.running.retain(|(_, since)| now.duration_since(*since) < RUN);
         let mut closed = BTreeMap::new();
-        for (ticket, entry) in self.entries.iter_mut().filter(|(_, entry)| !entry.is_woken) {
+        for (ticket, entry) in self.entries.iter_mut().filter(|(_, entry)| entry.woken.is_none()) {
             let is_closed = *closed.entry(entry.lane).or_insert_with_key(|l| lanes.is_closed(*l));
             let has_room = self.running.len() < most;
             let may_go = !is_closed && has_room && lanes.takes_turn(entry.lane);
-            if may_go {
-                self.running.push((*ticket, now));
-            }
             // Without room, the request only waits for others to end, and the hold is over.
             let is_late = now >= entry.end && (is_closed || has_room);
-            if may_go || is_late || now >= entry.again {
-                entry.wake();
+            if may_go {
+                self.running.push((*ticket, now));
+                entry.wake(Why::Turn);
+            } else if is_late || now >= entry.again {
+                entry.wake(Why::Look);
             }
         }
     }
 
     /// Wakes the requests whose clients have closed their connection.
     fn wake_gone(&mut self) {
-        let waiting = self.entries.values_mut().filter(|entry| !entry.is_woken);
+        let waiting = self.entries.values_mut().filter(|entry| entry.woken.is_none());
         let waiting: Vec<_> = waiting.collect();
         let poll = |entry: &&mut Entry| libc::pollfd {
             fd: entry.client,
@@ -200,7 +220,7 @@ impl List {
         // SAFETY: there are as many structures, which the call writes. It does not wait.
         unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, 0) };
         let gone = waiting.into_iter().zip(polled).filter(|(_, polled)| polled.revents != 0);
-        gone.for_each(|(entry, _)| entry.wake());
+        gone.for_each(|(entry, _)| entry.wake(Why::Look));
     }
 }
 
@@ -249,7 +269,7 @@ mod tests {
             read.set_nonblocking(true).unwrap();
             let ticket = Ticket(self.next.replace(self.next.get() + 1));
             let (event, at) = (write.as_raw_fd(), server.as_raw_fd());
-            let entry = Entry { lane, end, again, event, client: at, is_woken: false };
+            let entry = Entry { lane, end, again, event, client: at, woken: None };
             self.list.entries.insert(ticket, entry);
             self.ends.push((File::from(OwnedFd::from(read)), client));
             self.kept.extend([OwnedFd::from(write), OwnedFd::from(server)]);
@@ -286,8 +306,12 @@ mod tests {
         let (mut stage, now) = (Stage::new(), Instant::now());
         let later = now + Duration::from_secs(60);
         (0..3).for_each(|_| stage.add(2, later, later));
+        // Has to be parked again, but its turn has not come.
+        stage.add(2, later, now);
         stage.list.wake_due(now, &Two(Mutex::new(1)), 9);
-        assert_eq!(stage.woken(), [true, false, false]);
+        assert_eq!(stage.woken(), [true, false, false, true]);
+        let why: Vec<_> = stage.list.entries.values().map(|entry| entry.woken).collect();
+        assert_eq!(why, [Some(Why::Turn), None, None, Some(Why::Look)]);
     }
 
     #[test]
@@ -311,5 +335,42 @@ mod tests {
         stage.ends[1].1.shutdown(std::net::Shutdown::Both).unwrap();
         stage.list.wake_gone();
         assert_eq!(stage.woken(), [false, true]);
+    }
+
+    /// Whether a descriptor is readable, after at most `millis` milliseconds.
+    fn is_readable(fd: RawFd, millis: i32) -> bool {
+        let mut polled = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+        // SAFETY: there is one structure, which the call writes.
+        unsafe { libc::poll(&raw mut polled, 1, millis) == 1 }
+    }
+
+    /// For ThreadSanitizer too.
+    #[test]
+    fn requests_of_many_threads_are_woken_and_none_after_it_was_removed() {
+        static LANES: Two = Two(Mutex::new(u32::MAX));
+        let waker = std::thread::spawn(|| run(&LANES, 1000));
+        let asks = |lane: usize| {
+            for _ in 0..200 {
+                let (mut read, write) = UnixStream::pair().unwrap();
+                let (ticket, later) = (Ticket::next(), Instant::now() + Duration::from_secs(60));
+                let (event, client) = (write.as_raw_fd(), read.as_raw_fd());
+                add(ticket, Entry { lane, end: later, again: later, event, client, woken: None });
+                // The lane is open, or the request is removed while the waker looks at it.
+                assert!(lane == 1 || is_readable(read.as_raw_fd(), 20_000));
+                assert_eq!(remove(ticket), (lane == 2).then_some(Why::Turn));
+                finish(ticket);
+                if lane == 2 {
+                    read.read_exact(&mut [0; 8]).unwrap();
+                }
+                assert!(!is_readable(read.as_raw_fd(), 0));
+            }
+        };
+        std::thread::scope(|scope| {
+            [1, 1, 2, 2].into_iter().for_each(|lane| drop(scope.spawn(move || asks(lane))));
+        });
+        LIST.lock().is_over = true;
+        BELL.notify_one();
+        waker.join().unwrap();
+        assert!(LIST.lock().entries.is_empty() && LIST.lock().running.is_empty());
     }
 }
