@@ -2,7 +2,7 @@
 //!
 //! A flip is one 8-byte store ([`crate::lease`] says what it means to requests). Around it are the
 //! writers' lock, which the kernel frees when its owner dies; `msync`, so that an acknowledged flip
-//! survives a power cut ([`super::change`] has the order of the steps); and a line in the history.
+//! survives a power cut (`change.rs` has the order of the steps); and a line in the history.
 
 use super::change::{self, Change, Goal};
 use super::error::Error;
