@@ -1,15 +1,16 @@
 //! A request enters the active slot of a group once, leaves it when it is over, and is counted there. Sub-requests
 //! and internal redirects inherit the slot.
 
+mod held;
+
 use super::aside::ASIDE;
 use super::config::SlotModule;
 use super::group::{Group, Slot};
 use super::hold;
 use super::host::{Decimal, Held, Kept, Message, Request};
-use super::kept::{After, Pin, Rare, State, Stay};
+use super::kept::{Pin, Rare, State, Stay};
 use super::refusal::{self, Purpose};
 use crate::lease;
-use crate::lease::held::{come_back, leave_aside, set_aside};
 use crate::sync::Ordering;
 use std::cell::Cell;
 use std::ffi::CStr;
@@ -117,110 +118,6 @@ impl Pin {
         }
         if let Some(place) = rare.note() {
             self.row.strike(place);
-        }
-    }
-}
-
-/// Requests that entered while the group was held. They count apart, and wait before they are sent to the backend.
-impl Pin {
-    #[cold]
-    #[inline(never)]
-    fn step_aside(&self) {
-        if !self.group.holds(self.entered.word) {
-            return;
-        }
-        let place = match self.stay.get() {
-            Stay::Noted(place) => place,
-            Stay::Rare(rare) => rare.place(),
-            Stay::Left => return,
-        };
-        set_aside(self.block.in_flight());
-        self.stay.set(Stay::Rare(Rare::aside(place)));
-        ASIDE.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn leave_aside(&self, rare: Rare) {
-        if let Some(place) = rare.note() {
-            self.row.strike(place);
-        }
-        leave_aside(self.block.in_flight());
-        ASIDE.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// Whether the request entered while the group was held, and has not waited yet.
-    pub(super) fn is_aside(&self) -> bool {
-        matches!(self.stay.get(), Stay::Rare(rare) if rare.is_aside())
-    }
-
-    /// Leaves the slot to wait in none.
-    pub(super) fn step_out(&self) {
-        self.leave_oddly();
-    }
-
-    /// Enters the group again, after the wait.
-    pub(super) fn enter_again(&self, root: &Request) -> Self {
-        let pin = Self::new(root, self.group);
-        pin.heed_hold();
-        pin
-    }
-
-    /// Keeps what became of the request.
-    pub(super) fn settle(&self, root: &Request, after: After) -> Kept<After> {
-        // Until the request is over: what looks at pins has to look twice meanwhile, and the ErrorDocument of a request
-        // that was refused finds no way to the backend.
-        ASIDE.fetch_add(1, Ordering::Relaxed);
-        let after = root.keep_value(after);
-        self.after.set(Some(after));
-        self.stay.set(Stay::Rare(Rare::SETTLED));
-        after
-    }
-
-    /// Makes a request that is set aside one of those in flight in its slot, which it never left.
-    pub(super) fn come_back(&self) -> bool {
-        let Stay::Rare(rare) = self.stay.get() else { return true };
-        if !rare.is_aside() {
-            return true;
-        }
-        if !come_back(self.block.in_flight(), || self.group.is_held()) {
-            return false;
-        }
-        ASIDE.fetch_sub(1, Ordering::Relaxed);
-        self.stay.set(match rare.note() {
-            Some(place) => Stay::Noted(place),
-            None => Stay::Rare(Rare::unnoted(rare.place())),
-        });
-        true
-    }
-
-    /// The pin that counts: this one, or the one that the request got after it was held.
-    pub(super) fn now(&self) -> Option<&Self> {
-        match self.after.get() {
-            None => Some(self),
-            Some(after) => Self::of_after(after),
-        }
-    }
-
-    #[cold]
-    fn of_after<'a>(after: Kept<After>) -> Option<&'a Self> {
-        match after.lend() {
-            After::Entered(pin) => pin.now(),
-            After::Refused => None,
-        }
-    }
-
-    /// Whether the request was refused after it was held.
-    pub(super) fn is_refused(&self) -> bool {
-        self.after.get().is_some_and(|after| match after.lend() {
-            After::Entered(pin) => pin.is_refused(),
-            After::Refused => true,
-        })
-    }
-
-    /// Names the slot in the environment of `request` in place of the one before.
-    pub(super) fn mark_again(&self, request: &Request) {
-        if let Some(slot) = self.slot {
-            State::of(request).is_marked.set(true);
-            self.mark(request, &slot);
         }
     }
 }
