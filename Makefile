@@ -64,7 +64,11 @@ model: check-rust ## Check enter, flip and drain under loom, in each possible or
 sanitize: check-test ## Run tests under AddressSanitizer, and the library's under ThreadSanitizer too
 	CARGO="$(CARGO)" TARGET=$(target) .ci/sanitize
 
-man: check-build ## Write man pages to target/man, and completions for bash, zsh and fish to target/completions
+man: generate ## Write man pages to target/man, and completions for bash, zsh and fish to target/completions
+
+manual: generate ## Write the manual, the guides and the directives as HTML to target/manual
+
+generate: check-build
 	$(CARGO) run -q --features man --bin slotctl -- generate $(target)
 
 lint: check-lint ## Check format, clippy and rustdoc, with and without the Apache module
@@ -117,5 +121,5 @@ check-rust check-build check-test check-valgrind check-bench: check-%:
 check-lint: check-build
 	@$(needs) lint
 
-.PHONY: all help demo man test test-all test-bare soak model sanitize lint instructions bench install uninstall clean deps
+.PHONY: all help demo man manual generate test test-all test-bare soak model sanitize lint instructions bench install uninstall clean deps
 .PHONY: check-rust check-build check-test check-lint check-valgrind check-bench

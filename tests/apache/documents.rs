@@ -1,0 +1,75 @@
+//! Each block of Apache's configuration in the manual, the guides, README and mod_slot.xml passes `apachectl -t`.
+
+use crate::shipped;
+use crate::site::Site;
+use std::collections::BTreeSet;
+
+/// The modules that the blocks use, besides those of each site.
+const MODULES: [&str; 10] = [
+    "rewrite",
+    "proxy_ajp",
+    "proxy_balancer",
+    "slotmem_shm",
+    "lbmethod_byrequests",
+    "proxy_fcgi",
+    "proxy_wstunnel",
+    "remoteip",
+    "status",
+    "env",
+];
+
+/// The groups that a block without a group refers to.
+const GROUPS: &str = "<SlotGroup app>\nSlot resin http://127.0.0.1:8081 docroot=/home/httpd/app\nSlot \
+    resin_standby http://127.0.0.1:8082 docroot=/home/httpd/app_standby\n</SlotGroup>\n";
+
+/// Returns a block as a whole configuration, with the paths of this site.
+fn whole(block: &str, site: &Site) -> String {
+    // The common lines of a site have these already.
+    let own = |line: &str| {
+        let line = line.trim_start();
+        ["LoadModule slot_module", "SlotStateDir ", "SlotRuntimeDir "]
+            .iter()
+            .any(|start| line.starts_with(start))
+    };
+    let lines: String =
+        block.lines().filter(|line| !own(line)).map(|l| l.to_owned() + "\n").collect();
+    let groups = if lines.contains("<SlotGroup") { "" } else { GROUPS };
+    let port = site.address.port();
+    let host = |line: &str| line.replace("*:80>", &format!("*:{port}>"));
+    let lines: String = lines.lines().map(|line| host(line) + "\n").collect();
+    format!("{groups}{lines}")
+        .replace("/home/httpd", "ROOT/home")
+        .replace("/etc/apache2/", "ROOT/")
+        // A group that each system has, and of which Apache is no member.
+        .replace("group=deploy", "group=bin")
+        .replace("${APACHE_LOG_DIR}", "ROOT")
+}
+
+#[test]
+fn each_block_of_the_documents_passes_the_check_of_apache() {
+    let site = Site::new().with(&MODULES);
+    for (name, content) in [
+        ("home/maintenance.html", "<!DOCTYPE html>"),
+        ("logs/.keep", ""),
+        ("tenants.txt", "one app\n"),
+        ("whole.txt", "one slot://app/one\n"),
+    ] {
+        site.write(name, content);
+    }
+    let mut faults = Vec::new();
+    let mut checked = BTreeSet::new();
+    for (name, blocks) in shipped::documents() {
+        for block in blocks {
+            let (passed, said) = site.configtest(&whole(&block, &site));
+            if !passed {
+                faults.push(format!("{name}:\n{block}{said}"));
+            }
+            checked.insert(name.clone());
+        }
+    }
+    assert!(
+        checked.contains("README.md") && checked.contains("apache/mod_slot.xml"),
+        "{checked:?}"
+    );
+    assert!(faults.is_empty(), "{} fail:\n{}", faults.len(), faults.join("\n"));
+}
