@@ -19,6 +19,7 @@ target := $(or $(CARGO_TARGET_DIR),$(CARGO_BUILD_TARGET_DIR),target)
 module := $(target)/release/libmod_slot.so
 slotctl := $(target)/release/slotctl
 documents := README.md CHANGELOG.md LICENSE apache/manual.md apache/example-vhost.conf apache/mod_slot.xml
+guides := $(wildcard apache/guides/*.md)
 
 # The Rust that mod_slot needs, from Cargo.toml.
 rust := $(shell sed -n 's/^rust-version = "\([0-9.]*\)"$$/\1/p' $(dir $(firstword $(MAKEFILE_LIST)))Cargo.toml)
@@ -96,7 +97,7 @@ bench: check-build check-bench ## Measure mod_slot and its rivals, and write ben
 
 installing = APXS="$(APXS)" INSTALL="$(INSTALL)" DESTDIR="$(DESTDIR)" bindir="$(bindir)" docdir="$(docdir)" \
 	libexecdir="$(libexecdir)" sysconfdir="$(sysconfdir)" statedir="$(statedir)" progname="$(progname)" \
-	module="$(module)" slotctl="$(slotctl)" documents="$(documents)" .ci/install
+	module="$(module)" slotctl="$(slotctl)" documents="$(documents)" guides="$(guides)" .ci/install
 
 install: ## Install what `make` built; respects DESTDIR, prefix, bindir, libexecdir and statedir
 	@$(installing) install

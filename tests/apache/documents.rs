@@ -1,4 +1,5 @@
-//! Each block of Apache's configuration in the manual, the guides, README and mod_slot.xml passes `apachectl -t`.
+//! Each block of Apache's configuration in the manual, the guides, README and mod_slot.xml passes `apachectl -t`. What a
+//! guide promises of its blocks holds.
 
 use crate::shipped;
 use crate::site::Site;
@@ -72,4 +73,27 @@ fn each_block_of_the_documents_passes_the_check_of_apache() {
         "{checked:?}"
     );
     assert!(faults.is_empty(), "{} fail:\n{}", faults.len(), faults.join("\n"));
+}
+
+#[test]
+fn the_single_page_application_answers_paths_with_its_page_and_missing_files_with_404() {
+    let mut site = Site::new();
+    for slot in ["app", "app_standby"] {
+        site.write(&format!("home/{slot}/index.html"), slot);
+        site.write(&format!("home/{slot}/assets/{slot}.js"), slot);
+    }
+    let blocks = shipped::blocks("apache/guides/single-page-apps.md");
+    let [files, _, assets] = blocks.as_slice() else { panic!("{} blocks", blocks.len()) };
+    site.start(&whole(&format!("{files}{assets}"), &site));
+    for (slot, home, other) in [("blue", "app", "app_standby"), ("green", "app_standby", "app")] {
+        site.run(&["flip", "app", slot]);
+        let ask = |path: &str| site.ask("GET", path, &["Host: app.example.com"]);
+        for path in ["/", "/orders/7", "/index.html"] {
+            let answer = ask(path);
+            assert_eq!((answer.status(), answer.text()), (200, home.to_owned()), "{slot} {path}");
+            assert_eq!(answer.field("cache-control"), Some("no-cache"), "{slot} {path}");
+        }
+        assert_eq!(ask(&format!("/assets/{home}.js")).text(), home);
+        assert_eq!(ask(&format!("/assets/{other}.js")).status(), 404);
+    }
 }

@@ -1,6 +1,8 @@
 //! Writes man pages, shell completions and the manual in HTML: `slotctl generate DIR`, only in a build with the
 //! feature `man`.
 
+#[cfg(test)]
+mod commands;
 mod html;
 mod man5;
 mod synopsis;

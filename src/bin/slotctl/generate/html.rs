@@ -12,6 +12,9 @@ const STYLE: &str = include_str!("style.css");
 /// Files of the source tree that pages link to, and that are copied as they are.
 const COPIED: [&str; 2] = ["apache/example-vhost.conf", "apache/slot.conf"];
 
+/// Other Markdown files that pages link to.
+const OTHERS: [&str; 2] = ["CHANGELOG.md", "benches/RESULTS.md"];
+
 /// Returns the Markdown files: the manual first, then the guides by name.
 pub(super) fn documents(tree: &Path) -> io::Result<Vec<PathBuf>> {
     let mut guides = Vec::new();
@@ -34,6 +37,15 @@ pub(super) fn write(tree: &Path, synopsis: &Document<'_>, dir: &Path) -> io::Res
     for file in COPIED {
         let path = Path::new(file);
         fs::copy(tree.join(path), dir.join(path.file_name().unwrap_or_default()))?;
+    }
+    for file in OTHERS {
+        let source = fs::read_to_string(tree.join(file))?;
+        fs::write(dir.join(page_of(file)), framed(file, &markdown(&source)))?;
+    }
+    fs::create_dir_all(dir.join("plots"))?;
+    for plot in fs::read_dir(tree.join("benches/plots"))? {
+        let plot = plot?;
+        fs::copy(plot.path(), dir.join("plots").join(plot.file_name()))?;
     }
     let mut pages = Vec::new();
     for document in documents(tree)? {
@@ -269,6 +281,7 @@ mod tests {
         let synopsis = synopsis::parse(synopsis::PAGE).unwrap();
         write(Path::new(env!("CARGO_MANIFEST_DIR")), &synopsis, dir.path()).unwrap();
         let files = fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().path());
+        let files = files.filter(|path| path.is_file());
         let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
         files.map(|path| (name(&path), fs::read_to_string(&path).unwrap())).collect()
     }
@@ -319,6 +332,7 @@ mod tests {
             let link = format!("href=\"{page}");
             for from in ["index.html", "manual.html"] {
                 let own = from == page.as_str() || page == "index.html";
+                let own = own || OTHERS.iter().any(|other| page_of(other) == *page);
                 assert!(own || pages[from].contains(&link), "{from} does not link to {page}");
             }
         }
@@ -327,7 +341,7 @@ mod tests {
     #[test]
     fn headings_have_the_anchors_of_github() {
         for (title, expected) in [
-            ("From mod_caucho to slots", "from-mod_caucho-to-slots"),
+            ("What moves from mod_jk", "what-moves-from-mod_jk"),
             ("The scheme slot://", "the-scheme-slot"),
             ("systemd: a unit for each slot", "systemd-a-unit-for-each-slot"),
         ] {
