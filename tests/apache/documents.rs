@@ -97,3 +97,35 @@ fn the_single_page_application_answers_paths_with_its_page_and_missing_files_wit
         assert_eq!(ask(&format!("/assets/{other}.js")).status(), 404);
     }
 }
+
+/// Returns the words in the first column of a directive's tables in mod_slot.xml.
+fn described(directive: &str) -> BTreeSet<String> {
+    let synopsis = shipped::file("apache/mod_slot.xml");
+    let (_, rest) = synopsis.split_once(&format!("<name>{directive}</name>")).unwrap();
+    let (own, _) = rest.split_once("</directivesynopsis>").unwrap();
+    let cells = own.split("<tr><td><code>").skip(1).filter_map(|cell| cell.split_once('='));
+    let words = cells.map(|(word, _)| word.trim_matches('"').to_owned());
+    words.filter(|word| word.chars().all(|char| char.is_ascii_alphanumeric())).collect()
+}
+
+#[test]
+fn the_synopsis_describes_exactly_the_words_of_each_directive() {
+    let site = Site::new();
+    for directive in [
+        "SlotHealthCheck",
+        "SlotWarmUp",
+        "SlotAutoRollback",
+        "SlotDrain",
+        "SlotMaintenance",
+        "SlotHold",
+    ] {
+        let line = format!("{directive} xyzzy=1");
+        let (_, said) = site.configtest(&GROUPS.replace("</Slot", &format!("{line}\n</Slot")));
+        let (_, list) = said.split_once("it takes ").unwrap_or_else(|| panic!("{said}"));
+        let list = list.lines().next().unwrap().split(';').next().unwrap();
+        let known = list.split([',', ' ']).filter_map(|word| word.split_once('='));
+        let known: BTreeSet<_> = known.map(|(word, _)| word.to_owned()).collect();
+        assert!(!known.is_empty(), "{said}");
+        assert_eq!(described(directive), known, "{directive}: {said}");
+    }
+}
