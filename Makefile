@@ -19,6 +19,7 @@ target := $(or $(CARGO_TARGET_DIR),$(CARGO_BUILD_TARGET_DIR),target)
 module := $(target)/release/libmod_slot.so
 slotctl := $(target)/release/slotctl
 documents := README.md CHANGELOG.md LICENSE apache/manual.md apache/example-vhost.conf apache/mod_slot.xml
+guides := $(wildcard apache/guides/*.md)
 
 # The Rust that mod_slot needs, from Cargo.toml.
 rust := $(shell sed -n 's/^rust-version = "\([0-9.]*\)"$$/\1/p' $(dir $(firstword $(MAKEFILE_LIST)))Cargo.toml)
@@ -66,7 +67,11 @@ model: check-rust ## Check enter, flip and drain under loom, in each possible or
 sanitize: check-test ## Run tests under AddressSanitizer, and the library's under ThreadSanitizer too
 	CARGO="$(CARGO)" TARGET=$(target) .ci/sanitize
 
-man: check-build ## Write man pages to target/man, and completions for bash, zsh and fish to target/completions
+man: generate ## Write man pages to target/man, and completions for bash, zsh and fish to target/completions
+
+manual: generate ## Write the manual, the guides and the directives as HTML to target/manual
+
+generate: check-build
 	$(CARGO) run -q --features man --bin slotctl -- generate $(target)
 
 lint: check-lint ## Check format, clippy and rustdoc, with and without the Apache module
@@ -94,7 +99,7 @@ bench: check-build check-bench ## Measure mod_slot and its rivals, and write ben
 
 installing = APXS="$(APXS)" INSTALL="$(INSTALL)" DESTDIR="$(DESTDIR)" bindir="$(bindir)" docdir="$(docdir)" \
 	libexecdir="$(libexecdir)" sysconfdir="$(sysconfdir)" statedir="$(statedir)" progname="$(progname)" \
-	module="$(module)" slotctl="$(slotctl)" documents="$(documents)" .ci/install
+	module="$(module)" slotctl="$(slotctl)" documents="$(documents)" guides="$(guides)" .ci/install
 
 install: ## Install what `make` built; respects DESTDIR, prefix, bindir, libexecdir and statedir
 	@$(installing) install
@@ -119,5 +124,5 @@ check-rust check-build check-test check-valgrind check-bench: check-%:
 check-lint: check-build
 	@$(needs) lint
 
-.PHONY: all help demo man test test-all test-bare soak model sanitize lint instructions bench install uninstall clean deps
+.PHONY: all help demo man manual generate test test-all test-bare soak model sanitize lint instructions bench install uninstall clean deps
 .PHONY: check-rust check-build check-test check-lint check-valgrind check-bench

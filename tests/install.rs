@@ -90,14 +90,18 @@ fn nothing_is_touched_if_apxs_prints_nothing() {
 }
 
 #[test]
-fn the_module_goes_where_apxs_says() {
+fn module_and_documents_are_installed_and_removed() {
     let place = Place::new();
     let apxs = place.apxs(&ALL);
     let module = place.path("stage/opt/httpd/modules/mod_slot.so");
+    let documents = place.path("stage/usr/local/share/doc/mod_slot");
     let out = place.make("install", &apxs);
     assert!(out.status.success() && module.exists(), "{out:?}");
+    for document in ["manual.md", "mod_slot.xml", "guides/quick-start.md"] {
+        assert!(documents.join(document).exists(), "{document}: {out:?}");
+    }
     let out = place.make("uninstall", &apxs);
-    assert!(out.status.success() && !module.exists(), "{out:?}");
+    assert!(out.status.success() && !module.exists() && !documents.exists(), "{out:?}");
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod stats;
 
 use plot::{Kind, Plot};
 use report::{Chapter, Page, Table, Verdict};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use support::shipped;
@@ -185,17 +186,36 @@ fn the_variants_of_the_manual_have_all_protections_of_the_site() {
 }
 
 #[test]
-fn the_shipped_examples_use_only_directives_that_exist() {
+fn the_synopsis_lists_exactly_the_directives_of_the_module() {
+    let table = shipped::file("src/module/mod.rs");
+    let literals = table.split("c\"").skip(1).filter_map(|rest| rest.split('"').next());
+    let own = literals.map(|name| name.trim_start_matches('<')).filter(|name| {
+        name.starts_with("Slot") && name.chars().all(|char| char.is_ascii_alphanumeric())
+    });
+    let own: BTreeSet<_> = own.collect();
     let synopsis = shipped::file("apache/mod_slot.xml");
+    let described: Vec<_> = synopsis_names(&synopsis).collect();
+    assert_eq!(described.iter().copied().collect::<BTreeSet<_>>(), own);
+    assert_eq!(described.len(), own.len(), "one is described twice: {described:?}");
+}
+
+/// The names of directives in mod_slot.xml.
+fn synopsis_names(synopsis: &str) -> impl Iterator<Item = &str> {
     let names = synopsis.lines().filter_map(|line| {
         line.strip_prefix("<name>").and_then(|rest| rest.strip_suffix("</name>"))
     });
-    let names: Vec<_> = names.filter(|name| name.starts_with("Slot")).collect();
+    names.filter(|name| name.starts_with("Slot"))
+}
+
+#[test]
+fn the_shipped_examples_use_only_directives_that_exist() {
+    let synopsis = shipped::file("apache/mod_slot.xml");
+    let names: Vec<_> = synopsis_names(&synopsis).collect();
     assert!(names.contains(&"SlotGroup") && names.len() > 5, "{names:?}");
     let conf = shipped::uncommented(&shipped::file("apache/slot.conf"));
     let mut texts: Vec<_> = shipped::sites().into_iter().map(|(_, text)| text).collect();
     texts.push(conf);
-    texts.extend(shipped::blocks("apache/manual.md"));
+    texts.extend(shipped::documents().into_iter().flat_map(|(_, blocks)| blocks));
     for line in texts.iter().flat_map(|text| shipped::directives(text)) {
         let word = line.split(' ').next().unwrap().trim_matches(['<', '>', '/']);
         assert!(!word.starts_with("Slot") || names.contains(&word), "{line}");

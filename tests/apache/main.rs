@@ -9,6 +9,7 @@ mod daemon;
 mod deploy;
 mod differential;
 mod docroot;
+mod documents;
 mod drain;
 mod examples;
 mod failures;

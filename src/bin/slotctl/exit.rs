@@ -134,3 +134,43 @@ fn core(error: &Error) -> u8 {
         | Error::System { .. } => ERROR,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The numbers at the beginning of lines.
+    fn numbers<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<u8> {
+        lines.filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect()
+    }
+
+    #[test]
+    fn help_and_manual_explain_each_exit_code_once_and_no_others() {
+        let used = [
+            0,
+            ERROR,
+            USAGE,
+            UNHEALTHY,
+            UNDRAINED,
+            LOCKED,
+            ROLLED_BACK,
+            NO_STATE,
+            CONFIGURATION,
+            FAILING,
+            PERMISSION,
+            TIMEOUT,
+        ];
+        let mut sorted = used;
+        sorted.sort_unstable();
+        assert_eq!(numbers(EXIT_CODES.lines()), sorted);
+        let manual = include_str!("../../../apache/manual.md");
+        let (_, chapter) = manual.split_once("\n### Exit codes\n").expect("the manual has them");
+        let (chapter, _) = chapter.split_once("\n### ").expect("another section follows");
+        let rows: Vec<_> = chapter.lines().filter_map(|line| line.strip_prefix("| ")).collect();
+        assert_eq!(numbers(rows.iter().copied()), numbers(EXIT_CODES.lines()));
+        for row in rows {
+            let cells: Vec<_> = row.trim_end_matches('|').split(" | ").map(str::trim).collect();
+            assert!(cells.len() == 3 && cells.iter().all(|cell| !cell.is_empty()), "{row}");
+        }
+    }
+}

@@ -1,4 +1,11 @@
-//! Writes man pages and shell completions: `slotctl generate DIR`, only in a build with the feature `man`.
+//! Writes man pages, shell completions and the manual in HTML: `slotctl generate DIR`, only in a build with the
+//! feature `man`.
+
+#[cfg(test)]
+mod commands;
+mod html;
+mod man5;
+mod synopsis;
 
 use crate::args::{Args, EXAMPLES};
 use crate::exit::EXIT_CODES;
@@ -17,6 +24,9 @@ const SECTION: &str = "8";
 
 /// The date in the pages: constant, so that builds are reproducible.
 const DATE: &str = "2026-11-27";
+
+/// The program and its version in the pages.
+const SOURCE: &str = concat!("mod_slot ", env!("CARGO_PKG_VERSION"));
 
 const FILES: [(&str, &str); 5] = [
     ("SlotStateDir/APP.slot", "The control file: the active slot. Apache's processes map it."),
@@ -45,8 +55,10 @@ fn generate(dir: &Path) -> io::Result<()> {
     let mut slotctl = Args::command().disable_help_subcommand(true);
     slotctl.build();
     let (man, completions) = (dir.join("man"), dir.join("completions"));
+    let synopsis = synopsis::parse(synopsis::PAGE).map_err(io::Error::other)?;
     fs::create_dir_all(&man)?;
     fs::create_dir_all(&completions)?;
+    fs::write(man.join("mod_slot.5"), man5::page(&synopsis, DATE, SOURCE))?;
     fs::write(man.join(format!("slotctl.{SECTION}")), page(slotctl.clone())?)?;
     for verb in slotctl.get_subcommands() {
         let name = format!("slotctl-{}", verb.get_name());
@@ -56,7 +68,7 @@ fn generate(dir: &Path) -> io::Result<()> {
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
         clap_complete::generate_to(shell, &mut Args::command(), "slotctl", &completions)?;
     }
-    Ok(())
+    html::write(Path::new(env!("CARGO_MANIFEST_DIR")), &synopsis, &dir.join("manual"))
 }
 
 /// Renders the page of slotctl or of a verb.
@@ -71,9 +83,8 @@ fn page(mut command: Command) -> io::Result<String> {
         false => EXAMPLES.into(),
     };
     let (text, examples, json) = parts(&help);
-    let source = format!("mod_slot {}", env!("CARGO_PKG_VERSION"));
     let man =
-        Man::new(command).section(SECTION).date(DATE).source(source).manual("Apache HTTP Server");
+        Man::new(command).section(SECTION).date(DATE).source(SOURCE).manual("Apache HTTP Server");
     let mut page = Vec::new();
     man.render_title(&mut page)?;
     man.render_name_section(&mut page)?;
@@ -93,7 +104,11 @@ fn page(mut command: Command) -> io::Result<String> {
     }
     literal(&mut more, "EXAMPLES", examples);
     section(&mut more, "JSON", json);
-    let also = if is_verb { "(8), apachectl(8)" } else { "-VERB(8), apachectl(8)" };
+    let also = if is_verb {
+        "(8), mod_slot(5), apachectl(8)"
+    } else {
+        "-VERB(8), mod_slot(5), apachectl(8)"
+    };
     more.control("SH", ["SEE ALSO"]).text([bold("slotctl"), roman(also)]);
     more.to_writer(&mut page)?;
     // An empty line between two breaks, before possible values: mandoc warns, and a space is enough.

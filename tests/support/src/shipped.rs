@@ -15,7 +15,7 @@ pub fn sites() -> [(&'static str, String); 4] {
     [
         ("README.md", blocks("README.md").remove(0)),
         ("apache/manual.md", manual.expect("it shows a site")),
-        ("apache/mod_slot.xml", synopsis()),
+        ("apache/mod_slot.xml", synopsis().remove(0)),
         ("apache/example-vhost.conf", file("apache/example-vhost.conf")),
     ]
 }
@@ -40,12 +40,28 @@ pub fn blocks(name: &str) -> Vec<String> {
     blocks
 }
 
-/// Returns the first example of the module's page for Apache's documentation.
-fn synopsis() -> String {
+/// Returns all documents, each with its blocks of Apache's configuration.
+pub fn documents() -> Vec<(String, Vec<String>)> {
+    let mut all = vec![("apache/mod_slot.xml".to_owned(), synopsis())];
+    let mut names = vec!["README.md".to_owned(), "apache/manual.md".to_owned()];
+    let guides = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../apache/guides");
+    for guide in fs::read_dir(guides).into_iter().flatten() {
+        let name = guide.expect("it is readable").file_name();
+        names.push(format!("apache/guides/{}", name.to_string_lossy()));
+    }
+    all.extend(names.into_iter().map(|name| (name.clone(), blocks(&name))));
+    all.sort();
+    all
+}
+
+/// Returns the examples of the module's page for Apache's documentation.
+fn synopsis() -> Vec<String> {
     let text = file("apache/mod_slot.xml");
-    let (_, rest) = text.split_once("<highlight language=\"config\">\n").expect("an example");
-    let (block, _) = rest.split_once("</highlight>").expect("its end");
-    block.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+    let blocks = text.split("<highlight language=\"config\">\n").skip(1);
+    let blocks = blocks.map(|rest| rest.split_once("</highlight>").expect("its end").0);
+    blocks
+        .map(|block| block.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+        .collect()
 }
 
 /// Returns the directives of a configuration, one a line, without comments and indentation; blanks
