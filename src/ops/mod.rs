@@ -15,6 +15,7 @@ pub mod hold;
 pub mod http;
 pub mod lock;
 pub mod maint;
+pub mod metrics;
 pub mod program;
 pub mod proof;
 pub mod requests;

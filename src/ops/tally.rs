@@ -4,7 +4,7 @@ use super::error::{Error, refused, unopened_other};
 use super::view::{View, has_lost, owner, read_group};
 use crate::lease::held::split;
 use crate::state::Dirs;
-use crate::state::counts::{self, Block, CLASSES, Counts, InFlight, rows_in};
+use crate::state::counts::{self, BUCKETS, Block, CLASSES, Counts, InFlight, rows_in};
 use crate::state::history::{Counted, Totals};
 use crate::state::os::process::may_live;
 use crate::state::os::sigbus::cut::Lost;
@@ -13,6 +13,7 @@ use crate::sync::{AtomicU64, Ordering, fence};
 use crate::word::SlotIndex;
 use nix::errno::Errno;
 use nix::unistd::{Whence, lseek};
+use serde::Serialize;
 use std::fs::{self, File, Metadata};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -32,8 +33,8 @@ pub struct Tally {
     pub tunnels: u64,
     /// Finished requests by class of status: 1xx to 5xx, others; since the segment was made.
     pub classes: [u64; CLASSES],
-    /// The sum of their durations, in microseconds.
-    pub micros: u64,
+    /// Their durations.
+    pub micros: Micros,
     /// Finished requests that mod_proxy answered with 502, 503 or 504 itself, because the backend did not answer.
     /// Counted only in groups with `SlotAutoRollback`, as are those of `aborted`.
     pub failed: u64,
@@ -42,19 +43,35 @@ pub struct Tally {
     pub aborted: u64,
 }
 
+/// The durations of finished requests, in microseconds. In JSON it is their sum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Micros {
+    /// Their sum.
+    pub sum: u64,
+    /// How many are in each bucket of the histogram ([`counts::micros_below`]).
+    #[serde(skip)]
+    pub buckets: [u64; BUCKETS],
+}
+
 impl Tally {
     /// Finished requests.
     pub fn requests(&self) -> u64 {
         self.classes.iter().fold(0, |sum, n| sum.saturating_add(*n))
     }
 
-    /// Adds the finished requests of a row's block. `has_tail` says whether what is behind its histogram may be read.
-    fn count(&mut self, block: &Block, has_tail: bool) {
+    /// Adds the finished requests of a row's block. `has_tail` says whether what is behind its histogram may be read,
+    /// `has_bucket` whether a bucket may be.
+    fn count(&mut self, block: &Block, has_tail: bool, has_bucket: impl Fn(usize) -> bool) {
         let add = |to: &mut u64, n: &AtomicU64| *to = to.saturating_add(n.load(Ordering::Relaxed));
         for (class, n) in self.classes.iter_mut().enumerate() {
             add(n, block.class(class));
         }
-        add(&mut self.micros, block.micros());
+        add(&mut self.micros.sum, block.micros());
+        let buckets = self.micros.buckets.iter_mut().enumerate();
+        for (bucket, n) in buckets.filter(|(bucket, _)| has_bucket(*bucket)) {
+            add(n, block.bucket(bucket));
+        }
         if has_tail {
             add(&mut self.failed, block.failed());
             add(&mut self.aborted, block.aborted());
@@ -137,7 +154,8 @@ fn finished(file: &File, rows: usize, slots: &[SlotIndex]) -> Option<Vec<Tally>>
         if row < rows {
             file.read_exact_at(&mut bytes, begin(row) as u64).ok()?;
             for (tally, slot) in tallies.iter_mut().zip(slots) {
-                tally.count(&Block::decode(&bytes[counts::block_at(0, *slot) - begin(0)..])?, true);
+                let block = Block::decode(&bytes[counts::block_at(0, *slot) - begin(0)..])?;
+                tally.count(&block, true, |_| true);
             }
             is_empty = bytes.iter().all(|byte| *byte == 0);
         }
@@ -266,7 +284,9 @@ fn sum(segment: &Counts, filled: &Filled, slot: SlotIndex, alive: &Alive) -> Tal
             tally.aside = tally.aside.saturating_add(aside);
             tally.tunnels = tally.tunnels.saturating_add(tunnels.min(in_flight));
         }
-        tally.count(block, has_tail);
+        // The block begins in a page that is there. If it ends in one, too, there is no page between them.
+        let has_bucket = |bucket| has_tail || filled.has(counts::bucket_at(row, slot, bucket));
+        tally.count(block, has_tail, has_bucket);
     }
     tally
 }
@@ -314,13 +334,17 @@ mod tests {
         segment.take_over(3, 2, std::process::id());
         segment.block(3, slots[1]).finished(200, 5);
         segment.block(60, slots[40]).finished(200, 5);
+        // The page ends within the histogram of this slot.
+        segment.block(3, slots[9]).finished(200, 5);
         let size = || fs::metadata(dirs.counts("app")).unwrap().blocks() * 512;
         let before = size();
         assert_eq!(before, 3 * 4096, "the header, and a page of two rows each");
         let tallies = tally(&dirs, "app", 7, &slots).unwrap().unwrap();
         assert_eq!(requests(&dirs, "app", 7).unwrap(), Some(vec![]));
-        assert_eq!(tallies.iter().map(Tally::requests).sum::<u64>(), 2);
-        assert_eq!((tallies[1].requests(), tallies[40].requests()), (1, 1));
+        assert_eq!(tallies.iter().map(Tally::requests).sum::<u64>(), 3);
+        for slot in [1, 9, 40] {
+            assert_eq!((tallies[slot].requests(), tallies[slot].micros.buckets[3]), (1, 1));
+        }
         assert_eq!(size(), before);
     }
 

@@ -51,7 +51,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::AtomicUsize;
 
 pub use inflight::{InFlight, MAX_TEXT};
-pub use row::{BUCKETS, Block, CLASSES, MAX_NOTES, Row};
+pub use row::{BUCKETS, Block, CLASSES, MAX_NOTES, Row, micros_below};
 
 /// The layout that this code writes and reads.
 pub const VERSION: u32 = 4;
@@ -102,6 +102,11 @@ pub(crate) fn block_at(row: usize, slot: SlotIndex) -> usize {
 /// The offset of what is behind the histogram of a slot's block in a row. It may be in another page than the rest.
 pub(crate) fn tail_at(row: usize, slot: SlotIndex) -> usize {
     row_at(row) + Row::tail_at(slot)
+}
+
+/// The offset of a bucket of a slot's block in a row. A page may end between two buckets.
+pub(crate) fn bucket_at(row: usize, slot: SlotIndex, bucket: usize) -> usize {
+    row_at(row) + Row::bucket_at(slot, bucket)
 }
 
 /// Sets all counters of a slot to zero in each row of the segment `file` of `len` bytes, for a slot that no process

@@ -23,6 +23,7 @@ mod kernel;
 mod kill;
 mod look;
 mod maint;
+mod metrics;
 mod older;
 mod protocols;
 mod restarts;
@@ -35,4 +36,4 @@ mod tomcat;
 mod multiplexed;
 mod websocket;
 
-use support::{apache, backend, http, load, shipped, skip};
+use support::{apache, backend, http, load, prometheus, shipped, skip};

@@ -163,6 +163,7 @@ fn a_verb_of_another_tool_gets_advice() {
         ("pause", "slotctl hold [APP]"),
         ("maintenance", "slotctl maint [APP] on"),
         ("watch", "watch slotctl status"),
+        ("prometheus", "slotctl metrics [APP]"),
     ] {
         for args in [&[word][..], &[word, "app"], &["help", word], &["--json", word, "app", "--x"]]
         {

@@ -23,6 +23,7 @@ mod limits;
 mod lock;
 mod look;
 mod maint;
+mod metrics;
 mod only;
 mod power;
 mod requests;
@@ -35,4 +36,4 @@ mod starting;
 mod strace;
 mod warm;
 
-use support::skip;
+use support::{prometheus, skip};

@@ -5,9 +5,9 @@ use crate::site::{Busy, Site};
 use assert_cmd::Command;
 use std::env;
 
-const VERBS: [&str; 18] = [
+const VERBS: [&str; 19] = [
     "hold", "unhold", "flip", "status", "list", "active", "idle", "history", "drain", "wait",
-    "lock", "maint", "unlock", "doctor", "check", "warm", "deploy", "rollback",
+    "lock", "maint", "unlock", "doctor", "check", "warm", "deploy", "rollback", "metrics",
 ];
 
 /// The standard output of a successful command.

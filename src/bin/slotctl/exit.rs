@@ -4,6 +4,7 @@ use crate::failure::Failure;
 use mod_slot::ops::deploy::Stopped;
 use mod_slot::ops::error::{Error, Undeployed};
 use mod_slot::state::story::Outcome;
+use std::io;
 use std::process::ExitCode;
 
 /// A usage error.
@@ -76,6 +77,10 @@ impl Failure {
             Self::Left { .. } | Self::NotEmptied { .. } => UNDRAINED,
             Self::HoldFailed { .. } => ERROR,
             Self::SickAfterHold { .. } => UNHEALTHY,
+            Self::Unwritten { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                PERMISSION
+            }
+            Self::Unwritten { .. } => ERROR,
             Self::Broken { .. } | Self::Output(_) | Self::Unwarmed(_) => ERROR,
         }
     }

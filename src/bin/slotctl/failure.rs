@@ -9,6 +9,7 @@ use mod_slot::ops::error::Error;
 use mod_slot::ops::warm::plan::Unwarmed;
 use mod_slot::state::story::Outcome;
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Why a command failed.
@@ -236,6 +237,17 @@ pub(crate) enum Failure {
     /// The words of an option are wrong.
     #[error("{0}")]
     Words(String),
+    /// The file for the answer could not be written.
+    #[error(
+        "{} cannot be written: {source}. It is as it was. It has to be in a directory that exists, and in which this \
+         user may create and rename files", path.display()
+    )]
+    Unwritten {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The command is done, but its answer could not be written.
     #[error("done, but the answer cannot be written: {0}")]
     Output(io::Error),

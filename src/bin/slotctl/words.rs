@@ -83,6 +83,10 @@ const VERBS: &[Row] = &[
         "To answer the requests of a group with 503 and a page: slotctl maint [APP] on. To end that: \
          slotctl maint [APP] off",
     ),
+    (
+        &["prometheus", "export", "exporter", "stats"],
+        "To print metrics for Prometheus: slotctl metrics [APP]. For people: slotctl status [APP]",
+    ),
     (&["watch", "monitor", "follow"], "To see the state change: watch slotctl status"),
     (
         &["add", "create", "remove", "rm", "delete"],
@@ -124,7 +128,10 @@ const OPTIONS: &[Row] = &[
         &["--dry-run", "--noop", "--simulate"],
         "check, warm, flip, rollback, deploy, hold and unhold have --dry-run. To see what is active: slotctl status [APP]",
     ),
-    (&["--format", "--output", "-o"], "For programs, every verb has --json"),
+    (
+        &["--format", "--output", "-o"],
+        "For programs, every verb has --json. Only metrics writes a file",
+    ),
     (&["--last", "--limit", "--lines"], "For the last N changes: slotctl history [APP] -n N"),
     (&["--message", "-m", "--comment"], "flip and lock take the reason: --reason TEXT"),
     (

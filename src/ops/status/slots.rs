@@ -2,7 +2,7 @@
 
 use super::seen::Seen;
 use crate::ops::error::Error;
-use crate::ops::tally::{self, Tally, segment_name};
+use crate::ops::tally::{self, Micros, Tally, segment_name};
 use crate::state::control::Control;
 use crate::state::history::{Counted, Totals};
 use crate::state::{Dirs, counts};
@@ -27,8 +27,8 @@ pub struct Slot {
     pub requests: Option<u64>,
     /// The same by class of status.
     pub classes: Option<Classes>,
-    /// The sum of the durations of all finished requests, in microseconds.
-    pub micros: Option<u64>,
+    /// The durations of all finished requests.
+    pub micros: Option<Micros>,
     /// Finished requests that mod_proxy answered with 502, 503 or 504 itself; `None` without `SlotAutoRollback`.
     pub failed: Option<u64>,
     /// Finished requests with 5xx whose client had closed the connection; `None` without `SlotAutoRollback`.
@@ -58,6 +58,20 @@ pub struct Classes {
     pub server_errors: u64,
     /// All others.
     pub other: u64,
+}
+
+impl Classes {
+    /// Returns each class with its name, as in JSON.
+    pub fn named(self) -> [(&'static str, u64); counts::CLASSES] {
+        [
+            ("1xx", self.informational),
+            ("2xx", self.successful),
+            ("3xx", self.redirected),
+            ("4xx", self.client_errors),
+            ("5xx", self.server_errors),
+            ("other", self.other),
+        ]
+    }
 }
 
 impl From<[u64; counts::CLASSES]> for Classes {

@@ -80,6 +80,11 @@ impl Row {
         Self::block_at(slot) + offset_of!(Block, failed)
     }
 
+    /// The offset of a bucket of a slot's block.
+    pub(super) fn bucket_at(slot: SlotIndex, bucket: usize) -> usize {
+        Self::block_at(slot) + offset_of!(Block, buckets) + bucket * size_of::<AtomicU64>()
+    }
+
     /// The process that owns the row, or owned it last.
     pub(super) fn pid(&self) -> u32 {
         self.pid.load(Ordering::Relaxed) as u32
@@ -236,6 +241,12 @@ fn bucket_of(micros: u64) -> usize {
     (2 * micros.min(1 << (BUCKETS - 2)) + 1).ilog2() as usize
 }
 
+/// The end of a bucket: the durations in it, and in those before it, are shorter than this many microseconds. `None`
+/// for the last bucket.
+pub fn micros_below(bucket: usize) -> Option<u64> {
+    (bucket < BUCKETS - 1).then(|| 1 << bucket)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{Counts, head_at, size};
@@ -264,5 +275,10 @@ mod tests {
         assert_eq!([0, 1, 2, 3, 4, u64::MAX].map(bucket_of), [0, 1, 2, 2, 3, 28]);
         let highest = 1 << 27;
         assert_eq!([highest - 1, highest, highest + 1].map(bucket_of), [27, 28, 28]);
+        for bucket in 0..BUCKETS - 1 {
+            let end = micros_below(bucket).unwrap();
+            assert_eq!([end - 1, end].map(bucket_of), [bucket, bucket + 1]);
+        }
+        assert_eq!(micros_below(BUCKETS - 1), None);
     }
 }

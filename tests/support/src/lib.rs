@@ -6,6 +6,7 @@ pub mod apache;
 pub mod backend;
 pub mod http;
 pub mod load;
+pub mod prometheus;
 pub mod shipped;
 pub mod skip;
 pub mod tomcat;

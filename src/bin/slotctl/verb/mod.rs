@@ -12,6 +12,7 @@ mod idle;
 mod list;
 mod lock;
 mod maint;
+mod metrics;
 mod rollback;
 mod status;
 mod unhold;
@@ -56,6 +57,9 @@ pub(crate) enum Verb {
     /// Show who flipped what, when and why
     #[command(after_help = history::HELP)]
     History(history::Args),
+    /// Print the metrics of the groups for Prometheus
+    #[command(after_help = metrics::HELP)]
+    Metrics(metrics::Args),
     /// Send requests to a slot until its answers are fast
     #[command(after_help = warm::HELP)]
     Warm(warm::Args),
@@ -106,6 +110,7 @@ pub(crate) fn run(
         Verb::Idle(args) => idle::run(dirs, args, format),
         Verb::Check(args) => check::run(dirs, args, format),
         Verb::History(args) => history::run(dirs, args, format),
+        Verb::Metrics(args) => metrics::run(dirs, args, format),
         Verb::Warm(args) => warm::run(dirs, args, format),
         Verb::Drain(args) => drain::run(dirs, args, format),
         Verb::Wait(args) => wait::run(dirs, args, format),

@@ -1,8 +1,8 @@
 //! The JSON shapes in the help texts are those of the types.
 
 use super::{
-    active, check, deploy, doctor, drain, flip, history, hold, idle, list, lock, maint, rollback,
-    status, unhold, unlock, wait, warm,
+    active, check, deploy, doctor, drain, flip, history, hold, idle, list, lock, maint, metrics,
+    rollback, status, unhold, unlock, wait, warm,
 };
 use crate::args::Args;
 use clap::CommandFactory;
@@ -91,6 +91,7 @@ fn the_help_of_each_verb_shows_the_keys_of_its_json() {
             "lock" => vec![lock::sample()],
             "unlock" => vec![unlock::sample()],
             "maint" => vec![maint::sample()],
+            "metrics" => vec![metrics::sample()],
             "doctor" => vec![doctor::sample()],
             _ => panic!("{name} has no sample of its JSON"),
         };
