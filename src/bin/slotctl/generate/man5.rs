@@ -51,8 +51,12 @@ pub(super) fn page(synopsis: &Document<'_>, date: &str, source: &str) -> String 
 
 /// Renders the blocks directly inside an element.
 fn blocks(roff: &mut Roff, node: Node<'_, '_>) {
-    for block in elements(node) {
+    for (n, block) in elements(node).filter(|block| !block.has_tag_name("title")).enumerate() {
         match block.tag_name().name() {
+            // The head of a section has begun a paragraph.
+            "p" if n == 0 && !node.has_tag_name("usage") => {
+                roff.text(inlines(block));
+            }
             "p" => {
                 roff.control("PP", []).text(inlines(block));
             }
@@ -61,7 +65,10 @@ fn blocks(roff: &mut Roff, node: Node<'_, '_>) {
             }),
             "table" => table(roff, block),
             "highlight" | "example" => {
-                roff.control("PP", []).control("RS", ["4"]).control("nf", []);
+                if n > 0 {
+                    roff.control("PP", []);
+                }
+                roff.control("RS", ["4"]).control("nf", []);
                 for line in literal(block).lines() {
                     roff.text([roman(line)]);
                 }
