@@ -61,6 +61,9 @@ soak: check-test ## Run the long forms of tests; SOAK_FLIPS=500 makes fewer flip
 test-bare: ## Run demo and test on bare Debian 12 and 13 (root, debootstrap); CASES="trixie" chooses
 	.ci/bare $(CASES)
 
+test-packages: ## Build, install, upgrade and purge the package on Debian 12 and 13 (root); RELEASES="trixie" chooses
+	.ci/packages $(RELEASES)
+
 model: check-rust ## Check enter, flip and drain under loom, in each possible order of their steps
 	RUSTFLAGS="--cfg loom" $(CARGO) test --release --no-default-features --lib --target-dir $(target)/model model::
 
@@ -107,6 +110,9 @@ install: ## Install what `make` built; respects DESTDIR, prefix, bindir, libexec
 uninstall: ## Remove the installed files, except edited files and the recorded state
 	@$(installing) uninstall
 
+deb: check-deb ## Build the Debian package for this release and its Apache into target/deb
+	@CARGO="$(CARGO)" packaging/deb
+
 clean: ## Remove what was built
 	@CARGO=$(firstword $(CARGO)) .ci/provide --say $(rust)
 	$(CARGO) clean
@@ -118,11 +124,11 @@ deps: ## Install what build and tests need; without root or apt-get, print what 
 	@$(needs) all
 	@echo "Everything that mod_slot's build and tests need is installed."
 
-check-rust check-build check-test check-valgrind check-bench: check-%:
+check-rust check-build check-test check-valgrind check-bench check-deb: check-%:
 	@$(needs) $*
 
 check-lint: check-build
 	@$(needs) lint
 
-.PHONY: all help demo man manual generate test test-all test-bare soak model sanitize lint instructions bench install uninstall clean deps
-.PHONY: check-rust check-build check-test check-lint check-valgrind check-bench
+.PHONY: all help demo man manual generate test test-all test-bare test-packages soak model sanitize lint instructions bench
+.PHONY: install uninstall clean deps deb check-rust check-build check-test check-lint check-valgrind check-bench check-deb
