@@ -63,9 +63,10 @@ impl Place {
     }
 }
 
-const ALL: [(&str, &str); 3] = [
+const ALL: [(&str, &str); 4] = [
     ("PROGNAME", "httpd"),
     ("LIBEXECDIR", "/opt/httpd/modules"),
+    ("INCLUDEDIR", "/opt/httpd/include"),
     ("SYSCONFDIR", "/opt/httpd/conf"),
 ];
 
@@ -90,14 +91,15 @@ fn nothing_is_touched_if_apxs_prints_nothing() {
 }
 
 #[test]
-fn the_module_goes_where_apxs_says() {
+fn the_module_and_its_header_go_where_apxs_says() {
     let place = Place::new();
     let apxs = place.apxs(&ALL);
     let module = place.path("stage/opt/httpd/modules/mod_slot.so");
+    let header = place.path("stage/opt/httpd/include/mod_slot.h");
     let out = place.make("install", &apxs);
-    assert!(out.status.success() && module.exists(), "{out:?}");
+    assert!(out.status.success() && module.exists() && header.exists(), "{out:?}");
     let out = place.make("uninstall", &apxs);
-    assert!(out.status.success() && !module.exists(), "{out:?}");
+    assert!(out.status.success() && !module.exists() && !header.exists(), "{out:?}");
 }
 
 #[test]
