@@ -12,6 +12,7 @@ bindir ?= $(prefix)/bin
 docdir ?= $(prefix)/share/doc/mod_slot
 progname = $(shell $(APXS) -q PROGNAME 2>/dev/null)
 libexecdir = $(shell $(APXS) -q LIBEXECDIR 2>/dev/null)
+includedir = $(shell $(APXS) -q INCLUDEDIR 2>/dev/null)
 sysconfdir = $(shell $(APXS) -q SYSCONFDIR 2>/dev/null)
 statedir ?= /var/lib/$(if $(filter apache2,$(progname)),apache2/slots,mod_slot)
 
@@ -101,10 +102,10 @@ bench: check-build check-bench ## Measure mod_slot and its rivals, and write ben
 		INSTRUCTIONS=$(abspath $(target)/debug/examples/instructions) $(CARGO) bench --bench compare -- $(CHAPTERS)
 
 installing = APXS="$(APXS)" INSTALL="$(INSTALL)" DESTDIR="$(DESTDIR)" bindir="$(bindir)" docdir="$(docdir)" \
-	libexecdir="$(libexecdir)" sysconfdir="$(sysconfdir)" statedir="$(statedir)" progname="$(progname)" \
+	libexecdir="$(libexecdir)" includedir="$(includedir)" sysconfdir="$(sysconfdir)" statedir="$(statedir)" progname="$(progname)" \
 	module="$(module)" slotctl="$(slotctl)" documents="$(documents)" guides="$(guides)" .ci/install
 
-install: ## Install what `make` built; respects DESTDIR, prefix, bindir, libexecdir and statedir
+install: ## Install what `make` built; respects DESTDIR, prefix, bindir, libexecdir, includedir and statedir
 	@$(installing) install
 
 uninstall: ## Remove the installed files, except edited files and the recorded state

@@ -102,7 +102,7 @@ mod module {
             .allowlist_function("ap_(register_output_filter|add_output_filter|pass_brigade)")
             .allowlist_function("ap_(expr_parse_cmd_mi|expr_exec|custom_response|set_content_type|hook_insert_error_filter)")
             .allowlist_function("ap_(regexec|merge_per_dir_configs)|apr_fnmatch")
-            .allowlist_function("apr_dynamic_fn_retrieve")
+            .allowlist_function("apr_dynamic_fn_re(gister|trieve)")
             .allowlist_type(
                 "module|command_rec|cmd_parms|request_rec|apr_bucket(_brigade)?|apr_array_header_t|ap_filter_type|server_rec|ap_directive_t|core_(server|dir)_config",
             )

@@ -63,9 +63,10 @@ impl Place {
     }
 }
 
-const ALL: [(&str, &str); 3] = [
+const ALL: [(&str, &str); 4] = [
     ("PROGNAME", "httpd"),
     ("LIBEXECDIR", "/opt/httpd/modules"),
+    ("INCLUDEDIR", "/opt/httpd/include"),
     ("SYSCONFDIR", "/opt/httpd/conf"),
 ];
 
@@ -102,6 +103,18 @@ fn module_and_documents_are_installed_and_removed() {
     }
     let out = place.make("uninstall", &apxs);
     assert!(out.status.success() && !module.exists() && !documents.exists(), "{out:?}");
+}
+
+#[test]
+fn the_module_and_its_header_go_where_apxs_says() {
+    let place = Place::new();
+    let apxs = place.apxs(&ALL);
+    let module = place.path("stage/opt/httpd/modules/mod_slot.so");
+    let header = place.path("stage/opt/httpd/include/mod_slot.h");
+    let out = place.make("install", &apxs);
+    assert!(out.status.success() && module.exists() && header.exists(), "{out:?}");
+    let out = place.make("uninstall", &apxs);
+    assert!(out.status.success() && !module.exists() && !header.exists(), "{out:?}");
 }
 
 #[test]

@@ -202,6 +202,15 @@ impl Group {
         &self.page.at::<Sector>(0).word
     }
 
+    /// The slot that is active now; `None` if this process does not know it.
+    pub(super) fn active(&self) -> Option<&Slot> {
+        let mut word = Word::from_bits(self.word().load(Ordering::Acquire));
+        if !word.is_valid() {
+            word = Word::from_bits(self.last.word(0).load(Ordering::Relaxed));
+        }
+        self.slot(word.active())
+    }
+
     /// Enters the active slot, and counts that in `row`: see [`lease`].
     pub(super) fn enter(&self, row: &Row) -> Entered {
         let active = |word| Some(choose(Set::of(word)));

@@ -12,6 +12,7 @@ mod hold;
 mod host;
 mod kept;
 mod maintenance;
+mod offer;
 mod older;
 mod pin;
 mod publish;
@@ -37,8 +38,12 @@ const DRAIN: &CStr = c"SlotDrain";
 const AUTO_ROLLBACK: &CStr = c"SlotAutoRollback";
 const MAINTENANCE: &CStr = c"SlotMaintenance";
 
-/// All hooks, in the order in which Apache calls them: the start, a child, a request.
-static HOOKS: [Hook; 24] = [
+/// All hooks, in the order in which Apache calls them: the start, a child, a request. First, the functions that other
+/// modules may call.
+static HOOKS: [Hook; 27] = [
+    Hook::offer::<offer::RequestSlot>(),
+    Hook::offer::<offer::RequestGeneration>(),
+    Hook::offer::<offer::ActiveSlot>(),
     Hook::pre_config(Middle, start::begin),
     Hook::check_config(Middle, check::check),
     Hook::post_config(Last, start::prepare),

@@ -1,6 +1,7 @@
 //! mod_slot in a real Apache, one file for each subject. Each test has a private Apache in a
 //! temporary directory, on free loopback ports.
 
+mod asks;
 mod choice;
 mod config;
 mod contexts;

@@ -270,6 +270,8 @@ impl Site {
             .arg("-shared")
             .args(ask("EXTRA_CPPFLAGS").unwrap_or_default().split_whitespace())
             .args(["INCLUDEDIR", "APR_INCLUDEDIR"].map(|dir| format!("-I{}", ask(dir).unwrap())))
+            // For mod_slot.h.
+            .arg(concat!("-I", env!("CARGO_MANIFEST_DIR"), "/include"))
             .arg(source)
             .arg("-o")
             .arg(&built)
