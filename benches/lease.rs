@@ -7,7 +7,7 @@
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use mod_slot::choose::{Set, choose};
 use mod_slot::lease;
-use mod_slot::ops::tally::tally;
+use mod_slot::ops::tally::{Depth, tally};
 use mod_slot::state::control::{Control, PAGE, WORD};
 use mod_slot::state::counts::{Counts, size};
 use mod_slot::state::os::{self, Access, Mapping};
@@ -161,7 +161,7 @@ fn drains(c: &mut Criterion) {
     for rows in [1, 8, 64, 512] {
         let site = Site::new();
         let counts = runtime::counts(&site.dirs, "app", site.control.identity, rows).expect("rows");
-        let look = || tally(&site.dirs, "app", site.control.identity, &[index(0)]);
+        let look = || tally(&site.dirs, "app", site.control.identity, &[index(0)], Depth::Counts);
         for row in 0..rows {
             // A finished request makes the kernel allocate the page.
             counts.block(row, index(0)).finished(200, 1);

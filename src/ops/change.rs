@@ -50,8 +50,19 @@ impl<'a> Change<'a> {
     /// Those of [`look`] and [`lock()`].
     pub(super) fn begin(dirs: &'a Dirs, app: &str) -> Result<Self, Error> {
         refuse(dirs, app)?;
+        let change = Self::unrefused(dirs, app)?;
+        refuse_change(dirs, &change.view)?;
+        Ok(change)
+    }
+
+    /// Begins a change that nothing refuses: the end of a hold, which everybody who may write can make.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`View::of`] and [`lock()`].
+    pub(super) fn unrefused(dirs: &'a Dirs, app: &str) -> Result<Self, Error> {
         let lock = lock(dirs, app)?;
-        let (view, file) = writable(dirs, app)?;
+        let (view, file) = View::of(dirs, app, Access::ReadWrite)?;
         Ok(Self { dirs, view, file, lock })
     }
 
@@ -178,7 +189,9 @@ impl Goal<'_> {
 /// [`Error::Untrusted`], [`Error::Frozen`], [`Error::Replaced`]; those of [`View::read`], for a user who may write.
 pub(super) fn look(dirs: &Dirs, app: &str) -> Result<View, Error> {
     refuse(dirs, app)?;
-    writable(dirs, app).map(|(view, _)| view)
+    let (view, _) = View::of(dirs, app, Access::ReadWrite)?;
+    refuse_change(dirs, &view)?;
+    Ok(view)
 }
 
 /// Refuses what needs no look at the control file.
@@ -197,12 +210,10 @@ pub(super) fn refuse_unsafe(dirs: &Dirs, app: &str) -> Result<(), Error> {
     refuse_untrusted(dirs)
 }
 
-/// Opens the control file for a change.
-fn writable(dirs: &Dirs, app: &str) -> Result<(View, File), Error> {
-    let (view, file) = View::of(dirs, app, Access::ReadWrite)?;
-    refuse_frozen(app, view.group.as_ref())?;
-    view.refuse_replaced(dirs)?;
-    Ok((view, file))
+/// Refuses what shows in the files of a group.
+fn refuse_change(dirs: &Dirs, view: &View) -> Result<(), Error> {
+    refuse_frozen(&view.app, view.group.as_ref())?;
+    view.refuse_replaced(dirs)
 }
 
 /// Refuses if Apache's last start forbade changes.

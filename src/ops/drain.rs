@@ -5,7 +5,7 @@
 //! meanwhile.
 
 use super::error::Error;
-use super::tally::{Tally, tally};
+use super::tally::{Depth, Tally, tally};
 use super::view::{self, Served, View};
 use crate::choose::Set;
 use crate::state::Dirs;
@@ -167,7 +167,7 @@ pub fn countable(dirs: &Dirs, app: &str) -> Result<View, Error> {
 }
 
 fn left(dirs: &Dirs, view: &View, slots: &[SlotIndex]) -> Result<Left, Error> {
-    let tallies = tally(dirs, &view.app, view.control.identity, slots)?;
+    let tallies = tally(dirs, &view.app, view.control.identity, slots, Depth::Counts)?;
     let tallies = tallies.ok_or_else(|| Error::Uncounted { app: view.app.clone() })?;
     let sum = |one: fn(&Tally) -> u64| tallies.iter().map(one).fold(0, u64::saturating_add);
     Ok(Left { in_flight: sum(|tally| tally.in_flight), tunnels: sum(|tally| tally.tunnels) })

@@ -7,13 +7,13 @@ use super::change::{self, Change, is_in_force, refuse_frozen};
 use super::deploy::record::{self, Claim, Recorder};
 use super::drain::{Limits, Look, Waited, countable, poll};
 use super::error::{Error, Undeployed, refused};
-use super::tally;
-use super::view::{self, View, open, read_group};
+use super::tally::{self, Depth};
+use super::view::{self, open, read_group};
 use crate::duration;
 use crate::ops::drain::Left;
 use crate::state::actor::Actor;
 use crate::state::control::{
-    self, Control, HOLD_AHEAD, PAGE, Sector, deadline_of, hold_number, side_words,
+    self, Control, HOLD_AHEAD, Sector, deadline_of, hold_number, side_words,
 };
 use crate::state::history::{Action, Entry, Step, StepState};
 use crate::state::os::{self, Access, Mapping, monotonic};
@@ -247,12 +247,9 @@ fn clear(
     actor: &Actor,
     own: Option<(u16, Option<Step>)>,
 ) -> Result<bool, Error> {
-    let _lock = change::lock(dirs, app)?;
-    let (view, file) = View::of(dirs, app, Access::ReadWrite)?;
-    let path = dirs.control(app);
-    let system = |source| Error::System { path: path.clone(), source };
-    let mapping = Mapping::of(&file, PAGE, Access::ReadWrite).map_err(system)?;
-    let word = view.control.word;
+    let change = Change::unrefused(dirs, app)?;
+    let mapping = change.map()?;
+    let word = change.view.control.word;
     if !word.is_held() {
         return Ok(false);
     }
@@ -269,12 +266,12 @@ fn clear(
         writer::renew(&mapping, deadline_of(hold_number(deadline), 0));
     } else {
         let over = word.holding(false);
-        writer::make_room(&file).map_err(system)?;
+        change.make_room().map_err(|e| change.system(e))?;
         writer::publish(&mapping, over);
-        mapping.sync().map_err(system)?;
+        mapping.sync().map_err(|e| change.system(e))?;
         generation = over.generation();
     }
-    let active = view.control.active();
+    let active = change.view.control.active();
     let entry = Entry::of(writer::now(), Action::Unhold, [active, active], generation, actor);
     let entry = Entry { deploy: step, ..entry };
     writer::append(dirs, app, &entry).map_err(|e| refused("write", &dirs.history(app), e))?;
@@ -336,7 +333,8 @@ pub fn until_drained(
     poll(limits.timeout, || {
         let view = countable(dirs, app)?;
         let word = view.control.word;
-        let tallies = tally::tally(dirs, app, view.control.identity, &[word.active()])?;
+        let tallies =
+            tally::tally(dirs, app, view.control.identity, &[word.active()], Depth::Counts)?;
         let tally = tallies.and_then(|tallies| tallies.first().copied());
         let tally = tally.ok_or_else(|| Error::Uncounted { app: app.into() })?;
         let in_flight = tally.in_flight.saturating_sub(tally.aside);

@@ -2,7 +2,7 @@
 //! Untrusted: clients chose the paths, and a process may write anything.
 
 use super::error::Error;
-use super::tally;
+use super::tally::{self, Depth};
 use crate::state::Dirs;
 use crate::state::control::Control;
 use crate::word::{MAX_SLOTS, SlotIndex};
@@ -49,7 +49,7 @@ pub struct Request {
 pub fn look(dirs: &Dirs, app: &str, control: &Control) -> Result<Option<InFlight>, Error> {
     let all: Vec<_> = (0..MAX_SLOTS).filter_map(SlotIndex::new).collect();
     let seen = tally::requests(dirs, app, control.identity).and_then(|requests| {
-        let tallies = tally::tally(dirs, app, control.identity, &all)?;
+        let tallies = tally::tally(dirs, app, control.identity, &all, Depth::Counts)?;
         Ok((requests, tallies, tally::held(dirs, app, control.identity)?))
     });
     let (requests, tallies, held) = match seen {

@@ -54,27 +54,39 @@ pub struct Micros {
     pub buckets: [u64; BUCKETS],
 }
 
+/// How much of the counts is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// All but the histogram of durations, whose buckets stay 0. A drain reads the counts again and again.
+    Counts,
+    /// All.
+    Histogram,
+}
+
 impl Tally {
     /// Finished requests.
     pub fn requests(&self) -> u64 {
         self.classes.iter().fold(0, |sum, n| sum.saturating_add(*n))
     }
 
-    /// Adds the finished requests of a row's block. `has_tail` says whether what is behind its histogram may be read,
-    /// `has_bucket` whether a bucket may be.
-    fn count(&mut self, block: &Block, has_tail: bool, has_bucket: impl Fn(usize) -> bool) {
+    /// Adds the finished requests of a row's block. `has_tail` says whether what is behind its histogram may be read.
+    fn count(&mut self, block: &Block, has_tail: bool) {
         let add = |to: &mut u64, n: &AtomicU64| *to = to.saturating_add(n.load(Ordering::Relaxed));
         for (class, n) in self.classes.iter_mut().enumerate() {
             add(n, block.class(class));
         }
         add(&mut self.micros.sum, block.micros());
-        let buckets = self.micros.buckets.iter_mut().enumerate();
-        for (bucket, n) in buckets.filter(|(bucket, _)| has_bucket(*bucket)) {
-            add(n, block.bucket(bucket));
-        }
         if has_tail {
             add(&mut self.failed, block.failed());
             add(&mut self.aborted, block.aborted());
+        }
+    }
+
+    /// Adds the histogram of a row's block. `has_bucket` says whether a bucket may be read.
+    fn count_buckets(&mut self, block: &Block, has_bucket: impl Fn(usize) -> bool) {
+        let buckets = self.micros.buckets.iter_mut().enumerate();
+        for (bucket, n) in buckets.filter(|(bucket, _)| has_bucket(*bucket)) {
+            *n = n.saturating_add(block.bucket(bucket).load(Ordering::Relaxed));
         }
     }
 
@@ -155,7 +167,7 @@ fn finished(file: &File, rows: usize, slots: &[SlotIndex]) -> Option<Vec<Tally>>
             file.read_exact_at(&mut bytes, begin(row) as u64).ok()?;
             for (tally, slot) in tallies.iter_mut().zip(slots) {
                 let block = Block::decode(&bytes[counts::block_at(0, *slot) - begin(0)..])?;
-                tally.count(&block, true, |_| true);
+                tally.count(&block, true);
             }
             is_empty = bytes.iter().all(|byte| *byte == 0);
         }
@@ -174,13 +186,14 @@ pub fn tally(
     app: &str,
     identity: u128,
     slots: &[SlotIndex],
+    depth: Depth,
 ) -> Result<Option<Vec<Tally>>, Error> {
     let Some((segment, file)) = segment(dirs, app, identity)? else { return Ok(None) };
     fence(Ordering::SeqCst);
     // After the fence: a request that entered before it has a page for its count by now.
     let filled = Filled::of(segment.rows(), &file);
     let alive = Alive::of(dirs)?;
-    let sums = slots.iter().map(|&slot| sum(&segment, &filled, slot, &alive)).collect();
+    let sums = slots.iter().map(|&slot| sum(&segment, &filled, slot, &alive, depth)).collect();
     // A process that counts elsewhere has said so before it did.
     Ok(is_whole(dirs, app, identity, &file)?.then_some(sums))
 }
@@ -269,7 +282,7 @@ impl Filled {
 }
 
 /// Sums a slot's blocks. Children may write anything: this only adds, and never overflows.
-fn sum(segment: &Counts, filled: &Filled, slot: SlotIndex, alive: &Alive) -> Tally {
+fn sum(segment: &Counts, filled: &Filled, slot: SlotIndex, alive: &Alive, depth: Depth) -> Tally {
     let mut tally = Tally::default();
     for row in (0..segment.rows()).filter(|row| filled.has(counts::block_at(*row, slot))) {
         let block = segment.block(row, slot);
@@ -284,9 +297,12 @@ fn sum(segment: &Counts, filled: &Filled, slot: SlotIndex, alive: &Alive) -> Tal
             tally.aside = tally.aside.saturating_add(aside);
             tally.tunnels = tally.tunnels.saturating_add(tunnels.min(in_flight));
         }
-        // The block begins in a page that is there. If it ends in one, too, there is no page between them.
-        let has_bucket = |bucket| has_tail || filled.has(counts::bucket_at(row, slot, bucket));
-        tally.count(block, has_tail, has_bucket);
+        tally.count(block, has_tail);
+        if depth == Depth::Histogram {
+            // The block begins in a page that is there. If it ends in one, too, there is no page between them.
+            let has_bucket = |bucket| has_tail || filled.has(counts::bucket_at(row, slot, bucket));
+            tally.count_buckets(block, has_bucket);
+        }
     }
     tally
 }
@@ -339,7 +355,7 @@ mod tests {
         let size = || fs::metadata(dirs.counts("app")).unwrap().blocks() * 512;
         let before = size();
         assert_eq!(before, 3 * 4096, "the header, and a page of two rows each");
-        let tallies = tally(&dirs, "app", 7, &slots).unwrap().unwrap();
+        let tallies = tally(&dirs, "app", 7, &slots, Depth::Histogram).unwrap().unwrap();
         assert_eq!(requests(&dirs, "app", 7).unwrap(), Some(vec![]));
         assert_eq!(tallies.iter().map(Tally::requests).sum::<u64>(), 3);
         for slot in [1, 9, 40] {
@@ -357,7 +373,7 @@ mod tests {
         let file = File::open(dirs.counts("app")).unwrap();
         let slots = [1, 0, 40, 63].map(|slot| SlotIndex::new(slot).unwrap());
         let both = || {
-            let mapped = tally(&dirs, "app", 7, &slots).unwrap().unwrap();
+            let mapped = tally(&dirs, "app", 7, &slots, Depth::Histogram).unwrap().unwrap();
             (finished(&file, segment.rows(), &slots).unwrap(), mapped)
         };
         let none = vec![Tally::default(); 4];

@@ -172,7 +172,7 @@ fn read_all(dirs: &Dirs) {
     if let Ok(view) = view::View::read(dirs, "app") {
         said(view.target(None));
         let slots: Vec<_> = view.control.names.iter().map(|(index, _)| index).collect();
-        said(tally::tally(dirs, "app", view.control.identity, &slots));
+        said(tally::tally(dirs, "app", view.control.identity, &slots, tally::Depth::Histogram));
         said(tally::requests(dirs, "app", view.control.identity));
     }
     let slots = TWO.map(|(name, _)| name.to_owned());

@@ -2,7 +2,7 @@
 
 use super::seen::Seen;
 use crate::ops::error::Error;
-use crate::ops::tally::{self, Micros, Tally, segment_name};
+use crate::ops::tally::{self, Depth, Micros, Tally, segment_name};
 use crate::state::control::Control;
 use crate::state::history::{Counted, Totals};
 use crate::state::{Dirs, counts};
@@ -125,7 +125,7 @@ fn count(
 ) -> Result<Vec<Option<Tally>>, Error> {
     let known: Vec<_> = names.iter().map(|name| control.index_of(name)).collect();
     let indexes: Vec<_> = known.iter().copied().flatten().collect();
-    let tallies = match tally::tally(dirs, app, control.identity, &indexes) {
+    let tallies = match tally::tally(dirs, app, control.identity, &indexes, Depth::Histogram) {
         Err(e) if e.is_refused() => None,
         tallies => tallies?,
     };
