@@ -598,13 +598,7 @@ fn the_index_of_a_directory_is_held_and_enters_the_slot_that_is_active_then() {
 #[test]
 fn a_request_by_tls_is_held_too() {
     let mut site = Site::new().with(&["ssl"]);
-    let file = |name: &str| site.path().join(name).display().to_string();
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj"])
-        .args(["/CN=localhost", "-keyout", &file("key.pem"), "-out", &file("certificate.pem")])
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", text(&made));
+    site.certify();
     let secure = crate::apache::free_port().unwrap();
     let backend = Backend::named("blue");
     site.start(&format!(

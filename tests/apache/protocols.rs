@@ -2,11 +2,10 @@
 
 use crate::backend::Backend;
 use crate::http::Client;
-use crate::site::{Site, text, until};
+use crate::site::{Site, until};
 use crate::tomcat::{self, Pending, SLOTS};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
-use std::process::Command;
 use std::thread;
 
 const UPGRADE: &[u8] = b"GET /live/chat HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
@@ -273,13 +272,7 @@ RewriteRule "^/rule/(.*)$" "URL/$1" [P]
 fn backend(name: &str, lines: &str, modules: &[&'static str]) -> Site {
     let mut site = Site::new().with(modules).without_slot();
     site.docroots(&[name]);
-    let file = |name: &str| site.path().join(name).display().to_string();
-    let out = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj"])
-        .args(["/CN=localhost", "-keyout", &file("key.pem"), "-out", &file("certificate.pem")])
-        .output()
-        .unwrap();
-    assert!(out.status.success(), "{}", text(&out));
+    site.certify();
     let part = |name: &str| std::fs::read_to_string(site.path().join(name)).unwrap();
     site.write("both.pem", &(part("certificate.pem") + &part("key.pem")));
     site.start(&format!(

@@ -297,6 +297,17 @@ impl Site {
         }
     }
 
+    /// Creates `certificate.pem`, which signs itself, and its `key.pem`.
+    pub(crate) fn certify(&self) {
+        let file = |name: &str| self.path().join(name).display().to_string();
+        let made = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj"])
+            .args(["/CN=localhost", "-keyout", &file("key.pem"), "-out", &file("certificate.pem")])
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", text(&made));
+    }
+
     /// The error log.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.path().join("error.log")).unwrap_or_default()

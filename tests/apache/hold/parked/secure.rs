@@ -3,7 +3,7 @@
 use super::super::{LONG, Stage};
 use super::{FOUR, is_event, read_from};
 use crate::backend::Backend;
-use crate::site::{Mpm, Site, text, until};
+use crate::site::{Mpm, Site, until};
 use std::fs;
 use std::io::{BufReader, Read, Write};
 use std::net::SocketAddr;
@@ -47,13 +47,7 @@ impl Drop for Secure {
 /// An Apache with four threads, which also listens with TLS.
 fn secure() -> (Stage, SocketAddr) {
     let mut site = Site::of(Mpm::Event).with(&["ssl"]);
-    let file = |name: &str| site.path().join(name).display().to_string();
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj"])
-        .args(["/CN=localhost", "-keyout", &file("key.pem"), "-out", &file("certificate.pem")])
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", text(&made));
+    site.certify();
     let address = crate::apache::free_port().unwrap();
     let backends = ["blue", "green"].map(Backend::named);
     site.start(&format!(
