@@ -17,6 +17,7 @@ mod failures;
 mod faults;
 mod flips;
 mod foreign;
+mod golden;
 mod hold;
 mod hostile;
 mod instances;

@@ -15,6 +15,7 @@ mod flip;
 mod frozen;
 mod full;
 mod fuzz;
+mod golden;
 mod history;
 mod hold;
 mod hostile;
