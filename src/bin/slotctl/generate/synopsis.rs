@@ -70,12 +70,12 @@ pub(super) fn child<'a, 'i>(node: Node<'a, 'i>, name: &str) -> Option<Node<'a, '
     elements(node).find(|child| child.has_tag_name(name))
 }
 
-/// Returns the text of the element of this name, with single blanks; empty if there is none.
+/// Returns the text of the child element `name`, with each run of white space as one blank; empty without such an element.
 pub(super) fn text(node: Node<'_, '_>, name: &str) -> String {
     child(node, name).map(plain).unwrap_or_default()
 }
 
-/// Returns the whole text in an element, with single blanks.
+/// Returns the whole text in an element, with each run of white space as one blank.
 pub(super) fn plain(node: Node<'_, '_>) -> String {
     let text: String = node.descendants().filter_map(|node| node.text_of()).collect();
     text.split_whitespace().collect::<Vec<_>>().join(" ")

@@ -49,7 +49,7 @@ struct Report {
 ///
 /// # Errors
 ///
-/// The answer cannot be written. A group that cannot be read is a failure in the answer, and so is that there is none.
+/// The answer cannot be written. If a group cannot be read, or if there is no group, the answer has a failure.
 pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Failure> {
     let mut failures = Vec::new();
     let apps = names::groups(dirs, args.app.as_deref()).unwrap_or_else(|e| {
