@@ -1,7 +1,7 @@
 //! How many requests may wait in a process.
 
 use crate::module::config::GroupLines;
-use crate::module::host::{Asked, Line, Message, for_each_directive, log, threads};
+use crate::module::host::{Message, activate_parking, for_each_directive, log, threads};
 use std::convert::Infallible;
 
 /// How many requests may wait in a process, in no slot, because their groups are held.
@@ -19,8 +19,7 @@ pub(in crate::module) struct Limits {
 /// Prepares for holds, in post_config. `groups` are those of the configuration.
 pub(in crate::module) fn prepare(groups: &[GroupLines]) -> Limits {
     let parks = |group: &GroupLines| group.hold.as_ref().is_some_and(|hold| hold.park);
-    let asked = if groups.iter().any(parks) { Asked::Yes } else { Asked::No };
-    if let Err(why) = asked.apply() {
+    if let Err(why) = activate_parking(groups.iter().any(parks)) {
         let text = format!(
             "SlotHold park=on: connections cannot be parked here, so requests wait in threads: {why}"
         );
@@ -31,25 +30,23 @@ pub(in crate::module) fn prepare(groups: &[GroupLines]) -> Limits {
 
 fn read() -> Limits {
     let threads = threads() as u64;
-    let of = |name: &str| last(name).and_then(|value| value.parse::<f64>().ok());
-    let workers = of("H2MaxWorkers").filter(|most| *most > 0.0).unwrap_or_else(|| {
-        1.5 * of("H2MinWorkers").filter(|least| *least > 0.0).unwrap_or(threads as f64)
-    });
-    let factor = of("AsyncRequestWorkerFactor").filter(|factor| *factor > 0.0).unwrap_or(2.0);
+    let [most, least, factor] = last(["H2MaxWorkers", "H2MinWorkers", "AsyncRequestWorkerFactor"]);
+    let workers = most.unwrap_or_else(|| 1.5 * least.unwrap_or(threads as f64));
     let half = (threads / 2).max(1);
     Limits {
         threads: half,
         streams: half.min((workers / 2.0) as u64).max(1),
-        parked: most_parked(threads, factor, open_files()),
+        parked: most_parked(threads, factor.unwrap_or(2.0), open_files()),
     }
 }
 
-/// The last value of a directive of the main configuration.
-fn last(name: &str) -> Option<String> {
-    let mut found = None;
-    let _ = for_each_directive(|line: Line<'_>| {
-        if line.is(name) {
-            found = line.args.split_whitespace().next().map(|value| value.trim_matches('"').into());
+/// The last value of each of these directives; `None` if it is no number above 0.
+fn last<const N: usize>(names: [&str; N]) -> [Option<f64>; N] {
+    let mut found = [None; N];
+    let _ = for_each_directive(|line| {
+        if let Some(at) = names.iter().position(|name| line.is(name)) {
+            let value = line.args.split_whitespace().next().unwrap_or_default();
+            found[at] = value.trim_matches('"').parse().ok().filter(|value| *value > 0.0);
         }
         Ok::<_, Infallible>(())
     });

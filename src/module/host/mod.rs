@@ -51,7 +51,7 @@ pub(super) use mod_proxy::{Filename, Proxy};
 pub(super) use mod_rewrite::Rewrite;
 pub(super) use module::Module;
 pub(super) use offer::Offer;
-pub(super) use parking::{Asked, Lanes, Parked, start as start_waker};
+pub(super) use parking::{Lanes, Parked, activate as activate_parking, start as start_waker};
 pub(super) use pool::{Held, Text};
 pub(super) use request::Request;
 pub(super) use retained::{release_inherited, retain, retained};

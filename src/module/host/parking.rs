@@ -34,11 +34,15 @@
 //! No documented contract of httpd covers the exchange of the descriptor, so it is used only where the configuration asks
 //! for it, and where [`possible`] finds what it needs. Each request costs a second descriptor. The MPM ends what it polls
 //! after `Timeout`, so the waker has each request parked again in time.
+//!
+//! One case is not covered: if the kernel refuses to poll the eventfd, as without memory, the MPM may close the
+//! connection without `pre_close_connection`. It then closes the eventfd, which stays on the waker's list until the
+//! connection's pool is cleared.
 
 pub(super) mod possible;
 mod waker;
 
-pub(crate) use possible::Asked;
+pub(crate) use possible::activate;
 pub(crate) use waker::{Lanes, start};
 
 use super::guard::guard_or;
@@ -125,7 +129,7 @@ impl Request {
             return None;
         }
         // SAFETY: the request is live, and so are its connection and their servers.
-        let (turn, c) = unsafe {
+        let (turn, handler) = unsafe {
             let c = (*r).connection;
             let is_free = !(*c).cs.is_null()
                 && (*c).aborted == 0
@@ -135,7 +139,8 @@ impl Request {
             if !is_free || !is_inside {
                 return None;
             }
-            (turn((*(*c).base_server).timeout.min((*(*r).server).timeout)), c)
+            let timeout = (*(*c).base_server).timeout.min((*(*r).server).timeout);
+            (turn(timeout), NonNull::new((*r).handler.cast_mut())?)
         };
         // SAFETY: the call takes no pointer. If it fails, as with too many open files, it returns -1.
         let event = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
@@ -144,10 +149,7 @@ impl Request {
         }
         // SAFETY: the descriptor is new, and nobody else has it.
         let event = unsafe { OwnedFd::from_raw_fd(event) };
-        debug_assert!(!c.is_null());
-        // SAFETY: the request is live.
-        let (request, handler) =
-            unsafe { (NonNull::new_unchecked(r), NonNull::new((*r).handler.cast_mut())?) };
+        let request = NonNull::new(r)?;
         let (ticket, is_armed, has_turn) = (Ticket::next(), Cell::new(false), Cell::new(false));
         Some(self.keep_value(Parked {
             request,
@@ -271,7 +273,7 @@ unsafe fn arm(c: *mut sys::conn_rec, parked: &Parked) {
 ///
 /// `c` is live, and this thread processes it.
 unsafe fn put(c: *mut sys::conn_rec, mut descriptor: c_int) {
-    // SAFETY: the caller promises the connection, and with it the socket, of which the call changes the descriptor.
+    // SAFETY: the caller promises the connection, and with it the socket. The call only changes the socket's descriptor.
     unsafe {
         let mut socket = sys::ap_get_conn_socket(c);
         sys::apr_os_sock_put(&raw mut socket, &raw mut descriptor, (*c).pool);

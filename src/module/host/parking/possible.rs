@@ -23,25 +23,16 @@ pub(super) fn deactivate() {
     IS_ACTIVE.store(false, Ordering::Relaxed);
 }
 
-/// Whether the configuration asks for parked connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Asked {
-    Yes,
-    No,
-}
-
-impl Asked {
-    /// Lets requests be parked from now on, in the processes that this one makes, or does not. In post_config, after Apache
-    /// has sorted its hooks.
-    ///
-    /// # Errors
-    ///
-    /// Why they cannot be parked, although the configuration asks for it.
-    pub(crate) fn apply(self) -> Result<(), String> {
-        let found = if self == Self::Yes { find().map(|()| true) } else { Ok(false) };
-        IS_ACTIVE.store(found == Ok(true), Ordering::Relaxed);
-        found.map(drop)
-    }
+/// Lets requests be parked from now on, in the processes that this one makes, if they are `asked` for; otherwise no longer.
+/// In post_config, after Apache has sorted its hooks.
+///
+/// # Errors
+///
+/// Why they cannot be parked, although they are asked for.
+pub(crate) fn activate(asked: bool) -> Result<(), String> {
+    let found = if asked { find() } else { Ok(()) };
+    IS_ACTIVE.store(asked && found.is_ok(), Ordering::Relaxed);
+    found
 }
 
 fn find() -> Result<(), String> {
