@@ -58,6 +58,20 @@ impl State {
     pub(super) fn pins(&self) -> &Held<Pin> {
         &self.pins
     }
+
+    /// How the request is in a group, by the group's place among all groups.
+    #[inline]
+    pub(super) fn pin(&self, group: usize) -> Option<&Pin> {
+        self.pins.iter().find(|pin| pin.group.at == group)
+    }
+
+    /// The group whose backend gets the request, by its place among all groups.
+    pub(super) fn backend_group(&self) -> Option<usize> {
+        match self.routed.get() {
+            Some(routed) => Some(routed.group.at),
+            None => (self.bound.get() as usize).checked_sub(1),
+        }
+    }
 }
 
 /// A request in a slot, where it is in flight until it leaves.
@@ -148,6 +162,14 @@ impl Rare {
     /// The place of its note.
     pub(super) fn note(self) -> Option<u32> {
         Some(self.place()).filter(|place| (*place as usize) < MAX_NOTES)
+    }
+
+    /// The stay of a request that is no tunnel, and not set aside, with the same note.
+    pub(super) fn plain(self) -> Stay {
+        match self.note() {
+            Some(place) => Stay::Noted(place),
+            None => Stay::Rare(Self::unnoted(self.place())),
+        }
     }
 
     pub(super) fn place(self) -> u32 {

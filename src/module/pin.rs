@@ -58,8 +58,7 @@ impl Pin {
     }
 
     /// Leaves. Returns `false` if [`Pin::leave_oddly`] has to do it. Without a call, so that those of its callers that are
-    /// on the path of each request save no registers. Inline, because two of its callers are on the path of
-    /// each request.
+    /// on the path of each request save no registers; and inline for the same reason.
     #[inline(always)]
     fn leave(&self) -> bool {
         match self.stay.replace(Stay::Left) {
@@ -140,10 +139,7 @@ impl Pin {
         if let Stay::Rare(rare) = self.stay.get()
             && rare.is_tunnel()
         {
-            self.stay.set(match rare.note() {
-                Some(place) => Stay::Noted(place),
-                None => Stay::Rare(Rare::unnoted(rare.place())),
-            });
+            self.stay.set(rare.plain());
             self.block.tunnels().fetch_sub(1, Ordering::Release);
         }
     }
@@ -219,7 +215,7 @@ fn stay_and_mark(request: &Request, group: Kept<Group>, purpose: Purpose) -> Opt
             pin
         }
         Some(state) => {
-            let known = state.pins.iter().find(|pin| pin.group.at == group.at);
+            let known = state.pin(group.at);
             // A request that was refused after a hold has no other pin.
             known.map_or_else(|| enter_another(root, group), |pin| pin.now().unwrap_or(pin))
         }
@@ -307,8 +303,7 @@ fn mark(request: &Request, pin: &Pin, slot: &Slot) {
 /// The pin of the group to which `request` is proxied; `None` if that is no slot's request.
 pub(super) fn of_backend(request: &Request) -> Option<&Pin> {
     let routed = State::known(request)?.routed.get()?;
-    let pins = &State::known(request.root())?.pins;
-    pins.iter().find(|pin| pin.group.at == routed.group.at)?.now()
+    State::known(request.root())?.pin(routed.group.at)?.now()
 }
 
 /// Leaves when the whole answer is on its way to the client. The request's pool may live on for long.

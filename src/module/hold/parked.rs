@@ -24,7 +24,7 @@ pub(in crate::module) fn park(request: &Request) -> Answer {
 fn park_held(request: &Request) -> Answer {
     let Some(state) = State::known(request) else { return Answer::DECLINED };
     if let Some(waiting) = state.waiting.get() {
-        return go_on(request, &waiting);
+        return go_on(request, state, &waiting);
     }
     begin(request).unwrap_or(Answer::DECLINED)
 }
@@ -33,7 +33,7 @@ fn park_held(request: &Request) -> Answer {
 fn begin(request: &Request) -> Option<Answer> {
     let service = Service::of(request)?;
     let group = service.site.groups.get(bound(request, &service)?)?;
-    let pin = pin_of(request, group.at).filter(|pin| pin.is_aside())?;
+    let pin = State::known(request)?.pin(group.at).filter(|pin| pin.is_aside())?;
     if !request.is_root() || !group.hold.park || !group.is_held() {
         return None;
     }
@@ -53,24 +53,16 @@ fn begin(request: &Request) -> Option<Answer> {
 
 /// The group whose backend the request is for, by its place among all groups.
 fn bound(request: &Request, service: &Service) -> Option<usize> {
-    let state = State::known(request)?;
-    if let Some(routed) = state.routed.get() {
-        return Some(routed.group.at);
-    }
     if request.is_proxied() {
-        return (state.bound.get() as usize).checked_sub(1);
+        return State::known(request)?.backend_group();
     }
     let url = request.handler_behind(PROXY)?.strip_scheme(SLOT)?;
     service.site.find(url.c_str().to_bytes()).ok().map(|(group, _)| group.at)
 }
 
-fn pin_of(request: &Request, group: usize) -> Option<&Pin> {
-    State::known(request)?.pins.iter().find(|pin| pin.group.at == group)
-}
-
 /// The request was woken.
-fn go_on(request: &Request, waiting: &Waiting) -> Answer {
-    let Some(pin) = pin_of(request, waiting.group) else { return Answer::SERVER_ERROR };
+fn go_on(request: &Request, state: &State, waiting: &Waiting) -> Answer {
+    let Some(pin) = state.pin(waiting.group) else { return Answer::SERVER_ERROR };
     if waiting.place.borrow().is_none() {
         // It has entered already.
         return Answer::DECLINED;
@@ -105,16 +97,15 @@ fn is_late(pin: &Pin, began: Instant) -> bool {
 
 /// The connection of a parked request is about to be closed, as after `Timeout`.
 pub(in crate::module) fn close(request: &Request) -> Answer {
-    let waiting = State::known(request).and_then(|state| state.waiting.get());
-    let pin = waiting.as_ref().and_then(|waiting| pin_of(request, waiting.group));
-    match (waiting, pin) {
-        (Some(waiting), Some(pin)) => {
-            let answer = after::refuse(request, request, pin, waiting.began, CUT);
-            waiting.place.take();
-            answer
-        }
-        _ => Answer::UNAVAILABLE,
-    }
+    let state = State::known(request);
+    let found = state.and_then(|state| {
+        let waiting = state.waiting.get()?;
+        Some((waiting, state.pin(waiting.group)?))
+    });
+    let Some((waiting, pin)) = found else { return Answer::UNAVAILABLE };
+    let answer = after::refuse(request, request, pin, waiting.began, CUT);
+    waiting.place.take();
+    answer
 }
 
 impl Lanes for Site {

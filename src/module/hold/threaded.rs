@@ -36,16 +36,13 @@ pub(in crate::module) fn wait(request: &Request) -> Option<Answer> {
 
 /// The pin of the group whose backend the request is for, if it is set aside.
 fn held_pin<'a>(request: &Request, root: &'a Request) -> Option<&'a Pin> {
-    let bound = State::known(request).map_or(0, |state| match state.routed.get() {
-        Some(routed) => routed.group.at + 1,
-        None => state.bound.get() as usize,
-    });
-    if bound == 0 && request.note(NOTE).is_none() {
+    let group = State::known(request).and_then(State::backend_group);
+    if group.is_none() && request.note(NOTE).is_none() {
         return None;
     }
     let pins = State::known(root)?.pins.iter();
     // One that has replaced another request has only its note.
-    pins.filter(|pin| bound == 0 || pin.group.at + 1 == bound)
+    pins.filter(|pin| group.is_none_or(|group| pin.group.at == group))
         .map(|pin| pin.now().unwrap_or(pin))
         .find(|pin| pin.is_aside() || pin.is_refused())
 }

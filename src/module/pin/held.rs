@@ -49,14 +49,12 @@ impl Pin {
     }
 
     /// Keeps what became of the request.
-    pub(in crate::module) fn settle(&self, root: &Request, after: After) -> Kept<After> {
+    pub(in crate::module) fn settle(&self, root: &Request, after: After) {
         // Until the request is over: what looks at pins has to look twice meanwhile, and the ErrorDocument of a request
         // that was refused finds no way to the backend.
         ASIDE.fetch_add(1, Ordering::Relaxed);
-        let after = root.keep_value(after);
-        self.after.set(Some(after));
+        self.after.set(Some(root.keep_value(after)));
         self.stay.set(Stay::Rare(Rare::SETTLED));
-        after
     }
 
     /// Makes a request that is set aside one of those in flight in its slot, which it never left.
@@ -69,10 +67,7 @@ impl Pin {
             return false;
         }
         ASIDE.fetch_sub(1, Ordering::Relaxed);
-        self.stay.set(match rare.note() {
-            Some(place) => Stay::Noted(place),
-            None => Stay::Rare(Rare::unnoted(rare.place())),
-        });
+        self.stay.set(rare.plain());
         true
     }
 
