@@ -114,6 +114,9 @@ uninstall: ## Remove the installed files, except edited files and the recorded s
 deb: check-deb ## Build the Debian package for this release and its Apache into target/deb
 	@CARGO="$(CARGO)" packaging/deb
 
+rpm: ## Build an RPM of the last commit into target/rpm, untested on Red Hat; RPMBUILD sets options of rpmbuild
+	@CARGO="$(CARGO)" packaging/rpm/build $(RPMBUILD)
+
 clean: ## Remove what was built
 	@CARGO=$(firstword $(CARGO)) .ci/provide --say $(rust)
 	$(CARGO) clean
@@ -132,4 +135,4 @@ check-lint: check-build
 	@$(needs) lint
 
 .PHONY: all help demo man manual generate test test-all test-bare test-packages soak model sanitize lint instructions bench
-.PHONY: install uninstall clean deps deb check-rust check-build check-test check-lint check-valgrind check-bench check-deb
+.PHONY: install uninstall clean deps deb rpm check-rust check-build check-test check-lint check-valgrind check-bench check-deb
