@@ -373,7 +373,7 @@ mod tests {
         let file = File::open(dirs.counts("app")).unwrap();
         let slots = [1, 0, 40, 63].map(|slot| SlotIndex::new(slot).unwrap());
         let both = || {
-            let mapped = tally(&dirs, "app", 7, &slots, Depth::Histogram).unwrap().unwrap();
+            let mapped = tally(&dirs, "app", 7, &slots, Depth::Counts).unwrap().unwrap();
             (finished(&file, segment.rows(), &slots).unwrap(), mapped)
         };
         let none = vec![Tally::default(); 4];
