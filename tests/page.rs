@@ -228,3 +228,55 @@ fn the_shipped_examples_use_only_directives_that_exist() {
         }
     }
 }
+
+#[test]
+fn the_table_of_the_readme_has_the_measured_figures() {
+    let readme = shipped::file("README.md");
+    let results = shipped::file("benches/RESULTS.md");
+    let rows = |text: &str| -> Vec<Vec<String>> {
+        let rows = text.lines().filter_map(|line| line.strip_prefix("| "));
+        rows.map(|row| row.split('|').map(|cell| cell.trim().to_owned()).collect()).collect()
+    };
+    let (readme, results) = (rows(&readme), rows(&results));
+    let shown = |label: &str| {
+        let row = readme.iter().find(|row| row[0] == label);
+        let cells = &row.unwrap_or_else(|| panic!("README has no row {label:?}"))[1..6];
+        cells.iter().map(|cell| number(cell)).collect::<Vec<_>>()
+    };
+    // Each way has a row in two tables: one with the flips, then one with the slowest answers.
+    let measured = |table: usize, column: usize| {
+        ["slotctl flip", "copy, graceful", "balancer-manager", "nginx reload", "HAProxy socket"]
+            .map(|way| {
+                let mut of_way =
+                    results.iter().filter(|row| row[0] == way && number(&row[1]).is_some());
+                number(&of_way.nth(table).unwrap_or_else(|| panic!("RESULTS has no {way}"))[column])
+            })
+    };
+    for (label, table, column) in [
+        ("requests lost in 100 switches under load", 0, 2),
+        ("requests that the old slot answered after the command returned", 0, 3),
+        ("time of the command", 0, 4),
+        ("slowest answer during the switches", 1, 4),
+    ] {
+        for (shown, measured) in shown(label).into_iter().zip(measured(table, column)) {
+            let (shown, measured) = (shown.expect(label), measured.expect(label));
+            assert!(
+                (shown - measured).abs() <= 0.035 * measured,
+                "{label}: {shown} for {measured}"
+            );
+        }
+    }
+    let more = |what: &str| {
+        let row = results.iter().find(|row| row[0] == what && row[2] == "1");
+        number(&row.unwrap_or_else(|| panic!("RESULTS has no {what}"))[4])
+    };
+    let instructions = shown("instructions of a request, compared with ProxyPass");
+    assert_eq!(instructions[0], more("slot"));
+    assert_eq!(instructions[2], more("balancer"));
+}
+
+/// The number at the start of a table's cell.
+fn number(cell: &str) -> Option<f64> {
+    let cell = cell.replace(['*', ','], "").replace('\u{2212}', "-");
+    cell.split_whitespace().next()?.parse().ok()
+}
