@@ -290,6 +290,8 @@ impl fmt::Display for Sample {
                     '\\' => f.write_str(r"\\")?,
                     '"' => f.write_str(r#"\""#)?,
                     '\n' => f.write_str(r"\n")?,
+                    // The format has no escapes for other control characters, and a terminal would obey them.
+                    c if c.is_control() => f.write_char(char::REPLACEMENT_CHARACTER)?,
                     c => f.write_char(c)?,
                 }
             }
@@ -305,9 +307,9 @@ mod tests {
 
     #[test]
     fn labels_are_escaped() {
-        let labels = [("app", "a\\b\"c\nd".into()), ("slot", "ä".into())].into();
+        let labels = [("app", "a\\b\"c\nd".into()), ("slot", "ä\u{1b}[2J".into())].into();
         let sample = Sample { name: "x".into(), labels, value: 1.5 };
-        assert_eq!(sample.to_string(), r#"x{app="a\\b\"c\nd",slot="ä"} 1.5"#);
+        assert_eq!(sample.to_string(), r#"x{app="a\\b\"c\nd",slot="ä�[2J"} 1.5"#);
     }
 
     #[test]

@@ -213,12 +213,13 @@ fn start(dirs: &Dirs) {
 
 /// The output of the real program, for each verb that reads.
 fn ask(dirs: &Dirs) {
-    let verbs: [&[&str]; 7] = [
+    let verbs: [&[&str]; 8] = [
         &["status", "--requests"],
         &["status", "--json"],
         &["list"],
         &["history"],
         &["drain", "app", "resin", "--timeout", "0"],
+        &["metrics"],
         &["doctor"],
         &["doctor", "--json"],
     ];

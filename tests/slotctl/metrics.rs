@@ -6,10 +6,11 @@ use crate::skip;
 use mod_slot::state::group_file;
 use mod_slot::sync::Ordering;
 use mod_slot::word::SlotIndex;
+use nix::sys::stat::Mode;
 use serde_json::json;
 use std::fs::{self, File};
 use std::io::{Read, Seek};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Stdio;
@@ -300,7 +301,18 @@ fn a_file_that_cannot_be_written_is_an_error_and_stays() {
     site.run(&["metrics", "--output", missing.to_str().unwrap()]).fails(1, words);
     let dir = site.path().join("dir");
     fs::create_dir(&dir).unwrap();
-    site.run(&["metrics", "--output", dir.to_str().unwrap()]).fails(1, "It is as it was");
+    let (link, fifo) = (site.path().join("link"), site.path().join("fifo"));
+    fs::write(site.path().join("target"), "old").unwrap();
+    symlink("target", &link).unwrap();
+    nix::unistd::mkfifo(&fifo, Mode::S_IRWXU).unwrap();
+    for other in [&dir, &link, &fifo] {
+        let before = fs::symlink_metadata(other).unwrap();
+        let words = "it is not a regular file. It is as it was";
+        site.run(&["metrics", "--output", other.to_str().unwrap()]).fails(1, words);
+        let after = fs::symlink_metadata(other).unwrap();
+        assert_eq!((after.ino(), after.file_type()), (before.ino(), before.file_type()));
+    }
+    assert_eq!(fs::read_to_string(&link).unwrap(), "old");
     assert!(!names(site.path()).iter().any(|name| name.starts_with(".slotctl-")));
     site.run(&["metrics", "--output"]).fails_with(2);
     site.run(&["status", "--output", "x"]).fails(2, "Only metrics writes a file");

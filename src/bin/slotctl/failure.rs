@@ -239,8 +239,8 @@ pub(crate) enum Failure {
     Words(String),
     /// The file for the answer could not be written.
     #[error(
-        "{} cannot be written: {source}. It is as it was. It has to be in a directory that exists, and in which this \
-         user may create and rename files", path.display()
+        "{} cannot be written: {source}. It is as it was. It has to be a regular file or a new one, in a directory that exists, \
+         and in which this user may create and rename files", path.display()
     )]
     Unwritten {
         /// The file.

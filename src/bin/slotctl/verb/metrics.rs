@@ -8,7 +8,7 @@ use clap::builder::NonEmptyStringValueParser;
 use mod_slot::ops::metrics::{self, Family};
 use mod_slot::state::Dirs;
 use serde::Serialize;
-use std::fs::Permissions;
+use std::fs::{self, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,8 @@ The text format of Prometheus. Counters go on over a restart of Apache, and begi
 counts again, usually after a boot. A value that is unknown, or that you may not read, has no sample. If it is not \
 known which slot of a group Apache serves, the group has only mod_slot_up 0; the message and the exit code say why.
 
---output replaces FILE as a whole, and also if a group cannot be read, so that node_exporter never shows old values.
+--output replaces FILE as a whole, and also if a group cannot be read, so that node_exporter never shows old values. \
+FILE has to be a regular file or a new one: slotctl does not replace a link, a device or a pipe.
 
 Examples:
   slotctl metrics
@@ -78,6 +79,12 @@ pub(crate) fn run(dirs: &Dirs, args: &Args, format: Format) -> Result<Answer, Fa
 
 /// Replaces a file as a whole, or not at all, so that its reader sees no half of it.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
+    // Its reader would keep the old target of a link, and /dev/null must stay what it is.
+    match fs::symlink_metadata(path) {
+        Ok(meta) if !meta.is_file() => return Err(io::Error::other("it is not a regular file")),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // node_exporter reads only names that end with .prom.
     let mut file = NamedTempFile::with_prefix_in(".slotctl-", dir)?;
