@@ -162,7 +162,7 @@ fn a_verb_of_another_tool_gets_advice() {
         ("warmup", "slotctl warm [APP] [SLOT]"),
         ("pause", "slotctl hold [APP]"),
         ("maintenance", "slotctl maint [APP] on"),
-        ("watch", "watch slotctl status"),
+        ("watch", "slotctl status --watch"),
         ("prometheus", "slotctl metrics [APP]"),
     ] {
         for args in [&[word][..], &[word, "app"], &["help", word], &["--json", word, "app", "--x"]]
@@ -179,10 +179,10 @@ fn a_verb_of_another_tool_gets_advice() {
 #[test]
 fn an_option_of_another_tool_gets_advice() {
     for (args, way) in [
-        (&["status", "--watch"][..], "status has no option \"--watch\". "),
-        (&["status", "--watch"], "watch slotctl status"),
-        (&["status", "-w"], "watch slotctl status"),
-        (&["--watch", "status"], "watch slotctl status"),
+        (&["list", "--watch"][..], "list has no option \"--watch\". "),
+        (&["list", "--watch"], "slotctl status --watch"),
+        (&["list", "-w"], "slotctl status --watch"),
+        (&["--watch", "status"], "slotctl status --watch"),
         (&["drain", "--force"], "slotctl unlock [APP] --force"),
         (&["flip", "--check"], "flip always checks its target"),
         (&["flip", "--no-check"], "slotctl flip [APP] SLOT --force"),

@@ -88,7 +88,8 @@ fn a_control_file_that_is_away_for_a_moment_is_not_taken_for_a_flip() {
     let args = ["deploy", "--check", "startup=1500ms interval=50ms"];
     let ran = thread::scope(|scope| {
         let running = scope.spawn(|| site.run(&args));
-        support::until(|| site.run(&["status"]).out.contains("step check")).unwrap();
+        support::until(|| site.json(&["status"])["groups"][0]["deploy"]["step"] == "check")
+            .unwrap();
         fs::rename(&control, &away).unwrap();
         thread::sleep(Duration::from_millis(300));
         fs::rename(&away, &control).unwrap();

@@ -91,7 +91,7 @@ fn a_hold_that_was_ended_during_a_deploy_is_not_renewed() {
     let mut deploying = site.slotctl(&args);
     let mut deploying =
         deploying.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it runs");
-    assert!(await_until(|| site.run(&["status"]).out.contains("step check")));
+    assert!(await_until(|| site.json(&["status"])["groups"][0]["deploy"]["step"] == "check"));
     assert_eq!(site.json(&["unhold"])["changed"], true);
     std::thread::sleep(Duration::from_secs(1));
     assert!(held(&site).is_null());

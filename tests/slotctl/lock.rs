@@ -42,8 +42,8 @@ fn the_lock_is_seen_in_the_status_and_the_history() {
     assert_eq!((&seen["sudo_user"], &seen["reason"]), (&"alice".into(), &"night".into()));
     assert_eq!((&seen["until"], seen["since"].is_string()), (&Value::Null, true));
     let out = site.run(&["status"]).out;
-    assert!(out.lines().nth(1).unwrap().starts_with("  locked by alice"), "{out}");
-    assert!(!out.lines().next().unwrap().contains("alice"), "a lock is no flip: {out}");
+    assert!(out.lines().nth(2).unwrap().starts_with("  locked by alice"), "{out}");
+    assert!(!out.lines().nth(1).unwrap().contains("alice"), "a lock is no flip: {out}");
     by(&site, "alice", &["unlock"]);
     assert_eq!(locked(&site), Value::Null);
     let history = site.history("app");
@@ -148,5 +148,5 @@ fn a_reason_is_bounded_and_harmless() {
     for out in [refused.err, site.run(&["status"]).out] {
         assert!(!out.contains('\u{1b}'), "{out:?}");
     }
-    assert_eq!(site.run(&["status"]).out.lines().count(), 5);
+    assert_eq!(site.run(&["status"]).out.lines().count(), 8);
 }

@@ -35,6 +35,7 @@ mod since;
 mod site;
 mod starting;
 mod strace;
+mod terminal;
 mod warm;
 
 use support::{prometheus, skip};

@@ -3,6 +3,7 @@
 use crate::exit::EXIT_CODES;
 use crate::render::Format;
 use crate::verb::Verb;
+use anstream::ColorChoice;
 use clap::Parser;
 use mod_slot::state::Dirs;
 use std::path::PathBuf;
@@ -47,6 +48,17 @@ pub(crate) struct Args {
     #[arg(default_value = RUNTIME_DIR, hide_env_values = true, display_order = 102)]
     runtime_dir: PathBuf,
 
+    /// When text has colours; auto: on a terminal, unless NO_COLOR is set
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_possible_values = true
+    )]
+    #[arg(value_parser = ["auto", "always", "never"], display_order = 103)]
+    color: String,
+
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }
@@ -55,6 +67,16 @@ impl Args {
     /// Returns the directories of the files.
     pub(crate) fn dirs(&self) -> Dirs {
         Dirs { state: self.state_dir.clone(), runtime: self.runtime_dir.clone() }
+    }
+
+    /// Decides whether the answer has colours.
+    pub(crate) fn apply_color(&self) {
+        match self.color.as_str() {
+            "always" => ColorChoice::Always,
+            "never" => ColorChoice::Never,
+            _ => ColorChoice::Auto,
+        }
+        .write_global();
     }
 
     /// Returns the form of the answer.

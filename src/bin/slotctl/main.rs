@@ -45,7 +45,10 @@ fn main() -> ExitCode {
     }
     let (ticket, words) = live::words();
     match Args::try_parse_from(words) {
-        Ok(args) => finish(run_when_started(&args, ticket.as_ref())),
+        Ok(args) => {
+            args.apply_color();
+            finish(run_when_started(&args, ticket.as_ref()))
+        }
         Err(e) => unparsed(e),
     }
 }

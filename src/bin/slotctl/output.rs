@@ -16,6 +16,12 @@ pub(crate) struct Answer {
     pub(crate) failures: Vec<Failure>,
 }
 
+impl From<Failure> for Answer {
+    fn from(failure: Failure) -> Self {
+        Self { failures: vec![failure], ..Self::default() }
+    }
+}
+
 impl From<String> for Answer {
     fn from(text: String) -> Self {
         Self { text, ..Self::default() }
@@ -25,20 +31,30 @@ impl From<String> for Answer {
 impl Answer {
     /// Writes the answer so far, and does not write it again later.
     pub(crate) fn write(&mut self) {
+        match self.write_on() {
+            // Its reader has enough.
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {}
+            Err(e) => self.failures.push(Failure::Output(e)),
+            Ok(()) => {}
+        }
+    }
+
+    /// As [`write`](Self::write), for one of a series of answers.
+    ///
+    /// # Errors
+    ///
+    /// Nobody reads on, or the text cannot be written.
+    pub(crate) fn write_on(&mut self) -> io::Result<()> {
         for warning in self.warnings.drain(..) {
             complain(&format!("warning: {warning}"));
         }
-        let text = std::mem::take(&mut self.text);
-        if let Err(e) = say(&text) {
-            self.failures.push(Failure::Output(e));
-        }
+        show(&std::mem::take(&mut self.text))
     }
 }
 
 /// Writes an answer or a failure. Returns the exit code.
 pub(crate) fn finish(outcome: Result<Answer, Failure>) -> ExitCode {
-    let mut answer =
-        outcome.unwrap_or_else(|failure| Answer { failures: vec![failure], ..Answer::default() });
+    let mut answer = outcome.unwrap_or_else(Answer::from);
     answer.write();
     for failure in &answer.failures {
         complain(&failure.to_string());
@@ -46,13 +62,14 @@ pub(crate) fn finish(outcome: Result<Answer, Failure>) -> ExitCode {
     answer.failures.first().map_or(ExitCode::SUCCESS, Failure::exit_code)
 }
 
-/// Writes to the standard output. A closed pipe is no error: its reader has enough.
-fn say(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written,
-    }
+/// Writes text to the standard output, without its styles where nobody wants them.
+///
+/// # Errors
+///
+/// It cannot be written; a closed pipe is an error too.
+pub(crate) fn show(text: &str) -> io::Result<()> {
+    let mut out = anstream::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush())
 }
 
 /// Writes to the standard error. If that is closed, nothing is written, and nothing panics.

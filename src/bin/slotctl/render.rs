@@ -1,11 +1,14 @@
 //! Renders answers: tables, JSON, times, and untrusted text.
 
+pub(crate) mod style;
+mod table;
+
 pub(crate) use mod_slot::duration::shown as duration;
+pub(crate) use table::{Align, Cell, Table};
 
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ZonedDateTime};
 use serde::Serialize;
-use std::fmt;
 
 /// The form of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,63 +70,26 @@ pub(crate) fn local_time(time: &str) -> String {
     }
 }
 
+/// Returns the time of now in the zone of this machine.
+pub(crate) fn now() -> String {
+    in_zone(&Timestamp::now().to_zoned_datetime(TimeZone::system()))
+}
+
 fn in_zone(time: &ZonedDateTime) -> String {
     time.strftime("%Y-%m-%d %H:%M:%S %z").to_string()
 }
 
-/// The alignment of a column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Align {
-    /// Words.
-    Left,
-    /// Numbers.
-    Right,
-}
+/// The width of an answer for people, in characters: that of a plain terminal.
+pub(crate) const WIDTH: usize = 80;
 
-/// A table: columns under their heads, two spaces apart.
-#[derive(Debug)]
-pub(crate) struct Table {
-    align: Vec<Align>,
-    rows: Vec<Vec<String>>,
-}
-
-impl Table {
-    /// Creates it with its heads.
-    pub(crate) fn new(columns: &[(&str, Align)]) -> Self {
-        let heads = columns.iter().map(|(head, _)| (*head).to_owned()).collect();
-        Self { align: columns.iter().map(|(_, align)| *align).collect(), rows: vec![heads] }
-    }
-
-    /// Adds a row of untrusted text.
-    pub(crate) fn row(&mut self, cells: impl AsRef<[String]>) {
-        let cells = cells.as_ref();
-        debug_assert_eq!(cells.len(), self.align.len());
-        self.rows.push(cells.iter().map(|cell| plain(cell)).collect());
-    }
-
-    fn widths(&self) -> Vec<usize> {
-        let width = |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max();
-        (0..self.align.len()).map(|column| width(column).unwrap_or(0)).collect()
-    }
-}
-
-impl fmt::Display for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let widths = self.widths();
-        for row in &self.rows {
-            let mut line = String::new();
-            for ((cell, align), width) in row.iter().zip(&self.align).zip(&widths) {
-                // Not with `format!`, which panics if a width is greater than 65,535.
-                let blanks = " ".repeat(width - cell.chars().count());
-                line += &match align {
-                    Align::Left => format!("{cell}{blanks}  "),
-                    Align::Right => format!("{blanks}{cell}  "),
-                };
-            }
-            writeln!(f, "{}", line.trim_end())?;
-        }
-        Ok(())
-    }
+/// Breaks text between words, so that its lines fit in [`WIDTH`], each after `indent`. A word that is longer stays whole.
+pub(crate) fn wrapped(text: &str, indent: &str) -> String {
+    let options = textwrap::Options::new(WIDTH)
+        .initial_indent(indent)
+        .subsequent_indent(indent)
+        .break_words(false)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation);
+    textwrap::fill(text, options) + "\n"
 }
 
 #[cfg(test)]
@@ -138,17 +104,6 @@ mod tests {
         let line = json(&text);
         assert!(!line.trim_end().chars().any(is_command), "{line:?}");
         assert_eq!(serde_json::from_str::<String>(&line).unwrap(), text);
-    }
-
-    #[test]
-    fn numbers_are_right_aligned_and_lines_have_no_trailing_blanks() {
-        let mut table =
-            Table::new(&[("NAME", Align::Left), ("N", Align::Right), ("", Align::Left)]);
-        table.row(["ä".into(), "1000".into(), String::new()]);
-        assert_eq!(table.to_string(), "NAME     N\nä     1000\n");
-        let long = "x".repeat(70_000);
-        table.row([long.clone(), "1".into(), String::new()]);
-        assert!(table.to_string().ends_with(&format!("{long}     1\n")));
     }
 
     #[test]

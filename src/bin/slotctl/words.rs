@@ -87,7 +87,7 @@ const VERBS: &[Row] = &[
         &["prometheus", "export", "exporter", "stats"],
         "To print metrics for Prometheus: slotctl metrics [APP]. For people: slotctl status [APP]",
     ),
-    (&["watch", "monitor", "follow"], "To see the state change: watch slotctl status"),
+    (&["watch", "monitor", "follow"], "To see the state change: slotctl status --watch"),
     (
         &["add", "create", "remove", "rm", "delete"],
         "The groups and slots are in Apache's configuration: change <SlotGroup> there, then \
@@ -101,7 +101,7 @@ const VERBS: &[Row] = &[
 const OPTIONS: &[Row] = &[
     (
         &["--watch", "-w", "--follow"],
-        "To see the state change: watch slotctl status. flip and deploy have --watch. To wait for the \
+        "To see the state change: slotctl status --watch. flip and deploy have --watch. To wait for the \
          end of requests: slotctl flip --wait, or slotctl drain",
     ),
     (

@@ -101,19 +101,16 @@ fn table(entries: &[Entry]) -> String {
         ("REASON", Align::Left),
     ]);
     let stories = stories(entries);
-    // What follows each row.
-    let mut below = vec![String::new()];
     for entry in entries {
         let step = entry.deploy.as_ref();
         if let Some(story) = step.and_then(|step| stories.iter().find(|story| story.id == step.id))
         {
             if story.since == entry.time && step.is_some_and(|step| step.step == "begin") {
                 tell(&mut table, story);
-                below.push(steps(story));
+                table.line(steps(story));
             }
             continue;
         }
-        below.push(String::new());
         table.row([
             render::local_time(&entry.time),
             author(entry),
@@ -130,8 +127,7 @@ fn table(entries: &[Entry]) -> String {
             entry.reason.clone().unwrap_or_default(),
         ]);
     }
-    let rows = table.to_string();
-    rows.lines().zip(below).map(|(row, below)| format!("{row}\n{below}")).collect()
+    table.to_string()
 }
 
 /// Adds the row of a deploy.
