@@ -84,7 +84,7 @@ mod module {
             .raw_line("/// The minor number of the oldest Apache that mod_slot runs in, 2.4.52.")
             .raw_line(format!("pub(super) const LEAST_MAGIC_MINOR: i32 = {};", magic::LEAST.1))
             .clang_args(&flags)
-            .allowlist_function("ap_hook_(pre_config|check_config|post_config|child_init)")
+            .allowlist_function("ap_hook_(pre_config|check_config|post_config|child_init|expr_lookup)")
             .allowlist_function("ap_internal_redirect|ap_get_conn_socket|apr_os_sock_(get|put)|apr_uri_unparse")
             .allowlist_function("ap_(hook_(process|pre_close)_connection|hook_get_process_connection|run_process_connection)")
             .allowlist_function("ap_(run_handler|die|process_request_after_handler|update_child_status)|apr_thread_mutex_(un)?lock")
@@ -107,7 +107,8 @@ mod module {
                 "module|command_rec|cmd_parms|request_rec|apr_bucket(_brigade)?|apr_array_header_t|ap_filter_type|server_rec|ap_directive_t|core_(server|dir)_config",
             )
             .allowlist_type("proxy_(server|dir)_conf|proxy_alias|proxy_balancer|proxy_worker(_shared)?|rewrite_mapfunc_t")
-            .allowlist_var("AP_EXPR_FLAG_DONT_VARY|M_GET|OK|DONE|DECLINED|SUSPENDED|SERVER_BUSY_WRITE|APR_URI_UNP_OMITSITEPART|HTTP_.*|MODULE_MAGIC_.*|RSRC_CONF|ACCESS_CONF|OR_FILEINFO")
+            .allowlist_type("ap_expr_eval_ctx_t")
+            .allowlist_var("AP_EXPR_FLAG_DONT_VARY|AP_EXPR_FUNC_(VAR|STRING)|M_GET|OK|DONE|DECLINED|SUSPENDED|SERVER_BUSY_WRITE|APR_URI_UNP_OMITSITEPART|HTTP_.*|MODULE_MAGIC_.*|RSRC_CONF|ACCESS_CONF|OR_FILEINFO")
             .allowlist_var("APLOG_.*|APR_(SUCCESS|HOOK_.*|FILEPATH_.*)|AP_SQ_.*|AP_MPMQ_.*")
             .allowlist_var("GLOBAL_ONLY|NOT_IN_.*|PROXY_(WORKER|CANONENC)_.*|PROXYREQ_.*|AP_PROXY_WORKER_IS_.*")
             .allowlist_var("ap_conftree|ap_top_module|ap_server_conf|core_module|ap_unixd_config|ap_pid_fname|apr_hook_debug_current")

@@ -20,9 +20,11 @@ mod refusal;
 mod reverse;
 mod rewrite;
 mod scheme;
+mod several;
 mod site;
 mod start;
 mod tunnel;
+mod variable;
 mod vhost;
 mod workers;
 
@@ -39,11 +41,12 @@ const AUTO_ROLLBACK: &CStr = c"SlotAutoRollback";
 const MAINTENANCE: &CStr = c"SlotMaintenance";
 
 /// All hooks, in the order in which Apache calls them: the start, a child, a request. First, the functions that other
-/// modules may call.
-static HOOKS: [Hook; 27] = [
+/// modules may call, and the variable of expressions.
+static HOOKS: [Hook; 28] = [
     Hook::offer::<offer::RequestSlot>(),
     Hook::offer::<offer::RequestGeneration>(),
     Hook::offer::<offer::ActiveSlot>(),
+    Hook::variable::<variable::SlotOfRequest>(),
     Hook::pre_config(Middle, start::begin),
     Hook::check_config(Middle, check::check),
     Hook::post_config(Last, start::prepare),

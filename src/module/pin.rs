@@ -10,6 +10,7 @@ use super::hold;
 use super::host::{Decimal, Held, Kept, Message, Request};
 use super::kept::{Pin, Rare, State, Stay};
 use super::refusal::{self, Purpose};
+use super::several;
 use crate::lease;
 use crate::sync::Ordering;
 use std::cell::Cell;
@@ -227,6 +228,7 @@ fn stay_and_mark(request: &Request, group: Kept<Group>, purpose: Purpose) -> Opt
     if !root.is(request) {
         mark(request, pin, &slot);
     }
+    several::list(root, request);
     Some(slot)
 }
 

@@ -12,6 +12,7 @@ use super::host::{Answer, Kept, Message, Proxy, Request, Text};
 use super::kept::{Routed, State};
 use super::pin::{self, enter_and_mark};
 use super::refusal::Purpose;
+use super::several;
 use super::site::Service;
 use super::{docroot, rewrite};
 use crate::address::SLOT;
@@ -134,6 +135,7 @@ fn fix_up(request: &Request) -> Answer {
     }
     if !request.is_root() {
         pin::inherit(request);
+        several::list(request.root(), request);
     }
     Answer::DECLINED
 }

@@ -160,7 +160,7 @@ fn requests_wait_for_the_end_of_a_hold_and_files_do_not() {
     until(|| in_flight() == 0).unwrap_or_else(|| panic!("{} in flight", in_flight()));
     let held = stage.held();
     assert!(held["since"].is_string() && held["until"].is_string(), "{held}");
-    assert!(stage.site.run(&["status", "app"]).contains(": 2 requests wait"));
+    assert!(stage.site.status().contains(": 2 requests wait"));
     stage.unhold();
     let [get, post] = asked.map(Asked::answer);
     assert!(get.text().starts_with("slot=blue GET /api/a bytes=0"), "{}", get.text());

@@ -345,6 +345,11 @@ impl Site {
         String::from_utf8(out.stdout).unwrap()
     }
 
+    /// What `slotctl status` says, on one line, because it breaks its lines between any words.
+    pub(crate) fn status(&self) -> String {
+        self.run(&["status"]).split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
     /// Flips the group `app`.
     pub(crate) fn flip(&self, slot: &str) {
         self.run(&["flip", "app", slot]);

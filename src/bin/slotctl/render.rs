@@ -82,14 +82,39 @@ fn in_zone(time: &ZonedDateTime) -> String {
 /// The width of an answer for people, in characters: that of a plain terminal.
 pub(crate) const WIDTH: usize = 80;
 
-/// Breaks text between words, so that its lines fit in [`WIDTH`], each after `indent`. A word that is longer stays whole.
+/// Breaks text between words, so that its lines fit in [`WIDTH`], each after `indent`. A command stays in one line, so
+/// that it can be copied, and so does a word that is longer.
 pub(crate) fn wrapped(text: &str, indent: &str) -> String {
     let options = textwrap::Options::new(WIDTH)
         .initial_indent(indent)
         .subsequent_indent(indent)
         .break_words(false)
+        .word_separator(textwrap::WordSeparator::AsciiSpace)
         .word_splitter(textwrap::WordSplitter::NoHyphenation);
-    textwrap::fill(text, options) + "\n"
+    textwrap::fill(&with_whole_commands(text), options).replace(NO_BREAK, " ") + "\n"
+}
+
+/// A blank at which no line ends.
+const NO_BREAK: char = '\u{a0}';
+
+/// Replaces the blanks in the commands of a message: from a word that is typed, after a colon, to the end of the clause.
+fn with_whole_commands(text: &str) -> String {
+    const TYPED: [&str; 8] =
+        ["slotctl ", "chown ", "chmod ", "apachectl ", "systemctl ", "mkdir ", "rm ", "mv "];
+    let mut whole = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(": ").map(|at| at + 2) {
+        let (before, after) = rest.split_at(at);
+        whole += before;
+        rest = after;
+        if TYPED.iter().any(|word| rest.starts_with(word)) {
+            let ends = [". ", "; ", ", ", "\n"].iter().filter_map(|end| rest.find(end)).min();
+            let (command, after) = rest.split_at(ends.unwrap_or(rest.len()));
+            whole.extend(command.chars().map(|c| if c == ' ' { NO_BREAK } else { c }));
+            rest = after;
+        }
+    }
+    whole + rest
 }
 
 #[cfg(test)]
@@ -104,6 +129,16 @@ mod tests {
         let line = json(&text);
         assert!(!line.trim_end().chars().any(is_command), "{line:?}");
         assert_eq!(serde_json::from_str::<String>(&line).unwrap(), text);
+    }
+
+    #[test]
+    fn lines_have_80_columns_and_commands_are_in_one() {
+        let text = "word ".repeat(13) + "run: chown 0 /srv/app.slot; or leave it";
+        let lines = wrapped(&text, "  ");
+        assert!(lines.lines().all(|line| line.starts_with("  ") && line.len() <= WIDTH), "{lines}");
+        assert!(lines.contains(" run:\n  chown 0 /srv/app.slot; or leave it\n"), "{lines}");
+        let long = "x".repeat(100);
+        assert_eq!(wrapped(&format!("a {long} b"), " "), format!(" a\n {long}\n b\n"));
     }
 
     #[test]

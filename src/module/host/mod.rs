@@ -34,6 +34,7 @@ mod symbol;
 mod sys;
 mod target;
 mod tree;
+mod variable;
 mod version;
 mod wait;
 mod worker;
@@ -61,6 +62,7 @@ pub(super) use server::{
     merged_path, pid_file, restarts, runtime_path, server_path, serves, threads,
 };
 pub(super) use tree::{Line, edit_directives, for_each_directive};
+pub(super) use variable::Variable;
 pub(super) use version::check_version;
 pub(super) use worker::Worker;
 

@@ -72,6 +72,12 @@ impl<T> Held<T> {
         self.rest.get().map(|rest| unsafe { rest.as_ref() })
     }
 
+    /// Whether there is more than one value.
+    #[inline]
+    pub(crate) fn has_several(&self) -> bool {
+        self.rest.get().is_some()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         std::iter::successors(Some(self), |held| held.rest()).filter_map(Self::first)
     }

@@ -128,7 +128,7 @@ static void register_hooks(apr_pool_t *pool)
     ap_hook_post_config(null_is_no_error, NULL, NULL, APR_HOOK_FIRST);
     ap_hook_post_read_request(early, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_fixups(ask, NULL, NULL, APR_HOOK_LAST);
-    ap_hook_handler(redirect, NULL, NULL, APR_HOOK_FIRST);
+    ap_hook_handler(redirect, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_log_transaction(log_it, NULL, NULL, APR_HOOK_MIDDLE);
 }
 

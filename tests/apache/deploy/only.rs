@@ -64,7 +64,7 @@ fn the_only_backend_is_restarted_under_load_and_no_request_fails() {
     assert!(history.contains("deploy of blue: done ("), "{history}");
     // The beginning and the end of the hold are steps, and no other lines.
     assert_eq!(history.matches("hold").count(), 2 * 3, "{history}");
-    let status = stage.site.run(&["status"]);
+    let status = stage.site.status();
     assert!(status.contains("last deploy of blue by "), "{status}");
     assert!(status.contains(": done at "), "{status}");
     stage.assert_nothing_lost();
@@ -110,7 +110,7 @@ fn a_release_that_is_not_healthy_ends_the_hold_and_the_next_deploy_repairs_it() 
     let deploying = stage.deploy(&["--check", "startup=1s"]);
     stage.until_called("start blue");
     assert!(is_held(&stage));
-    let status = stage.site.run(&["status"]);
+    let status = stage.site.status();
     assert!(status.contains("deploy of blue by ") && status.contains(": step restart"), "{status}");
     stage.mood("blue", Mood::Broken);
     stage.release("start");

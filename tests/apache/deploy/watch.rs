@@ -24,7 +24,7 @@ fn assert_rolled_back(stage: &Stage, ran: Ran, flips: JoinHandle<()>, cause: &st
     assert_eq!(stage.result(), Some(Outcome::RolledBack));
     let steps = stage.steps();
     assert!(steps.contains(&("rollback".into(), StepState::Done)), "{steps:?}");
-    let status = stage.site.run(&["status", "app"]);
+    let status = stage.site.status();
     assert!(status.contains("locked") && status.contains(cause), "{status}");
     let refused = stage.site.slotctl(&["flip", "app", "green"]).output().unwrap();
     assert_eq!(refused.status.code(), Some(5), "{refused:?}");

@@ -23,7 +23,7 @@ fn killed(stage: &Stage, args: &[&str], reached: impl FnOnce(&Stage), repair: im
     let begun = Instant::now();
     until(|| !is_held(stage)).expect("the hold ends");
     assert!(begun.elapsed() < LEFT, "{step}: {:?}", begun.elapsed());
-    let status = stage.site.run(&["status"]);
+    let status = stage.site.status();
     assert!(
         status.contains(&format!("died at the step {step}; to go on: slotctl deploy app")),
         "{status}"
