@@ -130,10 +130,7 @@ fn looks() -> [(&'static str, String); 7] {
             "section",
             "<If \"reqenv('SLOT') == 'blue'\">\nHeader always set X-Found yes\n</If>\n".into(),
         ),
-        (
-            "section",
-            "<If \"%{SLOT} == 'blue'\">\nHeader always set X-Found yes\n</If>\n".into(),
-        ),
+        ("section", "<If \"%{SLOT} == 'blue'\">\nHeader always set X-Found yes\n</If>\n".into()),
         ("section", format!("<Location />\n{set}</Location>\n{TELL}")),
         ("fixups", format!("<Location />\n{rule}</Location>\n{TELL}")),
         ("server rule", format!("{rule}{TELL}")),

@@ -83,7 +83,7 @@ fn in_zone(time: &ZonedDateTime) -> String {
 pub(crate) const WIDTH: usize = 80;
 
 /// Breaks text between words, so that its lines fit in [`WIDTH`], each after `indent`. A command stays in one line, so
-/// that it can be copied, and so does a word that is longer.
+/// that it can be copied; so does a time, and a word that is longer.
 pub(crate) fn wrapped(text: &str, indent: &str) -> String {
     let options = textwrap::Options::new(WIDTH)
         .initial_indent(indent)
@@ -91,7 +91,8 @@ pub(crate) fn wrapped(text: &str, indent: &str) -> String {
         .break_words(false)
         .word_separator(textwrap::WordSeparator::AsciiSpace)
         .word_splitter(textwrap::WordSplitter::NoHyphenation);
-    textwrap::fill(&with_whole_commands(text), options).replace(NO_BREAK, " ") + "\n"
+    textwrap::fill(&with_whole_times(&with_whole_commands(text)), options).replace(NO_BREAK, " ")
+        + "\n"
 }
 
 /// A blank at which no line ends.
@@ -117,6 +118,23 @@ fn with_whole_commands(text: &str) -> String {
     whole + rest
 }
 
+/// Replaces the blanks in the times of [`local_time`].
+fn with_whole_times(text: &str) -> String {
+    let has = |word: &str, len, at: usize, c| word.len() == len && word.as_bytes()[at] == c;
+    let mut whole = String::with_capacity(text.len());
+    let mut last = "";
+    for word in text.split(' ') {
+        let is_time = has(word, 8, 2, b':') && has(last, 10, 4, b'-');
+        let is_zone = has(last, 8, 2, b':') && word.starts_with(['+', '-']);
+        if !whole.is_empty() {
+            whole.push(if is_time || is_zone { NO_BREAK } else { ' ' });
+        }
+        whole += word;
+        last = word;
+    }
+    whole
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,6 +155,9 @@ mod tests {
         let lines = wrapped(&text, "  ");
         assert!(lines.lines().all(|line| line.starts_with("  ") && line.len() <= WIDTH), "{lines}");
         assert!(lines.contains(" run:\n  chown 0 /srv/app.slot; or leave it\n"), "{lines}");
+        let text = "word ".repeat(12) + "at 2026-11-28 12:02:12 +0100: well";
+        assert!(wrapped(&text, "").ends_with(" at\n2026-11-28 12:02:12 +0100: well\n"));
+        assert_eq!(wrapped("ééé: ä 2026éé-é ää:é", ""), "ééé: ä 2026éé-é ää:é\n");
         let long = "x".repeat(100);
         assert_eq!(wrapped(&format!("a {long} b"), " "), format!(" a\n {long}\n b\n"));
     }
