@@ -159,6 +159,21 @@ fn watch_shows_a_flip_on_the_other_screen_and_ctrl_c_restores_the_first() {
 }
 
 #[test]
+fn watch_without_colours_still_draws_over_its_last_frame() {
+    let site = Site::new();
+    let terminal = Terminal::new(24);
+    let mut slotctl = slotctl(&site, &["status", "--watch=100ms"]);
+    let running = terminal.start(slotctl.env("NO_COLOR", "1"));
+    running.until("Ctrl-C ends it");
+    let frames = running.until("\u{1b}[J\u{1b}[H");
+    assert!(!frames.contains("\u{1b}[1m") && frames.contains("\u{1b}[K"), "{frames:?}");
+    slotctl.env("TERM", "dumb");
+    let terminal = Terminal::new(24);
+    let blocks = terminal.start(&slotctl).until("\r\n\r\napp: ");
+    assert!(!blocks.contains('\u{1b}'), "{blocks:?}");
+}
+
+#[test]
 fn watch_cuts_what_is_higher_than_the_terminal() {
     let site = Site::new();
     let terminal = Terminal::new(5);

@@ -2,6 +2,9 @@
 
 use crate::failure::Failure;
 use crate::render;
+use anstream::adapter::strip_str;
+use anstream::{AutoStream, ColorChoice};
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -68,8 +71,25 @@ pub(crate) fn finish(outcome: Result<Answer, Failure>) -> ExitCode {
 ///
 /// It cannot be written; a closed pipe is an error too.
 pub(crate) fn show(text: &str) -> io::Result<()> {
-    let mut out = anstream::stdout().lock();
+    write(&styled(text))
+}
+
+/// Writes text to the standard output as it is.
+///
+/// # Errors
+///
+/// As for [`show`].
+pub(crate) fn write(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush())
+}
+
+/// Removes the styles of a text where nobody wants them.
+pub(crate) fn styled(text: &str) -> Cow<'_, str> {
+    match AutoStream::choice(&io::stdout()) {
+        ColorChoice::Never => strip_str(text).to_string().into(),
+        _ => text.into(),
+    }
 }
 
 /// Writes to the standard error. If that is closed, nothing is written, and nothing panics.

@@ -2,13 +2,14 @@
 
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use crate::output::{Answer, complain, show};
+use crate::output::{Answer, complain, styled, write};
 use crate::render::style::{BAD, DETAIL, NOTABLE, paint};
 use crate::render::{self, Format, wrapped};
 use console::Term;
 use mod_slot::duration;
 use nix::sys::signal::{SigSet, Signal};
-use std::io::{self, Write};
+use std::env;
+use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -34,7 +35,8 @@ pub(super) fn run(
     look: impl Fn() -> Result<Answer, Failure>,
 ) -> Answer {
     let term = Term::stdout();
-    let is_screen = format == Format::Text && term.features().is_attended();
+    let is_dumb = env::var_os("TERM").is_none_or(|term| term == "dumb");
+    let is_screen = format == Format::Text && term.features().is_attended() && !is_dumb;
     if is_screen {
         // Ctrl-Z would leave the shell on the other screen.
         let mut stop = SigSet::empty();
@@ -95,7 +97,7 @@ impl Screen {
     fn enter(term: Term) -> Self {
         let screen = Self(term);
         // Without a cursor, and without a second line for what is too wide.
-        screen.write("\u{1b}[?1049h\u{1b}[?25l\u{1b}[?7l");
+        let _ = write("\u{1b}[?1049h\u{1b}[?25l\u{1b}[?7l");
         screen
     }
 
@@ -105,25 +107,20 @@ impl Screen {
         let room = usize::from(rows).saturating_sub(2).max(1);
         let interval = render::duration(interval);
         let head = format!("{}, each {interval}; Ctrl-C ends it", render::now());
-        let mut frame = format!("\u{1b}[H{}\u{1b}[K\n", paint(DETAIL, &head));
-        for line in text.lines().take(room) {
-            frame += &format!("\u{1b}[K{line}\n");
-        }
+        let mut lines = format!("{}\n", paint(DETAIL, &head));
+        lines.extend(text.split_inclusive('\n').take(room));
         let hidden = text.lines().count().saturating_sub(room);
         if hidden != 0 {
-            frame += &paint(DETAIL, &format!("{hidden} more lines"));
+            lines += &paint(DETAIL, &format!("{hidden} more lines"));
         }
-        frame += "\u{1b}[J";
-        show(&frame)
-    }
-
-    fn write(&self, commands: &str) {
-        let _ = io::stdout().write_all(commands.as_bytes()).and_then(|()| io::stdout().flush());
+        // Over the last frame, whose rest is cleared: a cleared screen would flicker.
+        let lines = styled(&lines).replace('\n', "\u{1b}[K\n");
+        write(&format!("\u{1b}[H{lines}\u{1b}[J"))
     }
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        self.write("\u{1b}[?7h\u{1b}[?25h\u{1b}[?1049l");
+        let _ = write("\u{1b}[?7h\u{1b}[?25h\u{1b}[?1049l");
     }
 }
