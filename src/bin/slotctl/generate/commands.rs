@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 /// What the manual names because slotctl does not have it: see its chapter on slotctl.
-const EXPLAINED: [&str; 3] = ["slotctl switch", "slotctl logs", "slotctl status --watch"];
+const EXPLAINED: [&str; 3] = ["slotctl switch", "slotctl logs", "slotctl watch"];
 
 /// Returns the code in Markdown: blocks of commands, and code in running text.
 fn code(source: &str) -> Vec<String> {
