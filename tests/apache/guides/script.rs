@@ -64,18 +64,16 @@ fn commands(block: &str) -> Vec<(String, i32)> {
 /// The units of numbers.
 const UNITS: [&str; 7] = ["ms", "µs", "s", "m", "h", "min", "%"];
 
-/// Returns the lines of an output with `N` for each number and its unit, and one blank between words.
-pub(super) fn masked(output: &str) -> Vec<String> {
-    let line = |line: &str| {
-        let words: Vec<String> = line.split_whitespace().map(masked_word).collect();
-        let mut line = words.join(" ");
-        // 2m 00s
-        while line.contains("N N") {
-            line = line.replace("N N", "N");
-        }
-        line
-    };
-    output.lines().map(line).filter(|line| !line.is_empty()).collect()
+/// Returns the words of an output, with one blank between them and `N` for each number and its unit. Where lines end does
+/// not matter, because paths are longer here than in a guide.
+pub(super) fn masked(output: &str) -> String {
+    let words: Vec<String> = output.split_whitespace().map(masked_word).collect();
+    let mut masked = words.join(" ");
+    // 2m 00s
+    while masked.contains("N N") {
+        masked = masked.replace("N N", "N");
+    }
+    masked
 }
 
 fn masked_word(word: &str) -> String {
@@ -123,7 +121,7 @@ fn marks_become_steps() {
 
 #[test]
 fn an_output_is_compared_without_its_numbers_but_with_its_words() {
-    let of = |text| masked(text).join("|");
+    let of = masked;
     assert_eq!(
         of("  watch   ok  2m 00s  4903 requests, 0 of them 5xx (0%)\n"),
         of("watch ok 1.0s 7 requests, 1 of them 5xx (1.5%)")
