@@ -166,23 +166,24 @@ fn the_shipped_examples_show_one_and_the_same_site() {
 }
 
 #[test]
-fn the_variants_of_the_manual_have_all_protections_of_the_site() {
-    let blocks = shipped::blocks("apache/manual.md");
-    let sites: Vec<_> = blocks.iter().filter(|block| shipped::is_site(block)).collect();
-    assert_eq!(sites.len(), 3, "a site with docroots, one without, one with PHP");
+fn the_sites_of_the_guides_have_all_protections() {
+    let site = |guide: &str| {
+        let blocks = shipped::blocks(&format!("apache/guides/{guide}.md"));
+        blocks.into_iter().find(|block| shipped::is_site(block)).expect("it shows a site")
+    };
+    let [site, bare, php] = ["servlet-files", "tomcat", "php-fpm"].map(site);
     let types = |block: &str| {
         let lines = shipped::directives(block);
         let line = lines.into_iter().find(|line| line.starts_with("Define "));
         line.map(|line| line.split_once('"').unwrap().1.to_owned())
     };
-    let [site, bare, php] = sites.as_slice() else { unreachable!() };
-    assert_eq!(types(site), types(php));
+    assert_eq!(types(&site), types(&php));
     let walls = |block: &str| {
         let lines = shipped::directives(block).into_iter();
         lines.skip_while(|line| !line.starts_with("<LocationMatch")).take(3).collect::<Vec<_>>()
     };
-    assert_eq!(walls(bare), walls(site));
-    assert_eq!(walls(php).last().map(String::as_str), Some("</LocationMatch>"));
+    assert_eq!(walls(&bare), walls(&site));
+    assert_eq!(walls(&php).last().map(String::as_str), Some("</LocationMatch>"));
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod faults;
 mod flips;
 mod foreign;
 mod golden;
+mod guides;
 mod hold;
 mod hostile;
 mod instances;

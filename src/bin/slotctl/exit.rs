@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn help_and_manual_explain_each_exit_code_once_and_no_others() {
+    fn help_and_guide_explain_each_exit_code_once_and_no_others() {
         let used = [
             0,
             ERROR,
@@ -168,9 +168,9 @@ mod tests {
         let mut sorted = used;
         sorted.sort_unstable();
         assert_eq!(numbers(EXIT_CODES.lines()), sorted);
-        let manual = include_str!("../../../apache/manual.md");
-        let (_, chapter) = manual.split_once("\n### Exit codes\n").expect("the manual has them");
-        let (chapter, _) = chapter.split_once("\n### ").expect("another section follows");
+        let guide = include_str!("../../../apache/guides/troubleshooting.md");
+        let (_, chapter) = guide.split_once("\n## Exit codes\n").expect("the guide has them");
+        let (chapter, _) = chapter.split_once("\n## ").expect("another section follows");
         let rows: Vec<_> = chapter.lines().filter_map(|line| line.strip_prefix("| ")).collect();
         assert_eq!(numbers(rows.iter().copied()), numbers(EXIT_CODES.lines()));
         for row in rows {

@@ -1,5 +1,5 @@
 //! The lines that the module writes to Apache's error log: one number for each, which never changes its meaning.
-//! The manual's table says what to do about each of them.
+//! The guide to troubleshooting says what to do about each of them.
 
 use super::sys;
 use std::fmt;
@@ -77,10 +77,10 @@ mod tests {
     use super::Message;
     use std::collections::BTreeMap;
 
-    /// The rows of the manual's table: the number, and what it means.
-    fn rows(manual: &str) -> BTreeMap<String, Vec<String>> {
+    /// The rows of the guide's table: the number, and what it means.
+    fn rows(guide: &str) -> BTreeMap<String, Vec<String>> {
         let mut rows: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for line in manual.lines() {
+        for line in guide.lines() {
             let cells: Vec<_> = line.trim_matches('|').split('|').map(str::trim).collect();
             if let [id, meaning, to_do] = cells[..]
                 && let Some(id) = id.strip_prefix("`SLOT").and_then(|id| id.strip_suffix('`'))
@@ -93,8 +93,8 @@ mod tests {
     }
 
     #[test]
-    fn the_manual_explains_each_message_once_and_no_others() {
-        let rows = rows(include_str!("../../../apache/manual.md"));
+    fn the_guide_to_troubleshooting_explains_each_message_once_and_no_others() {
+        let rows = rows(include_str!("../../../apache/guides/troubleshooting.md"));
         let all = Message::ALL.iter().map(|(id, text)| (id.to_string(), vec![(*text).to_owned()]));
         assert_eq!(rows, all.collect());
     }

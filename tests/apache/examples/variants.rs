@@ -1,26 +1,24 @@
-//! The manual's other sites: without docroots, and with PHP-FPM.
+//! The other sites of the guides: Tomcat without docroots, and PHP-FPM.
 
 use super::*;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
 use std::thread;
 
-fn variant(part: &str) -> String {
-    let blocks =
-        shipped::blocks("apache/manual.md").into_iter().filter(|block| shipped::is_site(block));
-    let found: Vec<_> = blocks.skip(1).filter(|block| block.contains(part)).collect();
-    let [block] = found.as_slice() else { panic!("{} blocks have {part}", found.len()) };
-    block.clone()
+/// Returns the site of a guide.
+fn site_of(guide: &str) -> String {
+    let blocks = shipped::blocks(&format!("apache/guides/{guide}.md"));
+    blocks.into_iter().find(|block| shipped::is_site(block)).expect("it shows a site")
 }
 
 #[test]
 fn a_site_without_docroots_gives_everything_to_its_container() {
-    let block = variant("ProxyPass        \"/\"");
-    let site = started(&(block + "# /home/httpd"));
-    for slot in ["resin", "resin_standby"] {
-        site.flip(slot);
-        assert_eq!(get(&site, "/").text(), format!("index of {slot} query=null"));
-        assert_eq!(get(&site, "/name.txt").text(), format!("slot={slot}\n"));
+    let site = started(&(site_of("tomcat") + "# /home/httpd"));
+    for (slot, name) in [("blue", SLOTS[0]), ("green", SLOTS[1])] {
+        // The Tomcats of the tests have no /up.jsp.
+        site.flip_unchecked(slot);
+        assert_eq!(get(&site, "/").text(), format!("index of {name} query=null"));
+        assert_eq!(get(&site, "/name.txt").text(), format!("slot={name}\n"));
         assert_eq!(get(&site, "/style.css;jsessionid=1").status(), 200);
         assert_eq!(redirect(&get(&site, "/own.jsp"), "own"), "/name.jsp");
         for path in
@@ -95,7 +93,7 @@ fn value(mut parameters: &[u8], name: &str) -> Option<String> {
 fn a_site_with_php_fpm_runs_scripts_and_shows_none() {
     let mut site = Site::new().with(&["negotiation", "autoindex", "proxy_fcgi"]);
     let root = site.path().display().to_string();
-    for (slot, app) in [("fpm", "app"), ("fpm_standby", "app_standby")] {
+    for slot in ["blue", "green"] {
         for file in [
             "index.php",
             "deep/page.php",
@@ -108,20 +106,20 @@ fn a_site_with_php_fpm_runs_scripts_and_shows_none() {
             ".git/config.txt",
             "dump.sql",
         ] {
-            site.write(&format!("home/{app}/{file}"), &format!("<?php echo '{slot}'; ?>"));
+            site.write(&format!("home/{slot}/{file}"), &format!("<?php echo '{slot}'; ?>"));
         }
-        site.write(&format!("home/{app}/style.css"), &format!("slot={slot}"));
-        site.write(&format!("home/{app}/photo.jpg"), "photo <?php evil(); ?>");
-        site.write(&format!("home/{app}/.keep"), "");
-        fpm(slot, &site.path().join(format!("{slot}.sock")));
+        site.write(&format!("home/{slot}/style.css"), &format!("slot={slot}"));
+        site.write(&format!("home/{slot}/photo.jpg"), "photo <?php evil(); ?>");
+        site.write(&format!("home/{slot}/.keep"), "");
+        fpm(slot, &site.path().join(format!("app-{slot}.sock")));
     }
-    let block = variant("fcgi://")
+    let block = site_of("php-fpm")
         .replace("/run/php/", &format!("{root}/"))
         .replace("/srv/php", &format!("{root}/home"))
         .replace("*:80>", &format!("*:{}>", site.address.port()));
     site.start(&format!("{DEBIAN}{block}"));
     let get = |path: &str| site.ask("GET", path, &["Host: php.example.com"]);
-    for (slot, app) in [("fpm", "app"), ("fpm_standby", "app_standby")] {
+    for slot in ["blue", "green"] {
         site.run(&["flip", "php", slot]);
         for (path, script) in [
             ("/", "index.php"),
@@ -135,7 +133,7 @@ fn a_site_with_php_fpm_runs_scripts_and_shows_none() {
                 .unwrap_or_else(|| panic!("{path}: {text}\n{}", site.log()));
             assert_eq!(name, slot, "{path}");
             assert!(
-                script_file.ends_with(&format!("{root}/home/{app}/{script}")),
+                script_file.ends_with(&format!("{root}/home/{slot}/{script}")),
                 "{path}: {text}"
             );
         }

@@ -11,10 +11,9 @@ pub fn file(name: &str) -> String {
 
 /// Returns the configuration of a whole site that each of these files shows.
 pub fn sites() -> [(&'static str, String); 4] {
-    let manual = blocks("apache/manual.md").into_iter().find(|block| is_site(block));
     [
         ("README.md", blocks("README.md").remove(0)),
-        ("apache/manual.md", manual.expect("it shows a site")),
+        ("apache/guides/servlet-files.md", blocks("apache/guides/servlet-files.md").remove(0)),
         ("apache/mod_slot.xml", synopsis().remove(0)),
         ("apache/example-vhost.conf", file("apache/example-vhost.conf")),
     ]
@@ -30,7 +29,8 @@ pub fn blocks(name: &str) -> Vec<String> {
     let text = file(name);
     let mut blocks = Vec::new();
     let mut lines = text.lines();
-    while let Some(fence) = lines.find(|line| line.trim_start() == "```apache") {
+    let is_fence = |line: &&str| ["```apache", "```apache run"].contains(&line.trim_start());
+    while let Some(fence) = lines.find(is_fence) {
         let indent = fence.len() - fence.trim_start().len();
         let block = lines.by_ref().take_while(|line| line.trim_start() != "```");
         blocks.push(
@@ -44,14 +44,21 @@ pub fn blocks(name: &str) -> Vec<String> {
 pub fn documents() -> Vec<(String, Vec<String>)> {
     let mut all = vec![("apache/mod_slot.xml".to_owned(), synopsis())];
     let mut names = vec!["README.md".to_owned(), "apache/manual.md".to_owned()];
-    let guides = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../apache/guides");
-    for guide in fs::read_dir(guides).into_iter().flatten() {
-        let name = guide.expect("it is readable").file_name();
-        names.push(format!("apache/guides/{}", name.to_string_lossy()));
-    }
+    names.extend(guides().into_iter().map(|guide| format!("apache/guides/{guide}.md")));
     all.extend(names.into_iter().map(|name| (name.clone(), blocks(&name))));
     all.sort();
     all
+}
+
+/// Returns the names of the guides.
+///
+/// # Panics
+///
+/// If their directory cannot be read.
+pub fn guides() -> Vec<String> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../apache/guides");
+    let names = fs::read_dir(dir).expect("it is there").flatten().map(|guide| guide.file_name());
+    names.map(|name| name.to_string_lossy().trim_end_matches(".md").to_owned()).collect()
 }
 
 /// Returns the examples of the module's page for Apache's documentation.

@@ -17,9 +17,13 @@ fn code(source: &str) -> Vec<String> {
     for event in Parser::new_ext(source, Options::ENABLE_TABLES) {
         match event {
             Event::Start(Tag::CodeBlock(kind)) => {
-                let not_commands = ["apache", "ini", "js", "groovy", "ruby", "yaml", "nginx"];
+                let not_commands =
+                    ["apache", "ini", "js", "groovy", "ruby", "yaml", "nginx", "xml"];
                 in_block = match kind {
-                    CodeBlockKind::Fenced(language) => !not_commands.contains(&&*language),
+                    CodeBlockKind::Fenced(info) => {
+                        let language = info.split(' ').next().unwrap_or_default();
+                        !not_commands.contains(&language)
+                    }
                     CodeBlockKind::Indented => true,
                 };
                 all.push(String::new());
