@@ -66,7 +66,8 @@ fn index(pages: &[(String, String)]) -> String {
     for (stem, title) in manual.iter().chain([&directives]) {
         let _ = writeln!(list, "<li><a href=\"{stem}.html\">{}</a></li>", escaped(title));
     }
-    let mut body = format!("<h1>mod_slot</h1>\n<ul>\n{list}</ul>\n<h2>Guides</h2>\n<ul>\n");
+    let mut body =
+        format!("<h1>mod_slot</h1>\n<ul>\n{list}</ul>\n<h2 id=\"guides\">Guides</h2>\n<ul>\n");
     for (stem, title) in guides {
         let _ = writeln!(body, "<li><a href=\"{stem}.html\">{}</a></li>", escaped(title));
     }
@@ -79,7 +80,9 @@ fn framed(title: &str, body: &str) -> String {
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n<title>{}</title>\n\
          <link rel=\"stylesheet\" href=\"style.css\">\n</head>\n<body>\n\
-         <nav><a href=\"index.html\">mod_slot {}</a></nav>\n{body}</body>\n</html>\n",
+         <nav><a href=\"index.html\">mod_slot {}</a> <a href=\"manual.html\">Manual</a> \
+         <a href=\"mod_slot.html\">Directives</a> <a href=\"index.html#guides\">Guides</a> \
+         <a href=\"troubleshooting.html\">Troubleshooting</a></nav>\n{body}</body>\n</html>\n",
         escaped(title),
         env!("CARGO_PKG_VERSION"),
     )
