@@ -23,7 +23,7 @@ impl Secure {
             .args(["s_client", "-quiet", "-connect", &address.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let (to, from) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
@@ -33,7 +33,13 @@ impl Secure {
     }
 
     fn send(&mut self, bytes: &[u8]) {
-        self.to.write_all(bytes).unwrap();
+        if let Err(e) = self.to.write_all(bytes) {
+            let _ = self.child.kill();
+            let mut said = String::new();
+            std::io::Read::read_to_string(&mut self.child.stderr.take().unwrap(), &mut said)
+                .unwrap();
+            panic!("{e}: {said} {:?}", self.child.wait());
+        }
     }
 }
 
