@@ -1,6 +1,6 @@
 //! The pages of the manual, and the links around the content of each of them.
 
-use super::{escaped, markdown, page_of};
+use super::markdown::{markdown, page_of};
 use std::fmt::Write;
 use std::path::Path;
 use std::{fs, io};
@@ -82,4 +82,9 @@ pub(super) fn framed(page: &Page, pages: &[Page]) -> String {
         sidebar(page, pages),
         page.body,
     )
+}
+
+/// Returns a text as HTML.
+pub(super) fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
