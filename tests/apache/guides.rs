@@ -20,7 +20,15 @@ use script::Step;
 use std::collections::BTreeSet;
 
 /// The guides that are run, each by a test with its name.
-const GUIDES: [&str; 5] = ["first-deploy", "maintenance", "one-backend", "quick-start", "rollback"];
+const GUIDES: [&str; 7] = [
+    "first-deploy",
+    "from-graceful-script",
+    "maintenance",
+    "one-backend",
+    "quick-start",
+    "rollback",
+    "single-page-apps",
+];
 
 /// Runs a guide.
 fn run(guide: &str) {
@@ -78,4 +86,14 @@ fn the_commands_of_the_guide_to_maintenance_do_what_it_says() {
 #[test]
 fn the_commands_of_the_guide_to_one_backend_do_what_it_says() {
     run("one-backend");
+}
+
+#[test]
+fn the_commands_of_the_guide_to_single_page_applications_do_what_it_says() {
+    run("single-page-apps");
+}
+
+#[test]
+fn the_commands_that_replace_a_graceful_script_do_what_the_guide_says() {
+    run("from-graceful-script");
 }

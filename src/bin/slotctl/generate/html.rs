@@ -1,7 +1,11 @@
 //! Renders the manual as HTML to read offline: the directives from XML, the manual and the guides from Markdown.
 
+mod frame;
+mod markdown;
+
 use super::synopsis::{self, child, elements, literal, plain, text};
-use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd, html};
+use frame::{Page, escaped, framed, index};
+use markdown::{markdown, page_of};
 use roxmltree::{Document, Node};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -15,132 +19,47 @@ const COPIED: [&str; 2] = ["apache/example-vhost.conf", "apache/slot.conf"];
 /// Other Markdown files that pages link to.
 const OTHERS: [&str; 2] = ["CHANGELOG.md", "benches/RESULTS.md"];
 
-/// Returns the Markdown files: the manual first, then the guides by name.
+/// Returns the Markdown files: the manual first, then the guides in the order in which the manual names them.
 pub(super) fn documents(tree: &Path) -> io::Result<Vec<PathBuf>> {
+    let manual = tree.join("apache/manual.md");
+    let text = fs::read_to_string(&manual)?;
     let mut guides = Vec::new();
-    if let Ok(entries) = fs::read_dir(tree.join("apache/guides")) {
-        for entry in entries {
-            guides.push(entry?.path());
-        }
+    for entry in fs::read_dir(tree.join("apache/guides"))? {
+        guides.push(entry?.path());
     }
     guides.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
-    guides.sort();
-    guides.insert(0, tree.join("apache/manual.md"));
+    let table = text.find("\n## Guides\n").map_or("", |at| &text[at..]);
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    guides.sort_by_key(|path| table.find(&format!("(guides/{})", name(path))));
+    guides.insert(0, manual);
     Ok(guides)
 }
 
 /// Writes all pages from the source tree to the directory.
 pub(super) fn write(tree: &Path, synopsis: &Document<'_>, dir: &Path) -> io::Result<()> {
-    fs::create_dir_all(dir)?;
+    fs::create_dir_all(dir.join("plots"))?;
     fs::write(dir.join("style.css"), STYLE)?;
-    fs::write(dir.join("mod_slot.html"), framed("mod_slot: the directives", &module(synopsis)))?;
     for file in COPIED {
         let path = Path::new(file);
         fs::copy(tree.join(path), dir.join(path.file_name().unwrap_or_default()))?;
     }
-    for file in OTHERS {
-        let source = fs::read_to_string(tree.join(file))?;
-        fs::write(dir.join(page_of(file)), framed(file, &markdown(&source)))?;
-    }
-    fs::create_dir_all(dir.join("plots"))?;
     for plot in fs::read_dir(tree.join("benches/plots"))? {
         let plot = plot?;
         fs::copy(plot.path(), dir.join("plots").join(plot.file_name()))?;
     }
-    let mut pages = Vec::new();
-    for document in documents(tree)? {
-        let source = fs::read_to_string(&document)?;
-        let title = source.lines().find_map(|line| line.strip_prefix("# ")).unwrap_or("mod_slot");
-        let stem = document.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        fs::write(dir.join(format!("{stem}.html")), framed(title, &markdown(&source)))?;
-        pages.push((stem, title.to_owned()));
+    let mut pages =
+        documents(tree)?.iter().map(|path| Page::read(path)).collect::<io::Result<Vec<_>>>()?;
+    pages.insert(1, Page::new("mod_slot.html", "The directives", module(synopsis)));
+    let index = Page::new("index.html", "mod_slot", index(&pages));
+    for page in pages.iter().chain([&index]) {
+        fs::write(dir.join(&page.file), framed(page, &pages))?;
     }
-    fs::write(dir.join("index.html"), framed("mod_slot", &index(&pages)))
-}
-
-/// Renders the list of all pages.
-fn index(pages: &[(String, String)]) -> String {
-    let mut list = String::new();
-    let directives = ("mod_slot".to_owned(), "The directives".to_owned());
-    let (manual, guides) = pages.split_at(1);
-    for (stem, title) in manual.iter().chain([&directives]) {
-        let _ = writeln!(list, "<li><a href=\"{stem}.html\">{}</a></li>", escaped(title));
+    for file in OTHERS {
+        let source = fs::read_to_string(tree.join(file))?;
+        let page = Page::new(&page_of(file), file, markdown(&source));
+        fs::write(dir.join(&page.file), framed(&page, &pages))?;
     }
-    let mut body =
-        format!("<h1>mod_slot</h1>\n<ul>\n{list}</ul>\n<h2 id=\"guides\">Guides</h2>\n<ul>\n");
-    for (stem, title) in guides {
-        let _ = writeln!(body, "<li><a href=\"{stem}.html\">{}</a></li>", escaped(title));
-    }
-    body + "</ul>\n"
-}
-
-/// Puts a page into its frame.
-fn framed(title: &str, body: &str) -> String {
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width\">\n<title>{}</title>\n\
-         <link rel=\"stylesheet\" href=\"style.css\">\n</head>\n<body>\n\
-         <nav><a href=\"index.html\">mod_slot {}</a> <a href=\"manual.html\">Manual</a> \
-         <a href=\"mod_slot.html\">Directives</a> <a href=\"index.html#guides\">Guides</a> \
-         <a href=\"troubleshooting.html\">Troubleshooting</a></nav>\n{body}</body>\n</html>\n",
-        escaped(title),
-        env!("CARGO_PKG_VERSION"),
-    )
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
-/// Renders Markdown. Headings get the anchors that GitHub gives them; links between files of the source tree become
-/// links between the pages.
-fn markdown(source: &str) -> String {
-    let mut events: Vec<_> = Parser::new_ext(source, Options::ENABLE_TABLES).collect();
-    for at in 0..events.len() {
-        match &events[at] {
-            Event::Start(Tag::Heading { .. }) => {
-                let of = events[at..].iter();
-                let of = of.take_while(|event| !matches!(event, Event::End(TagEnd::Heading(_))));
-                let title: String = of
-                    .filter_map(|event| match event {
-                        Event::Text(text) | Event::Code(text) => Some(&**text),
-                        _ => None,
-                    })
-                    .collect();
-                if let Event::Start(Tag::Heading { id, .. }) = &mut events[at] {
-                    *id = Some(CowStr::from(anchor(&title)));
-                }
-            }
-            Event::Start(Tag::Link { dest_url, .. }) => {
-                let page = page_of(dest_url);
-                if let Event::Start(Tag::Link { dest_url, .. }) = &mut events[at] {
-                    *dest_url = CowStr::from(page);
-                }
-            }
-            _ => {}
-        }
-    }
-    let mut page = String::new();
-    html::push_html(&mut page, events.into_iter());
-    page
-}
-
-/// Returns the anchor of a heading.
-fn anchor(title: &str) -> String {
-    let kept = title.chars().filter(|char| char.is_alphanumeric() || " -_".contains(*char));
-    kept.flat_map(char::to_lowercase).map(|char| if char == ' ' { '-' } else { char }).collect()
-}
-
-/// Returns the link to the page of a file: all pages are in one directory.
-fn page_of(link: &str) -> String {
-    if link.contains("://") || link.starts_with('#') {
-        return link.to_owned();
-    }
-    let (file, anchor) = link.split_once('#').map_or((link, None), |(file, at)| (file, Some(at)));
-    let name = file.rsplit('/').next().unwrap_or(file);
-    let stem = name.strip_suffix(".md").or_else(|| name.strip_suffix(".xml"));
-    let page = stem.map_or_else(|| name.to_owned(), |stem| format!("{stem}.html"));
-    page + &anchor.map(|anchor| format!("#{anchor}")).unwrap_or_default()
+    Ok(())
 }
 
 /// Renders the page of the directives.
@@ -290,8 +209,12 @@ mod tests {
     }
 
     #[test]
-    fn each_link_of_the_manual_leads_to_a_page_and_a_heading() {
-        let pages = pages();
+    fn each_link_of_the_manual_and_of_readme_leads_to_a_page_and_a_heading() {
+        let mut pages = pages();
+        let tree = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let readme = markdown(&fs::read_to_string(tree.join("README.md")).unwrap());
+        assert!(readme.contains(" href=\"manual.html"));
+        pages.extend([("README.html".to_owned(), readme), ("LICENSE".to_owned(), String::new())]);
         assert!(pages.len() > 5, "{:?}", pages.keys());
         let mut broken = Vec::new();
         for (name, page) in &pages {
@@ -336,19 +259,21 @@ mod tests {
             for from in ["index.html", "manual.html"] {
                 let own = from == page.as_str() || page == "index.html";
                 let own = own || OTHERS.iter().any(|other| page_of(other) == *page);
-                assert!(own || pages[from].contains(&link), "{from} does not link to {page}");
+                let (_, content) = pages[from].split_once("<main>").unwrap();
+                assert!(own || content.contains(&link), "{from} does not link to {page}");
             }
         }
     }
 
     #[test]
-    fn headings_have_the_anchors_of_github() {
-        for (title, expected) in [
-            ("What moves from mod_jk", "what-moves-from-mod_jk"),
-            ("The scheme slot://", "the-scheme-slot"),
-            ("systemd: a unit for each slot", "systemd-a-unit-for-each-slot"),
-        ] {
-            assert_eq!(anchor(title), expected);
+    fn each_page_lists_all_pages_and_its_own_sections_beside_its_content() {
+        let pages = pages();
+        let (beside, content) = pages["rollback.html"].split_once("<main>").unwrap();
+        for link in ["manual.html", "mod_slot.html", "tomcat.html", "#automatically"] {
+            assert!(beside.contains(&format!("href=\"{link}\"")), "{link}: {beside}");
         }
+        let place = |page: &str| beside.find(page).unwrap();
+        assert!(place("quick-start.html") < place("first-deploy.html"), "{beside}");
+        assert!(!content.contains("<!-- run"), "{content}");
     }
 }
