@@ -39,7 +39,8 @@ demo: check-build ## Flip, deploy and hold under load in a private Apache, witho
 	@$(target)/debug/examples/demo
 
 test: check-test ## Run all tests: the core alone, everything with a real Apache, and the model
-	$(CARGO) test --no-default-features --features man --lib --bins
+	@# As for `cargo install`: without Apache and libclang.
+	APXS=none LIBCLANG_PATH=none $(CARGO) test --no-default-features --features man --lib --bins
 	$(CARGO) test --workspace
 	@# All tests of hold once more, with parked connections.
 	MOD_SLOT_PARK=1 $(CARGO) test --test apache -- hold:: --skip hold::parked::
