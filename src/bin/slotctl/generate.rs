@@ -23,7 +23,7 @@ use std::{env, fs, io};
 const SECTION: &str = "8";
 
 /// The date in the pages: constant, so that builds are reproducible.
-const DATE: &str = "2026-11-27";
+const DATE: &str = "2026-11-28";
 
 /// The program and its version in the pages.
 const SOURCE: &str = concat!("mod_slot ", env!("CARGO_PKG_VERSION"));
