@@ -50,6 +50,27 @@ fn a_table_shows_the_slots_and_which_is_active() {
 }
 
 #[test]
+fn all_that_a_status_can_say_has_80_columns() {
+    let names: Vec<_> = (1..=8).map(|n| format!("release-2026-11-{n:02}")).collect();
+    let slots: Vec<_> = names.iter().map(|name| (&**name, "http://127.0.0.1:1")).collect();
+    let site = Site::of(&slots);
+    let reason = "a long reason with many words ".repeat(5);
+    for args in [
+        &["flip", "app", &*names[7], "--force"][..],
+        &["lock", "app", "--for", "2h"],
+        &["maint", "app", "on"],
+    ] {
+        site.run(&[args, &["--reason", reason.trim()]].concat()).fails_not();
+    }
+    let out = site.run(&["status", "--requests"]).out;
+    assert_eq!(out.matches("http://127.0.0.1:1").count(), 8, "{out}");
+    for what in ["since", "locked by", "in maintenance"] {
+        assert!(out.contains(what), "no {what:?} in {out}");
+    }
+    assert_eq!(out.lines().find(|line| line.chars().count() > 80), None);
+}
+
+#[test]
 fn a_dead_process_has_no_request_in_flight() {
     let site = Site::new();
     let _held = count(&site);
