@@ -1,8 +1,6 @@
 //! Functions that other modules can call: optional functions of APR, which they find by name.
 
-use super::guard::guard_or;
-use super::log::log;
-use super::message::Message;
+use super::guard::guard_logged;
 use super::{Hook, Order, Request, Server, pool, sys};
 use std::ffi::{CStr, c_char};
 use std::mem::transmute;
@@ -126,8 +124,5 @@ unsafe extern "C" fn on_call<O: Offer>(
         let name = pool::borrow(name);
         O::Subject::with(subject, |subject| O::answer(subject, name).raw())
     };
-    guard_or(answer, |panic| {
-        log(Message::Panic, panic);
-        O::Raw::NONE
-    })
+    guard_logged(answer, O::Raw::NONE)
 }

@@ -45,9 +45,7 @@ mod waker;
 pub(crate) use possible::activate;
 pub(crate) use waker::{Lanes, start};
 
-use super::guard::guard_or;
-use super::log::log;
-use super::message::Message;
+use super::guard::guard_logged;
 use super::module::place_in;
 use super::{Answer, Hook, Kept, Order, Request, item, pool, sys};
 use std::cell::Cell;
@@ -200,12 +198,8 @@ unsafe extern "C" fn on_process(c: *mut sys::conn_rec) -> c_int {
     if !possible::is_active() {
         return sys::DECLINED;
     }
-    let failed = |panic: &str| {
-        log(Message::Panic, panic);
-        sys::DONE
-    };
     // SAFETY: Apache passes a live connection, which this thread processes.
-    guard_or(|| unsafe { process(c) }, failed)
+    guard_logged(|| unsafe { process(c) }, sys::DONE)
 }
 
 /// # Safety
@@ -359,9 +353,8 @@ unsafe extern "C" fn on_close<F>(c: *mut sys::conn_rec) -> c_int
 where
     F: Fn(&Request) -> Answer + Copy + 'static,
 {
-    let failed = |panic: &str| log(Message::Panic, panic);
     // SAFETY: Apache passes a live connection, which this thread closes. A parked request of it is live.
-    guard_or(
+    guard_logged(
         || unsafe {
             if let Some(parked) = known(c).and_then(|connection| connection.parked.take()) {
                 parked.disarm();
@@ -371,7 +364,7 @@ where
                 (*(*c).cs).state = sys::CONN_STATE_LINGER;
             }
         },
-        failed,
+        (),
     );
     sys::OK as c_int
 }

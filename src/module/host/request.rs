@@ -1,7 +1,7 @@
 //! A request, for the length of one hook: what it belongs to, and what is kept with it.
 
-use super::guard::guard_or;
-use super::log::{log, log_request};
+use super::guard::guard_logged;
+use super::log::log_request;
 use super::message::Message;
 use super::module::{Config, config_of, place_in};
 use super::{Held, Kept, Module, item, pool, sys};
@@ -134,7 +134,7 @@ impl Request {
             // SAFETY: the pool calls this once, before it frees any of its memory, in which the
             // request lies with all its redirects.
             let request = unsafe { Request::lend(r.cast()) };
-            guard_or(|| item::<F>()(request), |panic| log(Message::Panic, panic));
+            guard_logged(|| item::<F>()(request), ());
             sys::APR_SUCCESS as sys::apr_status_t
         }
         let (r, in_child) = (self.raw(), Some(sys::apr_pool_cleanup_null as _));

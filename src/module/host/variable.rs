@@ -1,8 +1,7 @@
 //! Variables and functions for expressions, in every directive that takes one: `%{NAME}` and `%{NAME:argument}`.
 
-use super::guard::guard_or;
+use super::guard::guard_logged;
 use super::{Hook, Order, Request, pool, sys};
-use crate::module::host::{Message, log};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
 
@@ -59,10 +58,7 @@ unsafe extern "C" fn on_lookup<V: Variable>(parms: *mut sys::ap_expr_lookup_parm
         }
         sys::OK
     };
-    guard_or(look_up, |panic| {
-        log(Message::Panic, panic);
-        sys::DECLINED
-    })
+    guard_logged(look_up, sys::DECLINED)
 }
 
 unsafe extern "C" fn on_variable<V: Variable>(
@@ -108,8 +104,5 @@ unsafe fn value<V: Variable>(
             }
         }
     };
-    guard_or(body, |panic| {
-        log(Message::Panic, panic);
-        c"".as_ptr()
-    })
+    guard_logged(body, c"".as_ptr())
 }
