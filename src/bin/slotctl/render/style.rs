@@ -14,7 +14,7 @@ pub(crate) const TITLE: Style = Style::new().bold();
 pub(crate) const HEAD: Style = Style::new().dimmed();
 /// What is seldom read.
 pub(crate) const DETAIL: Style = Style::new().dimmed();
-/// Neither.
+/// Everything else.
 pub(crate) const NORMAL: Style = Style::new();
 
 /// Sets text in a style. Each line is set on its own, so that a line that is cut leaves no style behind.

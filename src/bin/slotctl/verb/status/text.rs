@@ -211,7 +211,7 @@ fn short(n: u64) -> String {
     unreachable!("a u64 is less than 19 times 10 to the power of 18")
 }
 
-/// Cuts a name to `room` characters, the last of which is then an ellipsis. Names are ASCII.
+/// Cuts a name that is longer than `room` characters, and ends it with an ellipsis. Names are ASCII.
 fn cut(name: &str, room: usize) -> String {
     if name.len() <= room {
         return name.to_owned();

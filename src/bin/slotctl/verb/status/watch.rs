@@ -9,7 +9,7 @@ use console::Term;
 use mod_slot::duration;
 use nix::sys::signal::{SigSet, Signal};
 use std::env;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -34,9 +34,8 @@ pub(super) fn run(
     format: Format,
     look: impl Fn() -> Result<Answer, Failure>,
 ) -> Answer {
-    let term = Term::stdout();
     let is_dumb = env::var_os("TERM").is_none_or(|term| term == "dumb");
-    let is_screen = format == Format::Text && term.features().is_attended() && !is_dumb;
+    let is_screen = format == Format::Text && io::stdout().is_terminal() && !is_dumb;
     if is_screen {
         // Ctrl-Z would leave the shell on the other screen.
         let mut stop = SigSet::empty();
@@ -44,7 +43,7 @@ pub(super) fn run(
         let _ = stop.thread_block();
     }
     let interrupt = Interrupt::watch(|| {});
-    let screen = is_screen.then(|| Screen::enter(term));
+    let screen = is_screen.then(Screen::enter);
     let mut last = String::new();
     while !interrupt.is_set() {
         let answer = look().unwrap_or_else(Answer::from);
@@ -91,19 +90,18 @@ fn pass_on(mut answer: Answer, format: Format) -> io::Result<()> {
 }
 
 /// The other screen of a terminal, which leaves the first one as it was.
-struct Screen(Term);
+struct Screen;
 
 impl Screen {
-    fn enter(term: Term) -> Self {
-        let screen = Self(term);
+    fn enter() -> Self {
         // Without a cursor, and without a second line for what is too wide.
         let _ = write("\u{1b}[?1049h\u{1b}[?25l\u{1b}[?7l");
-        screen
+        Self
     }
 
     /// Shows as many lines as there is room for.
     fn show(&self, text: &str, interval: Duration) -> io::Result<()> {
-        let (rows, _) = self.0.size();
+        let (rows, _) = Term::stdout().size();
         let room = usize::from(rows).saturating_sub(2).max(1);
         let interval = render::duration(interval);
         let head = format!("{}, each {interval}; Ctrl-C ends it", render::now());
